@@ -1,0 +1,1 @@
+"""One face photo in, a 3D head out."""

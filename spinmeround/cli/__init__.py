@@ -1,0 +1,1 @@
+"""The commands; heavy imports wait until the arguments are parsed."""

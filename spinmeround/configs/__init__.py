@@ -1,0 +1,1 @@
+"""Presets and the registry of model files, as data."""

@@ -1,0 +1,1 @@
+"""Stage one with the published weights: the SpinMeRound multi-view diffusion model."""

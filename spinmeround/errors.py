@@ -1,0 +1,53 @@
+"""Errors a user can act on. Every message says what was wrong, what was got, and what to do next.
+
+The commands print the message of a ``SpinMeRoundError`` as one line and exit with its ``exit_code``; any other
+exception is a defect and shows its traceback.
+"""
+
+from __future__ import annotations
+
+
+class SpinMeRoundError(Exception):
+    """Base of everything this package raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(SpinMeRoundError):
+    """A photo, folder or file that cannot be used."""
+
+    exit_code = 2
+
+
+class NoFaceError(InputError):
+    """No usable face in a photo."""
+
+
+class OutputError(SpinMeRoundError):
+    """A place that cannot be written, or a format nobody knows."""
+
+    exit_code = 3
+
+
+class WeightsError(SpinMeRoundError):
+    """A model file that is absent, cut short, or not what the registry says."""
+
+    exit_code = 4
+
+
+class MissingDependencyError(SpinMeRoundError):
+    """An optional package that an explicit choice needs."""
+
+    exit_code = 5
+
+
+class ResourceError(SpinMeRoundError):
+    """Not enough memory or disk."""
+
+    exit_code = 6
+
+
+class FitError(SpinMeRoundError):
+    """A fit that did not converge to anything worth writing."""
+
+    exit_code = 7

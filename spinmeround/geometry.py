@@ -1,0 +1,101 @@
+"""Rigid maths, projection, rays and the frames. numpy only; every function is pure.
+
+World is glTF's (+Y up, +Z out of the face, +X the subject's left), cameras are OpenCV's. ``a_from_b`` maps
+coordinates of frame b to frame a, so that frames cancel when transforms are chained.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from spinmeround.types import Cameras
+
+METRES_PER_UNIT = 0.23 / 0.56
+"""A head 0.56 head units high is 0.23 m high: the unit of the camera rig in ``orbits``."""
+
+
+def look_at(eye: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"]) -> Float[np.ndarray, "4 4"]:
+    """OpenCV ``camera_from_world`` at ``eye`` that sees ``target`` in its centre, world +Y upward in the picture.
+
+    Raises:
+        ValueError: ``eye`` and ``target`` coincide or lie above one another.
+    """
+    forward = np.asarray(target, np.float64) - eye
+    right = np.cross(forward, [0.0, 1.0, 0.0])
+    if np.linalg.norm(right) < 1e-9:
+        raise ValueError(f"no horizontal direction from {eye} to {target}: the camera would have no up")
+    forward /= np.linalg.norm(forward)
+    right /= np.linalg.norm(right)
+    camera_from_world = np.eye(4)
+    camera_from_world[:3, :3] = np.stack([right, np.cross(forward, right), forward])
+    camera_from_world[:3, 3] = -camera_from_world[:3, :3] @ eye
+    return camera_from_world
+
+
+def invert_rigid(a_from_b: Float[np.ndarray, "*b 4 4"]) -> Float[np.ndarray, "*b 4 4"]:
+    """Inverse of rigid transforms, exact up to rounding."""
+    b_from_a = np.zeros_like(a_from_b)
+    rotation = np.swapaxes(a_from_b[..., :3, :3], -1, -2)
+    b_from_a[..., :3, :3] = rotation
+    b_from_a[..., :3, 3] = -(rotation @ a_from_b[..., :3, 3:])[..., 0]
+    b_from_a[..., 3, 3] = 1
+    return b_from_a
+
+
+def camera_centres(cameras: Cameras) -> Float[np.ndarray, "v 3"]:
+    """Positions of the cameras in the world."""
+    return invert_rigid(cameras.camera_from_world)[:, :3, 3]
+
+
+def select(cameras: Cameras, index: int | slice | list[int] | Integer[np.ndarray, "n"]) -> Cameras:
+    """A subset of the cameras, in the order asked for."""
+    chosen = [index] if isinstance(index, int) else index
+    return Cameras(
+        cameras.camera_from_world[chosen], cameras.intrinsics_px[chosen], cameras.width_px, cameras.height_px
+    )
+
+
+def resized(cameras: Cameras, width_px: int, height_px: int) -> Cameras:
+    """The same cameras with pictures of another size; the field of view stays."""
+    intrinsics_px = cameras.intrinsics_px.copy()
+    intrinsics_px[:, 0] *= width_px / cameras.width_px
+    intrinsics_px[:, 1] *= height_px / cameras.height_px
+    return Cameras(cameras.camera_from_world, intrinsics_px, width_px, height_px)
+
+
+def project(
+    points_world: Float[np.ndarray, "n 3"],
+    camera_from_world: Float[np.ndarray, "4 4"],
+    intrinsics_px: Float[np.ndarray, "3 3"],
+) -> Float[np.ndarray, "n 3"]:
+    """World points to (x px, y px, depth along the camera's +Z). Points behind the camera have depth <= 0."""
+    points_camera = points_world @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
+    depth = points_camera[:, 2:]
+    safe = np.where(np.abs(depth) < 1e-12, 1e-12, depth)
+    pixels = (points_camera @ intrinsics_px.T)[:, :2] / safe
+    return np.concatenate([pixels, depth], axis=1)
+
+
+def pixel_rays_world(
+    camera_from_world: Float[np.ndarray, "4 4"], intrinsics_px: Float[np.ndarray, "3 3"], width_px: int, height_px: int
+) -> Float[np.ndarray, "h w 3"]:
+    """Directions through all pixel centres, world frame, with unit *depth* (camera z = 1), not unit length."""
+    x, y = np.meshgrid(np.arange(width_px) + 0.5, np.arange(height_px) + 0.5)
+    pixels = np.stack([x, y, np.ones_like(x)], axis=-1)
+    return pixels @ np.linalg.inv(intrinsics_px).T @ camera_from_world[:3, :3]
+
+
+def face_normals(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]) -> Float[np.ndarray, "f 3"]:
+    """Normals of length twice the triangle's area."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    return np.cross(b - a, c - a)
+
+
+def vertex_normals(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]) -> Float[np.ndarray, "v 3"]:
+    """Area-weighted unit vertex normals; 0 at vertices no face uses."""
+    weighted = face_normals(vertices, faces)
+    total = np.empty((len(vertices), 3))
+    for axis in range(3):
+        total[:, axis] = sum(np.bincount(faces[:, k], weighted[:, axis], len(vertices)) for k in range(3))
+    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-30)

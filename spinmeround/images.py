@@ -1,0 +1,60 @@
+"""The one image contract: channel-last float32 sRGB in [0, 1] inside, uint8 or uint16 at the border."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Shaped, UInt8
+
+
+def to_float(image: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """uint8 or uint16 to float32 in [0, 1]; floats pass through as float32.
+
+    Raises:
+        TypeError: any other dtype.
+    """
+    if image.dtype == np.uint8:
+        return image.astype(np.float32) / 255
+    if image.dtype == np.uint16:
+        return image.astype(np.float32) / 65535
+    if np.issubdtype(image.dtype, np.floating):
+        return image.astype(np.float32)
+    raise TypeError(f"an image must be uint8, uint16 or float, got {image.dtype}")
+
+
+def to_uint8(image: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
+    """Float in [0, 1] to uint8, rounded; values outside are clipped."""
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def resize(image: Float[np.ndarray, "h w *c"], width_px: int, height_px: int) -> Float[np.ndarray, "h2 w2 *c"]:
+    """Area averaging when shrinking, bilinear when growing."""
+    shrinks = width_px * height_px < image.shape[0] * image.shape[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (width_px, height_px), interpolation=interpolation)
+
+
+def composite(
+    rgb: Float[np.ndarray, "*b h w 3"], alpha: Float[np.ndarray, "*b h w"], background: Sequence[float] = (1, 1, 1)
+) -> Float[np.ndarray, "*b h w 3"]:
+    """Straight (not premultiplied) colour over a plain background."""
+    return rgb * alpha[..., None] + np.asarray(background, np.float32) * (1 - alpha[..., None])
+
+
+def normals_to_rgb(
+    normals: Float[np.ndarray, "*b h w 3"], alpha: Float[np.ndarray, "*b h w"]
+) -> Float[np.ndarray, "*b h w 3"]:
+    """Unit normals to the usual picture (n + 1) / 2, grey 0.5 outside ``alpha``."""
+    return composite(normals * 0.5 + 0.5, alpha, (0.5, 0.5, 0.5)).astype(np.float32)
+
+
+def rgb_to_normals(
+    picture: Float[np.ndarray, "*b h w 3"], alpha: Float[np.ndarray, "*b h w"]
+) -> Float[np.ndarray, "*b h w 3"]:
+    """Inverse of ``normals_to_rgb`` up to rounding: unit length where ``alpha`` is above one half, 0 elsewhere."""
+    normals = picture * 2 - 1
+    length = np.linalg.norm(normals, axis=-1, keepdims=True)
+    valid = (alpha[..., None] > 0.5) & (length > 0.2)
+    return np.where(valid, normals / np.maximum(length, 1e-6), 0).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Files: the only place where colour, frames and activations are converted."""

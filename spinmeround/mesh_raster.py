@@ -1,0 +1,107 @@
+"""Z-buffer rasteriser for triangle meshes on the CPU: which face covers each pixel, where on it, how far away.
+
+The one place that decides visibility of a mesh; the template generator draws with it, stage two asks it what a view
+sees. Deterministic: bands of rows are drawn independently, faces in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from jaxtyping import Float, Int32, Integer
+
+from spinmeround.geometry import project
+from spinmeround.types import Cameras
+
+
+@dataclass(frozen=True)
+class FaceBuffer:
+    """What one camera sees of a mesh.
+
+    Attributes:
+        face: index of the nearest face, -1 where there is none.
+        barycentric: perspective-correct weights of the face's three corners, 0 where there is none.
+        depth: distance along the camera's +Z, infinity where there is none.
+    """
+
+    face: Int32[np.ndarray, "h w"]
+    barycentric: Float[np.ndarray, "h w 3"]
+    depth: Float[np.ndarray, "h w"]
+
+
+def rasterize(
+    vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], cameras: Cameras, index: int
+) -> FaceBuffer:
+    """Draws a mesh as camera ``index`` sees it; both sides of a face are drawn, pixel centres are sampled.
+
+    Faces that reach behind the camera are left out whole: the rigs of this package stand outside the head.
+    """
+    pixels = project(np.asarray(vertices, np.float64), cameras.camera_from_world[index], cameras.intrinsics_px[index])
+    return rasterize_pixels(pixels, faces, cameras.width_px, cameras.height_px)
+
+
+def rasterize_pixels(
+    pixels: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], width_px: int, height_px: int
+) -> FaceBuffer:
+    """Draws triangles given as (x px, y px, depth), for instance a UV layout at depth 1."""
+    face = np.full((height_px, width_px), -1, np.int32)
+    barycentric = np.zeros((height_px, width_px, 3), np.float32)
+    depth = np.full((height_px, width_px), np.inf, np.float32)
+    _draw(np.ascontiguousarray(pixels, np.float64), np.ascontiguousarray(faces, np.int64), face, barycentric, depth)
+    return FaceBuffer(face, barycentric, depth)
+
+
+def interpolate(
+    attributes: Float[np.ndarray, "v c"], faces: Integer[np.ndarray, "f 3"], buffer: FaceBuffer
+) -> Float[np.ndarray, "h w c"]:
+    """Per-vertex attributes at every pixel of a buffer, 0 where there is no face."""
+    out = np.zeros((*buffer.face.shape, attributes.shape[1]), np.float32)
+    hit = buffer.face >= 0
+    corners = attributes[faces[buffer.face[hit]]]
+    out[hit] = (corners * buffer.barycentric[hit][..., None]).sum(1)
+    return out
+
+
+_BAND_ROWS = 32
+
+
+@numba.njit(parallel=True, cache=True)
+def _draw(pixels, faces, face, barycentric, depth):  # pragma: no cover - compiled
+    height, width = face.shape
+    bands = (height + _BAND_ROWS - 1) // _BAND_ROWS
+    for band in numba.prange(bands):
+        row0, row1 = band * _BAND_ROWS, min((band + 1) * _BAND_ROWS, height)
+        for f in range(faces.shape[0]):
+            a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+            y0, y1, y2 = pixels[a, 1], pixels[b, 1], pixels[c, 1]
+            first = max(row0, int(np.ceil(min(y0, y1, y2) - 0.5)))
+            last = min(row1 - 1, int(np.floor(max(y0, y1, y2) - 0.5)))
+            if first > last:
+                continue
+            x0, x1, x2 = pixels[a, 0], pixels[b, 0], pixels[c, 0]
+            z0, z1, z2 = pixels[a, 2], pixels[b, 2], pixels[c, 2]
+            area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+            if area == 0 or min(z0, z1, z2) <= 1e-6:
+                continue
+            left = max(0, int(np.ceil(min(x0, x1, x2) - 0.5)))
+            right = min(width - 1, int(np.floor(max(x0, x1, x2) - 0.5)))
+            for row in range(first, last + 1):
+                y = row + 0.5
+                for column in range(left, right + 1):
+                    x = column + 0.5
+                    w0 = ((x1 - x) * (y2 - y) - (x2 - x) * (y1 - y)) / area
+                    w1 = ((x2 - x) * (y0 - y) - (x0 - x) * (y2 - y)) / area
+                    w2 = 1 - w0 - w1
+                    # A hair of slack, so that no pixel falls between two triangles that share an edge.
+                    if w0 < -1e-9 or w1 < -1e-9 or w2 < -1e-9:
+                        continue
+                    w0, w1, w2 = w0 / z0, w1 / z1, w2 / z2
+                    z = 1 / (w0 + w1 + w2)
+                    if z < depth[row, column]:
+                        depth[row, column] = z
+                        face[row, column] = f
+                        barycentric[row, column, 0] = w0 * z
+                        barycentric[row, column, 1] = w1 * z
+                        barycentric[row, column, 2] = w2 * z

@@ -1,0 +1,67 @@
+"""Named camera rigs around the head.
+
+The rig is that of the SpinMeRound pictures (EG3D/PanoHead cameras after the padded crop): 2.7 head units from the
+centre of the head, focal length 3.877 image widths, principal point below the middle of the head's crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from spinmeround.geometry import look_at
+from spinmeround.types import Cameras
+
+RADIUS = 2.7
+FOCAL_WIDTHS = 3.877
+PRINCIPAL_POINT = (0.5, 0.45)
+
+RIGS: dict[str, tuple[tuple[float, float], ...]] = {
+    "orbit-8": tuple((45.0 * i, 0.0) for i in range(8)),
+    "anchors": tuple((azimuth, 0.0) for azimuth in (45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0)),
+    "orbit-16": tuple((45.0 * i, 12.0) for i in range(8)) + tuple((45.0 * i + 22.5, -14.0) for i in range(8)),
+    "spin-48": tuple((7.5 * i, 0.0) for i in range(48)),
+}
+"""(azimuth, elevation) in degrees. Azimuth 0 faces the subject and grows toward the subject's left side."""
+
+
+def orbit_cameras(
+    azimuths_deg: Sequence[float], elevations_deg: Sequence[float], *, size_px: int, radius: float = RADIUS
+) -> Cameras:
+    """Cameras that look at the world's origin.
+
+    Args:
+        azimuths_deg: 0 faces the subject; grows as the camera moves toward the subject's left (+X).
+        elevations_deg: one per azimuth, within ±85.
+
+    Raises:
+        ValueError: the two lists differ in length, or an elevation is too steep to have an up direction.
+    """
+    if len(azimuths_deg) != len(elevations_deg):
+        raise ValueError(f"{len(azimuths_deg)} azimuths but {len(elevations_deg)} elevations")
+    if any(abs(e) > 85 for e in elevations_deg):
+        raise ValueError(f"elevations must lie within ±85 degrees, got {list(elevations_deg)}")
+    azimuth, elevation = np.radians(azimuths_deg), np.radians(elevations_deg)
+    eyes = radius * np.stack(
+        [np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)], axis=-1
+    )
+    camera_from_world = np.stack([look_at(eye, np.zeros(3)) for eye in eyes])
+    intrinsics_px = np.array(
+        [
+            [FOCAL_WIDTHS * size_px, 0, PRINCIPAL_POINT[0] * size_px],
+            [0, FOCAL_WIDTHS * size_px, PRINCIPAL_POINT[1] * size_px],
+            [0, 0, 1],
+        ]
+    )
+    return Cameras(camera_from_world, np.repeat(intrinsics_px[None], len(eyes), axis=0), size_px, size_px)
+
+
+def rig_cameras(name: str, *, size_px: int) -> Cameras:
+    """The cameras of a named rig.
+
+    Raises:
+        KeyError: no rig of that name; ``RIGS`` has them all.
+    """
+    azimuths, elevations = zip(*RIGS[name], strict=True)
+    return orbit_cameras(azimuths, elevations, size_px=size_px)

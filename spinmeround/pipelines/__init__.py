@@ -1,0 +1,1 @@
+"""Short compositions of the stages."""

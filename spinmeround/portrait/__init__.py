@@ -1,0 +1,1 @@
+"""Photo to Portrait: landmarks, matte, crop."""

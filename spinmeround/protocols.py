@@ -1,0 +1,32 @@
+"""The three seams of the package. Implementations are final classes; nothing inherits from another implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from spinmeround.types import Cameras, Mesh, Portrait, Rendering, Splats, Views
+
+
+class ViewGenerator(Protocol):
+    """Stage one: portraits of one person to posed RGB, normals and alpha."""
+
+    def generate(self, portraits: Sequence[Portrait], cameras: Cameras, *, seed: int) -> Views: ...
+
+
+class Rasterizer(Protocol):
+    """Splats to pictures, differentiable in every field of ``Splats``."""
+
+    def render(self, splats: Splats, cameras: Cameras) -> Rendering: ...
+
+
+class SurfaceFitter(Protocol):
+    """Stage two, geometry: posed views to a watertight mesh in the world frame."""
+
+    def fit(self, views: Views, *, seed: int) -> Mesh: ...
+
+
+class SplatFitter(Protocol):
+    """Stage two, appearance: posed views and a start surface to splats in the world frame."""
+
+    def fit(self, views: Views, surface: Mesh, *, seed: int) -> Splats: ...

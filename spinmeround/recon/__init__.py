@@ -1,0 +1,1 @@
+"""Stage two: posed views to surface, splats and textured mesh."""

@@ -1,0 +1,1 @@
+"""Stage one without weights: a parametric head fitted to the photo."""

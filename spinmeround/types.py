@@ -1,0 +1,165 @@
+"""The data that flows through the package: frozen dataclasses, no behaviour beyond what follows from their fields.
+
+Frames, units and image conventions are stated once, in CONVENTIONS.md. In short: world is right-handed, +Y up,
++Z out of the face, +X the subject's left, in head units; cameras are OpenCV (+X right, +Y down, +Z forward); pixel
+(0, 0) is the top-left corner of the image and pixel centres lie at +0.5; images are channel-last float32 sRGB in [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """One photo of one person, cropped square around the head and understood.
+
+    Attributes:
+        rgb: the crop; where it reaches over the photo's border the colour is white.
+        alpha: soft matte of this person, 0 outside ``observed``.
+        hair: soft share of ``alpha`` that is hair on the head (a beard is skin); ``hair <= alpha``.
+        clothes: soft share of ``alpha`` that is neither skin nor hair (clothes, hats, hands, microphones).
+        observed: true where the crop lies inside the photo; a silhouette that ends where this ends is a cut, not an outline.
+        landmarks_px: 478 face landmarks, pixels of the crop, in the order of MediaPipe's face mesh.
+        blendshapes: 52 expression scores in [0, 1], in the order of ``spinmeround.portrait.landmarks.BLENDSHAPE_NAMES``.
+        head_pose_deg: yaw, pitch, roll of the head as seen by the camera, degrees. Yaw is positive when the subject's
+            left side comes into view, pitch when the chin goes up, roll when the head leans toward the image's right.
+        crop_from_source: homogeneous 2D transform, pixels of the upright source photo to pixels of the crop.
+        identity: unit ArcFace embedding, if one was asked for.
+    """
+
+    rgb: Float[np.ndarray, "h w 3"]
+    alpha: Float[np.ndarray, "h w"]
+    hair: Float[np.ndarray, "h w"]
+    clothes: Float[np.ndarray, "h w"]
+    observed: Bool[np.ndarray, "h w"]
+    landmarks_px: Float[np.ndarray, "478 2"]
+    blendshapes: Float[np.ndarray, "52"]
+    head_pose_deg: Float[np.ndarray, "3"]
+    crop_from_source: Float[np.ndarray, "3 3"]
+    identity: Float[np.ndarray, "512"] | None = None
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """Pinhole cameras that share one image size; no lens distortion.
+
+    Attributes:
+        camera_from_world: rigid transforms, OpenCV camera axes.
+        intrinsics_px: ``[[fx, 0, cx], [0, fy, cy], [0, 0, 1]]`` in pixels.
+    """
+
+    camera_from_world: Float[np.ndarray, "v 4 4"]
+    intrinsics_px: Float[np.ndarray, "v 3 3"]
+    width_px: int
+    height_px: int
+
+    def __len__(self) -> int:
+        return len(self.camera_from_world)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Posed pictures of one head: what stage one gives and stage two takes.
+
+    Attributes:
+        rgb: not premultiplied; whatever lies outside ``alpha`` is ignored.
+        normals_world: unit world-frame normals inside ``alpha``, 0 outside; all 0 when the views carry no normals.
+        alpha: coverage of the head.
+        weight: trust per pixel in [0, 1].
+        names: one file stem per view.
+    """
+
+    cameras: Cameras
+    rgb: Float[np.ndarray, "v h w 3"]
+    normals_world: Float[np.ndarray, "v h w 3"]
+    alpha: Float[np.ndarray, "v h w"]
+    weight: Float[np.ndarray, "v h w"]
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+
+@dataclass(frozen=True)
+class Splats:
+    """3D Gaussians in the world frame. Values are the natural ones: logs and logits live in optimisers and in ``io`` only.
+
+    Attributes:
+        scales: standard deviations along the local axes, head units, linear.
+        quats_wxyz: unit quaternions, world from local.
+        opacities: in (0, 1).
+        sh: spherical-harmonic colour coefficients of degree 0, 1, 2 or 3 (k = 1, 4, 9, 16), INRIA basis and sign.
+    """
+
+    means: Float[Tensor, "n 3"]
+    scales: Float[Tensor, "n 3"]
+    quats_wxyz: Float[Tensor, "n 4"]
+    opacities: Float[Tensor, "n"]
+    sh: Float[Tensor, "n k 3"]
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Triangles in the world frame, counter-clockwise seen from outside."""
+
+    vertices: Float[np.ndarray, "v 3"]
+    faces: Integer[np.ndarray, "f 3"]
+
+
+@dataclass(frozen=True)
+class TexturedMesh:
+    """A mesh with one texture.
+
+    Attributes:
+        uv: texture coordinates, origin at the *bottom-left* of the image as in OBJ; ``io`` flips for glTF.
+        uv_faces: indices into ``uv`` for the corners of each face.
+        albedo: sRGB texture, row 0 at the top.
+    """
+
+    vertices: Float[np.ndarray, "v 3"]
+    faces: Integer[np.ndarray, "f 3"]
+    uv: Float[np.ndarray, "t 2"]
+    uv_faces: Integer[np.ndarray, "f 3"]
+    albedo: Float[np.ndarray, "th tw 3"]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What a rasteriser returns. ``rgb`` is premultiplied by ``alpha`` over black.
+
+    Attributes:
+        depth: expected distance along the camera's +Z, premultiplied by ``alpha``.
+        normals_world: blended world normals, premultiplied, not renormalised.
+    """
+
+    rgb: Float[Tensor, "v h w 3"]
+    alpha: Float[Tensor, "v h w"]
+    depth: Float[Tensor, "v h w"]
+    normals_world: Float[Tensor, "v h w 3"]
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Everything one run made.
+
+    Attributes:
+        views: what stage one gave to stage two, the photo's own camera first when there is one.
+        report: what ``report.json`` holds.
+        files: what was written.
+    """
+
+    views: Views
+    splats: Splats | None
+    mesh: TexturedMesh | None
+    report: dict[str, Any]
+    files: tuple[Path, ...] = field(default=())
