@@ -1,0 +1,85 @@
+"""TFLite models on the CPU: one small class, so that the rest of the room sees arrays in and arrays out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from spinmeround import weights
+from spinmeround.errors import WeightsError
+
+
+class TfliteModel:
+    """One model with one input. Safe to share between threads; deterministic on one machine."""
+
+    def __init__(self, content: bytes) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._lock = threading.Lock()
+        with _native_stderr_silenced():
+            # One thread: these models take milliseconds, and results then do not depend on the number of cores.
+            self._interpreter = Interpreter(model_content=content, num_threads=1)
+            self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]
+        self._outputs = {tuple(o["shape"]): o["index"] for o in reversed(self._interpreter.get_output_details())}
+
+    def __call__(self, value: Float[np.ndarray, "..."]) -> dict[tuple[int, ...], Float[np.ndarray, "..."]]:
+        """Run once.
+
+        Args:
+            value: the input without its leading batch axis.
+
+        Returns:
+            The outputs by their full shape; where two share a shape, the first.
+        """
+        with self._lock:
+            self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(value[None], np.float32))
+            self._interpreter.invoke()
+            return {shape: self._interpreter.get_tensor(index) for shape, index in self._outputs.items()}
+
+
+def load(name: str) -> TfliteModel:
+    """The model file of that name in the weights registry.
+
+    Raises:
+        WeightsError: it is not to be had.
+    """
+    return TfliteModel(weights.path(name).read_bytes())
+
+
+def load_bundle_member(name: str, member: str) -> bytes:
+    """A file inside a ``.task`` bundle of the weights registry.
+
+    Raises:
+        WeightsError: the bundle is not to be had, or has no such member.
+    """
+    bundle: Path = weights.path(name)
+    try:
+        with zipfile.ZipFile(bundle) as archive:
+            return archive.read(member)
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{bundle} has no {member}; delete it and run: spmr-weights fetch") from error
+
+
+@contextlib.contextmanager
+def _native_stderr_silenced() -> Iterator[None]:
+    """The runtime announces its delegate on file descriptor 2, whatever the log level."""
+    try:
+        saved = os.dup(2)
+    except OSError:  # no such descriptor: a windowed application
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as sink:
+            os.dup2(sink.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
