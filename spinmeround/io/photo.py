@@ -156,7 +156,7 @@ def _ends_in_grey(image: Image.Image) -> bool:
     """Whether the last rows are the flat grey with which a JPEG decoder fills what is not there."""
     rows = max(16, image.height // 20)
     values = np.asarray(image.crop((0, image.height - rows, image.width, image.height))).reshape(rows * image.width, -1)
-    return bool((values == values[0]).all() and 126 <= values.min() and values.max() <= 130)
+    return bool((values == values[0]).all() and values.min() >= 126 and values.max() <= 130)
 
 
 def _to_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
