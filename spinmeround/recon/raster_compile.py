@@ -1,0 +1,48 @@
+"""How the splat kernels are compiled: ahead of the first call, for one signature each, without the interpreter lock.
+
+Explicit signatures mean that nothing is ever compiled again for another dtype or memory layout: a wrong array is a
+``TypeError`` at once instead of ten silent seconds. The kernels are serial and release the interpreter lock; the
+rasteriser hands ranges of work to a few Python threads. That compiles several times faster than numba's own
+``parallel=True`` and does not depend on which threading layer numba finds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+_log = logging.getLogger(__name__)
+
+# Reassociation and contraction let a row of sixteen pixels become vector code. "nnan" and "ninf" stay out: they would
+# allow the compiler to drop the very comparisons that keep NaN splats out of the picture.
+_FAST_ROWS = {"reassoc", "contract", "nsz", "arcp"}
+
+
+def compiled(signature: str, *, fast_rows: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: compile for one signature now, from the cache if it is there.
+
+    numba keeps its cache beside the source, or in the user's cache folder where that cannot be written; where
+    neither can, the kernel is compiled anew in each process and the log says so.
+
+    Args:
+        fast_rows: allow sums to be reordered within a row of pixels, at compile time, so still reproducible.
+    """
+    options: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": _FAST_ROWS if fast_rows else False,
+    }
+
+    def compile_now(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            return numba.njit(signature, cache=True, **options)(function)
+        except RuntimeError as error:
+            if "cannot cache" not in str(error):
+                raise
+            _log.warning("no writable cache folder, compiling %s for this process only", function.__name__)
+            return numba.njit(signature, **options)(function)
+
+    return compile_now

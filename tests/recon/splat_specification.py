@@ -1,0 +1,102 @@
+"""What a picture of splats is, in plain torch: the specification that the fast rasterisers are compared with.
+
+Written for reading, float64 in mind: every splat meets every pixel, autograd differentiates. See the docstring of
+``spinmeround.recon.raster_projection`` for the equations.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from spinmeround.types import Cameras, Rendering, Splats
+
+NEAR, MIN_ALPHA, MAX_ALPHA, MIN_LIGHT, FIELD_MARGIN = 0.01, 1 / 255, 0.999, 1e-4, 0.3
+
+
+def render(splats: Splats, cameras: Cameras, *, dilation_px2: float = 0.3) -> Rendering:
+    """The rendering of ``splats`` in their own dtype; differentiable in every field."""
+    views = [_view(splats, cameras, index, dilation_px2) for index in range(len(cameras))]
+    rgb, alpha, depth, normals = (torch.stack(planes) for planes in zip(*views, strict=True))
+    return Rendering(rgb=rgb, alpha=alpha, depth=depth, normals_world=normals)
+
+
+def rotation_matrices(quats_wxyz):
+    w, x, y, z = torch.nn.functional.normalize(quats_wxyz, dim=1).unbind(1)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+
+
+def sh_colours(sh, directions):
+    """max(0, 1/2 + sum of coefficients times the real harmonics), the basis with its textbook constants."""
+    x, y, z = directions.unbind(1)
+    one = torch.ones_like(x)
+    pi = torch.pi
+    basis = [0.5 * (1 / pi) ** 0.5 * one]
+    c = (3 / (4 * pi)) ** 0.5
+    basis += [-c * y, c * z, -c * x]
+    c = (15 / (4 * pi)) ** 0.5
+    basis += [c * x * y, -c * y * z, (5 / (16 * pi)) ** 0.5 * (3 * z * z - 1), -c * x * z, c / 2 * (x * x - y * y)]
+    a, b, c = (35 / (32 * pi)) ** 0.5, (105 / (4 * pi)) ** 0.5, (21 / (32 * pi)) ** 0.5
+    basis += [
+        -a * y * (3 * x * x - y * y),
+        b * x * y * z,
+        -c * y * (5 * z * z - 1),
+        (7 / (16 * pi)) ** 0.5 * z * (5 * z * z - 3),
+        -c * x * (5 * z * z - 1),
+        b / 2 * z * (x * x - y * y),
+        -a * x * (x * x - 3 * y * y),
+    ]
+    basis = torch.stack(basis, dim=1)[:, : sh.shape[1]]
+    return (0.5 + (basis[..., None] * sh).sum(1)).clamp_min(0)
+
+
+def _view(splats, cameras, index, dilation_px2):
+    dtype = splats.means.dtype
+    camera_from_world = torch.as_tensor(cameras.camera_from_world[index], dtype=dtype)
+    k = torch.as_tensor(cameras.intrinsics_px[index], dtype=dtype)
+    width, height = cameras.width_px, cameras.height_px
+    turn, shift = camera_from_world[:3, :3], camera_from_world[:3, 3]
+    eye = -turn.T @ shift
+    rotation = rotation_matrices(splats.quats_wxyz)
+
+    camera = splats.means @ turn.T + shift
+    drawn = (camera[:, 2] >= NEAR) & (splats.opacities > MIN_ALPHA) & (splats.quats_wxyz.norm(dim=1) > 0)
+    drawn = torch.nonzero(drawn)[:, 0]
+    drawn = drawn[torch.argsort(camera[drawn, 2], stable=True)]
+    (x, y, z), rotation, scales = camera[drawn].unbind(1), rotation[drawn], splats.scales[drawn]
+    fx, fy, cx, cy = k[0, 0], k[1, 1], k[0, 2], k[1, 2]
+
+    margin = FIELD_MARGIN * 0.5 * torch.tensor([width, height], dtype=dtype) / torch.stack([fx, fy])
+    centre_px, size_px = torch.stack([cx, cy]), torch.tensor([width, height], dtype=dtype)
+    lowest = (-centre_px / torch.stack([fx, fy]) - margin).clamp_max(-1)
+    highest = ((size_px - centre_px) / torch.stack([fx, fy]) + margin).clamp_min(1)
+    held_x, held_y = (x / z).clamp(lowest[0], highest[0]), (y / z).clamp(lowest[1], highest[1])
+    zero = torch.zeros_like(z)
+    jacobian = torch.stack(
+        [torch.stack([fx / z, zero, -fx * held_x / z], 1), torch.stack([zero, fy / z, -fy * held_y / z], 1)], 1
+    )
+    half_axes = jacobian @ turn @ rotation * scales[:, None, :]
+    covariance = half_axes @ half_axes.transpose(1, 2) + dilation_px2 * torch.eye(2, dtype=dtype)
+    centre = torch.stack([fx * x / z + cx, fy * y / z + cy], 1)
+
+    rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    pixels = torch.stack([columns, rows], -1).reshape(-1, 1, 2).to(dtype)
+    offset = pixels - centre
+    falloff = 0.5 * torch.einsum("pni,nij,pnj->pn", offset, torch.linalg.inv(covariance), offset)
+    raw = splats.opacities[drawn] * torch.exp(-falloff)
+    opaque = torch.where(raw >= MIN_ALPHA, raw.clamp_max(MAX_ALPHA), 0)
+    one = torch.ones_like(opaque[:, :1])
+    light = torch.cumprod(torch.cat([one, 1 - opaque], 1), 1)[:, :-1]
+    weights = torch.where(light > MIN_LIGHT, opaque * light, 0)
+
+    directions = torch.nn.functional.normalize(splats.means[drawn] - eye, dim=1)
+    shortest = torch.argmin(scales, dim=1)
+    normals = rotation[torch.arange(len(drawn)), :, shortest]
+    normals = normals * torch.where(((eye - splats.means[drawn]) * normals).sum(1, keepdim=True) >= 0, 1, -1)
+    values = torch.cat([sh_colours(splats.sh[drawn], directions), normals, z[:, None]], 1)
+    picture = (weights @ values).reshape(height, width, 7)
+    return picture[..., :3], weights.sum(1).reshape(height, width), picture[..., 6], picture[..., 3:6]
