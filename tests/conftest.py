@@ -15,7 +15,9 @@ def _is_unchecked(decorator) -> bool:
     """Compiled functions cannot be wrapped: numba needs the plain function."""
     target = decorator.func if hasattr(decorator, "func") else decorator
     name = getattr(target, "attr", getattr(target, "id", ""))
-    return name in {"njit", "jit", "vectorize", "guvectorize", "overload"} or _is_marked_unchecked(decorator)
+    return name in {"njit", "jit", "vectorize", "guvectorize", "overload", "compiled"} or _is_marked_unchecked(
+        decorator
+    )
 
 
 import_hook._is_no_type_check = _is_unchecked

@@ -1,1 +1,36 @@
 """Presets and the registry of model files, as data."""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Quality = Literal["draft", "standard", "high"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What one ``--quality`` means.
+
+    Attributes:
+        rig: name of the camera rig stage one is asked for.
+        view_size_px: width and height of those views.
+        texture_px: width and height of the texture of a mesh.
+        seconds: how long each stage takes on two laptop cores, a first guess of the time left.
+    """
+
+    rig: str
+    view_size_px: int
+    texture_px: int
+    seconds: Mapping[str, float]
+
+
+@functools.cache
+def preset(quality: Quality) -> Preset:
+    """The preset of that name."""
+    text = importlib.resources.files(__name__).joinpath("presets.toml").read_text(encoding="utf-8")
+    return Preset(**tomllib.loads(text)[quality])

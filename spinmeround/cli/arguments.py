@@ -1,0 +1,159 @@
+"""What the commands share in reading their arguments: plain errors in one line, help with examples, lists of angles."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+_ANGLE_LISTS = ("--azimuths", "--elevations")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line that says what to do."""
+
+    def __init__(self, command: str, *, does: str, examples: Sequence[str], closing: str = "") -> None:
+        lines = "\n".join(f"  {example}" for example in examples)
+        super().__init__(
+            prog=command,
+            description=does,
+            epilog=f"examples:\n{lines}\n" + (f"\n{closing}\n" if closing else ""),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def read(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        """Arguments in any order, photos between options included."""
+        import sys
+
+        given = list(sys.argv[1:] if argv is None else argv)
+        arguments, unknown = self.parse_known_intermixed_args(_joined(given))
+        if unknown:
+            self.error(f"unknown option {unknown[0]}{self._perhaps(unknown[0])}")
+        return arguments
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with one line."""
+        self.exit(2, f"{self.prog}: {message}; {self.prog} --help explains\n")
+
+    def _perhaps(self, unknown: str) -> str:
+        known = [option for action in self._actions for option in action.option_strings]
+        close = difflib.get_close_matches(unknown.split("=")[0], known, n=1)
+        return f" (perhaps {close[0]}?)" if close else ""
+
+
+def angles(text: str) -> tuple[float, ...]:
+    """``0,30,-30`` as numbers."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers such as 0,30,-30, got {text!r}") from None
+
+
+def positive(text: str) -> float:
+    """A number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+def counted(text: str) -> int:
+    """A whole number from 1."""
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+        raise argparse.ArgumentTypeError(f"expected 1, 2, 3 ..., got {text!r}")
+    return int(text)
+
+
+def seed_number(text: str) -> int:
+    """A whole number from 0."""
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
+    return int(text)
+
+
+def add_photos(parser: Parser) -> None:
+    """The photos and how they are read."""
+    group = parser.add_argument_group("photos")
+    group.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="one or several photos of one person")
+    group.add_argument(
+        "--face", type=counted, metavar="N", help="take the N-th largest face of each photo (default: the largest)"
+    )
+    group.add_argument(
+        "--keep-expression", action="store_true", help="keep the expression of the first photo (default: neutral)"
+    )
+
+
+def add_how(parser: Parser, *, with_prior: bool) -> None:
+    """How hard to try, and with what."""
+    group = parser.add_argument_group("how")
+    group.add_argument(
+        "--quality",
+        choices=("draft", "standard", "high"),
+        default="standard",
+        help="draft: under half a minute; standard: a minute or so; high: several minutes (default: standard)",
+    )
+    if with_prior:
+        group.add_argument(
+            "--prior",
+            choices=("auto", "diffusion", "template"),
+            default="auto",
+            help="where the unseen sides come from; auto says what it takes and why (default: auto)",
+        )
+    group.add_argument(
+        "--seed", type=seed_number, default=0, metavar="N", help="same photo, same seed, same bytes (default: 0)"
+    )
+    group.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)"
+    )
+
+
+def add_head_files(parser: Parser) -> None:
+    """The files a head goes to."""
+    group = parser.add_argument_group("results")
+    group.add_argument(
+        "--out",
+        action="append",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="file to write; .ply .spz .splat hold splats, .glb .obj meshes; repeat it for several files",
+    )
+    group.add_argument(
+        "--ply", choices=("splats", "mesh"), default="splats", help="what a .ply holds (default: splats)"
+    )
+    group.add_argument("--height-m", type=positive, metavar="M", help="height of the head in metres (default: 0.23)")
+    group.add_argument("--preview", type=Path, metavar="FILE.png", help="contact sheet: photo, colours, normals")
+    group.add_argument("--turntable", type=Path, metavar="FILE.mp4", help="video of one turn")
+    add_report(group)
+
+
+def add_report(group: argparse._ArgumentGroup) -> None:
+    """The report."""
+    group.add_argument(
+        "--report", type=Path, metavar="FILE.json", help="choices and why, times, memory, fit errors, licences"
+    )
+
+
+def add_talk(parser: Parser) -> None:
+    """How much to say."""
+    group = parser.add_argument_group("talk").add_mutually_exclusive_group()
+    group.add_argument("--quiet", action="store_true", help="say nothing but warnings and errors")
+    group.add_argument("--verbose", action="store_true", help="say everything")
+
+
+def _joined(given: Sequence[str]) -> list[str]:
+    """``--azimuths -30,30`` as ``--azimuths=-30,30``: else a list that begins with a minus looks like an option."""
+    joined: list[str] = []
+    for word in given:
+        if joined and joined[-1] in _ANGLE_LISTS and re.match(r"-[\d.]", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined

@@ -1,0 +1,120 @@
+"""How a command talks: stages and a bar on stderr, answers on stdout, one line and an exit code for an error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+from spinmeround.errors import ResourceError, SpinMeRoundError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from spinmeround.pipelines.stages import Stages, Watch
+
+EXIT_STOPPED = 130
+
+
+def run(command: str, action: Callable[[Watch], None], *, quiet: bool = False, verbose: bool = False) -> int:
+    """Runs a command.
+
+    Args:
+        action: given what shows the stages of a pipeline.
+
+    Returns:
+        the exit status: 0, the code of a ``SpinMeRoundError``, or 130 after Ctrl-C. Anything else is a defect of this
+        program and leaves as its traceback.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        with _logging_to(console, quiet=quiet, verbose=verbose):
+            action(_watch(console, quiet=quiet))
+        sys.stdout.flush()
+    except SpinMeRoundError as error:
+        return _failed(command, error, error.exit_code)
+    except MemoryError:
+        return _failed(command, ResourceError("not enough memory; close other programs"), ResourceError.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{command}: stopped; no half-written file was left behind\n")
+        return EXIT_STOPPED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; without this Python complains once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _failed(command: str, error: SpinMeRoundError, code: int) -> int:
+    line = " ".join(str(error).split())
+    sys.stderr.write(f"{command}: {line}\n")
+    return code
+
+
+class _ConsoleHandler(logging.Handler):
+    """Log records as plain lines that do not tear the progress bar."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints one line."""
+        prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        self._console.print(prefix + self.format(record), markup=False)
+
+
+@contextmanager
+def _logging_to(console: Console, *, quiet: bool, verbose: bool) -> Iterator[None]:
+    """Shows what this package logs; as things were afterwards, since Python code may call a command too."""
+    ours = logging.getLogger("spinmeround")
+    before = ours.handlers, ours.propagate, ours.level
+    ours.handlers, ours.propagate = [_ConsoleHandler(console)], False
+    ours.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            if not verbose:
+                warnings.simplefilter("ignore")  # what libraries warn of helps developers, not users
+            yield
+    finally:
+        ours.handlers, ours.propagate = before[:2]
+        ours.setLevel(before[2])
+
+
+def _watch(console: Console, *, quiet: bool) -> Watch:
+    def watch(stages: Stages) -> AbstractContextManager[object]:
+        from spinmeround.pipelines.stages import unwatched
+
+        return unwatched(stages) if quiet or not console.is_terminal else _bar(console, stages)
+
+    return watch
+
+
+@contextmanager
+def _bar(console: Console, stages: Stages) -> Iterator[None]:
+    """One line at the bottom of the terminal: the stage, how far, how long still."""
+    from rich.live import Live
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    from spinmeround.pipelines.stages import SENTENCES
+
+    def line() -> RenderableType:
+        stage = stages.current
+        row = Table.grid(padding=(0, 1))
+        minutes, seconds = divmod(round(stages.seconds_left), 60)
+        row.add_row(
+            SENTENCES[stage] if stage is not None else "",
+            ProgressBar(total=1, completed=stages.share_done, width=30),
+            f"{stages.share_done:4.0%}",
+            f"about {minutes}:{seconds:02d} left",
+        )
+        return row
+
+    with Live(console=console, get_renderable=line, refresh_per_second=4, transient=True):
+        yield

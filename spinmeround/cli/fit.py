@@ -1,0 +1,55 @@
+"""``spmr-fit``: a folder of posed views to a 3D head; stage two alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spinmeround.cli.arguments import Parser, add_head_files, add_how, add_talk
+from spinmeround.cli.console import run
+
+if TYPE_CHECKING:
+    from spinmeround.pipelines.stages import Watch
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    given = parser().read(argv)
+
+    def action(watch: Watch) -> None:
+        from spinmeround.pipelines.fit_views import fit_views
+
+        fit_views(
+            given.folder,
+            out=given.out,
+            quality=given.quality,
+            seed=given.seed,
+            device=given.device,
+            ply=given.ply,
+            height_m=given.height_m,
+            report=given.report,
+            preview=given.preview,
+            turntable=given.turntable,
+            watch=watch,
+        )
+
+    return run("spmr-fit", action, quiet=given.quiet, verbose=given.verbose)
+
+
+def parser() -> Parser:
+    """What the command understands."""
+    made = Parser(
+        "spmr-fit",
+        does="A folder of posed views (transforms.json, pictures, masks, normals) to a 3D head.",
+        examples=(
+            "spmr-fit views/ --out head.ply",
+            "spmr-fit views/ --out head.glb --preview head.png",
+        ),
+        closing="The folder may come from spmr-views or from nerfstudio; masks are needed, normals make it better.",
+    )
+    made.add_argument("folder", type=Path, metavar="DIR", help="folder with transforms.json")
+    add_head_files(made)
+    add_how(made, with_prior=False)
+    add_talk(made)
+    return made

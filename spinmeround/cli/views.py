@@ -1,0 +1,76 @@
+"""``spmr-views``: photos to a folder of posed views; stage one alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spinmeround.cli.arguments import Parser, add_how, add_photos, add_report, add_talk, angles
+from spinmeround.cli.console import run
+
+if TYPE_CHECKING:
+    from spinmeround.pipelines.stages import Watch
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    reader = parser()
+    given = reader.read(argv)
+    if given.rig is not None and (given.azimuths or given.elevations):
+        reader.error("--rig names whole cameras; leave --azimuths and --elevations out")
+    directions = None
+    if given.azimuths or given.elevations:
+        directions = [(a, e) for e in given.elevations or (0.0,) for a in given.azimuths or (0.0,)]
+
+    def action(watch: Watch) -> None:
+        from spinmeround.pipelines.make_views import make_views
+
+        make_views(
+            given.photos,
+            out=given.out,
+            directions=directions,
+            rig=given.rig,
+            quality=given.quality,
+            prior=given.prior,
+            seed=given.seed,
+            device=given.device,
+            face=given.face,
+            keep_expression=given.keep_expression,
+            report=given.report,
+            watch=watch,
+        )
+
+    return run("spmr-views", action, quiet=given.quiet, verbose=given.verbose)
+
+
+def parser() -> Parser:
+    """What the command understands."""
+    made = Parser(
+        "spmr-views",
+        does="One photo of a face, or several of one person, to pictures, normals and masks from all sides.",
+        examples=(
+            "spmr-views face.jpg --out views/",
+            "spmr-views face.jpg --out views/ --azimuths 0,30,-30 --elevations 0",
+            "spmr-views face.jpg --out views/ --rig orbit-16",
+        ),
+        closing=(
+            "Azimuth 0 looks into the face and grows toward the person's left side; elevation grows upward.\n"
+            "DIR gets a transforms.json that nerfstudio and spmr-fit read."
+        ),
+    )
+    add_photos(made)
+    group = made.add_argument_group("results")
+    group.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    add_report(group)
+    group = made.add_argument_group("cameras")
+    group.add_argument("--azimuths", type=angles, metavar="A,A,...", help="degrees; with each elevation (default: 0)")
+    group.add_argument("--elevations", type=angles, metavar="E,E,...", help="degrees, -85 to 85 (default: 0)")
+    group.add_argument(
+        "--rig",
+        metavar="NAME",
+        help="orbit-8, anchors, orbit-16 or spin-48, with the photo's own camera first (default: by quality)",
+    )
+    add_how(made, with_prior=True)
+    add_talk(made)
+    return made

@@ -1,0 +1,149 @@
+"""Pictures of the result: a contact sheet and a turntable, drawn from the splats or the mesh that were written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from spinmeround import mesh_raster
+from spinmeround.errors import OutputError
+from spinmeround.geometry import resized, select, vertex_normals
+from spinmeround.images import composite, resize, to_uint8
+from spinmeround.io.atomic import atomic_file
+from spinmeround.io.pictures import encode_png
+from spinmeround.orbits import orbit_cameras
+from spinmeround.types import Cameras, Splats, TexturedMesh, Views
+
+Draw = Callable[[Cameras], Views]
+"""A finished head, drawn as any cameras see it."""
+
+SHEET_AZIMUTHS_DEG = (0, 45, 90, 135, 180, -135, -90, -45)
+_TILE_PX = 256
+_FILM_PX, _FILM_FRAMES, _FILM_FPS = 512, 96, 24
+_SAMPLES = 2
+
+
+def splats_drawer(splats: Splats) -> Draw:
+    """Draws splats on the CPU."""
+    import torch
+
+    from spinmeround.recon.raster_numba import NumbaRasterizer
+
+    rasterizer = NumbaRasterizer()
+
+    def draw(cameras: Cameras) -> Views:
+        with torch.no_grad():
+            drawn = rasterizer.render(splats, cameras)
+        alpha = drawn.alpha.numpy()
+        # Light and normals come premultiplied; where nearly nothing was hit, nothing can be divided out.
+        share = np.maximum(alpha, 1e-3)[..., None]
+        rgb = np.clip(drawn.rgb.numpy() / share, 0, 1)
+        normals = drawn.normals_world.numpy() / share
+        normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
+        return Views(cameras, rgb, normals, alpha, np.ones_like(alpha))
+
+    return draw
+
+
+def mesh_drawer(mesh: TexturedMesh) -> Draw:
+    """Draws a textured mesh without light, four samples a pixel."""
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    texture = np.ascontiguousarray(mesh.albedo, np.float32)
+    scale = np.array([texture.shape[1], -texture.shape[0]])
+    texels = (mesh.uv * scale + [-0.5, texture.shape[0] - 0.5]).astype(np.float32)
+
+    def draw(cameras: Cameras) -> Views:
+        size_px = (cameras.width_px, cameras.height_px)
+        large = resized(cameras, size_px[0] * _SAMPLES, size_px[1] * _SAMPLES)
+        pictures = []
+        for index in range(len(cameras)):
+            buffer = mesh_raster.rasterize(mesh.vertices, mesh.faces, large, index)
+            where = mesh_raster.interpolate(texels, mesh.uv_faces, buffer)
+            hit = (buffer.face >= 0).astype(np.float32)
+            rgb = cv2.remap(texture, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            normal = mesh_raster.interpolate(normals, mesh.faces, buffer)
+            stack = np.concatenate([rgb * hit[..., None], normal * hit[..., None], hit[..., None]], axis=-1)
+            pictures.append(cv2.resize(stack, size_px, interpolation=cv2.INTER_AREA))
+        stack = np.stack(pictures)
+        alpha = stack[..., 6]
+        share = np.maximum(alpha, 1e-3)[..., None]
+        normal = stack[..., 3:6] / np.maximum(np.linalg.norm(stack[..., 3:6], axis=-1, keepdims=True), 1e-6)
+        return Views(cameras, np.clip(stack[..., :3] / share, 0, 1), normal, alpha, np.ones_like(alpha))
+
+    return draw
+
+
+def write_contact_sheet(path: Path, draw: Draw, photos: Sequence[Float[np.ndarray, "h w 3"]] = ()) -> None:
+    """Writes a PNG: the photos, then a row of colours and a row of normals from all sides.
+
+    Args:
+        photos: square crops, shown large on the left.
+
+    Raises:
+        OutputError, ResourceError: it cannot be written.
+    """
+    cameras = orbit_cameras(SHEET_AZIMUTHS_DEG, [0] * len(SHEET_AZIMUTHS_DEG), size_px=_TILE_PX)
+    views = draw(cameras)
+    colours = composite(views.rgb, views.alpha)
+    normals = composite(views.normals_world * 0.5 + 0.5, views.alpha)
+    captions = [f"{azimuth:+d}" if azimuth else "0" for azimuth in SHEET_AZIMUTHS_DEG]
+    rows = [_row(colours, captions), _row(normals, captions)]
+    sheet = np.concatenate([*_mosaic(photos), np.concatenate(rows)], axis=1)
+    with atomic_file(path) as unfinished:
+        unfinished.write_bytes(encode_png(to_uint8(sheet)))
+
+
+def write_turntable(path: Path, draw: Draw, *, progress: Callable[[float, str], None]) -> None:
+    """Writes a four-second MP4 (H.264) of one turn, drawn frame by frame.
+
+    Raises:
+        OutputError, ResourceError: it cannot be written.
+    """
+    import imageio_ffmpeg
+
+    size_px = (_FILM_PX, _FILM_PX)
+    with atomic_file(path) as unfinished:
+        film = imageio_ffmpeg.write_frames(str(unfinished), size_px, fps=_FILM_FPS, quality=8, macro_block_size=16)
+        try:
+            film.send(None)
+            for index, frame in enumerate(_turn(draw)):
+                film.send(frame)
+                progress((index + 1) / _FILM_FRAMES, "filming")
+            film.close()
+        except OSError as error:
+            first_line = str(error).strip().splitlines()[0]
+            raise OutputError(f"the video {path} could not be written: {first_line}") from error
+        finally:
+            film.close()
+
+
+def _turn(draw: Draw) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    azimuths = np.arange(_FILM_FRAMES) * 360 / _FILM_FRAMES
+    cameras = orbit_cameras(list(azimuths), [0.0] * _FILM_FRAMES, size_px=_FILM_PX)
+    for index in range(_FILM_FRAMES):
+        views = draw(select(cameras, index))
+        yield np.ascontiguousarray(to_uint8(composite(views.rgb[0], views.alpha[0])))
+
+
+def _row(tiles: Float[np.ndarray, "v h w 3"], captions: Sequence[str]) -> Float[np.ndarray, "h w2 3"]:
+    labelled = [np.ascontiguousarray(tile) for tile in tiles]
+    for tile, caption in zip(labelled, captions, strict=True):
+        cv2.putText(tile, caption, (8, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0.4, 0.4, 0.4), 1, cv2.LINE_AA)
+    return np.concatenate(labelled, axis=1)
+
+
+def _mosaic(photos: Sequence[Float[np.ndarray, "h w 3"]]) -> list[Float[np.ndarray, "h w 3"]]:
+    """One photo as high as the sheet, several in two rows."""
+    if len(photos) <= 1:
+        return [resize(photo, 2 * _TILE_PX, 2 * _TILE_PX) for photo in photos]
+    columns = math.ceil(len(photos) / 2)
+    mosaic = np.ones((2 * _TILE_PX, columns * _TILE_PX, 3), np.float32)
+    for index, photo in enumerate(photos):
+        y, x = (index // columns) * _TILE_PX, (index % columns) * _TILE_PX
+        mosaic[y : y + _TILE_PX, x : x + _TILE_PX] = resize(photo, _TILE_PX, _TILE_PX)
+    return [mosaic]

@@ -1,0 +1,66 @@
+"""Stage two alone: any folder of posed views to splats and meshes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from spinmeround.configs import Quality, preset
+from spinmeround.io import read_views
+from spinmeround.io.formats import Kind
+from spinmeround.pipelines import report as reports
+from spinmeround.pipelines import stage_two
+from spinmeround.pipelines.choices import Choice, Device, choose_device
+from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
+from spinmeround.pipelines.rooms import rooms_of
+from spinmeround.pipelines.stages import Stages, Watch, unwatched
+from spinmeround.types import Reconstruction
+
+
+def fit_views(
+    folder: PathLike,
+    *,
+    out: PathLike | Iterable[PathLike] = (),
+    quality: Quality = "standard",
+    seed: int = 0,
+    device: Device = "auto",
+    ply: Kind = "splats",
+    height_m: float | None = None,
+    report: PathLike | None = None,
+    preview: PathLike | None = None,
+    turntable: PathLike | None = None,
+    watch: Watch = unwatched,
+) -> Reconstruction:
+    """A folder with ``transforms.json``, pictures, masks and, where there are any, world normals to a head.
+
+    Args:
+        folder: what ``spmr-views`` or nerfstudio writes.
+
+    Other arguments, and what is raised, are those of ``spinmeround.reconstruct``.
+    """
+    source = Path(folder)
+    outputs = check_outputs(
+        as_paths(out), ply=ply, report=as_path(report), preview=as_path(preview), turntable=as_path(turntable)
+    )
+    choices = {"device": choose_device(device), "quality": Choice(quality, quality, "asked for")}
+    settings = preset(quality)
+    rooms = rooms_of(quality)
+    wanted = stage_two.Wanted.by(outputs)
+    stages = Stages(["folder", *stage_two.planned(wanted, outputs)], expected_s=settings.seconds)
+    with watch(stages):
+        with stages("folder"):
+            views = read_views(source)
+        built = stage_two.build(views, wanted, rooms, stages, seed=seed)
+        files = stage_two.write(outputs, stages, built, views=views, height_m=height_m)
+    told: dict[str, Any] = {
+        **reports.common(choices, seed=seed, records=stages.records),
+        "views": {"folder": str(source), "count": len(views), "with_normals": bool(views.normals_world.any())},
+        **stage_two.describe(built),
+        "files": [str(path) for path in files],
+        "licences": reports.licences(template=False),
+    }
+    if outputs.report is not None:
+        reports.write_report(outputs.report, told)
+        files = (*files, outputs.report)
+    return Reconstruction(views, built.splats, built.mesh, told, files)

@@ -1,0 +1,112 @@
+"""The main job, as a short composition: photos, portraits, a head, views, a surface, splats or a mesh, files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from spinmeround.configs import Quality, preset
+from spinmeround.io.formats import Kind
+from spinmeround.pipelines import report as reports
+from spinmeround.pipelines import stage_one, stage_two
+from spinmeround.pipelines.choices import Choice, Device, Prior, choose_device, choose_prior
+from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
+from spinmeround.pipelines.rooms import rooms_of
+from spinmeround.pipelines.stages import Stages, Watch, unwatched
+from spinmeround.types import Reconstruction
+
+log = logging.getLogger(__name__)
+
+
+def reconstruct(
+    photos: PathLike | Iterable[PathLike],
+    *,
+    out: PathLike | Iterable[PathLike] = (),
+    quality: Quality = "standard",
+    prior: Prior = "auto",
+    seed: int = 0,
+    device: Device = "auto",
+    ply: Kind = "splats",
+    face: int | None = None,
+    keep_expression: bool = False,
+    height_m: float | None = None,
+    views_out: PathLike | None = None,
+    report: PathLike | None = None,
+    preview: PathLike | None = None,
+    turntable: PathLike | None = None,
+    watch: Watch = unwatched,
+) -> Reconstruction:
+    """One to several photos of one person to a 3D head.
+
+    Args:
+        photos: files; more than one must show the same person.
+        out: files to write. ``.ply .spz .splat`` hold splats, ``.glb .obj`` meshes. With none, splats and mesh are
+            both made and only returned.
+        prior: what the unseen sides come from; ``auto`` says what it takes and why.
+        seed: the same photos and seed give the same bytes on the same machine.
+        ply: what a ``.ply`` holds.
+        face: which face to take where a photo has several, 1 for the largest; by default the largest.
+        keep_expression: keep the expression of the first photo; by default the face comes out neutral.
+        height_m: height of the head in metres, for formats that have a unit; by default 0.23.
+        views_out: folder for the views of stage one.
+        report, preview, turntable: a JSON file, a PNG contact sheet, an MP4 video.
+        watch: shows the stages while they run.
+
+    Returns:
+        the views, what was made of them in the world frame and head units, and what ``report`` holds.
+
+    Raises:
+        InputError: a photo that cannot be read or has no usable face.
+        OutputError: a place that cannot be written; nothing was begun.
+        WeightsError: a model file that is absent and cannot be fetched.
+        MissingDependencyError: a prior or device this machine or version does not have.
+        ResourceError: memory or disk ran out.
+        FitError: no head fits the photos.
+    """
+    photos = as_paths(photos)
+    stage_one.check_photos(photos)
+    outputs = check_outputs(
+        as_paths(out),
+        ply=ply,
+        views=as_path(views_out),
+        report=as_path(report),
+        preview=as_path(preview),
+        turntable=as_path(turntable),
+    )
+    choices = {
+        "prior": choose_prior(prior),
+        "device": choose_device(device),
+        "quality": Choice(quality, quality, "asked for"),
+    }
+    settings = preset(quality)
+    rooms = rooms_of(quality)
+    wanted = stage_two.Wanted.by(outputs)
+    stages = Stages(
+        ["photo", "portrait", "head", "views", *stage_two.planned(wanted, outputs)], expected_s=settings.seconds
+    )
+    with watch(stages):
+        sightings = stage_one.meet(photos, rooms, stages, face=face)
+        head = stage_one.fit(sightings, rooms, stages, seed=seed)
+        with stages("views"):
+            cameras, names = stage_one.cameras_around(
+                stage_one.rig_directions(settings.rig),
+                size_px=settings.view_size_px,
+                photo_cameras=head.photo_cameras,
+            )
+            views = head.render(cameras, keep_expression=keep_expression, names=names)
+        built = stage_two.build(views, wanted, rooms, stages, seed=seed)
+        crops = [sighting.portrait.rgb for sighting in sightings]
+        files = stage_two.write(outputs, stages, built, views=views, photos=crops, height_m=height_m)
+    told: dict[str, Any] = {
+        **reports.common(choices, seed=seed, records=stages.records),
+        "photos": stage_one.describe(sightings),
+        "head": head.report,
+        **stage_two.describe(built),
+        "files": [str(path) for path in files],
+        "licences": reports.licences(template=True),
+    }
+    if outputs.report is not None:
+        reports.write_report(outputs.report, told)
+        files = (*files, outputs.report)
+    return Reconstruction(views, built.splats, built.mesh, told, files)

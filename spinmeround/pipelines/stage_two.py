@@ -1,0 +1,149 @@
+"""Stage two as the pipelines run it: views to splats and meshes, and everything to files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from spinmeround.errors import FitError
+from spinmeround.io import metres_per_unit, write_mesh, write_splats, write_views
+from spinmeround.pipelines import drawing
+from spinmeround.pipelines.outputs import Outputs
+from spinmeround.pipelines.rooms import Rooms
+from spinmeround.pipelines.stages import Stage, Stages
+from spinmeround.types import Mesh, Splats, TexturedMesh, Views
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which results a run is to make."""
+
+    splats: bool
+    mesh: bool
+
+    @classmethod
+    def by(cls, outputs: Outputs) -> Wanted:
+        """What the outputs need; both when there is none, since then the caller takes the objects."""
+        mesh = bool(outputs.meshes)
+        return cls(splats=bool(outputs.splats) or not mesh, mesh=mesh or not outputs.splats)
+
+
+def planned(wanted: Wanted, outputs: Outputs) -> list[Stage]:
+    """The stages of stage two, in order."""
+    possible: list[tuple[Stage, object]] = [
+        ("surface", True),
+        ("splats", wanted.splats),
+        ("texture", wanted.mesh),
+        ("files", outputs.splats or outputs.meshes or outputs.views),
+        ("preview", outputs.preview),
+        ("turntable", outputs.turntable),
+    ]
+    return [stage for stage, needed in possible if needed]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What stage two made of the views."""
+
+    surface: Mesh
+    splats: Splats | None
+    mesh: TexturedMesh | None
+
+
+def build(views: Views, wanted: Wanted, rooms: Rooms, stages: Stages, *, seed: int) -> Built:
+    """Fits what is wanted.
+
+    Raises:
+        FitError: the views show nothing, or do not agree on any shape.
+    """
+    if not (views.alpha > 0.5).any():
+        raise FitError("no view shows anything: every mask is empty")
+    splats = mesh = None
+    with stages("surface") as progress:
+        surface = rooms.fit_surface(views, seed, progress)
+    if wanted.splats:
+        with stages("splats") as progress:
+            splats = rooms.fit_splats(views, surface, seed, progress)
+    if wanted.mesh:
+        with stages("texture") as progress:
+            mesh = rooms.paint_texture(views, surface, seed, progress)
+    return Built(surface, splats, mesh)
+
+
+def write(
+    outputs: Outputs,
+    stages: Stages,
+    built: Built,
+    *,
+    views: Views,
+    photos: Sequence[Float[np.ndarray, "h w 3"]] = (),
+    height_m: float | None = None,
+) -> tuple[Path, ...]:
+    """Writes everything but the report; each file appears whole or not at all.
+
+    Args:
+        photos: crops for the contact sheet.
+        height_m: height of a head in metres, where the file format has a unit.
+
+    Returns:
+        what was written.
+    """
+    files: list[Path] = []
+    if outputs.splats or outputs.meshes or outputs.views:
+        with stages("files"):
+            for path in outputs.splats:
+                assert built.splats is not None
+                scale = metres_per_unit(built.surface, height_m=height_m)
+                write_splats(path, built.splats, metres_per_unit=scale)
+                files.append(path)
+            for path in outputs.meshes:
+                assert built.mesh is not None
+                write_mesh(path, built.mesh, height_m=height_m)
+                files.append(path)
+            if outputs.views is not None:
+                write_views(outputs.views, views)
+                files.append(outputs.views)
+    files += _draw(outputs, stages, built, photos)
+    for path in files:
+        log.info("wrote %s", path)
+    return tuple(files)
+
+
+def _draw(outputs: Outputs, stages: Stages, built: Built, photos: Sequence[Float[np.ndarray, "h w 3"]]) -> list[Path]:
+    files: list[Path] = []
+    if built.splats is not None:
+        draw = drawing.splats_drawer(built.splats)
+    else:
+        assert built.mesh is not None
+        draw = drawing.mesh_drawer(built.mesh)
+    if outputs.preview is not None:
+        with stages("preview"):
+            drawing.write_contact_sheet(outputs.preview, draw, photos)
+        files.append(outputs.preview)
+    if outputs.turntable is not None:
+        with stages("turntable") as progress:
+            drawing.write_turntable(outputs.turntable, draw, progress=progress)
+        files.append(outputs.turntable)
+    return files
+
+
+def describe(built: Built) -> dict[str, Any]:
+    """What the report says about the results."""
+    described: dict[str, Any] = {"surface": {"vertices": len(built.surface.vertices)}}
+    if (splats := built.splats) is not None:
+        described["splats"] = {"count": len(splats), "sh_coefficients": int(splats.sh.shape[1])}
+    if (mesh := built.mesh) is not None:
+        described["mesh"] = {
+            "vertices": len(mesh.vertices),
+            "triangles": len(mesh.faces),
+            "texture_px": [int(mesh.albedo.shape[1]), int(mesh.albedo.shape[0])],
+        }
+    return described

@@ -1,0 +1,171 @@
+"""The stages of one run: which there are, how far along it is, what each took in time and memory."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import psutil
+
+from spinmeround.errors import ResourceError
+
+log = logging.getLogger(__name__)
+
+Stage = Literal[
+    "photo", "folder", "portrait", "head", "views", "surface", "splats", "texture", "files", "preview", "turntable"
+]
+Progress = Callable[[float, str], None]
+"""What a room calls with the share of its work that is done, in [0, 1], and what it does now."""
+
+SENTENCES: Mapping[Stage, str] = {
+    "photo": "reading the photo",
+    "folder": "reading the views",
+    "portrait": "finding the face",
+    "head": "fitting the head",
+    "views": "looking at the head from all sides",
+    "surface": "shaping the surface",
+    "splats": "fitting the splats",
+    "texture": "painting the texture",
+    "files": "writing the files",
+    "preview": "drawing the preview",
+    "turntable": "filming the turntable",
+}
+_SAMPLE_S = 0.05
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What one stage took.
+
+    Attributes:
+        peak_memory_mb: the most this process held during the stage, libraries and earlier results included.
+    """
+
+    stage: Stage
+    seconds: float
+    peak_memory_mb: float
+
+
+class Stages:
+    """Runs the stages of one run in order and keeps the books.
+
+    Args:
+        planned: the stages to come, in order.
+        expected_s: a first guess of each stage's seconds; the rest is rescaled by the pace of this machine.
+    """
+
+    def __init__(self, planned: Sequence[Stage], *, expected_s: Mapping[str, float]) -> None:
+        self.planned = tuple(planned)
+        self.records: list[StageRecord] = []
+        self.current: Stage | None = None
+        self._expected_s = {stage: expected_s.get(stage, 1.0) for stage in planned}
+        self._started = 0.0
+        self._share: float | None = None
+
+    @contextmanager
+    def __call__(self, stage: Stage) -> Iterator[Progress]:
+        """Times a stage; yields what its room may report progress to.
+
+        Raises:
+            ResourceError: memory or disk ran out inside.
+        """
+        self.current, self._share, self._started = stage, None, time.perf_counter()
+        log.info("[%d/%d] %s", len(self.records) + 1, len(self.planned), SENTENCES[stage])
+        with _resource_errors(stage), _peak_memory() as peak:
+            yield self._progressed
+        seconds = time.perf_counter() - self._started
+        self.records.append(StageRecord(stage, seconds, peak.megabytes))
+        self.current = None
+        log.debug("%s took %.1f s, at most %.0f MB", SENTENCES[stage], seconds, peak.megabytes)
+
+    @property
+    def share_done(self) -> float:
+        """Share of the whole run that is done, in [0, 1]: a guess."""
+        done = sum(self._expected_s[record.stage] for record in self.records)
+        if self.current is not None:
+            done += self._expected_s[self.current] * self._share_of_current()
+        return done / sum(self._expected_s.values())
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the end: a guess."""
+        return (1 - self.share_done) * sum(self._expected_s.values()) * self._pace()
+
+    def _progressed(self, share: float, message: str) -> None:
+        self._share = share
+        log.debug("%3.0f %% %s", 100 * share, message)
+
+    def _share_of_current(self) -> float:
+        """What the room says, else the time gone against the time expected, which never claims the last bit."""
+        assert self.current is not None
+        gone = time.perf_counter() - self._started
+        by_time = min(0.95, gone / (self._expected_s[self.current] * self._pace()))
+        return by_time if self._share is None else max(self._share, min(by_time, self._share + 0.1))
+
+    def _pace(self) -> float:
+        """How much slower than expected this machine has been so far."""
+        expected = sum(self._expected_s[record.stage] for record in self.records)
+        took = sum(record.seconds for record in self.records)
+        return min(10.0, max(0.2, (took + 2) / (expected + 2)))
+
+
+Watch = Callable[[Stages], AbstractContextManager[object]]
+"""Shows a run while it lasts, for instance as a progress bar."""
+
+
+def unwatched(_: Stages) -> AbstractContextManager[object]:
+    """Shows nothing."""
+    return nullcontext()
+
+
+@contextmanager
+def _resource_errors(stage: Stage) -> Iterator[None]:
+    """Turns what the libraries raise when memory or disk runs out into one error."""
+    advice = "close other programs, or use --quality draft"
+    try:
+        yield
+    except MemoryError as error:
+        raise ResourceError(f"not enough memory while {SENTENCES[stage]}; {advice}") from error
+    except RuntimeError as error:
+        # torch has no exception of its own for the main memory.
+        if "not enough memory" in str(error) or "out of memory" in str(error):
+            raise ResourceError(f"not enough memory while {SENTENCES[stage]}; {advice}") from error
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+            raise ResourceError(f"the disk is full while {SENTENCES[stage]}; free some space and run again") from error
+        if error.errno == errno.ENOMEM:
+            raise ResourceError(f"not enough memory while {SENTENCES[stage]}; {advice}") from error
+        raise
+
+
+@dataclass
+class _Peak:
+    megabytes: float
+
+
+@contextmanager
+def _peak_memory() -> Iterator[_Peak]:
+    """Samples the resident memory of this process from a thread: the one way that works on every system."""
+    process = psutil.Process()
+    peak = _Peak(process.memory_info().rss / 2**20)
+    ended = threading.Event()
+
+    def sample() -> None:
+        while not ended.wait(_SAMPLE_S):
+            peak.megabytes = max(peak.megabytes, process.memory_info().rss / 2**20)
+
+    thread = threading.Thread(target=sample, name="spinmeround-memory", daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        ended.set()
+        thread.join()
+        peak.megabytes = max(peak.megabytes, process.memory_info().rss / 2**20)
