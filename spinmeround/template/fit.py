@@ -66,7 +66,7 @@ class FittedHead:
     """One person's head in the canonical world frame: upright, facing +Z, of the mean head's size and place.
 
     Attributes:
-        shape: parameters of the model; ``neutral`` is ``model.vertices(shape)`` plus ``offsets`` after a small similarity.
+        shape: parameters of the model; ``neutral`` is ``model.vertices(shape)`` plus ``offsets``, moved a little.
         offsets: personal displacement of each coarse vertex that the parameters cannot express, head units.
         neutral: coarse vertices without expression.
         photos: one for each photo, in their order.

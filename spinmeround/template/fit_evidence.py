@@ -23,6 +23,8 @@ FACE_OVAL = np.array([
 EYE_CORNERS = ((33, 133), (263, 362))
 """Outer and inner corner of the subject's right and left eye."""
 
+_CHIN = 152
+
 _DETECTOR_SIGMA = 0.012
 """Noise of a landmark in distances between the eyes, besides the uncertainty of its place on the model."""
 _LANDMARK_WORTH = 0.35
@@ -32,7 +34,8 @@ _OUTLINE_SIGMA = 0.015
 _OUTLINE_TOTAL = 60.0
 _OUTLINE_REACH = 0.3
 _HAIR_THICKNESS = 0.012
-_NECK_MARGIN = 0.05
+_NECK_BELOW_CHIN = 0.08
+"""Outline points further below the chin are the collar, which no photo shows bare, head units."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def eye_distance_px(landmarks_px: Float[np.ndarray, "478 2"]) -> float:
 
 
 def eye_scale_px(surface: Surface, pose: Pose) -> float:
-    """What the distance between the eyes would measure in the picture seen from the front, so that no turn shrinks it."""
+    """What the distance between the eyes would measure in the picture seen from the front: no turn shrinks it."""
     mean = surface.landmarks.mean
     right, left = (mean[list(corners)].mean(0) for corners in EYE_CORNERS)
     return float(np.linalg.norm(left - right) * pose.focal_px / pose.translation[2])
@@ -140,9 +143,12 @@ def _outline_above_neck(surface: Surface, sighting: Sighting, pose: Pose, width_
     """Outline points, without those where the model's neck is cut."""
     faces = surface.model.faces
     outline = head_outline(sighting.vertices, faces, pose, width_px)
-    height = surface.model.mean[:, 1]
-    own = height[faces[outline.face]].min(1)
-    return outline.take(own > height.min() + _NECK_MARGIN)
+    below = _below_neck(surface)
+    return outline.take(~below[faces[outline.face]].any(1))
+
+
+def _below_neck(surface: Surface) -> Bool[np.ndarray, "n"]:
+    return surface.model.mean[:, 1] < surface.landmarks.mean[_CHIN, 1] - _NECK_BELOW_CHIN
 
 
 def _polygon_normals(polygon: Float[np.ndarray, "m 2"]) -> Float[np.ndarray, "m 2"]:
@@ -155,9 +161,10 @@ def _polygon_normals(polygon: Float[np.ndarray, "m 2"]) -> Float[np.ndarray, "m 
 def _nearest_limb(
     surface: Surface, portrait: Portrait, pose: Pose, sighting: Sighting, hidden: Integer[np.ndarray, "h"]
 ) -> tuple[Integer[np.ndarray, "h"], Bool[np.ndarray, "h"]]:
-    """For each hidden landmark the nearby vertex seen edge-on that is nearest in the picture; and whether there is one."""
+    """For each hidden landmark the vertex of the limb around it that is nearest in the picture; and if there is one."""
     skin = surface.model.part == 0
-    limb = np.flatnonzero(skin & (np.abs(sighting.vertex_facing) < 0.2))
+    on_surface = np.linalg.norm(sighting.normals, axis=1) > 0.5
+    limb = np.flatnonzero(skin & on_surface & (np.abs(sighting.vertex_facing) < 0.2))
     corners = surface.model.faces[surface.model.landmark_faces[hidden]]
     home = (sighting.vertices[corners] * surface.model.landmark_barycentric[hidden][..., None]).sum(1)
     if not len(limb) or not len(hidden):
@@ -170,8 +177,7 @@ def _nearest_limb(
 
 def lowest_row(surface: Surface, sighting: Sighting, pose: Pose) -> float:
     """Picture row above which the model has all of its neck."""
-    height = surface.model.mean[:, 1]
-    return float(pose.project(sighting.vertices[height < height.min() + _NECK_MARGIN])[:, 1].min())
+    return float(pose.project(sighting.vertices[_below_neck(surface)])[:, 1].min())
 
 
 def landmark_errors_px(

@@ -62,7 +62,8 @@ def personal_offsets(
     blocks = [quiet + (paired - sign * swap) / _MIRROR**2 for sign in (-1, 1, 1)]
     design, target = _observations(left_over, place, len(kept))
     system = (sp.block_diag(blocks) + design.T @ design).tocsc()
-    solution = spla.spsolve(system, design.T @ target, permc_spec="COLAMD")
+    factor = spla.splu(system, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}, diag_pivot_thresh=0.0)
+    solution = factor.solve(design.T @ target)
     offsets = np.zeros((count, 3))
     offsets[kept] = solution.reshape(3, -1).T
     length = np.linalg.norm(offsets, axis=1, keepdims=True)
