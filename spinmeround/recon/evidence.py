@@ -1,0 +1,266 @@
+"""What the views say about a surface that is being fitted: target normals of its faces, target outlines of its rims.
+
+Both are read where a view really sees the surface, decided by depth maps of the surface itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numba
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+from scipy.special import erfinv
+
+from spinmeround.geometry import camera_centres, resized
+from spinmeround.mesh_raster import rasterize
+from spinmeround.types import Cameras, Views
+
+ROBUST_ANGLE_DEG = 12.0
+"""A view whose normal differs this much from what the others say counts a quarter (Geman-McClure)."""
+
+_LEAST_COSINE = 0.1
+_RIM_COSINE = 0.35
+
+
+@dataclass(frozen=True)
+class NormalPyramidLevel:
+    """The views' normals at one resolution.
+
+    Attributes:
+        cameras: cameras of this picture size.
+        projections: pixel from world, 3x4.
+        eyes: positions of the cameras, world.
+        normals: world normals times their trust.
+        trust: in [0, 1], 0 where a view knows nothing.
+    """
+
+    cameras: Cameras
+    projections: Float[np.ndarray, "v 3 4"]
+    eyes: Float[np.ndarray, "v 3"]
+    normals: Float[np.ndarray, "v h w 3"]
+    trust: Float[np.ndarray, "v h w"]
+
+
+@dataclass(frozen=True)
+class FaceTargets:
+    """Target normals.
+
+    Attributes:
+        normals: unit normals, 0 where no view sees the face.
+        weight: trust in the target in [0, 1], 0 where no view sees the face.
+    """
+
+    normals: Float[np.ndarray, "f 3"]
+    weight: Float[np.ndarray, "f"]
+
+
+def projection_matrices(cameras: Cameras) -> Float[np.ndarray, "v 3 4"]:
+    """Homogeneous pixels from world points."""
+    return np.ascontiguousarray(cameras.intrinsics_px @ cameras.camera_from_world[:, :3])
+
+
+def normal_level(views: Views, shrink: int) -> NormalPyramidLevel:
+    """Normals averaged over ``shrink`` squared pixels, so that coarse faces see what they cover and nothing aliases."""
+    width, height = max(views.cameras.width_px // shrink, 16), max(views.cameras.height_px // shrink, 16)
+    cameras = resized(views.cameras, width, height)
+    known = np.linalg.norm(views.normals_world, axis=-1) > 0.5
+    trust = (views.weight * views.alpha * (views.alpha > 0.5) * known).astype(np.float32)
+    normals = views.normals_world * trust[..., None]
+    if shrink > 1:
+        normals = np.stack([cv2.resize(n, (width, height), interpolation=cv2.INTER_AREA) for n in normals])
+        trust = np.stack([cv2.resize(t, (width, height), interpolation=cv2.INTER_AREA) for t in trust])
+    return NormalPyramidLevel(
+        cameras,
+        projection_matrices(cameras),
+        camera_centres(cameras),
+        np.ascontiguousarray(normals, np.float32),
+        np.ascontiguousarray(trust, np.float32),
+    )
+
+
+def depth_maps(
+    vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], cameras: Cameras
+) -> Float[np.ndarray, "n h w"]:
+    """Depth of a mesh in every view, infinity where it is not."""
+    return np.stack([rasterize(vertices, faces, cameras, index).depth for index in range(len(cameras))])
+
+
+def face_targets(
+    centroids: Float[np.ndarray, "f 3"],
+    normals: Float[np.ndarray, "f 3"],
+    level: NormalPyramidLevel,
+    depth: Float[np.ndarray, "n h w"],
+    *,
+    tolerance: float,
+) -> FaceTargets:
+    """Robust weighted mean over the views of the normals seen at the faces' centroids.
+
+    Weights fall with the obliquity of the view against both the present and the seen normal, and with disagreement.
+
+    Args:
+        centroids: world frame.
+        normals: present unit normals of the faces.
+        depth: depth maps of the present surface in the cameras of ``level``.
+        tolerance: how far behind the depth map, head units at frontal view, a point still counts as seen.
+    """
+    targets = np.zeros_like(centroids)
+    weight = np.zeros(len(centroids))
+    limit = np.radians(ROBUST_ANGLE_DEG)
+    _gather(
+        centroids, normals, level.projections, level.eyes, depth, level.normals, level.trust, tolerance, limit,
+        targets, weight,
+    )  # fmt: skip
+    return FaceTargets(targets, np.minimum(weight, 1.0))
+
+
+def rim_offsets(
+    vertices: Float[np.ndarray, "v 3"],
+    vertex_normals: Float[np.ndarray, "v 3"],
+    cameras: Cameras,
+    distance_px: Float[np.ndarray, "n h w"],
+    depth: Float[np.ndarray, "n h2 w2"],
+    *,
+    reach_px: float,
+) -> tuple[Float[np.ndarray, "v"], Float[np.ndarray, "v"]]:
+    """How far rim vertices must go along their normals for the surface's outlines to meet the masks'.
+
+    A rim vertex looks across a camera's line of sight and lies near the border of the surface's own picture. There the
+    normal lies in the picture plane, so the step is the mask's signed distance less the surface's own.
+
+    Args:
+        distance_px: signed distances to the masks' outlines, positive inside.
+        depth: depth maps of the present surface, any resolution.
+        reach_px: rims further than this from the mask's outline are left alone.
+
+    Returns:
+        Steps in head units, and the weight of the views that asked for one (0: not a rim).
+    """
+    steps, votes = np.zeros(len(vertices)), np.zeros(len(vertices))
+    focals = cameras.intrinsics_px[:, [0, 1], [0, 1]].mean(1)
+    own_px = np.stack([_near_outline_px(np.isfinite(d)) for d in depth]) * np.float32(cameras.width_px / depth.shape[2])
+    _rims(
+        vertices, vertex_normals, projection_matrices(cameras), camera_centres(cameras), focals,
+        distance_px, own_px, reach_px, steps, votes,
+    )  # fmt: skip
+    return steps, votes
+
+
+def _near_outline_px(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Signed distance to a mask's outline, good within two pixels of it and to a small fraction of a pixel.
+
+    A straight edge blurred by a Gaussian is the error function of the distance; distance transforms count from pixel to
+    pixel instead, which pulls slanted outlines inward.
+    """
+    blurred = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0)
+    return (np.sqrt(2) * erfinv(np.clip(2 * blurred - 1, -0.999, 0.999))).astype(np.float32)
+
+
+@numba.njit(parallel=True, cache=True)
+def _gather(
+    points, normals, projections, eyes, depth, seen, trust, tolerance, limit, out, out_weight
+):  # pragma: no cover - compiled
+    views, height, width = depth.shape
+    for i in numba.prange(points.shape[0]):
+        sample = np.empty((views, 4))
+        count = 0
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        mean0 = mean1 = mean2 = 0.0
+        for v in range(views):
+            dx, dy, dz = eyes[v, 0] - x, eyes[v, 1] - y, eyes[v, 2] - z
+            scale = 1 / np.sqrt(dx * dx + dy * dy + dz * dz)
+            cosine = (dx * normals[i, 0] + dy * normals[i, 1] + dz * normals[i, 2]) * scale
+            if cosine < _LEAST_COSINE:
+                continue
+            p = projections[v]
+            far = p[2, 0] * x + p[2, 1] * y + p[2, 2] * z + p[2, 3]
+            column = (p[0, 0] * x + p[0, 1] * y + p[0, 2] * z + p[0, 3]) / far - 0.5
+            row = (p[1, 0] * x + p[1, 1] * y + p[1, 2] * z + p[1, 3]) / far - 0.5
+            if not (0 <= column < width - 1 and 0 <= row < height - 1):
+                continue
+            ic, ir = int(column), int(row)
+            fc, fr = column - ic, row - ir
+            slack = tolerance / cosine
+            n0 = n1 = n2 = sure = 0.0
+            for k in range(4):
+                r, c = ir + k // 2, ic + k % 2
+                # Taps on another sheet of the surface (in front: hides the point; behind: beyond a rim) do not count.
+                if abs(depth[v, r, c] - far) > slack:
+                    continue
+                w = (fr if k // 2 else 1 - fr) * (fc if k % 2 else 1 - fc)
+                n0 += w * seen[v, r, c, 0]
+                n1 += w * seen[v, r, c, 1]
+                n2 += w * seen[v, r, c, 2]
+                sure += w * trust[v, r, c]
+            length = np.sqrt(n0 * n0 + n1 * n1 + n2 * n2)
+            if length < 0.25:
+                continue
+            n0, n1, n2 = n0 / length, n1 / length, n2 / length
+            seen_cosine = (n0 * dx + n1 * dy + n2 * dz) * scale
+            if seen_cosine < 0.05:
+                continue
+            w = sure * (cosine * cosine * seen_cosine) ** 2
+            sample[count, 0], sample[count, 1], sample[count, 2], sample[count, 3] = n0, n1, n2, w
+            mean0 += w * n0
+            mean1 += w * n1
+            mean2 += w * n2
+            count += 1
+        total = 0.0
+        for _ in range(2):
+            length = np.sqrt(mean0 * mean0 + mean1 * mean1 + mean2 * mean2) + 1e-12
+            a0, a1, a2 = mean0 / length, mean1 / length, mean2 / length
+            mean0 = mean1 = mean2 = total = 0.0
+            for k in range(count):
+                apart = (sample[k, 0] - a0) ** 2 + (sample[k, 1] - a1) ** 2 + (sample[k, 2] - a2) ** 2
+                w = sample[k, 3] / (1 + apart / (limit * limit)) ** 2
+                mean0 += w * sample[k, 0]
+                mean1 += w * sample[k, 1]
+                mean2 += w * sample[k, 2]
+                total += w
+        length = np.sqrt(mean0 * mean0 + mean1 * mean1 + mean2 * mean2)
+        if length > 1e-4:
+            out[i, 0], out[i, 1], out[i, 2] = mean0 / length, mean1 / length, mean2 / length
+            out_weight[i] = total
+
+
+@numba.njit(cache=True)
+def _bilinear(image, column, row):  # pragma: no cover - compiled
+    column = min(max(column, 0.0), image.shape[1] - 1.001)
+    row = min(max(row, 0.0), image.shape[0] - 1.001)
+    ic, ir = int(column), int(row)
+    fc, fr = column - ic, row - ir
+    top = image[ir, ic] * (1 - fc) + image[ir, ic + 1] * fc
+    return top * (1 - fr) + (image[ir + 1, ic] * (1 - fc) + image[ir + 1, ic + 1] * fc) * fr
+
+
+@numba.njit(parallel=True, cache=True)
+def _rims(
+    vertices, normals, projections, eyes, focals, distance_px, own_px, reach_px, steps, votes
+):  # pragma: no cover - compiled
+    views, height, width = distance_px.shape
+    shrink = width / own_px.shape[2]
+    for i in numba.prange(vertices.shape[0]):
+        x, y, z = vertices[i, 0], vertices[i, 1], vertices[i, 2]
+        for v in range(views):
+            dx, dy, dz = eyes[v, 0] - x, eyes[v, 1] - y, eyes[v, 2] - z
+            along = dx * normals[i, 0] + dy * normals[i, 1] + dz * normals[i, 2]
+            cosine = abs(along) / np.sqrt(dx * dx + dy * dy + dz * dz)
+            if cosine > _RIM_COSINE:
+                continue
+            p = projections[v]
+            far = p[2, 0] * x + p[2, 1] * y + p[2, 2] * z + p[2, 3]
+            column = (p[0, 0] * x + p[0, 1] * y + p[0, 2] * z + p[0, 3]) / far
+            row = (p[1, 0] * x + p[1, 1] * y + p[1, 2] * z + p[1, 3]) / far
+            if not (1 <= column < width - 1 and 1 <= row < height - 1):
+                continue
+            own = _bilinear(own_px[v], column / shrink - 0.5, row / shrink - 0.5)
+            if abs(own) > 2 * shrink:
+                continue
+            gap_px = _bilinear(distance_px[v], column - 0.5, row - 0.5) - own
+            if abs(gap_px) < reach_px:
+                weight = 1 - cosine / _RIM_COSINE
+                steps[i] += weight * gap_px * far / focals[v]
+                votes[i] += weight
+        if votes[i] > 0:
+            steps[i] /= votes[i]

@@ -1,0 +1,273 @@
+"""The visual hull, the largest solid whose outline agrees with every mask: start and rim targets of the surface fit.
+
+A mask that ends where the picture ends is a cut, not an outline: what lies beyond the border is unknown, never carved.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import cv2
+import numba
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+from scipy.ndimage import label
+from scipy.optimize import linprog
+from scipy.spatial import cKDTree
+from skimage.measure import find_contours, marching_cubes
+
+from spinmeround.errors import InputError
+from spinmeround.geometry import camera_centres
+from spinmeround.types import Cameras, Mesh
+
+logger = logging.getLogger(__name__)
+
+BORDER_RUN = 0.02
+"""A mask is cut by a side of the picture when it covers more than this share of that side."""
+
+_SPECK_SHARE = 0.02
+_BAND_PX = 24.0
+_GROWTH_BEYOND_BORDER = 2.0
+
+
+@dataclass(frozen=True)
+class Silhouettes:
+    """Masks as distances.
+
+    Attributes:
+        distance_px: signed distance to the outline in pixels, positive inside; an outline is where alpha crosses one
+            half, to a fraction of a pixel. Picture borders are not outlines.
+        cut: whether the mask runs over the picture's left, top, right, bottom border.
+    """
+
+    distance_px: Float[np.ndarray, "v h w"]
+    cut: Bool[np.ndarray, "v 4"]
+
+
+@dataclass(frozen=True)
+class Hull:
+    """A closed solid and how it was bounded.
+
+    Attributes:
+        mesh: watertight, outward, world frame.
+        cell: edge of a voxel, head units.
+        floor_y: world height of the flat cut through the neck, or ``None`` where the views show the lower end.
+    """
+
+    mesh: Mesh
+    cell: float
+    floor_y: float | None
+
+
+def silhouettes(alpha: Float[np.ndarray, "v h w"]) -> Silhouettes:
+    """Signed distances of soft masks; specks smaller than 2 % of a mask's largest part are dropped.
+
+    Raises:
+        InputError: a mask is empty.
+    """
+    distance_px = np.empty(alpha.shape, np.float32)
+    cut = np.zeros((len(alpha), 4), bool)
+    for view, mask in enumerate(alpha):
+        clean = _without_specks(mask, view)
+        distance_px[view] = _signed_distance_px(clean)
+        inside = clean > 0.5
+        sides = (inside[:, 0], inside[0], inside[:, -1], inside[-1])
+        cut[view] = [side.mean() > BORDER_RUN for side in sides]
+    return Silhouettes(distance_px, cut)
+
+
+def visual_hull(cameras: Cameras, outlines: Silhouettes, *, cells: int = 64) -> Hull:
+    """Carves a grid of ``cells`` cubed voxels and meshes its boundary with marching cubes, largest part only.
+
+    Raises:
+        InputError: fewer than two views, or no place that all masks agree on.
+    """
+    if len(cameras) < 2:
+        raise InputError(
+            f"a surface needs at least two views with known cameras, got {len(cameras)}; add views from other sides"
+        )
+    floor_y = _neck_floor(cameras, outlines)
+    low, high = _bounding_box(cameras, outlines, floor_y)
+    cell = float((high - low).max() / (cells - 4))
+    low = low - 2 * cell
+    shape = np.ceil((high - low) / cell).astype(int) + 3
+    field = np.empty(shape, np.float32)
+    _carve(field, low, cell, *_camera_arrays(cameras), outlines.distance_px, _GROWTH_BEYOND_BORDER)
+    if floor_y is not None:
+        heights = low[1] + cell * np.arange(shape[1])
+        field = np.maximum(field, (floor_y - heights)[None, :, None].astype(np.float32))
+    field = np.clip(_largest_solid(field), -4 * cell, 4 * cell)
+    vertices, faces, _, _ = marching_cubes(field, 0.0, allow_degenerate=False)
+    mesh = _outward(vertices.astype(np.float64) * cell + low, faces.astype(np.int64))
+    logger.debug("hull: %s voxels of %.4f, %d vertices, floor %s", shape, cell, len(vertices), floor_y)
+    return Hull(mesh, cell, floor_y)
+
+
+def _without_specks(mask: Float[np.ndarray, "h w"], view: int) -> Float[np.ndarray, "h w"]:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((mask > 0.5).astype(np.uint8), connectivity=8)
+    if count < 2:
+        raise InputError(f"the mask of view {view} is empty; remove that view or repair its mask")
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    specks = 1 + np.flatnonzero(areas < _SPECK_SHARE * areas.max())
+    return np.where(np.isin(labels, specks), 0.0, mask) if len(specks) else mask
+
+
+def _signed_distance_px(mask: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Coarse distances everywhere; near the outline, where targets are read, distances to the sub-pixel contour."""
+    inside = mask > 0.5
+    if inside.all():
+        return np.full(mask.shape, max(mask.shape), np.float32)
+    out = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5) - 0.5
+    out = np.where(inside, out, 0.5 - cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5))
+    points = [_densified(contour) for contour in find_contours(mask.astype(np.float32), 0.5)]
+    band = np.abs(out) < _BAND_PX
+    nearest, _ = cKDTree(np.concatenate(points)).query(np.argwhere(band))
+    out[band] = np.where(inside[band], nearest, -nearest)
+    return out.astype(np.float32)
+
+
+def _densified(contour: Float[np.ndarray, "n 2"], per_segment: int = 4) -> Float[np.ndarray, "m 2"]:
+    share = (np.arange(per_segment) / per_segment)[:, None, None]
+    return (contour[:-1] * (1 - share) + contour[1:] * share).reshape(-1, 2)
+
+
+def _neck_floor(cameras: Cameras, outlines: Silhouettes) -> float | None:
+    """Height at which the pictures' lower borders cross the vertical axis of the head, if most views are cut there."""
+    cut = np.flatnonzero(outlines.cut[:, 3])
+    if 2 * len(cut) <= len(cameras):
+        return None
+    centre = _nearest_point_to_axes(cameras, outlines)
+    heights = []
+    eyes = camera_centres(cameras)
+    for view in cut:
+        columns = np.flatnonzero(outlines.distance_px[view, -1] > 0)
+        pixel = np.array([columns.mean() + 0.5, cameras.height_px, 1.0])
+        ray = pixel @ np.linalg.inv(cameras.intrinsics_px[view]).T @ cameras.camera_from_world[view, :3, :3]
+        along = ((centre - eyes[view]) * ray)[[0, 2]].sum() / max((ray[[0, 2]] ** 2).sum(), 1e-12)
+        heights.append(eyes[view][1] + along * ray[1])
+    return float(np.median(heights))
+
+
+def _nearest_point_to_axes(cameras: Cameras, outlines: Silhouettes) -> Float[np.ndarray, "3"]:
+    """Least-squares meeting point of the rays through the centres of the masks."""
+    normal, right = np.zeros((3, 3)), np.zeros(3)
+    for view, eye in enumerate(camera_centres(cameras)):
+        rows, columns = np.nonzero(outlines.distance_px[view] > 0)
+        pixel = np.array([columns.mean() + 0.5, rows.mean() + 0.5, 1.0])
+        ray = pixel @ np.linalg.inv(cameras.intrinsics_px[view]).T @ cameras.camera_from_world[view, :3, :3]
+        ray /= np.linalg.norm(ray)
+        across = np.eye(3) - np.outer(ray, ray)
+        normal += across
+        right += across @ eye
+    return np.linalg.lstsq(normal, right, rcond=None)[0]
+
+
+def _bounding_box(
+    cameras: Cameras, outlines: Silhouettes, floor_y: float | None
+) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+    """Smallest axis-aligned box around the intersection of the pyramids that the masks' own boxes span.
+
+    A side on which a mask is cut does not bound; should nothing else bound a direction, the picture's border does.
+    """
+    for borders_bound in (False, True):
+        normals, offsets = _half_spaces(cameras, outlines, floor_y, borders_bound)
+        box = np.zeros((2, 3))
+        bounded = True
+        for axis in range(3):
+            for end, sign in enumerate((1.0, -1.0)):
+                found = linprog(sign * np.eye(3)[axis], A_ub=normals, b_ub=offsets, bounds=(None, None))
+                if found.status == 2:
+                    raise InputError(
+                        "the masks of the views meet nowhere in space; check that the cameras belong to these pictures "
+                        "and that poses are camera-to-world in the frame the file states"
+                    )
+                bounded &= found.status == 0
+                if found.status == 0:
+                    box[end, axis] = found.x[axis]
+        if bounded:
+            return box[0], box[1]
+    raise InputError("the views do not bound the head in space: they look along one line; add views from other sides")
+
+
+def _half_spaces(
+    cameras: Cameras, outlines: Silhouettes, floor_y: float | None, borders_bound: bool
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
+    """Planes with ``normal · x <= offset`` inside: through each camera and each side of its mask's box."""
+    normals, offsets = [], []
+    for view, eye in enumerate(camera_centres(cameras)):
+        rows, columns = np.nonzero(outlines.distance_px[view] > 0)
+        lines = ((-1, 0, columns.min()), (0, -1, rows.min()), (1, 0, -columns.max() - 1), (0, 1, -rows.max() - 1))
+        pose, intrinsics = cameras.camera_from_world[view, :3, :3], cameras.intrinsics_px[view]
+        for line, cut in zip(lines, outlines.cut[view], strict=True):
+            if cut and not borders_bound:
+                continue
+            normal = np.array(line, np.float64) @ intrinsics @ pose
+            normal /= np.linalg.norm(normal)
+            normals.append(normal)
+            offsets.append(normal @ eye)
+        normals.append(-pose[2])
+        offsets.append(-pose[2] @ eye)
+    if floor_y is not None:
+        normals.append(np.array([0.0, -1.0, 0.0]))
+        offsets.append(-floor_y)
+    return np.stack(normals), np.array(offsets)
+
+
+def _camera_arrays(cameras: Cameras) -> tuple[Float[np.ndarray, "v 3 4"], Float[np.ndarray, "v"]]:
+    """Projection matrices and mean focal lengths."""
+    projections = cameras.intrinsics_px @ cameras.camera_from_world[:, :3]
+    return np.ascontiguousarray(projections), cameras.intrinsics_px[:, [0, 1], [0, 1]].mean(1)
+
+
+@numba.njit(parallel=True, cache=True)
+def _carve(field, low, cell, projections, focals_px, distance_px, growth):  # pragma: no cover - compiled
+    views, height, width = distance_px.shape
+    for i in numba.prange(field.shape[0]):
+        for j in range(field.shape[1]):
+            for k in range(field.shape[2]):
+                x, y, z = low[0] + cell * i, low[1] + cell * j, low[2] + cell * k
+                outside = -np.inf
+                for v in range(views):
+                    p = projections[v]
+                    depth = p[2, 0] * x + p[2, 1] * y + p[2, 2] * z + p[2, 3]
+                    if depth <= 1e-6:
+                        continue
+                    column = (p[0, 0] * x + p[0, 1] * y + p[0, 2] * z + p[0, 3]) / depth - 0.5
+                    row = (p[1, 0] * x + p[1, 1] * y + p[1, 2] * z + p[1, 3]) / depth - 0.5
+                    c = min(max(column, 0.0), width - 1.001)
+                    r = min(max(row, 0.0), height - 1.001)
+                    # Beyond the border the outline may run on outward, faster than it can be told.
+                    beyond = np.hypot(column - c, row - r)
+                    ic, ir = int(c), int(r)
+                    fc, fr = c - ic, r - ir
+                    top = distance_px[v, ir, ic] * (1 - fc) + distance_px[v, ir, ic + 1] * fc
+                    bottom = distance_px[v, ir + 1, ic] * (1 - fc) + distance_px[v, ir + 1, ic + 1] * fc
+                    inside_px = top * (1 - fr) + bottom * fr + growth * beyond
+                    outside = max(outside, -inside_px * depth / focals_px[v])
+                field[i, j, k] = outside
+
+
+def _largest_solid(field: Float[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
+    """The field with all but its largest solid part turned to air, cavities filled, and air all around."""
+    solid, count = label(field < 0)
+    if count == 0:
+        raise InputError(
+            "no place in space lies inside all masks; check that the cameras belong to these pictures and that the "
+            "masks are white on the head"
+        )
+    main = solid == 1 + np.argmax(np.bincount(solid.ravel())[1:])
+    air, _ = label(~main)
+    cavity = ~main & (air != air[0, 0, 0])
+    out = np.where(main | (field > 0), field, -field)
+    out[cavity] = -np.abs(out[cavity])
+    margin = np.ones(out.shape, bool)
+    margin[1:-1, 1:-1, 1:-1] = False
+    out[margin] = np.abs(out[margin])
+    return out
+
+
+def _outward(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]) -> Mesh:
+    corners = vertices[faces] - vertices.mean(0)
+    volume = np.einsum("fi,fi->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2]))
+    return Mesh(vertices, faces if volume > 0 else faces[:, ::-1].copy())

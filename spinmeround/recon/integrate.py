@@ -1,0 +1,125 @@
+"""Moves a surface so that its faces take given normals: one sparse linear least-squares problem per step.
+
+Unknown is one displacement per vertex along a given direction. A face with target normal n is right when n is
+perpendicular to its edges, n · ((x_i + d_i m_i) - (x_j + d_j m_j)) = 0, which is linear in d. In the manner of mesh
+integration of normals (Nehab et al., "Efficiently Combining Positions and Normals for Precise 3D Geometry", 2005).
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from jaxtyping import Float, Integer
+
+_CHUNK = 4096
+
+
+def displacements(
+    vertices: Float[np.ndarray, "v 3"],
+    directions: Float[np.ndarray, "v 3"],
+    ring: tuple[Integer[np.ndarray, "f 3"], Integer[np.ndarray, "h"], Integer[np.ndarray, "v"]],
+    target_normals: Float[np.ndarray, "f 3"],
+    face_weight: Float[np.ndarray, "f"],
+    pull: Float[np.ndarray, "v"],
+    pull_weight: Float[np.ndarray, "v"],
+    *,
+    stiffness: float,
+    iterations: int = 150,
+    tolerance: float = 1e-4,
+) -> Float[np.ndarray, "v"]:
+    """Least-squares steps along ``directions``.
+
+    Args:
+        ring: faces, half-edge twins and one leaving half-edge per vertex (see ``remesh``).
+        pull: steps asked for at single vertices, with ``pull_weight`` (0: none).
+        stiffness: weight of the difference between neighbours' steps, which keeps unseen parts moving with seen ones.
+        iterations: at most so many conjugate-gradient steps.
+        tolerance: relative residual at which they stop.
+    """
+    faces, twin, leaving = ring
+    offsets = np.zeros(len(vertices) + 1, np.int64)
+    np.cumsum(np.bincount(faces.ravel(), minlength=len(vertices)), out=offsets[1:])
+    columns, values = np.empty(offsets[-1], np.int64), np.zeros(offsets[-1])
+    diagonal, right = pull_weight + 1e-3, pull_weight * pull
+    _assemble(
+        vertices, directions, faces, twin, leaving, target_normals, face_weight, stiffness,
+        offsets, columns, values, diagonal, right,
+    )  # fmt: skip
+    return _conjugate_gradients(offsets, columns, values, diagonal, right, iterations, tolerance)
+
+
+@numba.njit(parallel=True, cache=True)
+def _assemble(
+    vertices, directions, faces, twin, leaving, targets, weights, stiffness, offsets, columns, values, diagonal, right
+):  # pragma: no cover - compiled
+    """Rows of the normal equations; row v walks once around v, each face adds its two edges that end in v."""
+    for v in numba.prange(vertices.shape[0]):
+        start, stop = offsets[v], offsets[v + 1]
+        slot = start
+        h = leaving[v]
+        while slot < stop:
+            f, k = h // 3, h % 3
+            q, r = faces[f, (k + 1) % 3], faces[f, (k + 2) % 3]
+            after = slot + 1 if slot + 1 < stop else start
+            columns[slot] = q
+            w = weights[f]
+            along_v = along_q = along_r = edge_q = edge_r = 0.0
+            for c in range(3):
+                t = targets[f, c]
+                along_v += t * directions[v, c]
+                along_q += t * directions[q, c]
+                along_r += t * directions[r, c]
+                edge_q += t * (vertices[v, c] - vertices[q, c])
+                edge_r += t * (vertices[v, c] - vertices[r, c])
+            diagonal[v] += 2 * w * along_v * along_v + stiffness
+            values[slot] -= w * along_v * along_q + stiffness
+            values[after] -= w * along_v * along_r
+            right[v] -= w * along_v * (edge_q + edge_r)
+            h = twin[3 * f + (k + 2) % 3]
+            slot += 1
+
+
+@numba.njit(parallel=True, cache=True)
+def _conjugate_gradients(
+    offsets, columns, values, diagonal, right, iterations, tolerance
+):  # pragma: no cover - compiled
+    """Jacobi-preconditioned; sums are taken over fixed chunks, so that the result does not depend on threads."""
+    n = right.shape[0]
+    chunks = (n + _CHUNK - 1) // _CHUNK
+    partial, partial2 = np.zeros(chunks), np.zeros(chunks)
+    x, image = np.zeros(n), np.zeros(n)
+    residual = right.copy()
+    direction = residual / diagonal
+    for chunk in numba.prange(chunks):
+        total = 0.0
+        for i in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, n)):
+            total += residual[i] * direction[i]
+        partial[chunk] = total
+    energy = partial.sum()
+    goal = energy * tolerance * tolerance
+    for _ in range(iterations):
+        if energy <= goal or energy == 0:
+            break
+        for chunk in numba.prange(chunks):
+            total = 0.0
+            for i in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, n)):
+                value = diagonal[i] * direction[i]
+                for slot in range(offsets[i], offsets[i + 1]):
+                    value += values[slot] * direction[columns[slot]]
+                image[i] = value
+                total += value * direction[i]
+            partial[chunk] = total
+        step = energy / partial.sum()
+        for chunk in numba.prange(chunks):
+            total = 0.0
+            for i in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, n)):
+                x[i] += step * direction[i]
+                residual[i] -= step * image[i]
+                total += residual[i] * residual[i] / diagonal[i]
+            partial2[chunk] = total
+        fresh = partial2.sum()
+        share = fresh / energy
+        energy = fresh
+        for i in numba.prange(n):
+            direction[i] = residual[i] / diagonal[i] + share * direction[i]
+    return x
