@@ -1,1 +1,54 @@
-"""Files: the only place where colour, frames and activations are converted."""
+"""Files: the only place where colour, frames and activations are converted.
+
+Importing this package loads nothing heavy; each function brings its own room along when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spinmeround.io.atomic import atomic_file as atomic_file
+    from spinmeround.io.atomic import atomic_folder as atomic_folder
+    from spinmeround.io.atomic import check_file as check_file
+    from spinmeround.io.formats import output_kind as output_kind
+    from spinmeround.io.mesh_files import metres_per_unit as metres_per_unit
+    from spinmeround.io.mesh_files import read_mesh as read_mesh
+    from spinmeround.io.mesh_files import write_mesh as write_mesh
+    from spinmeround.io.splat_files import read_splats as read_splats
+    from spinmeround.io.splat_files import write_splats as write_splats
+    from spinmeround.io.transforms import check_views_folder as check_views_folder
+    from spinmeround.io.transforms import write_views as write_views
+    from spinmeround.io.transforms_read import read_views as read_views
+
+_ROOMS = {
+    "atomic": ("atomic_file", "atomic_folder", "check_file"),
+    "formats": ("output_kind",),
+    "mesh_files": ("metres_per_unit", "read_mesh", "write_mesh"),
+    "splat_files": ("read_splats", "write_splats"),
+    "transforms": ("check_views_folder", "write_views"),
+    "transforms_read": ("read_views",),
+}
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "atomic_file",
+    "atomic_folder",
+    "check_file",
+    "check_views_folder",
+    "metres_per_unit",
+    "output_kind",
+    "read_mesh",
+    "read_splats",
+    "read_views",
+    "write_mesh",
+    "write_splats",
+    "write_views",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

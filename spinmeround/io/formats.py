@@ -1,0 +1,38 @@
+"""Which file extension means what; the one place that decides it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from spinmeround.errors import OutputError
+
+Kind = Literal["splats", "mesh"]
+
+SPLAT_SUFFIXES = (".ply", ".spz", ".splat")
+MESH_SUFFIXES = (".glb", ".obj", ".ply")
+
+
+def output_kind(path: Path | str, *, ply: Kind = "splats") -> Kind:
+    """What a file of this name will hold; upper and lower case are the same.
+
+    Args:
+        ply: what a ``.ply`` holds, the one extension that both kinds use.
+
+    Raises:
+        OutputError: an extension nobody here writes, with those that are.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".ply":
+        return ply
+    if suffix in SPLAT_SUFFIXES:
+        return "splats"
+    if suffix in MESH_SUFFIXES:
+        return "mesh"
+    if suffix == ".vrm":
+        raise OutputError(f"{path}: .vrm avatars are not written yet; write a .glb instead")
+    got = f"the extension {suffix!r}" if suffix else "a name without an extension"
+    raise OutputError(
+        f"{path}: cannot write {got}; known are .ply .spz .splat (splats) and .glb .obj (meshes), "
+        "and .ply with --ply mesh"
+    )

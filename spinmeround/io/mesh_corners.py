@@ -1,0 +1,56 @@
+"""Corners of textured meshes: splitting vertices along seams for formats that need it, and joining them again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int64, Integer
+
+from spinmeround import geometry
+from spinmeround.types import Mesh, TexturedMesh
+
+
+@dataclass(frozen=True)
+class Corners:
+    """A vertex for each pair of position and texture coordinate in use; ``faces`` index these pairs."""
+
+    vertex: Int64[np.ndarray, "n"]
+    uv: Int64[np.ndarray, "n"]
+    faces: Int64[np.ndarray, "f 3"]
+
+
+def split_corners(mesh: TexturedMesh) -> Corners:
+    """Pairs in the order of vertices, then of texture coordinates; vertices no face uses are dropped."""
+    keys = mesh.faces.astype(np.int64) * len(mesh.uv) + mesh.uv_faces
+    used, inverse = np.unique(keys, return_inverse=True)
+    return Corners(used // len(mesh.uv), used % len(mesh.uv), inverse.reshape(-1, 3).astype(np.int64))
+
+
+def joined(points: Float[np.ndarray, "n k"], faces: Integer[np.ndarray, "f 3"]) -> tuple[np.ndarray, np.ndarray]:
+    """Points without exact doubles, in the order of their first use, and faces that index them."""
+    _, first, inverse = np.unique(points, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return points[first[order]], rank[inverse.reshape(-1)][faces]
+
+
+def smooth_normals(mesh: Mesh | TexturedMesh) -> Float[np.ndarray, "v 3"]:
+    """Unit normals per vertex, never zero: a vertex without area around it points to the front."""
+    normals = geometry.vertex_normals(np.asarray(mesh.vertices, np.float64), mesh.faces)
+    flat = np.linalg.norm(normals, axis=1) < 0.5
+    normals[flat] = (0, 0, 1)
+    return normals
+
+
+def fan_triangles(lengths: Integer[np.ndarray, "n"], flat: Integer[np.ndarray, "m"]) -> Int64[np.ndarray, "f 3"]:
+    """Polygons (their sizes, and all corners in one array) cut into triangles around their first corner.
+
+    Polygons of fewer than three corners vanish.
+    """
+    starts = np.cumsum(lengths) - lengths
+    counts = np.maximum(lengths - 2, 0)
+    first = np.repeat(starts, counts)
+    step = np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return flat.astype(np.int64)[np.stack([first, first + step + 1, first + step + 2], axis=1)]

@@ -1,0 +1,117 @@
+"""Meshes to and from files: units, checks and the choice of the format. The formats themselves are next door."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from spinmeround.errors import InputError, OutputError
+from spinmeround.geometry import METRES_PER_UNIT
+from spinmeround.io.atomic import atomic_file
+from spinmeround.io.formats import MESH_SUFFIXES
+from spinmeround.io.glb import write_glb
+from spinmeround.io.glb_read import read_glb
+from spinmeround.io.mesh_ply import read_mesh_ply, write_mesh_ply
+from spinmeround.io.obj import read_obj, write_obj
+from spinmeround.types import Mesh, TexturedMesh
+
+_READERS = {".glb": read_glb, ".obj": read_obj, ".ply": read_mesh_ply}
+
+
+def metres_per_unit(mesh: Mesh | TexturedMesh, *, height_m: float | None = None) -> float:
+    """The factor from head units to metres that makes a mesh ``height_m`` high; the nominal one for None.
+
+    Raises:
+        InputError: a height that is no positive number.
+    """
+    if height_m is None:
+        return METRES_PER_UNIT
+    height = float(np.ptp(np.asarray(mesh.vertices, np.float64)[:, 1]))
+    if not (np.isfinite(height_m) and height_m > 0 and height > 0):
+        raise InputError(
+            f"a mesh {height} units high cannot be made {height_m} m high: give a height in metres, such as 0.23"
+        )
+    return height_m / height
+
+
+def write_mesh(path: Path | str, mesh: Mesh | TexturedMesh, *, height_m: float | None = None) -> None:
+    """Writes ``.glb``, ``.obj`` or ``.ply``, by the extension, in the world frame and in metres.
+
+    The frame is that of glTF (+Y up, front +Z), so nothing is turned. Vertex normals are written along, smooth across
+    the seams of the texture. The same mesh gives the same bytes.
+
+    * ``.glb``: one file with the texture as PNG inside.
+    * ``.obj``: three files, ``head.obj``, ``head.mtl`` and ``head.png``.
+    * ``.ply``: one file, no texture: each vertex has the texture's mean colour around it, and seams are closed.
+
+    Args:
+        height_m: makes the mesh this high, in metres; without it a head unit is 0.23/0.56 m.
+
+    Raises:
+        OutputError: an unknown extension, or a place that cannot be written.
+        ResourceError: the disk is full.
+        InputError: a height that is no positive number.
+        ValueError: an empty mesh, indices out of range, or values that are not finite.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in MESH_SUFFIXES:
+        raise OutputError(f"{path}: meshes are written as {' '.join(MESH_SUFFIXES)}, not as {path.suffix!r}")
+    fault = _fault(mesh)
+    if fault:
+        raise ValueError(f"the mesh cannot be written: {fault}")
+    scale = metres_per_unit(mesh, height_m=height_m)
+    scaled = replace(mesh, vertices=np.asarray(mesh.vertices, np.float64) * scale)
+    if suffix == ".obj":
+        write_obj(path, scaled)
+        return
+    with atomic_file(path) as unfinished:
+        if suffix == ".glb":
+            write_glb(unfinished, scaled)
+        else:
+            write_mesh_ply(unfinished, scaled)
+
+
+def read_mesh(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> Mesh | TexturedMesh:
+    """Reads what ``write_mesh`` writes, and other programs' files of one mesh with at most one texture.
+
+    The frame of the file is kept. Polygons are cut into triangles; vertices that a format had to split along the seams
+    of the texture are joined again. Colours of vertices are left aside.
+
+    Args:
+        metres_per_unit: that of the writer; 1 keeps the units of the file.
+
+    Raises:
+        InputError: no such file, an unknown extension, or a file that is damaged, cut short or holds no such mesh.
+    """
+    path = Path(path)
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise InputError(f"{path}: meshes are read from {' '.join(MESH_SUFFIXES)}, not from {path.suffix!r}")
+    mesh = read(path)
+    fault = _fault(mesh)
+    if fault:
+        raise InputError(f"{path}: {fault}; export it again")
+    return replace(mesh, vertices=mesh.vertices / metres_per_unit)
+
+
+def _fault(mesh: Mesh | TexturedMesh) -> str:
+    """What is wrong with the values, in words, or nothing."""
+    pairs = [("vertices", mesh.vertices, mesh.faces)]
+    if isinstance(mesh, TexturedMesh):
+        pairs.append(("texture coordinates", mesh.uv, mesh.uv_faces))
+        if len(mesh.uv_faces) != len(mesh.faces):
+            return f"{len(mesh.faces)} faces have {len(mesh.uv_faces)} faces in the texture"
+        if not np.isfinite(mesh.albedo).all():
+            return "some texels are not finite numbers"
+    for name, points, faces in pairs:
+        if len(points) == 0 or len(faces) == 0:
+            return "no triangles in it"
+        bad = int((~(np.abs(points) < 1e12)).any(axis=1).sum())
+        if bad:
+            return f"{bad} of {len(points)} {name} are not finite numbers"
+        if faces.min() < 0 or faces.max() >= len(points):
+            return f"faces ask for {name} {faces.min()} to {faces.max()}, of {len(points)}"
+    return ""

@@ -1,0 +1,99 @@
+"""Pictures of view folders and textures: lossless PNG out, PNG/JPEG/WebP/BMP in, strict about damage and size."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Shaped
+from PIL import Image, WebPImagePlugin  # noqa: F401 - Pillow itself imports this one only on failure
+
+from spinmeround.errors import InputError
+
+MAX_PIXELS = 64_000_000
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+_PNG_LEVEL = 6
+
+
+def encode_png(picture: Shaped[np.ndarray, "h w *c"]) -> bytes:
+    """uint8 or uint16, grey or RGB. The same picture gives the same bytes: no time, no text, no profile."""
+    ordered = picture[..., ::-1] if picture.ndim == 3 else picture
+    done, data = cv2.imencode(".png", np.ascontiguousarray(ordered), [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
+    if not done:
+        raise ValueError(f"no PNG holds an array of shape {picture.shape} and type {picture.dtype}")
+    return data.tobytes()
+
+
+def picture_size_px(path: Path) -> tuple[int, int]:
+    """Width and height, from the head of the file alone.
+
+    Raises:
+        InputError: not a picture, or one of more than ``MAX_PIXELS`` pixels.
+    """
+    with _opened(path.name, _bytes(path)) as picture:
+        return picture.size
+
+
+def read_picture(path: Path) -> Shaped[np.ndarray, "h w c"]:
+    """uint8 or, from 16-bit files, uint16; c is 1 (grey), 3 (RGB) or 4 (RGBA, straight alpha). EXIF turns nothing.
+
+    Raises:
+        InputError: not a picture, cut short, damaged, or of more than ``MAX_PIXELS`` pixels.
+    """
+    return decode_picture(_bytes(path), name=str(path))
+
+
+def decode_picture(data: bytes, *, name: str) -> Shaped[np.ndarray, "h w c"]:
+    """``read_picture`` for bytes; ``name`` stands in the error's text."""
+    with _opened(name, data) as picture:
+        try:
+            if _is_16_bit_png(data):
+                picture.verify()  # OpenCV decodes 16 bits but forgives a broken file, Pillow the other way round.
+                return _decode_16_bit(data, name)
+            if picture.mode in ("1", "L"):
+                converted = picture.convert("L")
+            else:
+                transparent = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+                converted = picture.convert("RGBA" if transparent else "RGB")
+        except (OSError, SyntaxError, ValueError, struct.error) as error:
+            raise InputError(f"{name}: a damaged or cut-off picture ({error}); copy or export it again") from error
+    return np.atleast_3d(np.asarray(converted))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+
+
+def _opened(name: str, data: bytes) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            # The limit below is our own, and stricter.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        raise InputError(f"{name}: not a PNG, JPEG, WebP or BMP picture that can be read") from error
+    if picture.width * picture.height > MAX_PIXELS:
+        raise InputError(
+            f"{name}: {picture.width} x {picture.height} pixels, more than the {MAX_PIXELS // 10**6} million allowed; "
+            "make it smaller"
+        )
+    return picture
+
+
+def _is_16_bit_png(data: bytes) -> bool:
+    return data[:8] == b"\x89PNG\r\n\x1a\n" and data[24] == 16
+
+
+def _decode_16_bit(data: bytes, name: str) -> Shaped[np.ndarray, "h w c"]:
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if picture is None or picture.dtype != np.uint16:
+        raise InputError(f"{name}: a damaged or cut-off picture; copy or export it again")
+    picture = np.atleast_3d(picture)
+    return picture if picture.shape[2] == 1 else picture[..., [2, 1, 0, 3][: picture.shape[2]]]

@@ -1,0 +1,108 @@
+"""Splats to and from files: units, checks and the choice of the format. The formats themselves are next door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spinmeround.errors import InputError, OutputError
+from spinmeround.geometry import METRES_PER_UNIT
+from spinmeround.io.atomic import atomic_file
+from spinmeround.io.formats import SPLAT_SUFFIXES
+from spinmeround.io.splat import read_splat, write_splat
+from spinmeround.io.splat_ply import read_splat_ply, write_splat_ply
+from spinmeround.io.spz import read_spz, write_spz
+from spinmeround.types import Splats
+
+_WRITERS = {".ply": write_splat_ply, ".spz": write_spz, ".splat": write_splat}
+_READERS = {".ply": read_splat_ply, ".spz": read_spz, ".splat": read_splat}
+
+
+def write_splats(path: Path | str, splats: Splats, *, metres_per_unit: float = METRES_PER_UNIT) -> None:
+    """Writes ``.ply`` (INRIA), ``.spz`` (version 2) or ``.splat``, by the extension, in the world frame and in metres.
+
+    A game that imports splats takes its unit for a metre, as it does with meshes, so both come out at one size;
+    the Gaussians' standard deviations are scaled with their positions. The same splats give the same bytes.
+
+    Args:
+        metres_per_unit: metres in a head unit; ``mesh_files.metres_per_unit`` gives that of a head of known height.
+
+    Raises:
+        OutputError: an unknown extension, or a place that cannot be written.
+        ResourceError: the disk is full.
+        ValueError: no splats, or values that are not finite or out of their range.
+    """
+    path = Path(path)
+    write = _WRITERS.get(path.suffix.lower())
+    if write is None:
+        raise OutputError(f"{path}: splats are written as {' '.join(SPLAT_SUFFIXES)}, not as {path.suffix!r}")
+    splats = _detached(splats)
+    fault = _fault(splats)
+    if fault:
+        raise ValueError(f"splats cannot be written: {fault}")
+    bytes_per_splat = 4 * (14 + 3 * splats.sh.shape[1])
+    with atomic_file(path, needs_bytes=len(splats) * bytes_per_splat) as unfinished:
+        write(unfinished, _scaled(splats, metres_per_unit))
+
+
+def read_splats(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> Splats:
+    """Reads what ``write_splats`` writes, and other programs' files of these formats; float32 tensors on the CPU.
+
+    The frame of the file is kept: a COLMAP capture comes out with y down.
+
+    Args:
+        metres_per_unit: that of the writer; 1 keeps the units of the file.
+
+    Raises:
+        InputError: no such file, an unknown extension, or a file that is damaged, cut short or holds no finite values.
+    """
+    path = Path(path)
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise InputError(f"{path}: splats are read from {' '.join(SPLAT_SUFFIXES)}, not from {path.suffix!r}")
+    splats = read(path)
+    length = torch.linalg.norm(splats.quats_wxyz, dim=1, keepdim=True)
+    turned = Splats(splats.means, splats.scales, splats.quats_wxyz / length, splats.opacities, splats.sh)
+    fault = _fault(turned)
+    if fault:
+        raise InputError(f"{path}: {fault}; export it again")
+    return _scaled(turned, 1 / metres_per_unit)
+
+
+def _detached(splats: Splats) -> Splats:
+    return Splats(
+        *(t.detach().cpu() for t in (splats.means, splats.scales, splats.quats_wxyz, splats.opacities, splats.sh))
+    )
+
+
+def _scaled(splats: Splats, factor: float) -> Splats:
+    def narrow(values: Float[Tensor, "..."], factor: float = 1.0) -> Float[Tensor, "..."]:
+        return (values.double() * factor).float().contiguous()
+
+    return Splats(
+        narrow(splats.means, factor),
+        narrow(splats.scales, factor),
+        narrow(splats.quats_wxyz),
+        narrow(splats.opacities),
+        narrow(splats.sh),
+    )
+
+
+def _fault(splats: Splats) -> str:
+    """What is wrong with the values, in words, or nothing."""
+    if len(splats) == 0:
+        return "no splats in it"
+    limit = torch.finfo(torch.float32).max / 1e3
+    for name in ("means", "scales", "quats_wxyz", "opacities", "sh"):
+        values = getattr(splats, name)
+        bad = int((~(values.abs() < limit)).reshape(len(values), -1).any(dim=1).sum())
+        if bad:
+            return f"{bad} of {len(values)} splats have {name} that are not finite numbers"
+    if bool((splats.scales < 0).any()):
+        return "some scales are negative"
+    if bool(((splats.opacities < 0) | (splats.opacities > 1)).any()):
+        return "some opacities lie outside 0 to 1"
+    return ""

@@ -1,0 +1,159 @@
+"""Niantic's SPZ: gzipped fixed-point splats, about 20 bytes each. Writes version 2, reads versions 2 and 3.
+
+Layout and quantisation follow the format's public description: positions in 24-bit fixed point, log scales in
+sixteenths, colours as ``0.15 f_dc + 0.5``, opacities linear, all in planes, not interleaved. The axes are RUB (right,
+up, back, seen by whoever looks at the splats), which are the axes of our world: nothing is flipped.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from spinmeround.errors import InputError
+from spinmeround.types import Splats
+
+_HEADER = struct.Struct("<IIIBBBB")
+_MAGIC = 0x5053474E
+_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
+_MAX_SPLATS = 10_000_000
+_COLOUR = 0.15
+_FRACTIONAL_BITS = 16
+"""A step of 15 µm in a file in metres, and room for 128 m; the format's usual 12 bits would be a quarter millimetre."""
+
+
+def write_spz(path: Path, splats: Splats) -> None:
+    """Writes version 2; ``splats`` are in the units of the file.
+
+    What is lost: scales to ±3 %, turns to half a degree in the mean, colours and opacities to 8 bits, SH of degree 1
+    to 5 bits and above to 4, as in the format's own writer. A quaternion may come back turned by 180 degrees about an
+    axis of its Gaussian, which is the same Gaussian.
+    """
+    n, k = splats.sh.shape[:2]
+    means = splats.means.double().numpy()
+    bits = min(_FRACTIONAL_BITS, 22 - int(np.ceil(np.log2(max(np.abs(means).max(initial=0), 1)))))
+    scales = np.log(np.maximum(splats.scales.double().numpy(), 1e-30))
+    planes = [
+        _int24(np.rint(means * 2.0**bits).astype(np.int64)),
+        _byte(splats.opacities.double().numpy() * 255),
+        _byte(splats.sh[:, 0].double().numpy() * _COLOUR * 255 + 127.5),
+        _byte((scales + 10) * 16),
+        _byte(_with_large_w(splats.quats_wxyz.double().numpy())[:, 1:] * 127.5 + 127.5),
+        _coarse_sh(splats.sh[:, 1:].double().numpy()),
+    ]
+    header = _HEADER.pack(_MAGIC, 2, n, int(k**0.5) - 1, bits, 0, 0)
+    body = b"".join([header, *(np.ascontiguousarray(plane).tobytes() for plane in planes)])
+    # Python's gzip module writes a byte that tells the operating system; this way the file is the same everywhere.
+    deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    with path.open("wb") as file:
+        file.write(_GZIP_HEADER + deflate.compress(body) + deflate.flush())
+        file.write(struct.pack("<II", zlib.crc32(body), len(body) & 0xFFFFFFFF))
+
+
+def read_spz(path: Path) -> Splats:
+    """Reads versions 2 and 3. Never unpacks more than the header's count allows.
+
+    Raises:
+        InputError: not such a file, cut short, or of another version.
+    """
+    try:
+        packed = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+    if packed[:4] == b"NGSP":
+        raise InputError(f"{path}: SPZ of version 4 or later; write it as version 2 or 3")
+    inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    head = _inflated(path, inflate, packed, _HEADER.size)
+    magic, version, n, degree, bits, _, _ = _HEADER.unpack(head)
+    if magic != _MAGIC:
+        raise InputError(f"{path}: not an SPZ file")
+    if version not in (2, 3):
+        raise InputError(f"{path}: SPZ of version {version}; this reads 2 and 3")
+    if degree > 3 or bits > 23 or not 0 < n <= _MAX_SPLATS:
+        raise InputError(f"{path}: a damaged SPZ header ({n} splats, SH degree {degree}, {bits} fractional bits)")
+    rest, turn = (degree + 1) ** 2 - 1, 3 if version == 2 else 4
+    widths = [9, 1, 3, 3, turn, 3 * rest]
+    body = _inflated(path, inflate, inflate.unconsumed_tail, n * sum(widths))
+    ends = np.cumsum([n * width for width in widths])[:-1]
+    raw = [plane.reshape(n, -1) for plane in np.split(np.frombuffer(body, np.uint8), ends)]
+    means = _from_int24(raw[0]) / 2.0**bits
+    quats = _quats_from_xyz(raw[4]) if version == 2 else _quats_from_smallest_three(raw[4])
+    dc = (raw[2] / 255 - 0.5) / _COLOUR
+    sh = np.concatenate([dc[:, None], (raw[5].reshape(n, rest, 3) - 128.0) / 128], axis=1)
+    return Splats(
+        torch.from_numpy(means),
+        torch.from_numpy(np.exp(raw[3] / 16 - 10)),
+        torch.from_numpy(quats),
+        torch.from_numpy(raw[1][:, 0] / 255),
+        torch.from_numpy(sh),
+    )
+
+
+def _inflated(path: Path, inflate, packed: bytes, size: int) -> bytes:
+    """Exactly ``size`` bytes; a small file that unpacks to a huge one stops there."""
+    try:
+        data = inflate.decompress(packed, size)
+    except zlib.error as error:
+        raise InputError(f"{path}: not an SPZ file, or a damaged one ({error})") from error
+    if len(data) < size:
+        raise InputError(f"{path}: cut short: {len(data)} bytes where {size} should be; copy or export it again")
+    return data
+
+
+def _byte(values: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _coarse_sh(sh: Float[np.ndarray, "n r 3"]) -> UInt8[np.ndarray, "n r 3"]:
+    """8 bits, of which degree 1 keeps 5 and the rest 4, so that gzip has something to win."""
+    step = np.where(np.arange(sh.shape[1]) < 3, 8, 16)[:, None]
+    return np.clip(np.floor((np.rint(sh * 128) + 128 + step // 2) / step) * step, 0, 255).astype(np.uint8)
+
+
+def _int24(values) -> UInt8[np.ndarray, "n 3 3"]:
+    return np.stack([values & 0xFF, values >> 8 & 0xFF, values >> 16 & 0xFF], axis=-1).astype(np.uint8)
+
+
+def _from_int24(raw: UInt8[np.ndarray, "n 9"]) -> Float[np.ndarray, "n 3"]:
+    low, middle, high = np.moveaxis(raw.reshape(-1, 3, 3).astype(np.int64), -1, 0)
+    value = low | middle << 8 | high << 16
+    return np.where(value >= 1 << 23, value - (1 << 24), value).astype(np.float64)
+
+
+def _with_large_w(quats: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
+    """The same Gaussians with w at least one half.
+
+    The file leaves w to be worked out from xyz, which is hopeless near w = 0: up to 12 degrees are lost there. But half
+    a turn about a local axis changes no Gaussian, and of q, qi, qj and qk one has the largest component as its w.
+    """
+    w, x, y, z = quats.T
+    alike = np.stack([[w, x, y, z], [-x, w, z, -y], [-y, -z, w, x], [-z, y, -x, w]])
+    best = np.abs(quats).argmax(axis=1)
+    chosen = alike[best, :, np.arange(len(quats))]
+    return chosen * np.where(chosen[:, :1] < 0, -1, 1)
+
+
+def _quats_from_xyz(raw: UInt8[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 4"]:
+    xyz = raw / 127.5 - 1
+    w = np.sqrt(np.maximum(0, 1 - (xyz**2).sum(1, keepdims=True)))
+    return np.concatenate([w, xyz], axis=1)
+
+
+def _quats_from_smallest_three(raw: UInt8[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
+    """Version 3: index of the largest component in the top two bits, then three of 9 bits and a sign; order xyzw."""
+    packed = np.ascontiguousarray(raw).view("<u4")[:, 0].astype(np.int64)
+    largest = packed >> 30
+    xyzw = np.zeros((len(packed), 4))
+    for component in (3, 2, 1, 0):
+        small = component != largest
+        value = (packed & 0x1FF) / 511 * np.sqrt(0.5) * np.where(packed >> 9 & 1, -1, 1)
+        xyzw[small, component] = value[small]
+        packed = np.where(small, packed >> 10, packed)
+    rows = np.arange(len(packed))
+    xyzw[rows, largest] = np.sqrt(np.maximum(0, 1 - (xyzw**2).sum(1)))
+    return xyzw[:, [3, 0, 1, 2]]
