@@ -21,7 +21,13 @@ from spinmeround.template.fit_evidence import (
     outline_term,
 )
 from spinmeround.template.fit_frame import canonical_from_fitted, pose_in_canonical, stable_surface
-from spinmeround.template.fit_residual import LeftOver, follow_nearest, personal_offsets
+from spinmeround.template.fit_residual import (
+    Elasticity,
+    LeftOver,
+    follow_nearest,
+    smooth_displacement,
+    surface_links,
+)
 from spinmeround.template.fit_solve import FitPriors, FitState, solve
 from spinmeround.template.fit_terms import PointTerm, Pose, SurfacePoints, scaled_orthographic_pose
 from spinmeround.template.head_model import PARTS, HeadModel
@@ -38,7 +44,10 @@ _EXPRESSION_SIGMA = 0.15
 _GAZE_SIGMA = 0.3
 _WORST_ERROR = 0.2
 _BACK = -0.05
-_PERSONAL_TRUST = 4.0
+_LEFT_OVER_TRUST = 4.0
+_PERSONAL = Elasticity(stiffness=3e5, rest=0.02, mirror=0.012)
+_MOMENTARY = Elasticity(stiffness=3e4, rest=0.02, mirror=1.0)
+"""What is left in one photo after the personal shape belongs to its expression: softer, and lopsided if it likes."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ class FittedPhoto:
     Attributes:
         camera: one camera of the photo crop's size.
         expression: weights of the model's expressions, in [0, 1].
+        corrective: what the expression basis cannot say of this photo's expression, per coarse vertex, head units.
         landmark_error_px: mean distance between the detected landmarks and the model's, contour landmarks across the
             contour only, pixels of the crop.
         landmark_error_iod: the same in distances between the centres of the eyes as seen in this photo.
@@ -56,6 +66,7 @@ class FittedPhoto:
 
     camera: Cameras
     expression: Float[np.ndarray, "e"]
+    corrective: Float[np.ndarray, "n 3"]
     landmark_error_px: float
     landmark_error_iod: float
     outline_iou: float
@@ -80,7 +91,8 @@ class FittedHead:
 
     def posed(self, photo: int) -> Float[np.ndarray, "n 3"]:
         """Coarse vertices with the expression of one photo, world frame."""
-        return self.neutral + np.tensordot(self.photos[photo].expression, self.model.expression_basis, 1)
+        seen = self.photos[photo]
+        return self.neutral + np.tensordot(seen.expression, self.model.expression_basis, 1) + seen.corrective
 
 
 def fit_head(
@@ -110,7 +122,7 @@ def fit_head(
         terms_at = _evidence(surface, portraits, slide=slide, outline=outline)
         state = solve(state, priors, terms_at, steps=steps, shape_free=shape_free)
         report((number + 1) / 5)
-    personal = _personal(surface, portraits, state)
+    personal = _displacement(surface, portraits, state, _PERSONAL)
     report(0.8)
     placed, shown = _placed(surface, state, personal)
     shown = solve(shown, _without_shape(priors), _evidence(placed, portraits, slide=True, outline=True), steps=5)
@@ -164,8 +176,10 @@ def _evidence(
     return terms_at
 
 
-def _personal(surface: Surface, portraits: Sequence[Portrait], state: FitState) -> Float[np.ndarray, "n 3"]:
-    """Displacement from what is left over; eyes, teeth and tongue follow the skin around them as whole pieces."""
+def _displacement(
+    surface: Surface, portraits: Sequence[Portrait], state: FitState, elasticity: Elasticity
+) -> Float[np.ndarray, "n 3"]:
+    """What is left over, as a displacement; eyes, teeth and tongue follow the skin around them as whole pieces."""
     model = surface.model
     left_over = []
     terms_at = _evidence(surface, portraits, slide=True, outline=True)(state)
@@ -174,9 +188,10 @@ def _personal(surface: Surface, portraits: Sequence[Portrait], state: FitState) 
     skin = model.part == PARTS.index("skin")
     soft = skin | (model.part == PARTS.index("mouth_cavity"))
     front = model.mean[:, 2] > _BACK
-    offsets = personal_offsets(model.faces, model.vertex_mirror, soft & front, left_over)
-    for part in set(PARTS) - {"skin", "mouth_cavity"}:
-        rigid = model.part == PARTS.index(part)
+    links = surface_links(model.mean, model.faces, skin)
+    offsets = smooth_displacement(links, model.vertex_mirror, soft & front, left_over, elasticity)
+    for index, name in enumerate(PARTS):
+        rigid = (model.part == index) & (name not in ("skin", "mouth_cavity"))
         if rigid.any():
             offsets[rigid] = follow_nearest(model.mean, offsets, rigid, skin, count=60)
     return offsets
@@ -187,7 +202,7 @@ def _left_over(
 ) -> LeftOver:
     """One term's errors as linear observations of a displacement, outliers down-weighted as in the fit."""
     residual = term.residuals(pose, shape, expression)
-    trust = np.sqrt(_PERSONAL_TRUST * term.weight / (1 + (residual**2).sum(1) / term.robust**2))
+    trust = np.sqrt(_LEFT_OVER_TRUST * term.weight / (1 + (residual**2).sum(1) / term.robust**2))
     rows = term.whiten @ pose.by_point(term.points.positions(shape, expression))
     return LeftOver(
         term.points.corners, term.points.barycentric, rows * trust[:, None, None], -residual * trust[:, None]
@@ -212,15 +227,18 @@ def _without_shape(priors: FitPriors) -> FitPriors:
 
 
 def _measured(placed: Surface, portrait: Portrait, shown: FitState, photo: int) -> FittedPhoto:
-    """What the fit reached in one photo.
+    """What is left of one photo goes into its corrective; then what the fit reached there.
 
     Raises:
         FitError: the model is far from the landmarks.
     """
     pose, expression = shown.poses[photo], shown.expressions[photo]
     height, width = portrait.alpha.shape
-    sighting = Sighting.of(placed, pose, shown.shape, expression)
-    term = landmark_term(placed, portrait, pose, sighting, slide=True)
+    alone = FitState(shown.shape, (expression,), (pose,))
+    corrective = _displacement(placed, [portrait], alone, _MOMENTARY)
+    corrected = Surface.of(placed.model, replace(placed.vertices, mean=placed.vertices.mean + corrective))
+    sighting = Sighting.of(corrected, pose, shown.shape, expression)
+    term = landmark_term(corrected, portrait, pose, sighting, slide=True)
     error_px = float(landmark_errors_px(term, pose, shown.shape, expression).mean())
     share = error_px / eye_distance_px(portrait.landmarks_px)
     if not share < _WORST_ERROR:
@@ -238,7 +256,7 @@ def _measured(placed: Surface, portrait: Portrait, shown: FitState, photo: int) 
         100 * share,
         iou,
     )
-    return FittedPhoto(camera, expression, error_px, share, iou)
+    return FittedPhoto(camera, expression, corrective, error_px, share, iou)
 
 
 def _camera(pose: Pose, width_px: int, height_px: int) -> Cameras:

@@ -9,13 +9,27 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 from jaxtyping import Bool, Float, Integer
+from scipy.spatial import cKDTree
+
+_TOUCHING = 0.004
 
 LIMIT = 0.015
 """No vertex moves further than this, head units (6 mm)."""
 
-_STIFFNESS = 3e5
-_REST = 0.02
-_MIRROR = 0.012
+
+@dataclass(frozen=True)
+class Elasticity:
+    """How willing the surface is to move beyond what the model's parameters can say.
+
+    Attributes:
+        stiffness: price of bending.
+        rest: standard deviation of a displacement around zero, head units.
+        mirror: standard deviation of a displacement around its mirror image, head units.
+    """
+
+    stiffness: float
+    rest: float
+    mirror: float
 
 
 @dataclass(frozen=True)
@@ -35,11 +49,12 @@ class LeftOver:
     error: Float[np.ndarray, "m 2"]
 
 
-def personal_offsets(
-    faces: Integer[np.ndarray, "f 3"],
+def smooth_displacement(
+    links: sp.csr_matrix,
     mirror: Integer[np.ndarray, "n"],
     movable: Bool[np.ndarray, "n"],
     left_over: Sequence[LeftOver],
+    elasticity: Elasticity,
 ) -> Float[np.ndarray, "n 3"]:
     """Displacement with the least bending that explains the left-over errors of all photos at once.
 
@@ -47,19 +62,22 @@ def personal_offsets(
     pull to zero and to left-right symmetry; vertices that are not ``movable`` stay. Nothing is observed along the line
     of sight, so there the displacement stays zero unless a second photo says otherwise.
 
+    Args:
+        links: 1 between vertices that ought to move alike, from ``surface_links``.
+
     Returns:
-        World frame, neutral head; no vertex moves by more than ``LIMIT``.
+        World frame; no vertex moves by more than ``LIMIT``.
     """
     count = len(mirror)
     kept = np.flatnonzero(movable)
     place = np.full(count, -1)
     place[kept] = np.arange(len(kept))
-    bending = _bilaplacian(faces, count)[kept][:, kept]
-    quiet = _STIFFNESS * bending + sp.identity(len(kept)) / _REST**2
+    bending = _bilaplacian(links)[kept][:, kept]
+    quiet = elasticity.stiffness * bending + sp.identity(len(kept)) / elasticity.rest**2
     both = kept[(place[mirror[kept]] >= 0) & (mirror[kept] != kept)]
     swap = sp.csr_matrix((np.ones(len(both)), (place[both], place[mirror[both]])), (len(kept), len(kept)))
     paired = sp.diags(np.asarray(swap.sum(1)).ravel())
-    blocks = [quiet + (paired - sign * swap) / _MIRROR**2 for sign in (-1, 1, 1)]
+    blocks = [quiet + (paired - sign * swap) / elasticity.mirror**2 for sign in (-1, 1, 1)]
     design, target = _observations(left_over, place, len(kept))
     system = (sp.block_diag(blocks) + design.T @ design).tocsc()
     factor = spla.splu(system, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}, diag_pivot_thresh=0.0)
@@ -85,13 +103,24 @@ def follow_nearest(
     return offsets[nearest].mean(0)
 
 
-def _bilaplacian(faces: Integer[np.ndarray, "f 3"], count: int) -> sp.csr_matrix:
-    """Square of the random-walk Laplacian, symmetric, free of scale."""
+def surface_links(
+    vertices: Float[np.ndarray, "n 3"], faces: Integer[np.ndarray, "f 3"], skin: Bool[np.ndarray, "n"]
+) -> sp.csr_matrix:
+    """Edges of the mesh, and links between skin that touches without being joined: closed lips must stay closed."""
+    count = len(vertices)
     a, b = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
     edges = sp.csr_matrix((np.ones(len(a)), (a, b)), (count, count))
     edges = ((edges + edges.T) > 0).astype(np.float64)
-    degree = np.maximum(np.asarray(edges.sum(1)).ravel(), 1)
-    laplacian = sp.identity(count) - sp.diags(1 / degree) @ edges
+    index = np.flatnonzero(skin & (np.asarray(edges.sum(1)).ravel() > 0))
+    pairs = index[cKDTree(vertices[index]).query_pairs(_TOUCHING, output_type="ndarray")]
+    touching = sp.csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (count, count))
+    return ((edges + touching + touching.T) > 0).astype(np.float64)
+
+
+def _bilaplacian(links: sp.csr_matrix) -> sp.csr_matrix:
+    """Square of the random-walk Laplacian, symmetric, free of scale."""
+    degree = np.maximum(np.asarray(links.sum(1)).ravel(), 1)
+    laplacian = sp.identity(links.shape[0]) - sp.diags(1 / degree) @ links
     return (laplacian.T @ laplacian).tocsr()
 
 

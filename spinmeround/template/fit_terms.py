@@ -166,7 +166,7 @@ class PointTerm:
         jacobian = self.whiten @ pose.jacobian(positions, self.points.jacobian(shape))
         trust = self.weight / (1 + (residual**2).sum(1) / self.robust**2)
         root = np.sqrt(np.repeat(trust, 2))[:, None]
-        flat = jacobian.reshape(len(root), -1) * root
+        flat = jacobian.reshape(len(root), jacobian.shape[2]) * root
         return flat.T @ flat, flat.T @ (residual.reshape(-1, 1) * root)[:, 0]
 
 

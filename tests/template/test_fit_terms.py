@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from spinmeround.template.fit_residual import LIMIT, LeftOver, personal_offsets
+from spinmeround.template.fit_residual import LIMIT, Elasticity, LeftOver, smooth_displacement, surface_links
 from spinmeround.template.fit_solve import FitPriors, FitState, solve, total_cost
 from spinmeround.template.fit_terms import (
     PointTerm,
@@ -128,6 +128,13 @@ def _sheet(size: int = 15) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.stack([x, y, np.zeros_like(x)], -1).reshape(-1, 3), faces, index[:, ::-1].ravel()
 
 
+def test_touching_skin_moves_together_without_being_joined():
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0.001], [1, 0, 9], [0, 1, 9]], float)
+    links = surface_links(vertices, np.array([[0, 1, 2], [3, 4, 5]]), np.ones(6, bool))
+    assert links[0, 3] == links[3, 0] == links[0, 1] == 1
+    assert links[0, 4] == 0
+
+
 def test_personal_offsets_explain_smoothly_and_stay_bounded():
     vertices, faces, mirror = _sheet()
     movable = np.abs(vertices[:, 1]) < 0.09
@@ -136,10 +143,12 @@ def test_personal_offsets_explain_smoothly_and_stay_bounded():
     rows = np.tile(np.array([[1.0, 0, 0], [0, 1.0, 0]]) / 1e-3, (len(seen), 1, 1))
     noisy = np.array([0.0, 0.004]) + 0.002 * np.random.default_rng(0).standard_normal((len(seen), 2))
     left = LeftOver(corners, np.tile([1.0, 0, 0], (len(seen), 1)), rows, noisy / 1e-3)
-    offsets = personal_offsets(faces, mirror, movable, [left])
+    links, firm = surface_links(vertices, faces, np.zeros(len(vertices), bool)), Elasticity(3e5, 0.02, 0.012)
+    offsets = smooth_displacement(links, mirror, movable, [left], firm)
     assert np.abs(offsets[seen, 1].mean() - 0.004) < 0.001
     assert offsets[seen, 1].std() < 0.0015 < noisy[:, 1].std()
     assert not offsets[~movable].any()
     assert np.abs(offsets[:, 2]).max() < 1e-9, "nothing was seen along the line of sight"
     far = LeftOver(corners, left.barycentric, rows, noisy * 100 / 1e-3)
-    assert np.linalg.norm(personal_offsets(faces, mirror, movable, [far]), axis=1).max() <= LIMIT * 1.0001
+    bounded = smooth_displacement(links, mirror, movable, [far], firm)
+    assert np.linalg.norm(bounded, axis=1).max() <= LIMIT * 1.0001
