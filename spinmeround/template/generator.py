@@ -1,0 +1,112 @@
+"""Stage one without weights: fit the template to the photos, give it hair and skin, photograph it from all sides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spinmeround.template.fit import FittedHead, fit_head
+from spinmeround.template.hair_texture import paint_hair
+from spinmeround.template.hair_volume import (
+    flatten_covered_ears,
+    hair_coverage,
+    hair_surface,
+    hair_thickness,
+)
+from spinmeround.template.head_model import HeadModel, load_head_model
+from spinmeround.template.photo_evidence import gather_evidence
+from spinmeround.template.render import Hair, Skin, render_views
+from spinmeround.template.texture import SkinTexture, bake_texture
+from spinmeround.types import Cameras, Portrait, Views
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class TemplateHead:
+    """The template fitted to one person.
+
+    Attributes:
+        photo_cameras: one ``Cameras`` of length one per photo, in pixels of its portrait.
+        report: fit errors in pixels, outline overlap, and which shares were observed rather than invented.
+    """
+
+    model: HeadModel
+    head: FittedHead
+    skin: SkinTexture
+    hair: Hair | None
+    ears_covered: np.ndarray
+    report: dict[str, Any]
+
+    @property
+    def photo_cameras(self) -> tuple[Cameras, ...]:
+        """Where each photo was taken from, relative to the head."""
+        return tuple(photo.camera for photo in self.head.photos)
+
+    def render(self, cameras: Cameras, *, keep_expression: bool = False, names: tuple[str, ...] = ()) -> Views:
+        """Views of the head, neutral unless the first photo's expression is to be kept."""
+        coarse = self.head.posed(0) if keep_expression else self.head.neutral
+        vertices = flatten_covered_ears(self.model, self.model.dense(coarse), self.ears_covered)
+        return render_views(Skin(self.model, vertices, self.skin.albedo), self.hair, cameras, names=names)
+
+
+class TemplateGenerator:
+    """``ViewGenerator`` on the parametric head.
+
+    Args:
+        keep_expression: photograph the expression of the first photo instead of a neutral face.
+        progress: called with a share in [0, 1] and what is being done.
+    """
+
+    def __init__(self, *, keep_expression: bool = False, progress: Progress | None = None) -> None:
+        self.keep_expression = keep_expression
+        self._progress = progress or (lambda share, message: None)
+
+    def generate(self, portraits: Sequence[Portrait], cameras: Cameras, *, seed: int) -> Views:
+        """Fits, then renders; ``fit`` gives the head itself where more than views is wanted."""
+        return self.fit(portraits, seed=seed).render(cameras, keep_expression=self.keep_expression)
+
+    def fit(self, portraits: Sequence[Portrait], *, seed: int) -> TemplateHead:
+        """One head from one to several photos of one person.
+
+        Raises:
+            FitError: the landmarks of a photo cannot be brought into agreement with a head.
+        """
+        model = load_head_model()
+        self._progress(0.0, "fitting the head")
+        head = fit_head(portraits, model)
+        self._progress(0.35, "shaping the hair")
+        evidence = gather_evidence(model, head, portraits)
+        coverage = hair_coverage(model, evidence)
+        thickness = hair_thickness(model, coverage, evidence)
+        neutral = flatten_covered_ears(model, model.dense(head.neutral), coverage)
+        surface = hair_surface(model, neutral, coverage, thickness, evidence)
+        self._progress(0.6, "painting the skin")
+        skin = bake_texture(model, head, portraits, coverage)
+        hair = None
+        if surface is not None:
+            self._progress(0.85, "painting the hair")
+            generator = np.random.default_rng(seed)
+            hair = Hair(surface, paint_hair(surface, evidence, generator=generator))
+        self._progress(1.0, "head ready")
+        return TemplateHead(model, head, skin, hair, coverage, _report(head, skin, hair))
+
+
+def _report(head: FittedHead, skin: SkinTexture, hair: Hair | None) -> dict[str, Any]:
+    return {
+        "photos": [
+            {
+                "landmark_error_px": round(photo.landmark_error_px, 3),
+                "landmark_error_share_of_eye_distance": round(photo.landmark_error_iod, 5),
+                "outline_iou": round(photo.outline_iou, 4),
+            }
+            for photo in head.photos
+        ],
+        "observed_share": {
+            "skin": round(float(skin.observed.mean()), 4),
+            "hair": round(hair.texture.observed_share, 4) if hair else None,
+        },
+    }
