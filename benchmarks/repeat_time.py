@@ -1,0 +1,128 @@
+"""How long, how much memory, and are the bytes the same again? The command itself, in processes of its own.
+
+    python benchmarks/repeat_time.py [--quick]
+
+Each preset runs once to warm the compiled kernels, then twice for the figures. Memory is the largest resident size of
+the command and whatever it starts, looked at twenty times a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import psutil
+from tables import Figure, print_figures, print_table
+
+from spinmeround.configs import Quality
+
+BARS_S: dict[Quality, float] = {"draft": 25.0, "standard": 90.0}
+_MEMORY_BAR_GB = 4.0
+_COMMAND = "import sys; from spinmeround.cli.recon import main; sys.exit(main())"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the command.
+
+    Attributes:
+        cpu_s: processor seconds of the command, all cores together.
+        digests: sha256 by file name.
+        stages: seconds by stage, as the report has them.
+    """
+
+    wall_s: float
+    cpu_s: float
+    peak_gb: float
+    digests: dict[str, str]
+    stages: dict[str, float]
+
+
+def _resident_bytes(process: psutil.Process) -> int:
+    total = 0
+    for each in [process, *process.children(recursive=True)]:
+        try:
+            total += each.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def run_command(photo: Path, quality: Quality, folder: Path) -> Run:
+    """Photo to splats and mesh.
+
+    Raises:
+        RuntimeError: the command failed; the message has what it wrote.
+    """
+    outputs = [folder / "head.ply", folder / "head.glb"]
+    told = folder / "report.json"
+    arguments = [str(photo), *(a for path in outputs for a in ("--out", str(path))), "--report", str(told)]
+    command = [sys.executable, "-c", _COMMAND, *arguments, "--quality", quality, "--seed", "0", "--quiet"]
+    started, peak, cpu = time.perf_counter(), 0, 0.0
+    log = folder / "log.txt"
+    with log.open("wb") as stream, subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT) as process:
+        watched = psutil.Process(process.pid)
+        while process.poll() is None:
+            try:
+                peak = max(peak, _resident_bytes(watched))
+                cpu = sum(watched.cpu_times()[:2])
+            except psutil.NoSuchProcess:
+                break
+            time.sleep(0.05)
+    wall = time.perf_counter() - started
+    if process.returncode:
+        raise RuntimeError(f"spmr-recon ended with {process.returncode}: {log.read_text(errors='replace')[-2000:]}")
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs}
+    return Run(wall, cpu, peak / 1e9, digests, _stage_seconds(json.loads(told.read_text(encoding="utf-8"))))
+
+
+def _stage_seconds(report: dict) -> dict[str, float]:
+    return {stage["stage"]: stage["seconds"] for stage in report["stages"]}
+
+
+def measure(*, quick: bool) -> list[Figure]:
+    """Both presets, or draft alone when quick."""
+    out = []
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        photo = datasets.photos(root)["astronaut"]
+        for quality in ("draft",) if quick else BARS_S:
+            runs = []
+            for repeat in range(3):
+                folder = root / f"{quality}_{repeat}"
+                folder.mkdir()
+                runs.append(run_command(photo, quality, folder))
+            out += _figures(quality, runs)
+    return out
+
+
+def _figures(quality: Quality, runs: list[Run]) -> list[Figure]:
+    rows = [[stage, *[f"{run.stages[stage]:.1f}" for run in runs]] for stage in runs[0].stages]
+    print_table(["stage", "first", "second", "third"], rows, title=f"seconds by stage, {quality}, splats and mesh")
+    warm = min(runs[1:], key=lambda run: run.wall_s)
+    same = [float(runs[1].digests[name] == runs[2].digests[name]) for name in runs[1].digests]
+    note = f"first run {runs[0].wall_s:.0f} s; {warm.cpu_s:.0f} processor seconds; .ply and .glb together"
+    return [
+        Figure(f"time, {quality}", warm.wall_s, BARS_S[quality], unit=" s", note=note),
+        Figure(f"peak memory, {quality}", max(run.peak_gb for run in runs), _MEMORY_BAR_GB, unit=" GB"),
+        Figure(f"files with identical bytes, {quality}", sum(same) / len(same), 1.0, at_most=False),
+    ]
+
+
+def main() -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="draft only")
+    print_figures(measure(quick=parser.parse_args().quick), title="time, memory, repeatability")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Every figure the project states, in one table: what `make bench` runs.
+
+python benchmarks/run_all.py [--quick] [--only likeness --only fit]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import time
+
+from tables import HEADER, print_table
+
+SCRIPTS = ("fit", "likeness", "whole_head", "shape_synthetic", "splats_heldout", "repeat_time")
+
+
+def figures_of(script: str, *, quick: bool) -> list[list[str]]:
+    """The table's lines of one script; one line with the reason where what it measures on is not there."""
+    try:
+        figures = importlib.import_module(script).measure(quick=quick)
+    except (FileNotFoundError, ModuleNotFoundError) as missing:
+        return [[script, "", "", "", f"not measured: {missing}"]]
+    return [figure.row for figure in figures]
+
+
+def main() -> None:
+    """Prints one markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="the small variant of each")
+    parser.add_argument("--only", action="append", choices=SCRIPTS, help="may be given several times")
+    arguments = parser.parse_args()
+    rows = []
+    for script in arguments.only or SCRIPTS:
+        started = time.perf_counter()
+        rows += figures_of(script, quick=arguments.quick)
+        print(f"\n({script}: {time.perf_counter() - started:.0f} s)", flush=True)
+    print_table(HEADER, rows, title="figures")
+
+
+if __name__ == "__main__":
+    main()
