@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from spinmeround.types import Cameras, Mesh, Portrait, Rendering, Splats, Views
 
 
+@runtime_checkable
 class ViewGenerator(Protocol):
     """Stage one: portraits of one person to posed RGB, normals and alpha."""
 
     def generate(self, portraits: Sequence[Portrait], cameras: Cameras, *, seed: int) -> Views: ...
 
 
+@runtime_checkable
 class Rasterizer(Protocol):
     """Splats to pictures, differentiable in every field of ``Splats``."""
 
     def render(self, splats: Splats, cameras: Cameras) -> Rendering: ...
 
 
+@runtime_checkable
 class SurfaceFitter(Protocol):
     """Stage two, geometry: posed views to a watertight mesh in the world frame."""
 
     def fit(self, views: Views, *, seed: int) -> Mesh: ...
 
 
+@runtime_checkable
 class SplatFitter(Protocol):
     """Stage two, appearance: posed views and a start surface to splats in the world frame."""
 

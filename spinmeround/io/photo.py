@@ -132,6 +132,7 @@ def _decode(image: Image.Image, path: Path, notes: list[str]) -> Image.Image:
         image.draft(None, (MAX_SIDE_PX, MAX_SIDE_PX))  # a JPEG is decoded at a fraction of its size where that suffices
         image.load()
     except (OSError, SyntaxError, ValueError, EOFError) as error:
+        image.close()
         raise InputError(f"{path} is damaged or cut short: {error}; export or download it again") from error
     if image.format in ("JPEG", "MPO") and _ends_in_grey(image):
         raise InputError(f"{path} is cut short: its lower part is missing; export or download it again")

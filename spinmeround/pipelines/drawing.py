@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from spinmeround import mesh_raster
-from spinmeround.errors import OutputError
+from spinmeround.errors import OutputError, ResourceError
 from spinmeround.geometry import resized, select, vertex_normals
 from spinmeround.images import composite, resize, to_uint8
 from spinmeround.io.atomic import atomic_file
@@ -78,7 +78,7 @@ def mesh_drawer(mesh: TexturedMesh) -> Draw:
     return draw
 
 
-def write_contact_sheet(path: Path, draw: Draw, photos: Sequence[Float[np.ndarray, "h w 3"]] = ()) -> None:
+def write_contact_sheet(path: Path, draw: Draw, photos: Sequence[Float[np.ndarray, "_ _ 3"]] = ()) -> None:
     """Writes a PNG: the photos, then a row of colours and a row of normals from all sides.
 
     Args:
@@ -92,10 +92,10 @@ def write_contact_sheet(path: Path, draw: Draw, photos: Sequence[Float[np.ndarra
     colours = composite(views.rgb, views.alpha)
     normals = composite(views.normals_world * 0.5 + 0.5, views.alpha)
     captions = [f"{azimuth:+d}" if azimuth else "0" for azimuth in SHEET_AZIMUTHS_DEG]
-    rows = [_row(colours, captions), _row(normals, captions)]
+    rows = [_row(to_uint8(colours), captions), _row(to_uint8(normals), captions)]
     sheet = np.concatenate([*_mosaic(photos), np.concatenate(rows)], axis=1)
     with atomic_file(path) as unfinished:
-        unfinished.write_bytes(encode_png(to_uint8(sheet)))
+        unfinished.write_bytes(encode_png(sheet))
 
 
 def write_turntable(path: Path, draw: Draw, *, progress: Callable[[float, str], None]) -> None:
@@ -116,8 +116,11 @@ def write_turntable(path: Path, draw: Draw, *, progress: Callable[[float, str], 
                 progress((index + 1) / _FILM_FRAMES, "filming")
             film.close()
         except OSError as error:
-            first_line = str(error).strip().splitlines()[0]
-            raise OutputError(f"the video {path} could not be written: {first_line}") from error
+            if error.errno is not None:  # not from ffmpeg
+                raise
+            if "No space left" in str(error):
+                raise ResourceError(f"the disk is full: {path} was not written; free some space") from error
+            raise OutputError(f"ffmpeg could not write {path}: {str(error).strip().splitlines()[-1]}") from error
         finally:
             film.close()
 
@@ -130,20 +133,20 @@ def _turn(draw: Draw) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         yield np.ascontiguousarray(to_uint8(composite(views.rgb[0], views.alpha[0])))
 
 
-def _row(tiles: Float[np.ndarray, "v h w 3"], captions: Sequence[str]) -> Float[np.ndarray, "h w2 3"]:
+def _row(tiles: UInt8[np.ndarray, "v h w 3"], captions: Sequence[str]) -> UInt8[np.ndarray, "h w2 3"]:
     labelled = [np.ascontiguousarray(tile) for tile in tiles]
     for tile, caption in zip(labelled, captions, strict=True):
-        cv2.putText(tile, caption, (8, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0.4, 0.4, 0.4), 1, cv2.LINE_AA)
+        cv2.putText(tile, caption, (8, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (100, 100, 100), 1, cv2.LINE_AA)
     return np.concatenate(labelled, axis=1)
 
 
-def _mosaic(photos: Sequence[Float[np.ndarray, "h w 3"]]) -> list[Float[np.ndarray, "h w 3"]]:
+def _mosaic(photos: Sequence[Float[np.ndarray, "_ _ 3"]]) -> list[UInt8[np.ndarray, "h w 3"]]:
     """One photo as high as the sheet, several in two rows."""
     if len(photos) <= 1:
-        return [resize(photo, 2 * _TILE_PX, 2 * _TILE_PX) for photo in photos]
+        return [to_uint8(resize(photo, 2 * _TILE_PX, 2 * _TILE_PX)) for photo in photos]
     columns = math.ceil(len(photos) / 2)
-    mosaic = np.ones((2 * _TILE_PX, columns * _TILE_PX, 3), np.float32)
+    mosaic = np.full((2 * _TILE_PX, columns * _TILE_PX, 3), 255, np.uint8)
     for index, photo in enumerate(photos):
         y, x = (index // columns) * _TILE_PX, (index % columns) * _TILE_PX
-        mosaic[y : y + _TILE_PX, x : x + _TILE_PX] = resize(photo, _TILE_PX, _TILE_PX)
+        mosaic[y : y + _TILE_PX, x : x + _TILE_PX] = to_uint8(resize(photo, _TILE_PX, _TILE_PX))
     return [mosaic]

@@ -50,13 +50,14 @@ def fit_views(
     stages = Stages(["folder", *stage_two.planned(wanted, outputs)], expected_s=settings.seconds)
     with watch(stages):
         with stages("folder"):
-            views = read_views(source)
+            views, held_out = read_views(source, size_px=settings.view_size_px)
         built = stage_two.build(views, wanted, rooms, stages, seed=seed)
         files = stage_two.write(outputs, stages, built, views=views, height_m=height_m)
     told: dict[str, Any] = {
         **reports.common(choices, seed=seed, records=stages.records),
         "views": {"folder": str(source), "count": len(views), "with_normals": bool(views.normals_world.any())},
         **stage_two.describe(built),
+        "held_out": None if held_out is None else stage_two.compare(built, held_out),
         "files": [str(path) for path in files],
         "licences": reports.licences(template=False),
     }

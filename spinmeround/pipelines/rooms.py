@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from spinmeround.configs import Quality, preset
 from spinmeround.pipelines.stages import Progress
@@ -29,6 +29,7 @@ class Sighting:
     notes: tuple[str, ...] = ()
 
 
+@runtime_checkable
 class Head(Protocol):
     """A head that stage one fitted: it can be looked at from anywhere."""
 
@@ -84,13 +85,15 @@ def rooms_of(quality: Quality) -> Rooms:
         return NormalSurfaceFitter(SURFACE_PRESETS[quality]).fit(views, seed=seed, progress=progress)
 
     def fit_splats(views: Views, surface: Mesh, seed: int, progress: Progress) -> Splats:
+        from spinmeround.recon.raster_numba import NumbaRasterizer
         from spinmeround.recon.splats import SPLAT_PRESETS, GaussianFitter
 
-        return GaussianFitter(SPLAT_PRESETS[quality]).fit(views, surface, seed=seed, progress=progress)
+        fitter = GaussianFitter(NumbaRasterizer(), SPLAT_PRESETS[quality], progress=progress)
+        return fitter.fit(views, surface, seed=seed)
 
     def paint_texture(views: Views, surface: Mesh, seed: int, progress: Progress) -> TexturedMesh:
         from spinmeround.recon.texture import bake_texture
 
-        return bake_texture(views, surface, size_px=preset(quality).texture_px)
+        return bake_texture(views, surface, size_px=preset(quality).texture_px, progress=progress)
 
     return Rooms(read_photo, find_person, fit_head, fit_surface, fit_splats, paint_texture)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from spinmeround.errors import FitError
+from spinmeround.images import composite
 from spinmeround.io import metres_per_unit, write_mesh, write_splats, write_views
 from spinmeround.pipelines import drawing
 from spinmeround.pipelines.outputs import Outputs
@@ -84,7 +86,7 @@ def write(
     built: Built,
     *,
     views: Views,
-    photos: Sequence[Float[np.ndarray, "h w 3"]] = (),
+    photos: Sequence[Float[np.ndarray, "_ _ 3"]] = (),
     height_m: float | None = None,
 ) -> tuple[Path, ...]:
     """Writes everything but the report; each file appears whole or not at all.
@@ -117,13 +119,16 @@ def write(
     return tuple(files)
 
 
-def _draw(outputs: Outputs, stages: Stages, built: Built, photos: Sequence[Float[np.ndarray, "h w 3"]]) -> list[Path]:
-    files: list[Path] = []
+def _drawer(built: Built) -> drawing.Draw:
     if built.splats is not None:
-        draw = drawing.splats_drawer(built.splats)
-    else:
-        assert built.mesh is not None
-        draw = drawing.mesh_drawer(built.mesh)
+        return drawing.splats_drawer(built.splats)
+    assert built.mesh is not None
+    return drawing.mesh_drawer(built.mesh)
+
+
+def _draw(outputs: Outputs, stages: Stages, built: Built, photos: Sequence[Float[np.ndarray, "_ _ 3"]]) -> list[Path]:
+    files: list[Path] = []
+    draw = _drawer(built)
     if outputs.preview is not None:
         with stages("preview"):
             drawing.write_contact_sheet(outputs.preview, draw, photos)
@@ -133,6 +138,19 @@ def _draw(outputs: Outputs, stages: Stages, built: Built, photos: Sequence[Float
             drawing.write_turntable(outputs.turntable, draw, progress=progress)
         files.append(outputs.turntable)
     return files
+
+
+def compare(built: Built, held_out: Views) -> dict[str, Any]:
+    """How well the result shows views that took no part in the fit.
+
+    Returns:
+        the number of views, and the PSNR of the colours over white where either picture shows the head.
+    """
+    drawn = _drawer(built)(held_out.cameras)
+    head = (held_out.alpha > 0.5) | (drawn.alpha > 0.5)
+    difference = composite(drawn.rgb, drawn.alpha) - composite(held_out.rgb, held_out.alpha)
+    squared = float((difference[head] ** 2).mean())
+    return {"views": len(held_out), "psnr_head_db": round(-10 * math.log10(max(squared, 1e-12)), 2)}
 
 
 def describe(built: Built) -> dict[str, Any]:

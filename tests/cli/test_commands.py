@@ -1,0 +1,322 @@
+"""The commands as a user meets them: help in a moment, one line and a code for each mistake, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spinmeround.cli import doctor, fit, recon, views, weights
+from spinmeround.cli.arguments import angles
+from spinmeround.errors import FitError, ResourceError
+from spinmeround.io.pictures import encode_png
+from tests.pipelines.fakes import fake_rooms
+
+COMMANDS = {"recon": recon, "views": views, "fit": fit, "weights": weights, "doctor": doctor}
+
+
+@pytest.fixture
+def sphere_rooms(monkeypatch):
+    def install(**how):
+        for module in ("reconstruct", "make_views", "fit_views"):
+            monkeypatch.setattr(f"spinmeround.pipelines.{module}.rooms_of", lambda quality: fake_rooms(**how))
+
+    return install
+
+
+def run(command, *arguments) -> int:
+    """The exit status, whether the command returns it or leaves with it."""
+    try:
+        return COMMANDS[command].main([str(a) for a in arguments])
+    except SystemExit as left:
+        return int(left.code or 0)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_answers_in_under_a_second_and_imports_nothing_heavy(command):
+    code = (
+        f"import sys\nfrom spinmeround.cli.{command} import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'numpy', 'numba', 'cv2', 'scipy', 'rich'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    seconds = time.perf_counter() - started
+    assert done.returncode == 0, done.stderr
+    assert f"spmr-{command}" in done.stdout
+    assert "examples:" in done.stdout
+    assert seconds < 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("", "the following arguments are required: --out; spmr-recon --help explains"),
+        ("--out a.ply", "the following arguments are required: PHOTO; spmr-recon --help explains"),
+        ("a.jpg --out", "argument --out: expected one argument; spmr-recon --help explains"),
+        ("a.jpg --out b.ply --sead 3", "unknown option --sead (perhaps --seed?); spmr-recon --help explains"),
+        (
+            "a.jpg --out b.ply --seed -3",
+            "argument --seed: expected a whole number from 0, got '-3'; spmr-recon --help explains",
+        ),
+        ("a.jpg --out b.ply --face 0", "argument --face: expected 1, 2, 3 ..., got '0'; spmr-recon --help explains"),
+        (
+            "a.jpg --out b.ply --height-m x",
+            "argument --height-m: expected a number above 0, got 'x'; spmr-recon --help explains",
+        ),
+        (
+            "a.jpg --out b.ply --quiet --verbose",
+            "argument --verbose: not allowed with argument --quiet; spmr-recon --help explains",
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(arguments, line, capsys):
+    assert run("recon", *arguments.split()) == 2
+    assert capsys.readouterr().err == f"spmr-recon: {line}\n"
+
+
+def test_a_wrong_choice_names_the_right_ones(capsys):
+    assert run("recon", "a.jpg", "--out", "b.ply", "--quality", "best") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert all(word in error for word in ("--quality", "best", "draft", "standard", "high"))
+
+
+@pytest.fixture
+def bad(tmp_path) -> Path:
+    """A folder of things people give instead of a photo."""
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    (folder / "text.jpg").write_text("I am not a picture, whatever my name says.\n")
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "folder.jpg").mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (80, 80, 3), np.uint8)
+    (folder / "cut.png").write_bytes(encode_png(noise)[:900])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("photo", "out", "code", "error"),
+    [
+        (
+            "text.jpg",
+            "head.ply",
+            2,
+            "BAD/text.jpg is not a picture (its content is text); give a JPEG, PNG, WebP or TIFF",
+        ),
+        ("empty.jpg", "head.ply", 2, "BAD/empty.jpg is empty (0 bytes); download or copy it again"),
+        ("folder.jpg", "head.ply", 2, "BAD/folder.jpg is a folder; give the path of one photo in it"),
+        ("missing.jpg", "head.ply", 2, "BAD/missing.jpg: no such file"),
+        ("text.jpg", "nowhere/head.ply", 3, "no folder OUT/nowhere to write head.ply to: create it first"),
+        ("text.jpg", "head.vrm", 3, "OUT/head.vrm: .vrm avatars are not written yet; write a .glb instead"),
+        (
+            "text.jpg",
+            "head.xyz",
+            3,
+            "OUT/head.xyz: cannot write the extension '.xyz'; known are .ply .spz .splat (splats) and .glb .obj "
+            "(meshes), and .ply with --ply mesh",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(photo, out, code, error, bad, tmp_path, capsys):
+    target = tmp_path / "out"
+    target.mkdir()
+    assert run("recon", bad / photo, "--out", target / out, "--quiet") == code
+    told = capsys.readouterr().err.replace(str(bad), "BAD").replace(str(target), "OUT").replace(os.sep, "/")
+    assert told == f"spmr-recon: {error}\n"
+    assert list(target.iterdir()) == []
+
+
+def test_a_damaged_picture_is_one_line(bad, tmp_path, capsys):
+    assert run("recon", bad / "cut.png", "--out", tmp_path / "head.ply", "--quiet") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "cut.png" in error
+
+
+@pytest.mark.skipif(os.name == "nt" or getattr(os, "geteuid", lambda: 1)() == 0, reason="this user may write anywhere")
+def test_a_folder_that_cannot_be_written(bad, tmp_path, capsys):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    assert run("recon", bad / "text.jpg", "--out", locked / "head.ply") == 3
+    assert "permission denied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (FitError("no head fits"), 7, "spmr-recon: no head fits"),
+        (ResourceError("two\nlines"), 6, "spmr-recon: two lines"),
+        (
+            MemoryError(),
+            6,
+            "spmr-recon: not enough memory while fitting the head; close other programs, or use --quality draft",
+        ),
+        (KeyboardInterrupt(), 130, "spmr-recon: stopped; no half-written file was left behind"),
+    ],
+)
+def test_errors_become_one_line_and_a_code(raised, code, line, sphere_rooms, bad, tmp_path, capsys):
+    def before(name: str) -> None:
+        if name == "head":
+            raise raised
+
+    sphere_rooms(before=before)
+    out = tmp_path / "out"
+    out.mkdir()
+    assert run("recon", bad / "text.jpg", "--out", out / "head.ply", "--quiet") == code
+    assert capsys.readouterr().err == line + "\n"
+    assert list(out.iterdir()) == []
+
+
+def test_a_defect_keeps_its_traceback(sphere_rooms, bad, tmp_path):
+    def before(name: str) -> None:
+        raise ZeroDivisionError
+
+    sphere_rooms(before=before)
+    with pytest.raises(ZeroDivisionError):
+        run("recon", bad / "text.jpg", "--out", tmp_path / "head.ply")
+
+
+def test_the_whole_command_on_a_sphere(sphere_rooms, bad, tmp_path, capsys):
+    sphere_rooms(faces_seen=2)
+    code = run(
+        "recon", bad / "text.jpg", bad / "cut.png", "--out", tmp_path / "a.ply", "--out", tmp_path / "a.glb",
+        "--quality", "draft", "--seed", 7, "--report", tmp_path / "r.json", "--preview", tmp_path / "p.png",
+        "--views-out", tmp_path / "views", "--face", 2, "--keep-expression", "--height-m", 0.3,
+    )  # fmt: skip
+    told = capsys.readouterr().err
+    assert code == 0
+    assert "prior: template (" in told
+    assert "warning: " in told
+    assert "2 faces; took the largest" in told
+    assert re.search(r"\[1/9\] reading the photo\n.*\[9/9\] drawing the preview\n", told, re.DOTALL)
+    assert f"wrote {tmp_path / 'a.ply'}" in told
+    report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert report["seed"] == 7
+    assert [p["face_taken"] for p in report["photos"]] == [2, 2]
+
+
+def test_quiet_says_nothing_and_verbose_more(sphere_rooms, bad, tmp_path, capsys):
+    sphere_rooms()
+    lengths = []
+    for flags in (["--quiet"], [], ["--verbose"]):
+        assert run("recon", bad / "text.jpg", "--out", tmp_path / "a.ply", "--quality", "draft", *flags) == 0
+        lengths.append(len(capsys.readouterr().err))
+    assert lengths[0] == 0
+    assert lengths[0] < lengths[1] < lengths[2]
+
+
+def test_the_bar_appears_on_a_terminal_only(sphere_rooms, bad, tmp_path, monkeypatch, capsys):
+    sphere_rooms(before=lambda room: time.sleep(0.3) if room == "head" else None)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes stderr for a terminal then
+    assert run("recon", bad / "text.jpg", "--out", tmp_path / "a.ply", "--quality", "draft") == 0
+    told = capsys.readouterr().err
+    assert re.search(r"fitting the head.*% about \d:\d\d left", told)
+
+
+def test_lists_of_angles_may_begin_with_a_minus(sphere_rooms, bad, tmp_path):
+    sphere_rooms()
+    for arguments in (
+        ["--azimuths", "-30,0,30"],
+        ["--azimuths=-30,0,30", "--elevations", "-5"],
+        ["--azimuths", "0,30,-30"],
+    ):
+        assert run("views", bad / "text.jpg", "--out", tmp_path / "v", *arguments, "--quality", "draft", "--quiet") == 0
+        frames = json.loads((tmp_path / "v" / "transforms.json").read_text())["frames"]
+        assert len(frames) == 3
+    assert angles("-30,0.5") == (-30.0, 0.5)
+
+
+def test_each_azimuth_is_taken_at_each_elevation(sphere_rooms, bad, tmp_path):
+    sphere_rooms()
+    arguments = ["--azimuths", "0,30", "--elevations", "0,10,-10", "--quality", "draft", "--quiet"]
+    assert run("views", bad / "text.jpg", "--out", tmp_path / "v", *arguments) == 0
+    names = sorted(path.stem for path in (tmp_path / "v" / "images").iterdir())
+    assert names == sorted(f"az{a}_el{e}" for a in ("+0", "+30") for e in ("+0", "+10", "-10"))
+
+
+def test_views_then_fit(sphere_rooms, bad, tmp_path, capsys):
+    sphere_rooms()
+    assert run("views", bad / "text.jpg", "--out", tmp_path / "v", "--rig", "orbit-16", "--quality", "draft") == 0
+    assert run("fit", tmp_path / "v", "--out", tmp_path / "h.spz", "--quality", "draft") == 0
+    assert (tmp_path / "h.spz").stat().st_size > 0
+    capsys.readouterr()
+    assert run("fit", tmp_path / "nothing", "--out", tmp_path / "h.spz", "--quiet") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert run("views", bad / "text.jpg", "--out", tmp_path / "v2", "--rig", "orbit-16", "--azimuths", "3") == 2
+    assert run("views", bad / "text.jpg", "--out", tmp_path / "v2", "--rig", "orbit-3", "--quiet") == 2
+    assert "orbit-16" in capsys.readouterr().err
+
+
+def test_a_dash_is_no_prompt(tmp_path, capsys):
+    """Nothing waits for the keyboard: a dash is a name like any other."""
+    assert run("recon", "-", "--out", tmp_path / "a.ply") == 2
+    assert capsys.readouterr().err == "spmr-recon: -: no such file\n"
+
+
+def test_weights_list_and_verify(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SPMR_WEIGHTS", str(tmp_path))
+    assert run("weights", "list") == 0
+    listed = capsys.readouterr().out
+    assert str(tmp_path) in listed
+    assert "face_landmarker.task  [absent]" in listed
+    assert "spmr-weights fetch face_landmarker.task" in listed
+    assert "put it there by hand" in listed
+    (tmp_path / "face_landmarker.task").write_bytes(b"cut")
+    assert run("weights", "verify") == 4
+    told = capsys.readouterr()
+    assert "wrong      face_landmarker.task" in told.out
+    assert told.err.startswith("spmr-weights: not in order: face_landmarker.task")
+    assert run("weights", "verify", "nonsense") == 4
+    assert "no model file is called 'nonsense'" in capsys.readouterr().err
+    assert run("weights", "fetch", "spmr.ckpt") == 4
+    assert capsys.readouterr().err.count("\n") == 1
+    assert run("weights", "eat") == 2
+
+
+def test_doctor_says_what_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SPMR_WEIGHTS", str(tmp_path))
+    assert run("doctor") == 5
+    told = capsys.readouterr()
+    assert "face_landmarker.task (spmr-weights fetch)" in told.err
+    assert "torch" in told.out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to a console, not to a process")
+@pytest.mark.parametrize("room", ["photo", "head", "splats"])
+def test_ctrl_c_ends_a_real_process(room, bad, tmp_path):
+    """The signal itself, in another process, while a room is at work."""
+    out = tmp_path / "out"
+    out.mkdir()
+    code = (
+        "import sys, time\n"
+        "from spinmeround.pipelines import reconstruct\n"
+        "from tests.pipelines.fakes import fake_rooms\n"
+        "def before(room):\n"
+        f"    if room == {room!r}:\n"
+        "        sys.stdout.write('here\\n'); sys.stdout.flush(); time.sleep(30)\n"
+        "reconstruct.rooms_of = lambda quality: fake_rooms(before=before)\n"
+        "from spinmeround.cli.recon import main\n"
+        f"sys.exit(main([{str(bad / 'text.jpg')!r}, '--out', {str(out / 'head.ply')!r}, '--quality', 'draft']))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "here\n"
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert error.splitlines()[-1] == "spmr-recon: stopped; no half-written file was left behind"
+    assert "Traceback" not in error
+    assert list(out.iterdir()) == []

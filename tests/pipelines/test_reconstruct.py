@@ -1,0 +1,266 @@
+"""The composition: what is made for which outputs, what the report says, and what is left behind when a room fails."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spinmeround import reconstruct
+from spinmeround.errors import InputError, NoFaceError, OutputError, ResourceError, WeightsError
+from spinmeround.io import read_mesh, read_splats, read_views
+from spinmeround.pipelines import fit_views as fit_views_module
+from spinmeround.pipelines import make_views as make_views_module
+from spinmeround.pipelines import reconstruct as reconstruct_module
+from tests.pipelines.fakes import FakeHead, fake_rooms
+
+ROOMS = ("photo", "portrait", "head", "surface", "splats", "texture")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "face.jpg"
+    path.write_bytes(b"stands for a photo")
+    return path
+
+
+@pytest.fixture
+def rooms(monkeypatch):
+    def install(**how):
+        for module in (reconstruct_module, make_views_module, fit_views_module):
+            monkeypatch.setattr(module, "rooms_of", lambda quality: fake_rooms(**how))
+
+    install()
+    return install
+
+
+def left_behind(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.usefixtures("rooms")
+def test_makes_only_what_the_outputs_need(photo, tmp_path):
+    entered = []
+    for out, expected in (("a.ply", {"splats"}), ("a.glb", {"texture"}), ("a.spz", {"splats"})):
+        entered.clear()
+        result = reconstruct(photo, out=tmp_path / out, quality="draft")
+        assert (result.splats is not None) == ("splats" in expected)
+        assert (result.mesh is not None) == ("texture" in expected)
+        assert result.files == (tmp_path / out,)
+    both = reconstruct(photo, quality="draft")
+    assert both.splats is not None
+    assert both.mesh is not None
+    assert both.files == ()
+
+
+@pytest.mark.usefixtures("rooms")
+def test_every_kind_of_output_in_one_run(photo, tmp_path, monkeypatch):
+    monkeypatch.setattr("spinmeround.pipelines.drawing._FILM_FRAMES", 6)
+    names = ("head.ply", "head.splat", "head.glb", "mesh.obj")
+    result = reconstruct(
+        [photo, photo],
+        out=[tmp_path / name for name in names],
+        quality="draft",
+        views_out=tmp_path / "views",
+        report=tmp_path / "report.json",
+        preview=tmp_path / "preview.png",
+        turntable=tmp_path / "turn.mp4",
+    )
+    expected = {*names, "mesh.mtl", "mesh.png", "views", "report.json", "preview.png", "turn.mp4", "face.jpg"}
+    assert left_behind(tmp_path) == expected
+    assert len(read_splats(tmp_path / "head.ply")) == len(result.splats)
+    np.testing.assert_allclose(np.ptp(read_mesh(tmp_path / "head.glb").vertices[:, 1]), 0.5, rtol=1e-3)
+    assert read_views(tmp_path / "views")[0].names[:3] == ("photo", "az+0_el+0", "az+45_el+0")
+    assert (tmp_path / "turn.mp4").read_bytes()[4:8] == b"ftyp"
+    assert set(map(str, result.files)) == {
+        str(tmp_path / n) for n in (*names, "views", "report.json", "preview.png", "turn.mp4")
+    }
+
+
+@pytest.mark.usefixtures("rooms")
+def test_ply_can_hold_a_mesh(photo, tmp_path):
+    result = reconstruct(photo, out=tmp_path / "head.ply", ply="mesh", quality="draft")
+    assert result.splats is None
+    assert len(read_mesh(tmp_path / "head.ply").faces) == len(result.mesh.faces)
+
+
+@pytest.mark.usefixtures("rooms")
+def test_height_scales_splats_and_meshes_alike(photo, tmp_path):
+    reconstruct(photo, out=[tmp_path / "a.ply", tmp_path / "a.glb"], height_m=2.0, quality="draft")
+    assert np.ptp(read_mesh(tmp_path / "a.glb", metres_per_unit=1.0).vertices[:, 1]) == pytest.approx(2.0, rel=1e-4)
+    assert np.ptp(read_splats(tmp_path / "a.ply", metres_per_unit=1.0).means[:, 1].numpy()) == pytest.approx(
+        2, rel=1e-4
+    )
+
+
+@pytest.mark.usefixtures("rooms")
+def test_report_says_what_was_chosen_and_why_and_what_it_took(photo, tmp_path):
+    result = reconstruct(photo, out=tmp_path / "a.ply", report=tmp_path / "r.json", seed=3, quality="draft")
+    report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert report == json.loads(json.dumps(result.report))
+    assert report["seed"] == 3
+    assert report["choices"]["prior"]["took"] == "template"
+    assert "weights" in report["choices"]["prior"]["why"]
+    assert [s["stage"] for s in report["stages"]] == [
+        "photo",
+        "portrait",
+        "head",
+        "views",
+        "surface",
+        "splats",
+        "files",
+    ]
+    assert all(s["seconds"] >= 0 and s["peak_memory_mb"] > 10 for s in report["stages"])
+    assert report["photos"] == [{"file": "face.jpg", "faces_seen": 1, "face_taken": 1, "notes": []}]
+    assert report["head"] == FakeHead.report
+    assert {"torch", "numpy", "python"} <= set(report["versions"])
+    kinds = {entry["kind"] for entry in report["licences"]}
+    assert kinds == {"code", "model", "library"}
+    assert any("CC0" in entry["licence"] for entry in report["licences"])
+
+
+@pytest.mark.usefixtures("rooms")
+def test_views_start_with_the_photo_and_then_follow_the_rig(photo):
+    from spinmeround.orbits import RIGS
+
+    views = reconstruct(photo, quality="draft").views
+    assert views.names[0] == "photo"
+    assert len(views) == 1 + len(RIGS["orbit-8"])
+    own = FakeHead.photo_cameras[0]
+    np.testing.assert_array_equal(views.cameras.camera_from_world[0], own.camera_from_world[0])
+    scale = views.cameras.width_px / own.width_px
+    np.testing.assert_allclose(views.cameras.intrinsics_px[0, :2], own.intrinsics_px[0, :2] * scale)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (MemoryError(), ResourceError),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes"), ResourceError),
+        (OSError(errno.ENOSPC, "No space left on device"), ResourceError),
+        (RuntimeError("a defect"), RuntimeError),
+    ],
+    ids=["ctrl-c", "memory", "torch-memory", "disk", "defect"],
+)
+def test_a_failing_room_leaves_nothing_behind(room, raised, expected, rooms, photo, tmp_path):
+    def before(name: str) -> None:
+        if name == room:
+            raise raised
+
+    rooms(before=before)
+    outs = [tmp_path / "head.ply", tmp_path / "head.glb"]
+    with pytest.raises(expected):
+        reconstruct(photo, out=outs, preview=tmp_path / "p.png", report=tmp_path / "r.json", quality="draft")
+    assert left_behind(tmp_path) == {"face.jpg"}
+
+
+@pytest.mark.usefixtures("rooms")
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+@pytest.mark.parametrize("where", ["write_contact_sheet", "_turn"])
+def test_a_failing_picture_keeps_what_was_whole(where, raised, photo, tmp_path, monkeypatch):
+    from spinmeround.pipelines import drawing
+
+    def fail(*_, **__):
+        raise raised
+
+    monkeypatch.setattr(drawing, where, fail)
+    with pytest.raises((KeyboardInterrupt, ResourceError)):
+        reconstruct(
+            photo, out=tmp_path / "a.ply", preview=tmp_path / "p.png", turntable=tmp_path / "t.mp4", quality="draft"
+        )
+    whole = {"face.jpg", "a.ply"} | ({"p.png"} if where == "_turn" else set())
+    assert left_behind(tmp_path) == whole
+    assert len(read_splats(tmp_path / "a.ply")) > 0
+
+
+@pytest.mark.usefixtures("rooms")
+def test_ctrl_c_while_writing_keeps_the_old_file(photo, tmp_path, monkeypatch):
+    from spinmeround.io import splat_files
+
+    (tmp_path / "head.ply").write_text("precious")
+
+    def fail(path, *_):
+        path.write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(splat_files._WRITERS, ".ply", fail)
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(photo, out=tmp_path / "head.ply", quality="draft")
+    assert (tmp_path / "head.ply").read_text() == "precious"
+    assert left_behind(tmp_path) == {"face.jpg", "head.ply"}
+
+
+def test_places_are_refused_before_any_work(rooms, photo, tmp_path):
+    def before(name: str) -> None:
+        raise AssertionError("work began")
+
+    rooms(before=before)
+    for out in ("head.xyz", "head", "head.vrm", "nowhere/head.ply", "."):
+        with pytest.raises(OutputError):
+            reconstruct(photo, out=tmp_path / out)
+    with pytest.raises(OutputError, match="written twice"):
+        reconstruct(photo, out=[tmp_path / "a.obj"], preview=tmp_path / "a.png")
+    with pytest.raises(OutputError, match=r"ends in \.png"):
+        reconstruct(photo, out=tmp_path / "a.ply", preview=tmp_path / "a.jpg")
+    with pytest.raises(InputError, match="no such file"):
+        reconstruct(tmp_path / "missing.jpg", out=tmp_path / "a.ply")
+    with pytest.raises(InputError, match="no photo given"):
+        reconstruct([], out=tmp_path / "a.ply")
+    with pytest.raises(WeightsError, match=r"spmr\.ckpt"):
+        reconstruct(photo, out=tmp_path / "a.ply", prior="diffusion")
+    assert left_behind(tmp_path) == {"face.jpg"}
+
+
+def test_too_small_a_disk_is_refused_before_any_work(rooms, photo, tmp_path, monkeypatch):
+    import shutil
+
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=150 * 2**20))
+    rooms(before=lambda name: pytest.fail("work began"))
+    with pytest.raises(ResourceError, match="not enough disk space"):
+        reconstruct(photo, out=[tmp_path / "a.ply", tmp_path / "a.glb"])
+
+
+def test_no_face_and_several_faces(rooms, photo, tmp_path, caplog):
+    rooms(faces_seen=0)
+    with pytest.raises(NoFaceError, match=r"face\.jpg: no face found"):
+        reconstruct(photo, out=tmp_path / "a.ply", quality="draft")
+    rooms(faces_seen=3)
+    result = reconstruct(photo, out=tmp_path / "a.ply", quality="draft")
+    assert result.report["photos"][0]["faces_seen"] == 3
+    assert "3 faces; took the largest" in caplog.text
+
+
+@pytest.mark.usefixtures("rooms")
+def test_views_then_fit_is_the_same_head(photo, tmp_path):
+    from spinmeround import fit_views, make_views
+
+    made = make_views(photo, out=tmp_path / "views", quality="draft", report=tmp_path / "v.json")
+    fitted = fit_views(tmp_path / "views", out=tmp_path / "head.ply", quality="draft", report=tmp_path / "f.json")
+    assert fitted.views.names == made.names
+    np.testing.assert_allclose(fitted.views.cameras.camera_from_world, made.cameras.camera_from_world, atol=1e-6)
+    assert json.loads((tmp_path / "f.json").read_text())["views"]["with_normals"] is True
+    assert json.loads((tmp_path / "v.json").read_text())["views"]["count"] == len(made)
+
+
+@pytest.mark.usefixtures("rooms")
+def test_asked_directions_are_taken_alone(photo):
+    from spinmeround import make_views
+    from spinmeround.geometry import camera_centres
+
+    views = make_views(photo, directions=[(0, 0), (30, 0), (-30, 10)], quality="draft")
+    assert views.names == ("az+0_el+0", "az+30_el+0", "az-30_el+10")
+    centres = camera_centres(views.cameras)
+    azimuths = np.degrees(np.arctan2(centres[:, 0], centres[:, 2]))
+    np.testing.assert_allclose(azimuths, [0, 30, -30], atol=1e-9)
+    with pytest.raises(InputError, match="twice"):
+        make_views(photo, directions=[(0, 0), (360, 0)])
+    with pytest.raises(InputError, match="-85 to 85"):
+        make_views(photo, directions=[(0, 90)])
+    with pytest.raises(InputError, match="orbit-16"):
+        make_views(photo, rig="orbit-7")
