@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import logging
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,6 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from spinmeround.errors import InputError, MissingDependencyError, ResourceError
 from spinmeround.images import to_float
-
-log = logging.getLogger(__name__)
 
 MAX_SIDE_PX = 4096
 MIN_SIDE_PX = 64
@@ -126,7 +123,7 @@ def _register_heif(path: Path) -> None:
 def _decode(image: Image.Image, path: Path, notes: list[str]) -> Image.Image:
     """Decode, shrink, turn upright."""
     if getattr(image, "n_frames", 1) > 1 and image.format not in ("MPO", "HEIF"):
-        notes.append(f"{path.name} has {image.n_frames} frames; the first was used")  # pyright: ignore[reportAttributeAccessIssue]
+        notes.append(f"the file has {image.n_frames} frames; the first was used")  # pyright: ignore[reportAttributeAccessIssue]
     stored = image.size
     try:
         image.draft(None, (MAX_SIDE_PX, MAX_SIDE_PX))  # a JPEG is decoded at a fraction of its size where that suffices
@@ -149,7 +146,7 @@ def _decode(image: Image.Image, path: Path, notes: list[str]) -> Image.Image:
         if 0x0112 in exif:
             image.getexif()[0x0112] = exif[0x0112]
     if image.size != stored:
-        notes.append(f"{path.name} was shrunk from {stored[0]}x{stored[1]} to {image.width}x{image.height} pixels")
+        notes.append(f"shrunk from {stored[0]}x{stored[1]} to {image.width}x{image.height} pixels")
     return ImageOps.exif_transpose(image)
 
 
@@ -219,6 +216,4 @@ def _finish(values: Float[np.ndarray, "h w *c"], scale: float, path: Path, notes
             raise InputError(f"{path} is transparent everywhere; flatten it onto a background first")
         rgb = np.where(alpha[..., None] > 0, rgb, np.float32(1))
         alpha = None if alpha.min() > 0.999 else np.ascontiguousarray(alpha)
-    for note in notes:
-        log.info("%s", note)
     return Photo(rgb, alpha, path, np.diag([scale, scale, 1.0]), tuple(notes))

@@ -1,0 +1,205 @@
+"""Photo to Portrait: find the person, check that the face can be used, crop, matte, tell hair from skin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float
+
+from spinmeround.errors import InputError, NoFaceError
+from spinmeround.io.photo import Photo
+from spinmeround.portrait import matting, tissue
+from spinmeround.portrait.head_map import HeadMap
+from spinmeround.portrait.landmarks import FaceMesh, find_faces
+from spinmeround.portrait.pose import FACE_HEIGHT_CM, HeadFrame, fit_head
+from spinmeround.portrait.suitability import check_face
+from spinmeround.types import Portrait
+
+CROP_PX = 768
+SIDE_IN_FACE_HEIGHTS = 2.6
+_WIDER = (1.0, 1.35)
+_CENTRE_CM = np.array([0.0, 0.0, -3.0])
+
+
+@dataclass(frozen=True)
+class PortraitResult:
+    """A portrait and how it came about.
+
+    Attributes:
+        faces_seen: faces in the photo.
+        face_taken: which one, counted from 1, largest first.
+        face_heights_px: hairline to chin of every face seen, pixels of the photo, largest first.
+        notes: what the user should know.
+    """
+
+    portrait: Portrait
+    faces_seen: int
+    face_taken: int
+    face_heights_px: tuple[float, ...]
+    presence: float
+    notes: tuple[str, ...] = ()
+
+
+def make_portrait(photo: Photo, *, face: int | None = None) -> PortraitResult:
+    """Understand one person in a photo.
+
+    Args:
+        face: which one, counted from 1 in the order of size; default: the largest.
+
+    Raises:
+        NoFaceError: no usable face: none at all, cut by the border, turned away, or not a photo of a person.
+        InputError: ``face`` is more than there are.
+        WeightsError: a model file is not to be had.
+    """
+    turned, faces, notes = _upright(photo)
+    if not faces:
+        raise NoFaceError(
+            f"{_name(photo)}: no face found; use a photo that shows a person's face from the front or up to 45° aside"
+        )
+    if face is not None and not 1 <= face <= len(faces):
+        raise InputError(f"{_name(photo)}: --face {face} was asked for, but {len(faces)} were found (1 is the largest)")
+    taken = 1 if face is None else face
+    mesh = faces[taken - 1]
+    if len(faces) > 1 and face is None:
+        notes.append(f"{len(faces)} faces found; the largest was taken (--face 2 takes the next, by size)")
+    frame = fit_head(mesh)
+    notes += check_face(turned.rgb, mesh, frame, _name(photo))
+    portrait, more = _crop_and_matte(turned, mesh, frame, [other for other in faces if other is not mesh])
+    heights = tuple(round(m.height_px, 1) for m in faces)
+    return PortraitResult(portrait, len(faces), taken, heights, mesh.presence, (*notes, *more))
+
+
+def _name(photo: Photo) -> str:
+    return str(photo.path) if photo.path is not None else "the photo"
+
+
+def _upright(photo: Photo) -> tuple[Photo, list[FaceMesh], list[str]]:
+    """The photo, or if no face is found in it the photo on one of its other sides, with the faces found."""
+    faces = find_faces(photo.rgb)
+    if faces and abs(fit_head(faces[0]).angles_deg[2]) < 60:
+        return photo, faces, []
+    best = (photo, faces, [])
+    for quarters in (1, 3, 2):
+        turned = _turned(photo, quarters)
+        found = find_faces(turned.rgb)
+        if found and abs(fit_head(found[0]).angles_deg[2]) < 45:
+            return turned, found, [f"the photo was turned by {90 * quarters}° so that the face is upright"]
+    return best
+
+
+def _turned(photo: Photo, quarters: int) -> Photo:
+    """Turned counter-clockwise by quarters of a full turn."""
+    height, width = photo.rgb.shape[:2]
+    step = {1: [[0, 1, 0], [-1, 0, width]], 2: [[-1, 0, width], [0, -1, height]], 3: [[0, -1, height], [1, 0, 0]]}
+    matrix = np.array([*step[quarters], [0, 0, 1]], np.float64)
+    alpha = None if photo.alpha is None else np.ascontiguousarray(np.rot90(photo.alpha, quarters))
+    rgb = np.ascontiguousarray(np.rot90(photo.rgb, quarters))
+    return Photo(rgb, alpha, photo.path, matrix @ photo.photo_from_source, photo.notes)
+
+
+def _crop_and_matte(
+    photo: Photo, mesh: FaceMesh, frame: HeadFrame, others: list[FaceMesh]
+) -> tuple[Portrait, list[str]]:
+    """The portrait; the crop is made wider once if the hair does not fit into it."""
+    notes: list[str] = []
+    for factor in _WIDER:
+        crop_from_photo = place_crop(frame, factor)
+        rgb, observed, own_alpha = cut_crop(photo, crop_from_photo)
+        head = _head_map(mesh, frame, crop_from_photo)
+        neighbours = [_head_map(other, fit_head(other), crop_from_photo) for other in others]
+        neighbours = [n for n in neighbours if n.distance_to_person_cm.min() < 1]
+        alpha = matting.person_alpha(rgb, observed, head, neighbours, own_alpha)
+        parts = tissue.tell_apart(rgb, observed, alpha, head)
+        if factor == _WIDER[-1] or not _fills_crop(parts.hair, observed):
+            break
+    if _cut_by_photo(parts.hair, observed):
+        notes.append("the hair reaches over the border of the photo; what lies beyond is made up")
+    small = mesh.height_px
+    if small < 120:
+        notes.append(f"the face is only {small:.0f} pixels high; 250 or more give a better head")
+    landmarks = mesh.landmarks_px @ crop_from_photo[:2, :2].T + crop_from_photo[:2, 2]
+    portrait = Portrait(
+        rgb=rgb,
+        alpha=alpha,
+        hair=parts.hair,
+        clothes=parts.clothes,
+        observed=observed,
+        landmarks_px=landmarks.astype(np.float32),
+        blendshapes=mesh.blendshapes,
+        head_pose_deg=frame.angles_deg,
+        crop_from_source=crop_from_photo @ photo.photo_from_source,
+    )
+    return portrait, notes
+
+
+def place_crop(frame: HeadFrame, factor: float = 1.0) -> Float[np.ndarray, "3 3"]:
+    """``crop_from_photo`` of the square that holds the head, all its hair, and the shoulders' beginning."""
+    side_px = SIDE_IN_FACE_HEIGHTS * FACE_HEIGHT_CM * frame.scale_px * factor
+    corner = frame.project(_CENTRE_CM) - side_px / 2
+    scale = CROP_PX / side_px
+    return np.array([[scale, 0, -scale * corner[0]], [0, scale, -scale * corner[1]], [0, 0, 1]])
+
+
+def cut_crop(
+    photo: Photo, crop_from_photo: Float[np.ndarray, "3 3"]
+) -> tuple[Float[np.ndarray, "s s 3"], Bool[np.ndarray, "s s"], Float[np.ndarray, "s s"] | None]:
+    """Colour (white beyond the photo), where the photo is, and the photo's own alpha if it has one."""
+    rgb = 1 - warp_crop(1 - photo.rgb, crop_from_photo)
+    height, width = photo.rgb.shape[:2]
+    corners = np.array([[0, 0, 1], [width, height, 1]]) @ crop_from_photo[:2].T
+    low, high = np.ceil(corners.min(0) - 0.5), np.floor(corners.max(0) - 0.5)
+    x, y = np.arange(CROP_PX), np.arange(CROP_PX)
+    observed = ((y >= low[1]) & (y <= high[1]))[:, None] & ((x >= low[0]) & (x <= high[0]))[None]
+    alpha = None
+    if photo.alpha is not None:
+        alpha = np.clip(warp_crop(photo.alpha[..., None].repeat(3, axis=2), crop_from_photo)[..., 0], 0, 1) * observed
+    return np.where(observed[..., None], np.clip(rgb, 0, 1), np.float32(1)), observed, alpha
+
+
+def warp_crop(
+    image: Float[np.ndarray, "h w 3"], crop_from_photo: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "s s 3"]:
+    """Scale and shift: area averaging when shrinking, Lanczos when growing; the border's colour is continued."""
+    scale = crop_from_photo[0, 0]
+    low = np.floor(-crop_from_photo[:2, 2] / scale).astype(int) - 4
+    high = np.ceil((CROP_PX - crop_from_photo[:2, 2]) / scale).astype(int) + 4
+    low, high = np.maximum(low, 0), np.minimum(high, image.shape[1::-1])
+    patch = image[low[1] : high[1], low[0] : high[0]]
+    ratio = np.ones(2)
+    if scale < 1:
+        size = [max(1, round(n * scale)) for n in patch.shape[1::-1]]
+        ratio = np.array(size) / patch.shape[1::-1]
+        patch = cv2.resize(patch, size, interpolation=cv2.INTER_AREA)
+    linear = np.diag(scale / ratio)
+    shift = crop_from_photo[:2, 2] + scale * low
+    shift = shift + linear @ np.full(2, 0.5) - 0.5  # OpenCV counts from pixel centres
+    matrix = np.column_stack([linear, shift])
+    flags = cv2.INTER_LANCZOS4 if scale > 1 else cv2.INTER_LINEAR
+    return cv2.warpAffine(patch, matrix, (CROP_PX, CROP_PX), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _head_map(mesh: FaceMesh, frame: HeadFrame, crop_from_photo: Float[np.ndarray, "3 3"]) -> HeadMap:
+    ratio = matting.WORK_PX / CROP_PX
+    work_from_photo = np.diag([ratio, ratio, 1]) @ crop_from_photo
+    landmarks = mesh.landmarks_px @ work_from_photo[:2, :2].T + work_from_photo[:2, 2]
+    return HeadMap(frame.moved(work_from_photo), landmarks, matting.WORK_PX)
+
+
+def _fills_crop(hair: Float[np.ndarray, "s s"], observed: Bool[np.ndarray, "s s"]) -> bool:
+    """Whether hair touches the top or a side of the crop where the photo goes on."""
+    upper = slice(0, round(0.7 * CROP_PX))
+    edges = [(hair[0], observed[0]), (hair[upper, 0], observed[upper, 0]), (hair[upper, -1], observed[upper, -1])]
+    return any(((share > 0.5) & seen).sum() > 0.03 * CROP_PX for share, seen in edges)
+
+
+def _cut_by_photo(hair: Float[np.ndarray, "s s"], observed: Bool[np.ndarray, "s s"]) -> bool:
+    """Whether hair touches the photo's border above or beside the head."""
+    rows, columns = np.flatnonzero(observed.any(1)), np.flatnonzero(observed.any(0))
+    top, left, right = rows[0], columns[0], columns[-1]
+    touches = 0
+    touches += (hair[top] > 0.5).sum() if top > 0 else 0
+    touches += (hair[:, left] > 0.5).sum() if left > 0 else 0
+    touches += (hair[:, right] > 0.5).sum() if right < CROP_PX - 1 else 0
+    return touches > 0.02 * CROP_PX

@@ -1,0 +1,97 @@
+"""Where the head is and how it is turned, from landmarks: a rigid fit of the landmark model's own canonical face."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from spinmeround.errors import WeightsError
+from spinmeround.portrait import detection, tflite
+from spinmeround.portrait.landmarks import FaceMesh
+
+FACE_HEIGHT_CM = 17.66
+"""Hairline (landmark 10) to chin (152) of the canonical face."""
+
+_RIGID: tuple[int, ...] = (
+    4, 6, 10, 33, 54, 67, 117, 119, 121, 127, 129, 132, 133, 136, 143, 147, 198, 205, 263, 284, 297, 346, 348, 350,
+    356, 358, 361, 362, 365, 372, 376, 420, 425,
+)  # fmt: skip
+"""Landmarks that an expression moves little."""
+
+_FOCAL_IN_FACE_HEIGHTS = 11.0
+"""Nominal distance of the camera, in face heights (about 1.9 m): photos seldom say theirs."""
+
+
+@dataclass(frozen=True)
+class HeadFrame:
+    """Weak-perspective camera of one head.
+
+    The head frame is in centimetres: origin between the ears behind the nose, +X the subject's left, +Y up, +Z out of
+    the face. At the origin one centimetre is ``scale_px`` pixels.
+
+    Attributes:
+        picture_from_head: rotation with the picture's axes as rows: right, down, away from the camera.
+        origin_px: the head's origin in the picture.
+    """
+
+    picture_from_head: Float[np.ndarray, "3 3"]
+    origin_px: Float[np.ndarray, "2"]
+    scale_px: float
+
+    def project(self, points_cm: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
+        """Head frame to pixels, orthographic."""
+        return np.asarray(points_cm) @ self.picture_from_head[:2].T * self.scale_px + self.origin_px
+
+    @property
+    def angles_deg(self) -> Float[np.ndarray, "3"]:
+        """Yaw, pitch, roll with the signs of ``Portrait.head_pose_deg``."""
+        rotation = self.picture_from_head
+        yaw = -np.arctan2(rotation[0, 2], -rotation[2, 2])
+        pitch = np.arcsin(np.clip(-rotation[1, 2], -1, 1))
+        roll = np.arctan2(rotation[0, 1], -rotation[1, 1])
+        return np.degrees([yaw, pitch, roll])
+
+    def moved(self, crop_from_picture: Float[np.ndarray, "3 3"]) -> HeadFrame:
+        """The same head in a crop that was scaled and shifted, not turned."""
+        scale = crop_from_picture[0, 0]
+        origin = crop_from_picture[:2, :2] @ self.origin_px + crop_from_picture[:2, 2]
+        return HeadFrame(self.picture_from_head, origin, self.scale_px * scale)
+
+
+@functools.cache
+def canonical_face_cm() -> Float[np.ndarray, "468 3"]:
+    """The landmark model's average face in the head frame, as shipped inside its bundle.
+
+    Raises:
+        WeightsError: the bundle does not hold what is expected of it.
+    """
+    content = tflite.load_bundle_member(detection.BUNDLE, "geometry_pipeline_metadata_landmarks.binarypb")
+    # A protobuf message: one canonical mesh whose vertex buffer is 468 times x, y, z, u, v, each value a tag byte
+    # (field 3, 32 bits) and a little-endian float, one after another.
+    start, count = content.find(b"\x1d"), 468 * 5
+    packed = np.frombuffer(content, np.uint8)[start : start + count * 5].reshape(-1, 5)
+    if start < 0 or len(packed) != count or (packed[:, 0] != 0x1D).any():
+        raise WeightsError(f"{detection.BUNDLE} holds no canonical face; delete it and run: spmr-weights fetch")
+    return packed[:, 1:].copy().view("<f4").reshape(468, 5)[:, :3].astype(np.float64)
+
+
+def fit_head(mesh: FaceMesh) -> HeadFrame:
+    """Head pose by perspective-n-point over landmarks that expressions move little.
+
+    Against the known azimuths of rendered turns this is closer to linear (0.93 to 1.0 of the true turn up to 45°) than
+    a rigid fit to the model's own depths, which it under-estimates.
+    """
+    model = canonical_face_cm()[list(_RIGID)] * [1, -1, -1]  # axes of a camera: right, down, forward
+    points = mesh.landmarks_px[list(_RIGID)].astype(np.float64)
+    focal = _FOCAL_IN_FACE_HEIGHTS * max(mesh.height_px, mesh.eye_distance_px)
+    centre = mesh.landmarks_px.mean(0)
+    camera = np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1.0]])
+    _, turn, shift = cv2.solvePnP(model, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+    _, turn, shift = cv2.solvePnP(model, points, camera, None, turn, shift, True, cv2.SOLVEPNP_ITERATIVE)
+    rotation = cv2.Rodrigues(turn)[0] @ np.diag([1.0, -1.0, -1.0])
+    origin = camera[:2] @ (shift[:, 0] / shift[2, 0])
+    return HeadFrame(rotation, origin, float(focal / shift[2, 0]))
