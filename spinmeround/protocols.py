@@ -12,25 +12,33 @@ from spinmeround.types import Cameras, Mesh, Portrait, Rendering, Splats, Views
 class ViewGenerator(Protocol):
     """Stage one: portraits of one person to posed RGB, normals and alpha."""
 
-    def generate(self, portraits: Sequence[Portrait], cameras: Cameras, *, seed: int) -> Views: ...
+    def generate(self, portraits: Sequence[Portrait], cameras: Cameras, *, seed: int) -> Views:
+        """Views as ``cameras`` see the head; the same seed gives the same views."""
+        ...
 
 
 @runtime_checkable
 class Rasterizer(Protocol):
     """Splats to pictures, differentiable in every field of ``Splats``."""
 
-    def render(self, splats: Splats, cameras: Cameras) -> Rendering: ...
+    def render(self, splats: Splats, cameras: Cameras) -> Rendering:
+        """Draws the splats as each camera sees them."""
+        ...
 
 
 @runtime_checkable
 class SurfaceFitter(Protocol):
     """Stage two, geometry: posed views to a watertight mesh in the world frame."""
 
-    def fit(self, views: Views, *, seed: int) -> Mesh: ...
+    def fit(self, views: Views, *, seed: int) -> Mesh:
+        """The surface the views agree on; the same seed gives the same mesh."""
+        ...
 
 
 @runtime_checkable
 class SplatFitter(Protocol):
     """Stage two, appearance: posed views and a start surface to splats in the world frame."""
 
-    def fit(self, views: Views, surface: Mesh, *, seed: int) -> Splats: ...
+    def fit(self, views: Views, surface: Mesh, *, seed: int) -> Splats:
+        """Splats that start on ``surface``; the same seed gives the same splats."""
+        ...
