@@ -102,8 +102,6 @@ def _fault(mesh: Mesh | TexturedMesh) -> str:
     pairs = [("vertices", mesh.vertices, mesh.faces)]
     if isinstance(mesh, TexturedMesh):
         pairs.append(("texture coordinates", mesh.uv, mesh.uv_faces))
-        if len(mesh.uv_faces) != len(mesh.faces):
-            return f"{len(mesh.faces)} faces have {len(mesh.uv_faces)} faces in the texture"
         if not np.isfinite(mesh.albedo).all():
             return "some texels are not finite numbers"
     for name, points, faces in pairs:

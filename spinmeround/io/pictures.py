@@ -20,11 +20,15 @@ _PNG_LEVEL = 6
 
 
 def encode_png(picture: Shaped[np.ndarray, "h w *c"]) -> bytes:
-    """uint8 or uint16, grey or RGB. The same picture gives the same bytes: no time, no text, no profile."""
+    """uint8 or uint16, grey or RGB. The same picture gives the same bytes: no time, no text, no profile.
+
+    Raises:
+        ValueError: any other shape or type.
+    """
+    if picture.dtype not in (np.uint8, np.uint16) or picture.shape[2:] not in ((), (3,)):
+        raise ValueError(f"no PNG is made of an array of shape {picture.shape} and type {picture.dtype}")
     ordered = picture[..., ::-1] if picture.ndim == 3 else picture
-    done, data = cv2.imencode(".png", np.ascontiguousarray(ordered), [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
-    if not done:
-        raise ValueError(f"no PNG holds an array of shape {picture.shape} and type {picture.dtype}")
+    _, data = cv2.imencode(".png", np.ascontiguousarray(ordered), [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
     return data.tobytes()
 
 

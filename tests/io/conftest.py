@@ -1,0 +1,130 @@
+"""Fixtures of the io tests: small splats, a textured sphere with a seam, views around it, and corrupted files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spinmeround.errors import InputError
+from spinmeround.geometry import camera_centres, invert_rigid, pixel_rays_world
+from spinmeround.orbits import orbit_cameras
+from spinmeround.types import Splats, TexturedMesh, Views
+
+
+@pytest.fixture
+def make_splats() -> Callable[..., Splats]:
+    def make(count: int = 40, *, degree: int = 3, seed: int = 0) -> Splats:
+        g = torch.Generator().manual_seed(seed)
+        quats = torch.nn.functional.normalize(torch.randn(count, 4, generator=g), dim=1)
+        return Splats(
+            means=torch.randn(count, 3, generator=g) * 0.2,
+            scales=torch.exp(torch.randn(count, 3, generator=g) * 0.5 - 5),
+            quats_wxyz=quats,
+            opacities=torch.sigmoid(torch.randn(count, generator=g)),
+            sh=torch.randn(count, (degree + 1) ** 2, 3, generator=g) * 0.3,
+        )
+
+    return make
+
+
+@pytest.fixture
+def sphere() -> TexturedMesh:
+    """A globe, 0.56 units high, whose texture has a seam at the back; 64 x 32 texels, all channels different."""
+    columns, rows = 24, 12
+    u, v = np.meshgrid(np.arange(columns + 1) / columns, np.arange(1, rows) / rows)
+    turn, down = 2 * np.pi * (u[:, :-1] - 0.5), np.pi * v[:, :-1]
+    ring = np.stack([np.sin(down) * np.sin(turn), np.cos(down), np.sin(down) * np.cos(turn)], axis=-1).reshape(-1, 3)
+    vertices = 0.28 * np.concatenate([ring, [[0, 1, 0], [0, -1, 0]]])
+    uv = np.concatenate([np.stack([u, 1 - v], axis=-1).reshape(-1, 2), [[0.5, 1], [0.5, 0]]])
+    top, texture_top = len(ring), (rows - 1) * (columns + 1)
+    faces, uv_faces = [], []
+    for i in range(columns):
+        here, right = i, (i + 1) % columns
+        faces.append([top, here, right])
+        uv_faces.append([texture_top, i, i + 1])
+        last, texture_last = (rows - 2) * columns, (rows - 2) * (columns + 1)
+        faces.append([top + 1, last + right, last + here])
+        uv_faces.append([texture_top + 1, texture_last + i + 1, texture_last + i])
+        for j in range(rows - 2):
+            a, b = j * columns, (j + 1) * columns
+            ta, tb = j * (columns + 1), (j + 1) * (columns + 1)
+            faces += [[a + here, b + here, b + right], [a + here, b + right, a + right]]
+            uv_faces += [[ta + i, tb + i, tb + i + 1], [ta + i, tb + i + 1, ta + i + 1]]
+    grid = np.indices((32, 64))
+    albedo = np.stack([grid[1] / 63, grid[0] / 31, (grid.sum(0) % 5) / 4], axis=-1)
+    albedo = np.rint(albedo * 255) / 255
+    return TexturedMesh(vertices, np.array(faces), uv, np.array(uv_faces), albedo.astype(np.float32))
+
+
+@pytest.fixture
+def make_views() -> Callable[..., Views]:
+    def make(count: int = 4, *, size_px: int = 24, offset_deg: float = 0.0, names: tuple[str, ...] = ()) -> Views:
+        """A ball of radius 0.25 with exact normals; its alpha is 1 inside and its colour follows the normal."""
+        azimuths = [offset_deg + 360.0 * i / count for i in range(count)]
+        cameras = orbit_cameras(azimuths, [10.0 * (-1) ** i for i in range(count)], size_px=size_px)
+        normals = np.zeros((count, size_px, size_px, 3), np.float32)
+        for i, centre in enumerate(camera_centres(cameras)):
+            rays = pixel_rays_world(cameras.camera_from_world[i], cameras.intrinsics_px[i], size_px, size_px)
+            rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+            near = -(rays @ centre) - np.sqrt(np.maximum((rays @ centre) ** 2 - centre @ centre + 0.25**2, 0))
+            hit = (rays @ centre) ** 2 - centre @ centre + 0.25**2 > 0
+            points = centre + rays * near[..., None]
+            normals[i] = np.where(hit[..., None], points / 0.25, 0)
+        alpha = normals.any(axis=-1).astype(np.float32)
+        rgb = np.rint(np.clip(normals * 0.5 + 0.5, 0, 1) * 255).astype(np.float32) / 255
+        rgb[alpha == 0] = 1
+        return Views(cameras, rgb, normals, alpha, np.ones_like(alpha), names)
+
+    return make
+
+
+@pytest.fixture
+def survives_corruption(tmp_path: Path) -> Callable[..., int]:
+    """Cuts and flips a file many times; reading may succeed or raise ``InputError`` with one line, nothing else."""
+
+    def check(path: Path, read: Callable[[Path], object], *, flips: int = 150) -> int:
+        rng = np.random.default_rng(0)
+        broken = path.with_name("broken" + path.suffix)
+        refused = 0
+        for data in _corrupted(path.read_bytes(), rng, flips):
+            broken.write_bytes(data)
+            try:
+                read(broken)
+            except InputError as error:
+                assert "\n" not in str(error), error
+                assert len(str(error)) < 600
+                refused += 1
+        return refused
+
+    return check
+
+
+def _corrupted(data: bytes, rng: np.random.Generator, flips: int) -> Iterator[bytes]:
+    yield b""
+    yield b"hello, I am a text file\n" * 3
+    yield data + data
+    for share in np.linspace(0, 1, 24, endpoint=False):
+        yield data[: int(len(data) * share)]
+    for _ in range(flips):
+        broken = np.frombuffer(data, np.uint8).copy()
+        # Half of the damage goes into the head of the file, where the counts are.
+        reach = len(broken) if rng.random() < 0.5 else min(len(broken), 400)
+        places = rng.integers(0, reach, rng.integers(1, 6))
+        broken[places] = rng.integers(0, 256, len(places))
+        yield broken.tobytes()
+
+
+@pytest.fixture
+def opengl_camera_to_world() -> Callable[[np.ndarray], np.ndarray]:
+    """Written out by axes, unlike the code under test: columns are right, up and back, then the position."""
+
+    def convert(camera_from_world: np.ndarray) -> np.ndarray:
+        world_from_camera = invert_rigid(camera_from_world)
+        right, down, forward, position = world_from_camera[:3, :4].T
+        return np.vstack([np.stack([right, -down, -forward, position], axis=1), [0, 0, 0, 1]])
+
+    return convert

@@ -1,0 +1,50 @@
+"""Extensions: what they mean, and what is said about those nobody knows; the façade is cheap."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import spinmeround.io
+from spinmeround.errors import OutputError
+from spinmeround.io import output_kind
+
+
+@pytest.mark.parametrize("name", ["a.ply", "dir.x/A.PLY", "a.spz", "a.splat"])
+def test_splats(name: str) -> None:
+    assert output_kind(name) == "splats"
+
+
+@pytest.mark.parametrize("name", ["a.glb", "a.OBJ"])
+def test_meshes(name: str) -> None:
+    assert output_kind(name) == "mesh"
+    assert output_kind("a.ply", ply="mesh") == "mesh"
+    assert output_kind("a.spz", ply="mesh") == "splats"
+
+
+def test_the_error_lists_what_is_known() -> None:
+    with pytest.raises(OutputError) as caught:
+        output_kind("head.stl")
+    assert str(caught.value) == (
+        "head.stl: cannot write the extension '.stl'; known are .ply .spz .splat (splats) and .glb .obj (meshes), "
+        "and .ply with --ply mesh"
+    )
+    with pytest.raises(OutputError, match="a name without an extension"):
+        output_kind("head")
+    with pytest.raises(OutputError, match=r"not written yet; write a \.glb instead"):
+        output_kind("head.vrm")
+
+
+def test_every_public_name_is_there() -> None:
+    for name in spinmeround.io.__all__:
+        assert callable(getattr(spinmeround.io, name))
+    with pytest.raises(AttributeError, match="read_everything"):
+        spinmeround.io.read_everything  # noqa: B018
+
+
+def test_the_facade_loads_nothing_heavy() -> None:
+    code = "import sys, spinmeround.io as io; io.output_kind('a.ply'); print(sorted({'torch', 'cv2', 'numpy'} & {*sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
