@@ -58,13 +58,26 @@ def interpolate(
 ) -> Float[np.ndarray, "h w c"]:
     """Per-vertex attributes at every pixel of a buffer, 0 where there is no face."""
     out = np.zeros((*buffer.face.shape, attributes.shape[1]), np.float32)
-    hit = buffer.face >= 0
-    corners = attributes[faces[buffer.face[hit]]]
-    out[hit] = (corners * buffer.barycentric[hit][..., None]).sum(1)
+    _spread(
+        np.ascontiguousarray(attributes, np.float32), np.ascontiguousarray(faces, np.int64), buffer.face,
+        buffer.barycentric, out,
+    )  # fmt: skip
     return out
 
 
 _BAND_ROWS = 32
+
+
+@numba.njit(parallel=True, cache=True)
+def _spread(attributes, faces, face, barycentric, out):  # pragma: no cover - compiled
+    for row in numba.prange(face.shape[0]):
+        for column in range(face.shape[1]):
+            f = face[row, column]
+            if f < 0:
+                continue
+            for k in range(3):
+                for c in range(attributes.shape[1]):
+                    out[row, column, c] += barycentric[row, column, k] * attributes[faces[f, k], c]
 
 
 @numba.njit(parallel=True, cache=True)
