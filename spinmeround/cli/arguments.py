@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -27,22 +28,19 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """Arguments in any order, photos between options included."""
-        import sys
-
-        given = list(sys.argv[1:] if argv is None else argv)
-        arguments, unknown = self.parse_known_intermixed_args(_joined(given))
-        if unknown:
-            self.error(f"unknown option {unknown[0]}{self._perhaps(unknown[0])}")
-        return arguments
+        given = _joined(sys.argv[1:] if argv is None else argv)
+        # Misspelt options first: argparse would complain of what is missing because of them.
+        known = [option for action in self._actions for option in action.option_strings]
+        for word in given:
+            option = word.split("=")[0]
+            if option.startswith("--") and option != "--" and option not in known:
+                close = difflib.get_close_matches(option, known, n=1)
+                self.error(f"unknown option {option}" + (f" (perhaps {close[0]}?)" if close else ""))
+        return self.parse_intermixed_args(given)
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with one line."""
         self.exit(2, f"{self.prog}: {message}; {self.prog} --help explains\n")
-
-    def _perhaps(self, unknown: str) -> str:
-        known = [option for action in self._actions for option in action.option_strings]
-        close = difflib.get_close_matches(unknown.split("=")[0], known, n=1)
-        return f" (perhaps {close[0]}?)" if close else ""
 
 
 def angles(text: str) -> tuple[float, ...]:

@@ -1,0 +1,48 @@
+"""Imports point one way, and the light parts stay light."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("torch", "numpy", "numba", "scipy", "cv2", "trimesh", "skimage", "ai_edge_litert", "rich")
+
+
+def test_imports_point_one_way():
+    from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == EXIT_STATUS_SUCCESS
+
+
+def modules_after(code: str) -> set[str]:
+    report = f"import sys\n{code}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import spinmeround",
+        "import spinmeround; dir(spinmeround); spinmeround.__version__",
+        "import spinmeround.errors, spinmeround.configs, spinmeround.weights",
+        "import spinmeround.io.atomic, spinmeround.io.formats",
+        "import spinmeround.cli.recon, spinmeround.cli.views, spinmeround.cli.fit",
+    ],
+)
+def test_light_imports_stay_light(code):
+    assert not modules_after(code) & set(HEAVY)
+
+
+def test_the_main_job_imports_no_extra():
+    """Extras and development tools are not needed by the default path."""
+    loaded = modules_after(
+        "import spinmeround.pipelines.reconstruct, spinmeround.portrait, spinmeround.template.generator\n"
+        "import spinmeround.recon.surface, spinmeround.recon.splats, spinmeround.recon.texture"
+    )
+    extras = {"gsplat", "anny", "dlib", "pillow_heif", "diffusers", "transformers", "requests", "beartype", "warp"}
+    assert not loaded & extras

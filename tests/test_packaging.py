@@ -1,0 +1,112 @@
+"""What a user installs: one import package with its data, its commands, and a façade that keeps its promises."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import spinmeround
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Path:
+    """The wheel, built without a network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
+    subprocess.run([*command, "--wheel-dir", str(folder), str(ROOT)], check=True, timeout=300)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_one_package_with_its_data(wheel):
+    from tools.check_wheel import find_problems
+
+    assert find_problems(wheel) == []
+
+
+def test_the_wheel_check_notices(wheel, tmp_path):
+    from tools.check_wheel import find_problems
+
+    spoilt = tmp_path / wheel.name
+    with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(spoilt, "w") as target:
+        for name in source.namelist():
+            if name != "spinmeround/template/head.npz":
+                target.writestr(name, source.read(name))
+        target.writestr("recon/__init__.py", "")
+        target.writestr("spinmeround/tests/test_x.py", "")
+    problems = "\n".join(find_problems(spoilt))
+    assert "installs ['recon', 'spinmeround']" in problems
+    assert "head.npz is not in the wheel" in problems
+    assert "spinmeround/tests/test_x.py should not be in the wheel" in problems
+
+
+def test_commands_lead_to_functions():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(project["scripts"]) == {"spmr-recon", "spmr-views", "spmr-fit", "spmr-weights", "spmr-doctor"}
+    for target in project["scripts"].values():
+        module, function = target.split(":")
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_facade_names_exist_and_no_others():
+    for name in spinmeround.__all__:
+        assert getattr(spinmeround, name) is not None
+    assert set(spinmeround.__all__) == set(spinmeround._HOMES)
+    assert spinmeround.__version__ == importlib.metadata.version("spinmeround")
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = spinmeround.nonsense
+
+
+def test_constraints_hold_every_dependency():
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pinned = dict(
+        line.split("==")
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    )
+    assert pinned["torch"] == "2.13.0"
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    for requirement in map(Requirement, wanted):
+        name = canonicalize_name(requirement.name)
+        assert name in pinned
+        assert requirement.specifier.contains(pinned[name])
+
+
+def test_docs_hold_what_they_promise():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "check_docs.py")], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_docs_check_notices(tmp_path):
+    from tools.check_docs import broken_examples, broken_links
+
+    page = tmp_path / "page.md"
+    page.write_text(
+        "[gone](gone.md) [web](https://example.org) [here](#part-two)\n# Part one\n```\n"
+        "spmr-recon a.jpg --output b.ply\nspmr-nothing\nmake nothing\nspmr-views a.jpg --out v --azimuths -30,30\n```\n"
+        "```python\nimport spinmeround\nspinmeround.nothing()\n```\n",
+        encoding="utf-8",
+    )
+    assert list(broken_links(page)) == [
+        "page.md: the link gone.md leads nowhere",
+        "page.md: page.md has no heading #part-two",
+    ]
+    examples = list(broken_examples(page))
+    assert len(examples) == 4
+    assert "unknown option --output (perhaps --out?)" in examples[0]
+    assert "no command spmr-nothing" in examples[1]
+    assert "no target nothing" in examples[2]
+    assert "no attribute 'nothing'" in examples[3]
