@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from spinmeround.errors import InputError
 from spinmeround.geometry import camera_centres, invert_rigid, pixel_rays_world
@@ -29,6 +30,24 @@ def make_splats() -> Callable[..., Splats]:
         )
 
     return make
+
+
+@pytest.fixture
+def covariances() -> Callable[[Splats], Tensor]:
+    """The shapes of Gaussians, the same whichever way their axes are numbered or point."""
+
+    def compute(splats: Splats) -> Tensor:
+        w, x, y, z = splats.quats_wxyz.double().T
+        rows = [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+        turns = torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+        axes = turns * splats.scales.double()[:, None]
+        return axes @ axes.mT
+
+    return compute
 
 
 @pytest.fixture

@@ -21,6 +21,10 @@ def _never(_: Path) -> bool:
     return False
 
 
+def _listed(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def _fill(folder: Path, text: str) -> None:
     (folder / "images").mkdir()
     (folder / "images" / "a.txt").write_text(text)
@@ -34,7 +38,7 @@ def test_a_file_appears_only_at_the_end_and_keeps_its_suffix(tmp_path: Path) -> 
         assert unfinished.parent == tmp_path
         assert not target.exists()
     assert target.read_text() == "new"
-    assert os.listdir(tmp_path) == ["head.ply"]
+    assert _listed(tmp_path) == ["head.ply"]
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, ValueError, MemoryError])
@@ -45,7 +49,7 @@ def test_an_interrupted_file_leaves_the_old_one_and_no_trace(tmp_path: Path, int
         unfinished.write_text("half")
         raise interruption
     assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["head.ply"]
+    assert _listed(tmp_path) == ["head.ply"]
 
 
 def test_an_interrupted_folder_leaves_the_old_one_and_no_trace(tmp_path: Path) -> None:
@@ -56,7 +60,7 @@ def test_an_interrupted_folder_leaves_the_old_one_and_no_trace(tmp_path: Path) -
         _fill(unfinished, "half")
         raise KeyboardInterrupt
     assert (target / "images/a.txt").read_text() == "old"
-    assert os.listdir(tmp_path) == ["views"]
+    assert _listed(tmp_path) == ["views"]
 
 
 def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:
@@ -67,8 +71,8 @@ def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:
     with atomic_folder(target, may_replace=_always) as unfinished:
         _fill(unfinished, "new")
     assert (target / "images/a.txt").read_text() == "new"
-    assert os.listdir(target) == ["images"]
-    assert os.listdir(tmp_path) == ["views"]
+    assert _listed(target) == ["images"]
+    assert _listed(tmp_path) == ["views"]
 
 
 def test_a_folder_comes_back_when_the_new_one_cannot_take_its_place(
@@ -88,7 +92,7 @@ def test_a_folder_comes_back_when_the_new_one_cannot_take_its_place(
     with pytest.raises(OutputError, match="access is denied"), atomic_folder(target, may_replace=_always) as unfinished:
         _fill(unfinished, "new")
     assert (target / "images/a.txt").read_text() == "old"
-    assert os.listdir(tmp_path) == ["views"]
+    assert _listed(tmp_path) == ["views"]
 
 
 def test_an_empty_folder_is_taken_and_one_with_other_files_is_not(tmp_path: Path) -> None:
@@ -114,7 +118,7 @@ def test_bad_places_are_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="names no file"):
         check_file("")
     check_file(tmp_path / "head.ply")
-    assert os.listdir(tmp_path) == ["file"]
+    assert _listed(tmp_path) == ["file"]
 
 
 def test_a_folder_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +142,7 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(ResourceError, match="disk is full"), atomic_folder(tmp_path / "views", may_replace=_never):
         raise OSError(errno.ENOSPC, "No space left on device")
-    assert os.listdir(tmp_path) == []
+    assert _listed(tmp_path) == []
 
 
 def test_errors_about_other_files_pass_through(tmp_path: Path) -> None:

@@ -116,13 +116,21 @@ def test_a_folder_written_by_the_formulas_of_the_house_tools(tmp_path: Path) -> 
     cv2.imwrite(str(tmp_path / "images/a.png"), image)
     cv2.imwrite(str(tmp_path / "normals/a.png"), normal)
     cv2.imwrite(str(tmp_path / "masks/a.png"), (image[..., 0] < 255).astype(np.uint8) * 255)
-    frame = dict(
-        file_path="./images/a.png",
-        mask_path="masks\\a.png",
-        normal_path="normals/a.png",
-        transform_matrix=matrix.tolist(),
-    )
-    document = dict(fl_x=focal, cx=16, cy=0.45 * size, w=size, h=size, normal_frame="world", frames=[frame])
+    frame = {
+        "file_path": "./images/a.png",
+        "mask_path": "masks\\a.png",
+        "normal_path": "normals/a.png",
+        "transform_matrix": matrix.tolist(),
+    }
+    document = {
+        "fl_x": focal,
+        "cx": 16,
+        "cy": 0.45 * size,
+        "w": size,
+        "h": size,
+        "normal_frame": "world",
+        "frames": [frame],
+    }
     (tmp_path / "transforms.json").write_text(json.dumps(document))
     views, test = read_views(tmp_path)
     assert test is None
@@ -188,7 +196,7 @@ def test_grey_pictures_and_angles_instead_of_focal_lengths(tmp_path: Path, make_
 
 def test_lens_distortion_is_taken_out(tmp_path: Path, make_views) -> None:
     """Points drawn where the distorting lens puts them end up where a pinhole sees them."""
-    size, focal, lens = 160, 200.0, dict(k1=-0.25, k2=0.08, p1=0.004, p2=-0.003)
+    size, focal, lens = 160, 200.0, {"k1": -0.25, "k2": 0.08, "p1": 0.004, "p2": -0.003}
     ideal = np.array([[x, y] for x in (-0.3, -0.1, 0.2) for y in (-0.25, 0.05, 0.3)])
     x, y = ideal.T
     r2 = x * x + y * y
@@ -336,7 +344,7 @@ def test_not_a_number_and_not_json(tmp_path: Path, make_views) -> None:
             read_views(folder)
     for broken in ("", "[]", "{", text[:-100], "[" * 100_000, "\x00\xff"):
         (folder / "transforms.json").write_text(broken, encoding="latin-1")
-        with pytest.raises(InputError, match="not valid JSON|no list of frames"):
+        with pytest.raises(InputError, match=r"not valid JSON|no list of frames"):
             read_views(folder)
     (folder / "transforms.json").unlink()
     with pytest.raises(InputError, match=r"no transforms.json in .*views: give a folder of posed views"):
@@ -387,7 +395,7 @@ def test_more_than_the_memory_holds_is_refused_first(tmp_path: Path, make_views,
         available = 6 * 12 * 12 * 32
 
     monkeypatch.setattr(psutil, "virtual_memory", Memory)
-    with pytest.raises(ResourceError, match="2 views of 24 x 24 pixels need .* read them at 12 pixels or less"):
+    with pytest.raises(ResourceError, match=r"2 views of 24 x 24 pixels need .* read them at 12 pixels or less"):
         read_views(tmp_path / "views")
     assert len(read_views(tmp_path / "views", size_px=12)[0]) == 2
 

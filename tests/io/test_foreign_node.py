@@ -1,0 +1,127 @@
+"""Our files in the hands of programs from npm: the Khronos glTF validator and PlayCanvas' splat-transform.
+
+Needs node and either a package cache or a network; skips with the reason otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spinmeround.io import read_splats, write_mesh, write_splats
+from spinmeround.types import Mesh, Splats, TexturedMesh
+
+_PACKAGES = ("gltf-validator@2.0.0-dev.3.10", "@playcanvas/splat-transform@2.7.1")
+_VALIDATE = """
+const validator = require('gltf-validator'), fs = require('fs');
+validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[2]))).then(r => console.log(JSON.stringify(r)));
+"""
+
+
+@pytest.fixture(scope="session")
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("node and npm are not installed")
+    folder = tmp_path_factory.mktemp("node")
+    (folder / "package.json").write_text('{"private": true}')
+    command = [shutil.which("npm"), "install", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts"]
+    try:
+        subprocess.run([*command, *_PACKAGES], cwd=folder, capture_output=True, text=True, timeout=120, check=True)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"npm cannot install {' '.join(_PACKAGES)}: {str(error.stderr)[-200:]}")
+    (folder / "validate.js").write_text(_VALIDATE)
+    return folder
+
+
+def _converted(node_folder: Path, source: Path, suffix: str, *options: str) -> Splats:
+    """The file as splat-transform understands it, written by it in another format; units of the file."""
+    target = source.with_name(f"{source.stem}_{source.suffix[1:]}.{suffix}")
+    program = node_folder / "node_modules/@playcanvas/splat-transform/bin/cli.mjs"
+    command = ["node", str(program), "-q", "-w", *options, str(source), str(target)]
+    subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return read_splats(target, metres_per_unit=1)
+
+
+# For each SH basis function, the power of y and z together: its sign under half a turn about x.
+_POWERS = torch.tensor([0, 1, 1, 0, 1, 2, 0, 1, 0, 1, 2, 1, 1, 0, 1, 0])
+
+
+def _turned_about_x(splats: Splats) -> Splats:
+    """Half a turn: what lies between a PLY file, which the program takes for y down, and SPZ, which is y up."""
+    w, x, y, z = splats.quats_wxyz.T
+    return Splats(
+        splats.means * torch.tensor([1.0, -1, -1]),
+        splats.scales,
+        torch.stack([-x, w, -z, y], dim=1),
+        splats.opacities,
+        splats.sh * (-1.0) ** _POWERS[: splats.sh.shape[1], None],
+    )
+
+
+@pytest.mark.parametrize("suffix", ["ply", "spz", "splat"])
+def test_splat_transform_reads_every_format(
+    node_folder: Path, tmp_path: Path, make_splats, covariances, suffix: str
+) -> None:
+    splats = make_splats(200, degree=3)
+    write_splats(tmp_path / f"a.{suffix}", splats)
+    ours = read_splats(tmp_path / f"a.{suffix}", metres_per_unit=1)
+    theirs = _converted(node_folder, tmp_path / f"a.{suffix}", "ply")
+    expected = _turned_about_x(ours) if suffix == "spz" else ours
+    torch.testing.assert_close(theirs.means, expected.means, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(theirs.opacities, expected.opacities, rtol=0, atol=1e-5)
+    assert theirs.sh.shape == expected.sh.shape
+    torch.testing.assert_close(theirs.sh, expected.sh, rtol=0, atol=1e-5)
+    shapes = covariances(expected)
+    error = (covariances(theirs) - shapes).flatten(1).norm(dim=1) / shapes.flatten(1).norm(dim=1)
+    assert float(error.max()) < (0.03 if suffix == "splat" else 1e-4)  # programs differ in where an 8-bit 0 lies
+
+
+def test_we_read_the_spz_of_splat_transform(node_folder: Path, tmp_path: Path, make_splats, covariances) -> None:
+    splats = make_splats(200, degree=3)
+    write_splats(tmp_path / "a.ply", splats, metres_per_unit=1)
+    theirs = _converted(node_folder, tmp_path / "a.ply", "spz", "--spz-version", "3")
+    expected = _turned_about_x(splats)
+    torch.testing.assert_close(theirs.means, expected.means, rtol=0, atol=2e-4)
+    torch.testing.assert_close(theirs.sh[:, 0], expected.sh[:, 0], rtol=0, atol=0.014)
+    shapes = covariances(expected)
+    error = (covariances(theirs) - shapes).flatten(1).norm(dim=1) / shapes.flatten(1).norm(dim=1)
+    assert float(error.max()) < 0.08
+
+
+def _validated(node_folder: Path, path: Path) -> dict:
+    command = ["node", str(node_folder / "validate.js"), str(path)]
+    done = subprocess.run(command, cwd=node_folder, capture_output=True, text=True, check=True, timeout=120)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("textured", [True, False])
+def test_the_khronos_validator_finds_nothing(
+    node_folder: Path, tmp_path: Path, sphere: TexturedMesh, textured: bool
+) -> None:
+    # A vertex that no face uses and a triangle without area are what real meshes bring along.
+    vertices = np.concatenate([sphere.vertices, [[0.0, 0, 0]]])
+    faces = np.concatenate([sphere.faces, [[5, 5, 5]]])
+    mesh = (
+        TexturedMesh(vertices, faces, sphere.uv, np.concatenate([sphere.uv_faces, [[3, 3, 3]]]), sphere.albedo)
+        if textured
+        else Mesh(vertices, faces)
+    )
+    write_mesh(tmp_path / "a.glb", mesh)
+    report = _validated(node_folder, tmp_path / "a.glb")
+    assert report["mimeType"] == "model/gltf-binary"
+    assert (report["issues"]["numErrors"], report["issues"]["numWarnings"]) == (0, 0), report["issues"]["messages"]
+    assert report["info"]["totalTriangleCount"] == len(faces)
+    assert report["info"]["hasTextures"] == textured
+
+
+def test_the_validator_would_find_something(node_folder: Path, tmp_path: Path, sphere: TexturedMesh) -> None:
+    write_mesh(tmp_path / "a.glb", sphere)
+    data = (tmp_path / "a.glb").read_bytes().replace(b'"componentType":5126', b'"componentType":5123', 1)
+    (tmp_path / "b.glb").write_bytes(data)
+    assert _validated(node_folder, tmp_path / "b.glb")["issues"]["numErrors"] > 0
