@@ -1,0 +1,171 @@
+"""The skin's texture: photos projected, light evened out, hidden places completed from the person's own colours."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+
+from spinmeround.template.fit import FittedHead
+from spinmeround.template.head_model import PARTS, HeadModel, load_head_model
+from spinmeround.template.texture_atlas import Atlas, build_atlas
+from spinmeround.template.texture_eyes import paint_eyes, paint_mouth
+from spinmeround.template.texture_fill import Layer, Spreader, skin_detail, underlay
+from spinmeround.template.texture_light import ambient_occlusion, estimate_light
+from spinmeround.template.texture_project import Projection, project_photo
+from spinmeround.types import Portrait
+
+SIZE = 2048
+
+_SKIN = PARTS.index("skin")
+_CHEEKS_AND_FOREHEAD = (50, 280, 151, 205, 425)
+"""Landmarks on large patches of plain skin."""
+
+
+@dataclass(frozen=True)
+class SkinTexture:
+    """Colours of everything but the hair.
+
+    Attributes:
+        albedo: sRGB texture, row 0 at the top; light from the side is mostly taken out, soft shade stays.
+        observed: share of each texel that came from a photo rather than from a mirror image or invention.
+    """
+
+    albedo: Float32[np.ndarray, "t t 3"]
+    observed: Float32[np.ndarray, "t t"]
+
+
+def bake_texture(
+    model: HeadModel,
+    head: FittedHead,
+    portraits: Sequence[Portrait],
+    coverage: Float[np.ndarray, "m"],
+    *,
+    seed: int = 0,
+) -> SkinTexture:
+    """Paints the head's texture from its photos.
+
+    Args:
+        coverage: share of hair over each dense vertex; there a photo's hair is wanted on the skin, elsewhere it is in
+            the way.
+        seed: of the fine grain given to skin that no photo shows.
+    """
+    atlas = _atlas(SIZE) if model is load_head_model() else build_atlas(model, SIZE)
+    skin = atlas.part == _SKIN
+    neutral = model.dense(head.neutral)
+    spreader = Spreader.over(model.dense_faces[model.dense_part == _SKIN], len(neutral))
+    hairy = atlas.spread(np.asarray(coverage, np.float64)[:, None])[..., 0]
+    seen, skin_seen = None, None
+    for index, portrait in enumerate(portraits):
+        projection = project_photo(model, atlas, portrait, head.photos[index].camera, model.dense(head.posed(index)))
+        layer, lit = _photo_layers(projection, atlas, skin, hairy)
+        seen = lit if seen is None else _merged(seen, lit)
+        skin_seen = layer if skin_seen is None else underlay(skin_seen, layer, atlas, spreader, skin, pull=1e-3)
+    occlusion = ambient_occlusion(neutral, model.dense_faces)
+    complete = _completed(model, atlas, spreader, skin_seen, skin, coverage, occlusion, np.random.default_rng(seed))
+    inner = paint_eyes(model, atlas, seen) + paint_mouth(atlas, seen, occlusion)
+    share = seen.weight[..., None]
+    albedo = np.where(skin[..., None], complete, seen.rgb * share + inner * (1 - share))
+    observed = np.where(skin, skin_seen.weight, seen.weight)
+    inside = atlas.part >= 0
+    return SkinTexture(atlas.padded(np.clip(albedo, 0, 1), inside), np.where(inside, observed, 0).astype(np.float32))
+
+
+@functools.lru_cache(maxsize=1)
+def _atlas(size: int) -> Atlas:
+    return build_atlas(load_head_model(), size)
+
+
+def _photo_layers(
+    projection: Projection, atlas: Atlas, skin: Bool[np.ndarray, "t t"], hairy: Float32[np.ndarray, "t t"]
+) -> tuple[Layer, Layer]:
+    """One photo as a layer of skin with its light evened out, and as it is for eyes and mouth."""
+    in_the_way = np.clip((projection.hair - hairy - 0.15) / 0.35, 0, 1)
+    weight = np.where(skin, projection.weight * (1 - in_the_way), 0).astype(np.float32)
+    plain = skin & (weight > 0.3) & (projection.hair < 0.2) & (hairy < 0.3)
+    sample = np.flatnonzero(plain.ravel())
+    sample = sample[:: max(1, len(sample) // 30000)]
+    rgb = projection.rgb
+    if len(sample) > 500:
+        light = estimate_light(
+            projection.rgb.reshape(-1, 3)[sample], projection.normals.reshape(-1, 3)[sample], weight.ravel()[sample]
+        )
+        rgb = light.without(projection.rgb, projection.normals)
+    return Layer(rgb, weight), Layer(projection.rgb, np.where(skin, 0, projection.weight).astype(np.float32))
+
+
+def _merged(first: Layer, second: Layer) -> Layer:
+    """Two photos of eyes and mouth: the better seen one wins, softly."""
+    a, b = first.weight**4, second.weight**4
+    share = (a / np.maximum(a + b, 1e-9))[..., None]
+    rgb = first.rgb * share + second.rgb * (1 - share)
+    return Layer(rgb.astype(np.float32), np.maximum(first.weight, second.weight))
+
+
+def _completed(
+    model: HeadModel,
+    atlas: Atlas,
+    spreader: Spreader,
+    seen: Layer,
+    skin: Bool[np.ndarray, "t t"],
+    coverage: Float[np.ndarray, "m"],
+    occlusion: Float[np.ndarray, "m"],
+    generator: np.random.Generator,
+) -> Float32[np.ndarray, "t t 3"]:
+    """Skin everywhere: the photos, under them their mirror image, under that smooth colours with the grain of skin."""
+    padded = Layer(atlas.padded(seen.rgb, seen.weight > 0.02) if (seen.weight > 0.02).any() else seen.rgb, seen.weight)
+    mirrored = Layer(atlas.mirrored(padded.rgb), np.where(skin, atlas.mirrored(padded.weight), 0).astype(np.float32))
+    with_mirror = underlay(padded, mirrored, atlas, spreader, skin, pull=1e-3)
+    base = _smooth_colours(atlas, spreader, with_mirror, skin, coverage, occlusion)
+    texels = _landmark_texels(model, atlas.size)
+    grain = skin_detail(with_mirror, texels[list(_CHEEKS_AND_FOREHEAD)], generator=generator)
+    bare = 1 - atlas.spread(np.asarray(coverage, np.float64)[:, None])[..., 0]
+    invented = Layer((atlas.spread(base) + (grain * bare)[..., None]).astype(np.float32), skin.astype(np.float32))
+    return underlay(with_mirror, invented, atlas, spreader, skin, pull=0.02).rgb
+
+
+def _smooth_colours(
+    atlas: Atlas,
+    spreader: Spreader,
+    seen: Layer,
+    skin: Bool[np.ndarray, "t t"],
+    coverage: Float[np.ndarray, "m"],
+    occlusion: Float[np.ndarray, "m"],
+) -> Float[np.ndarray, "m 3"]:
+    """A colour for every vertex: what is seen, spread; far from it the mean skin or hair; hollows darker."""
+    values, mass = atlas.gather(seen.rgb, np.where(skin, seen.weight, 0).astype(np.float32), len(coverage))
+    trust = mass * (1 - coverage)
+    mean_skin = _robust_mean(values, trust, np.array([0.72, 0.55, 0.47]))
+    mean_hair = _robust_mean(values, mass * coverage**2, 0.5 * mean_skin)
+    prior = mean_skin * (1 - coverage[:, None]) + mean_hair * coverage[:, None]
+    smooth = spreader.spread(values, mass / (mass + 2.0), prior, pull=0.004)
+    hollow = np.clip(occlusion / max(float(np.percentile(occlusion, 70)), 1e-6), 0, 1)
+    return smooth * (0.6 + 0.4 * hollow)[:, None]
+
+
+def _robust_mean(
+    values: Float[np.ndarray, "m 3"], weight: Float[np.ndarray, "m"], otherwise: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "3"]:
+    """Weighted mean without the fifth of the weight that is darkest and the tenth that is brightest."""
+    used = np.flatnonzero(weight > 0)
+    if weight[used].sum() < 20:
+        return otherwise
+    order = used[np.argsort(values[used].sum(1), kind="stable")]
+    share = np.cumsum(weight[order]) / weight[order].sum()
+    kept = order[(share > 0.2) & (share < 0.9)]
+    return np.average(values[kept], axis=0, weights=weight[kept])
+
+
+def _landmark_texels(model: HeadModel, size: int) -> np.ndarray:
+    """(column, row) of the texel nearest to each landmark."""
+    corners = model.faces[model.landmark_faces]
+    landmarks = (model.mean[corners] * model.landmark_barycentric[..., None]).sum(1)
+    dense = model.dense(model.mean)
+    any_uv = np.zeros(len(dense), int)
+    any_uv[model.dense_faces.ravel()] = model.uv_faces.ravel()
+    nearest = np.linalg.norm(dense[:, None] - landmarks[None], axis=2).argmin(0)
+    uv = model.uv[any_uv[nearest]]
+    return np.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size], axis=1).astype(int)
