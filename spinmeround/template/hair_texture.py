@@ -2,8 +2,7 @@
 
 All hair is unrolled onto one map around the vertical axis of the skull: columns go round the head, rows go from the
 crown outward and then down, which is the way strands run. What the photo shows of the map is split into slow colour
-and fine strands. Slow colour is spread over the whole map; strands are continued by quilting patches of the visible
-ones (after Efros and Freeman, "Image quilting for texture synthesis and transfer", 2001).
+and fine strands. Slow colour is spread over the whole map, strands are continued by ``hair_strands``.
 """
 
 from __future__ import annotations
@@ -12,26 +11,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
-import numba
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from spinmeround import mesh_raster
 from spinmeround.geometry import project, vertex_normals
 from spinmeround.images import sample
+from spinmeround.template.hair_strands import quilt_strands
 from spinmeround.template.photo_evidence import PhotoEvidence
 from spinmeround.types import Mesh
 
-WIDTH, HEIGHT = 1536, 896
+WIDTH, HEIGHT = 1024, 608
 """Size of the map in texels."""
 
 _RADIUS = 0.25
 """Mean radius of the skull, head units: makes rows and columns of the map equally long on the side of the head."""
 
-_REACH = 0.92
-"""Length from the crown that the rows of the map cover, head units."""
+_TEXEL = 2 * np.pi * _RADIUS / WIDTH
+"""Side of a texel in head units (0.6 mm): about a pixel of a 512-pixel view."""
 
-_PATCH, _OVERLAP = 40, 14
+_FAR_PRIOR = 0.02
+"""Weight of the hair's overall colour against what is seen: matters only where nothing near is seen."""
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,18 @@ def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, generator: np.r
 
     Args:
         hair: the hair's surface, world frame.
-        generator: draws the places that patches are tried from.
+        generator: draws the places that patches are taken from and tried at.
     """
     centre = hair.vertices.mean(0) * [1, 0, 1]
     centre[1] = hair.vertices[:, 1].max() - _RADIUS - 0.03
     position, normal, occupied = _surface_of_map(hair, centre)
     colour, trust = _project_photos(hair, position, normal, occupied, evidence)
     slow = _slow_colour(colour, trust)
-    detail = np.where(trust[..., None] > 0, colour - slow, 0)
-    exemplar = _wrap(trust, 0) > 0.55
-    filled = _quilt_detail(detail, exemplar, occupied, generator)
+    seen = np.where(trust[..., None] > 0, colour - slow, 0)
+    continued = quilt_strands(evidence, (HEIGHT, WIDTH), _TEXEL, generator=generator)
     blend = cv2.GaussianBlur(np.clip(trust * 1.6, 0, 1), (0, 0), 2)[..., None]
-    strands = detail * blend + filled * (1 - blend) / np.sqrt(blend**2 + (1 - blend) ** 2).clip(0.7)
+    # Two unrelated patterns average out; the square root keeps their deviation.
+    strands = (seen * blend + continued * (1 - blend)) / np.sqrt(blend**2 + (1 - blend) ** 2)
     albedo = np.clip(slow + strands, 0, 1).astype(np.float32)
     share = float((trust > 0.3)[occupied].mean()) if occupied.any() else 0.0
     return HairTexture(centre, albedo, _relief(strands), share)
@@ -90,7 +90,7 @@ def _unroll(points, centre):
     over_the_top = np.arctan2(radius, local[:, 1]) * _RADIUS
     down = np.pi / 2 * _RADIUS - local[:, 1]
     along = np.where(local[:, 1] > 0, over_the_top, down)
-    return np.stack([(around / (2 * np.pi) + 0.5) * WIDTH, along / _REACH * HEIGHT], axis=1)
+    return np.stack([(around / (2 * np.pi) + 0.5) * WIDTH, along / _TEXEL], axis=1)
 
 
 def _surface_of_map(hair: Mesh, centre):
@@ -148,95 +148,25 @@ def _wrap(image, margin: int):
 
 def _slow_colour(colour, trust):
     """Colour without strands: blurred at growing scales, so that the unseen takes the colour of the nearest seen."""
-    margin = WIDTH // 4
-    slow, known = None, None
-    for sigma in (14.0, 40.0, 110.0, 260.0):
+    margin = WIDTH // 2
+    overall = (colour * trust[..., None]).sum((0, 1)) / max(trust.sum(), 1e-6)
+    slow = np.broadcast_to(overall, colour.shape)
+    stacked = np.dstack([colour * trust[..., None], trust])
+    stacked = np.concatenate([stacked[:, -margin:], stacked, stacked[:, :margin]], axis=1)
+    for sigma in (160.0, 70.0, 28.0, 10.0):
         # The map is shrunk in step with the blur: the same result at a fraction of the work.
         shrink = max(1, int(sigma / 6))
-        size = ((WIDTH + 2 * margin) // shrink, HEIGHT // shrink)
-        weighted = cv2.resize(_wrap(colour * trust[..., None], margin), size, interpolation=cv2.INTER_AREA)
-        weights = cv2.resize(_wrap(trust, margin), size, interpolation=cv2.INTER_AREA)
-        blurred = cv2.GaussianBlur(
-            np.dstack([weighted, weights]), (0, 0), sigma / shrink, borderType=cv2.BORDER_REFLECT
-        )
-        blurred = cv2.resize(blurred, (WIDTH + 2 * margin, HEIGHT), interpolation=cv2.INTER_LINEAR)[:, margin:-margin]
+        small = cv2.resize(stacked, (2 * WIDTH // shrink, HEIGHT // shrink), interpolation=cv2.INTER_AREA)
+        blurred = cv2.GaussianBlur(small, (0, 0), sigma / shrink, borderType=cv2.BORDER_REFLECT)
+        blurred = cv2.resize(blurred, (2 * WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)[:, margin:-margin]
         weights = blurred[..., 3:]
-        level = blurred[..., :3] / np.maximum(weights, 1e-6)
-        trusted = np.clip(weights / 0.25, 0, 1)
-        slow, known = (
-            (level, trusted) if slow is None else (slow * known + level * (1 - known), np.maximum(known, trusted))
-        )
-    overall = (colour * trust[..., None]).sum((0, 1)) / max(trust.sum(), 1e-6)
-    sure = np.clip(weights / 1e-3, 0, 1)
-    return slow * sure + overall * (1 - sure)
-
-
-def _quilt_detail(detail, exemplar: Bool[np.ndarray, "h w"], occupied, generator: np.random.Generator):
-    """Continues the strands over the map; without enough exemplar the hair stays smooth."""
-    kernel = np.ones((_PATCH, _PATCH), np.uint8)
-    # Anchor (0, 0) makes the eroded pixel the patch's top-left corner.
-    inside = cv2.erode(exemplar.astype(np.uint8), kernel, anchor=(0, 0), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    rows, columns = np.nonzero(inside)
-    if len(rows) < 40:
-        return np.zeros_like(detail)
-    step = _PATCH - _OVERLAP
-    places = [(r, c) for r in range(0, HEIGHT - _PATCH + 1, step) for c in range(0, WIDTH, step)]
-    places = np.array([(r, c) for r, c in places if occupied[r : r + _PATCH, c : c + _PATCH].any()], np.int64)
-    tries = generator.integers(0, len(rows), size=(len(places), 96))
-    sources = np.stack([rows[tries], columns[tries]], axis=-1).astype(np.int64)
-    ramp = np.minimum(np.arange(_PATCH) + 1, np.arange(_PATCH)[::-1] + 1) / (_OVERLAP + 1)
-    window = np.minimum(ramp, 1)[:, None] * np.minimum(ramp, 1)[None]
-    out, weight = _quilt(detail.astype(np.float32), places, sources, window.astype(np.float32), WIDTH)
-    return out / np.maximum(weight, 1e-6)[..., None]
-
-
-@numba.njit(cache=True)
-def _quilt(detail, places, sources, window, width):  # pragma: no cover - compiled
-    height = detail.shape[0]
-    size = window.shape[0]
-    out = np.zeros((height, width, 3), np.float32)
-    weight = np.zeros((height, width), np.float32)
-    energy = np.zeros((height, width), np.float32)
-    for p in range(places.shape[0]):
-        top, left = places[p, 0], places[p, 1]
-        best, best_error = 0, np.inf
-        for t in range(sources.shape[1]):
-            r0, c0 = sources[p, t, 0], sources[p, t, 1]
-            error = 0.0
-            for r in range(0, size, 2):
-                for c in range(0, size, 2):
-                    x = (left + c) % width
-                    w = weight[top + r, x]
-                    if w > 0:
-                        for k in range(3):
-                            d = out[top + r, x, k] / w - detail[r0 + r, c0 + c, k]
-                            error += d * d
-                if error >= best_error:
-                    break
-            if error < best_error:
-                best, best_error = t, error
-        r0, c0 = sources[p, best, 0], sources[p, best, 1]
-        for r in range(size):
-            for c in range(size):
-                x = (left + c) % width
-                w = window[r, c]
-                for k in range(3):
-                    out[top + r, x, k] += w * detail[r0 + r, c0 + c, k]
-                weight[top + r, x] += w
-                energy[top + r, x] += w * w
-    # Averaging overlapping strands would flatten them: keep their deviation.
-    for r in range(height):
-        for c in range(width):
-            if weight[r, c] > 0:
-                gain = weight[r, c] / np.sqrt(energy[r, c])
-                for k in range(3):
-                    out[r, c, k] *= min(gain, np.float32(1.3))
-    return out, weight
+        slow = (blurred[..., :3] + _FAR_PRIOR * slow) / (weights + _FAR_PRIOR)
+    return slow
 
 
 def _relief(strands):
     """Strand height from brightness: bright strands lie on top; smoothed along the strands."""
     luminance = strands @ np.array([0.3, 0.6, 0.1])
-    height = cv2.GaussianBlur(luminance.astype(np.float32), (0, 0), sigmaX=1.0, sigmaY=4.0)
-    height -= cv2.GaussianBlur(height, (0, 0), 8)
+    height = cv2.GaussianBlur(luminance.astype(np.float32), (0, 0), sigmaX=0.8, sigmaY=3.0)
+    height -= cv2.GaussianBlur(height, (0, 0), 6)
     return height / max(float(height.std()), 1e-6)

@@ -30,6 +30,12 @@ from spinmeround.types import Mesh
 VOXEL = 0.009
 """Spacing of the volume in head units (3.7 mm)."""
 
+_RISE = 0.05
+"""Distance behind the hairline over which hair reaches its full thickness, head units."""
+
+_UNDER_CURTAIN = 0.025
+"""Thickness of the shell on the sides of a head whose hair hangs, head units."""
+
 _SUNK = 0.012
 """How far below the skin the shell lies where there is no hair, head units."""
 
@@ -114,7 +120,18 @@ def hair_thickness(
     value = np.where(bare, 0.0, np.where(measured, total / np.maximum(weight, 1e-9), np.clip(typical, 0.006, 0.08)))
     laplacian = mesh_laplacian(model.dense_faces, count)
     system = sp.diags(data + 1e-6) + laplacian + 2.0 * (laplacian @ laplacian)
-    return np.clip(spsolve(system.tocsc(), data * value), 0.0, 0.2)
+    solved = np.clip(spsolve(system.tocsc(), data * value), 0.0, 0.2)
+    return solved * _hairline_ramp(model, coverage)
+
+
+def _hairline_ramp(model: HeadModel, coverage):
+    """Hair rises from the skin over some distance behind the hairline, as a share of its full thickness."""
+    skin = model.dense(model.mean)
+    bare = coverage < 0.4
+    bare[np.nonzero(model.masks["cavity"] > 0.5)] = False
+    behind, _ = cKDTree(skin[bare]).query(skin)
+    rise = np.clip(behind / _RISE, 0, 1)
+    return 0.25 + 0.75 * rise * rise * (3 - 2 * rise)
 
 
 def _rim_offsets(photo: PhotoEvidence, rim) -> tuple[Float[np.ndarray, "r"], Bool[np.ndarray, "r"]]:
@@ -151,6 +168,10 @@ def hair_surface(
         return None
     frontal = min(evidence, key=lambda photo: abs(photo.portrait.head_pose_deg[0]))
     curtain = measure_curtain(model, neutral_dense, thickness, frontal)
+    if curtain is not None:
+        # The curtain has the outline of the sides and the back; a shell as thick as that would stand out from it.
+        upward = np.clip((vertex_normals(neutral_dense, model.dense_faces)[:, 1] - 0.5) / 0.3, 0, 1)
+        thickness = np.minimum(thickness, _UNDER_CURTAIN + 0.2 * upward)
     low, high = _bounds(neutral_dense[covered], thickness[covered].max(), curtain)
     shape = np.ceil((high - low) / VOXEL).astype(int) + 1
     axes = [low[k] + VOXEL * np.arange(shape[k]) for k in range(3)]
@@ -184,13 +205,17 @@ def _shell_distance(model: HeadModel, vertices, coverage, thickness, points):
     skin[model.dense_faces[model.dense_part == PARTS.index("skin")]] = True
     skin &= model.masks["cavity"] < 0.5
     index = np.nonzero(skin)[0]
-    length, nearest = cKDTree(vertices[index]).query(points, workers=-1)
-    nearest = index[nearest]
+    length, nearest = cKDTree(vertices[index]).query(
+        points, workers=-1, distance_upper_bound=thickness.max() + 6 * VOXEL
+    )
+    far = ~np.isfinite(length)
+    nearest = index[np.where(far, 0, nearest)]
     along = ((points - vertices[nearest]) * normals[nearest]).sum(1)
     signed = np.where(along < 0, -length, length)
     # Between the vertices the plane is the better distance, far away the point is.
     signed = np.where(length < 0.02, along, signed)
     soft = np.clip((coverage - 0.35) / 0.3, 0, 1)[nearest]
+    signed = np.where(far, 1.0, signed)
     return signed - (thickness[nearest] * soft + 0.003 * soft - _SUNK * (1 - soft)), signed
 
 
