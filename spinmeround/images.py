@@ -68,7 +68,7 @@ def sample(image: Float[np.ndarray, "h w *c"], pixels: Float[np.ndarray, "n _"])
     # remap takes at most 32767 rows or columns: the positions are folded into a table.
     columns = 4096
     count = len(pixels)
-    folded = np.full((-(-count // columns) * columns, 2), 0.5, np.float32)
+    folded = np.full((max(1, -(-count // columns)) * columns, 2), 0.5, np.float32)
     folded[:count] = pixels[:, :2]
     table = folded.reshape(-1, columns, 2) - np.float32(0.5)
     source = np.ascontiguousarray(image, np.float32)
