@@ -40,16 +40,24 @@ def person_alpha(
     Args:
         rgb: the crop, white outside ``observed``, which is a rectangle.
         head: the head's geometry at ``WORK_PX``; ``neighbours`` the same of every other face of the photo.
-        own_alpha: the photo's own transparency: if there is one it is taken at its word.
+        own_alpha: the photo's own transparency, an upper bound; where it is a matte of just this person, the answer.
     """
-    prior = person_prior(rgb) if own_alpha is None else own_alpha
-    prior = np.where(observed, prior, 0).astype(np.float32)
-    theirs = _belongs_to_neighbour(head, neighbours)
+    prior = np.where(observed, person_prior(rgb), 0).astype(np.float32)
     if own_alpha is not None:
-        mine = cv2.resize(1 - theirs.astype(np.float32), rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        return own_alpha * _connected(own_alpha * mine, head)
-    labels = _cut(rgb, observed, prior, head, theirs)
-    return soften(rgb, observed, _connected(labels.astype(np.float32), head))
+        prior = np.minimum(prior, own_alpha)
+    labels = _cut(rgb, observed, prior, head, _belongs_to_neighbour(head, neighbours))
+    mask = _connected(labels.astype(np.float32), head)
+    if own_alpha is not None and _agree(own_alpha, mask):
+        return own_alpha
+    alpha = soften(rgb, observed, mask)
+    return alpha if own_alpha is None else np.minimum(alpha, own_alpha)
+
+
+def _agree(own_alpha: Float[np.ndarray, "s s"], mask: Float[np.ndarray, "w w"]) -> bool:
+    """Whether the photo's own transparency cuts out this one person, and is no mere frame around several things."""
+    own = cv2.resize(own_alpha, mask.shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
+    ours = mask > 0.5
+    return bool((own & ours).sum() > 0.93 * max((own | ours).sum(), 1))
 
 
 def person_prior(rgb: Float[np.ndarray, "s s 3"]) -> Float[np.ndarray, "s s"]:
@@ -121,23 +129,24 @@ def grab_cut(rgb: Float[np.ndarray, "h w 3"], trimap: UInt8[np.ndarray, "h w"]) 
     cv2.setRNGSeed(0)
     eight_bit = (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8)
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(eight_bit, labels, None, *models, 2, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(eight_bit, labels, (0, 0, 0, 0), *models, 2, cv2.GC_INIT_WITH_MASK)  # the rectangle is not used
     return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
 
 
-def _connected(alpha: Float[np.ndarray, "n n"], head: HeadMap) -> Float[np.ndarray, "n n"]:
+def _connected(alpha: Float[np.ndarray, "w w"], head: HeadMap) -> Float[np.ndarray, "w w"]:
     """Keep what hangs together with the face once bridges thinner than about 6 mm are cut; fill small holes."""
-    thin = max(1, round(0.3 * head.frame.scale_px * alpha.shape[0] / WORK_PX))
+    thin = max(1, round(0.3 * head.frame.scale_px))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * thin + 1, 2 * thin + 1))
-    solid = (alpha > 0.5).astype(np.uint8)
-    face = cv2.resize(head.inside_face.astype(np.uint8), alpha.shape[::-1], interpolation=cv2.INTER_NEAREST)
-    _, parts = cv2.connectedComponents(cv2.morphologyEx(solid, cv2.MORPH_OPEN, disc) | (face & solid))
-    votes = np.bincount(parts[(face > 0) & (solid > 0)], minlength=2)
+    solid = alpha > 0.5
+    opened = cv2.morphologyEx(solid.astype(np.uint8), cv2.MORPH_OPEN, disc) > 0
+    face = head.inside_face & solid
+    _, parts = cv2.connectedComponents((opened | face).astype(np.uint8))
+    votes = np.bincount(parts[face], minlength=2)
     votes[0] = 0
     core = (parts == votes.argmax()).astype(np.uint8)
     # Fine strands that opening removed come back where they touch the core.
     near = cv2.dilate(core, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (4 * thin + 1, 4 * thin + 1)))
-    whole = ((near > 0) & (solid > 0)) | (core > 0)
+    whole = ((near > 0) & solid) | (core > 0)
     return _without_small_holes(whole, 4 * thin * thin).astype(np.float32)
 
 

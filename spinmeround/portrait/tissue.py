@@ -19,6 +19,8 @@ from spinmeround.portrait.matting import WORK_PX, grab_cut, soften
 
 _ROUNDS = 4
 _BAND_CM = 0.5
+_BALD_SHARE = 0.26
+"""If less than this share of where hair should be looks unlike skin, there is none."""
 _COLOUR_BINS = 24
 _CONTRAST_BINS = 20
 
@@ -83,6 +85,12 @@ class _Look:
         # Half the weight for contrast: neighbouring pixels share it, so it is no independent evidence.
         return colour[self.colour] * np.sqrt(contrast[self.contrast])
 
+    def typicality(self, weight: Float[np.ndarray, "w w"]) -> Float[np.ndarray, "w w"]:
+        """1 where a pixel looks as the weighted pixels mostly do, 0 where none of them looks like it."""
+        fit = self.likelihood(weight)
+        usual = np.quantile(fit[weight > 0.5], 0.2) if (weight > 0.5).any() else np.inf
+        return np.clip(fit / usual, 0, 1)
+
 
 def _local_contrast(
     light: Float[np.ndarray, "w w"], person: Bool[np.ndarray, "w w"], sigma_px: float
@@ -105,7 +113,7 @@ def _ramp(value: Float[np.ndarray, "w w"], width: float) -> Float[np.ndarray, "w
 
 
 def _spatial_prior(
-    head: HeadMap,
+    head: HeadMap, no_hair: Float[np.ndarray, "w w"]
 ) -> tuple[Float[np.ndarray, "w w"], Float[np.ndarray, "w w"], Float[np.ndarray, "w w"]]:
     """How likely hair, skin and clothes are at each place, before looking at the photo."""
     height, depth, aside = head.height, head.depth_in_face_cm, np.abs(head.aside_cm)
@@ -122,7 +130,7 @@ def _spatial_prior(
     around = high * above + (1 - high) * ((1 - low) * beside + low * falling)
 
     inside = _ramp(depth, 0.15)
-    hair = inside * in_face + (1 - inside) * around
+    hair = (inside * in_face + (1 - inside) * around) * (1 - 0.97 * no_hair)
     collar = 0.3 * _ramp(aside - 9, 0.5) * _ramp(0.35 - height, 0.05)
     chest = 0.75 * _ramp(-0.22 - height, 0.10) + 0.02 * (height < 0.2) + 0.004
     clothes = np.where(head.inside_face, 0.002, np.maximum(chest, collar))
@@ -136,12 +144,10 @@ def _posteriors(
 ) -> tuple[Float[np.ndarray, "w w"], Float[np.ndarray, "w w"], Float[np.ndarray, "w w"]]:
     """Hair, skin, clothes; they add up to 1."""
     core = cv2.erode(person.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    above = np.clip((head.height - 1.05) / 0.15, 0, 1)
-    beside = (head.height > 0.45) & (head.height < 0.95) & (head.ear < 0.3) & (head.depth_in_face_cm < -0.8)
-    hair_seed = np.where(core & ~head.inside_face, np.maximum(above, beside), 0.0)
     skin_seed = head.certain_skin.astype(np.float64)
+    hair_seed, no_hair = _hair_seed(look, core, skin_seed, head)
     clothes_seed = (core & (head.height < -0.5)).astype(np.float64)
-    prior = _spatial_prior(head)
+    prior = _spatial_prior(head, no_hair)
     hair, skin = look.likelihood(hair_seed), look.likelihood(skin_seed)
     # Clothes may not be in the picture at all: the chest teaches their colour only where it is neither hair nor skin.
     flat = np.full(hair.shape, 0.005 * float(np.median(hair[core]) if core.any() else 1e-6))
@@ -156,10 +162,36 @@ def _posteriors(
         hair, skin, clothes = shares
         fits = (
             look.likelihood(hair**2 + 0.3 * hair_seed * hair),
-            look.likelihood(skin**2 * (1 + 2 * skin_seed)),
+            look.likelihood(
+                np.where(head.features, 0, skin**2 * (1 + 2 * skin_seed))
+            ),  # teeth are as white as a collar
             np.maximum(flat, look.likelihood(clothes**2 * (head.height < -0.15))),
         )
     return shares[0], shares[1], shares[2]
+
+
+def _hair_seed(
+    look: _Look, core: Bool[np.ndarray, "w w"], skin_seed: Float[np.ndarray, "w w"], head: HeadMap
+) -> tuple[Float[np.ndarray, "w w"], Float[np.ndarray, "w w"]]:
+    """Places that are nearly certainly hair, and how sure it is that a place which often has hair is bald.
+
+    What looks like the skin of the cheeks teaches nothing about hair; if little else is left, the head is bald there.
+    """
+    typical = look.typicality(skin_seed)
+    above = np.where(core & ~head.inside_face, np.clip((head.height - 1.05) / 0.15, 0, 1), 0.0)
+    beside = (head.height > 0.45) & (head.height < 0.95) & (head.ear < 0.3) & (head.depth_in_face_cm < -0.8) & core
+    no_hair = np.zeros(core.shape)
+    seeds = np.zeros(core.shape)
+    needed = _BALD_SHARE
+    for seed, upper in ((above, True), (beside.astype(np.float64), False)):
+        left = seed * (1 - typical) ** 2
+        share = left.sum() / max(seed.sum(), 1e-9)
+        bald = 1 / (1 + np.exp((share - needed) / 0.03)) if seed.sum() > 0 else 0.0
+        seeds = np.maximum(seeds, left * (1 - bald))
+        no_hair = np.maximum(no_hair, bald * _ramp(head.height - 0.95 if upper else 0.95 - head.height, 0.05))
+        # Below a bald crown shadows and ears make up half of what is unlike the cheeks; a fringe of hair, nearly all.
+        needed += 0.42 * bald
+    return seeds, no_hair
 
 
 def _crisp(
@@ -190,9 +222,12 @@ def _crisp(
 def _rooted(hair: Bool[np.ndarray, "w w"], head: HeadMap) -> Bool[np.ndarray, "w w"]:
     """Parts that reach above the middle of the face outside it, once bridges thinner than about 5 mm are cut.
 
-    A part below an ear counts if it begins within an ear's height of such hair: a braid, not a white collar.
+    A part below an ear counts if it begins within an ear's height of such hair: a braid, not a white collar. Beside the
+    jaw a strip narrower than a finger is a lit or shaded cheek.
     """
-    thin = max(1, round(0.25 * head.frame.scale_px))
+    thin, strip = (max(1, round(cm * head.frame.scale_px)) for cm in (0.25, 0.45))
+    wide = cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_OPEN, _disc(strip))
+    hair = hair & ((head.height > 0.35) | (cv2.dilate(wide, _disc(thin)) > 0))
     solid = cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_OPEN, _disc(thin))
     count, parts = cv2.connectedComponents(solid)
     root = (head.height > 0.5) & (head.depth_in_face_cm < 0.5)
@@ -204,7 +239,8 @@ def _rooted(hair: Bool[np.ndarray, "w w"], head: HeadMap) -> Bool[np.ndarray, "w
     gap_cm = cv2.distanceTransform(1 - kept, cv2.DIST_L2, 5) / head.frame.scale_px
     for part in range(1, count):
         place = parts == part
-        if votes[part] == 0 and place.sum() > 3 * head.frame.scale_px**2 and gap_cm[place].min() < 3.5:
+        begins_high = votes[part] == 0 and head.height[place].max() > 0.2 and gap_cm[place].min() < 3.5
+        if begins_high and place.sum() > 3 * head.frame.scale_px**2:
             kept |= place.astype(np.uint8)
     return (hair & (cv2.dilate(kept, _disc(2 * thin)) > 0)) | (kept > 0)
 
@@ -224,7 +260,8 @@ def _skin_of_the_face(
     looks = np.where((head.height < 0.1) & ~throat, skin > clothes + hair, skin + hair > clothes)
     thin = max(1, round(0.25 * head.frame.scale_px))
     candidates = (bare & (looks | head.inside_face)).astype(np.uint8)
-    solid = cv2.morphologyEx(candidates, cv2.MORPH_OPEN, _disc(thin)) | (head.inside_face & bare).astype(np.uint8)
+    opened = cv2.morphologyEx(candidates, cv2.MORPH_OPEN, _disc(thin)) > 0
+    solid = (opened | (head.inside_face & bare)).astype(np.uint8)
     count, parts = cv2.connectedComponents(solid)
     votes = np.bincount(parts[head.inside_face & (solid > 0)], minlength=count)
     votes[0] = 0
