@@ -67,8 +67,9 @@ def write_views(folder: Path | str, views: Views, *, test: Views | None = None) 
             "frames": frames,
         }
         if test is not None:
-            for key, stems in zip(("train_filenames", "test_filenames"), names, strict=True):
-                document[key] = [f"images/{stem}.png" for stem in stems]
+            train_names, test_names = ([f"images/{stem}.png" for stem in stems] for stems in names)
+            # nerfstudio asks for all three as soon as there is one.
+            document |= {"train_filenames": train_names, "val_filenames": test_names, "test_filenames": test_names}
         text = json.dumps(document, indent=1, allow_nan=False)
         (unfinished / FILE_NAME).write_text(text + "\n", encoding="utf-8", newline="\n")
 

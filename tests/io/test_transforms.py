@@ -79,7 +79,7 @@ def test_the_file_says_what_nerfstudio_expects(tmp_path: Path, make_views, openg
     assert (document["w"], document["h"]) == (24, 24)
     assert document["fl_x"] == document["fl_y"] == views.cameras.intrinsics_px[0, 0, 0]
     assert (document["cx"], document["cy"]) == tuple(views.cameras.intrinsics_px[0, :2, 2])
-    assert document["test_filenames"] == ["images/test_000.png", "images/test_001.png"]
+    assert document["test_filenames"] == document["val_filenames"] == ["images/test_000.png", "images/test_001.png"]
     frame = document["frames"][1]
     assert [frame[k] for k in ("file_path", "mask_path", "normal_path")] == [
         f"{place}/train_001.png" for place in ("images", "masks", "normals")

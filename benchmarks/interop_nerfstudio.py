@@ -1,0 +1,84 @@
+"""Reads a folder of our views with nerfstudio's own parser and compares every ray with ours.
+
+nerfstudio pins some 200 packages; its parser alone needs few, in a folder of their own:
+
+    pip install --no-deps --target nerfstudio-only nerfstudio==1.1.5 viser msgspec websockets zstandard tensorboard \
+        absl-py grpcio protobuf markdown werkzeug tensorboard-data-server
+    python benchmarks/interop_nerfstudio.py --packages nerfstudio-only
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tables import Figure, print_figures
+
+from spinmeround.geometry import camera_centres, pixel_rays_world
+from spinmeround.io import write_views
+from spinmeround.orbits import orbit_cameras
+from spinmeround.types import Views
+
+
+def _views(azimuths_deg: list[float], size_px: int, prefix: str) -> Views:
+    cameras = orbit_cameras(azimuths_deg, [15.0 * (-1) ** i for i in range(len(azimuths_deg))], size_px=size_px)
+    shape = (len(azimuths_deg), size_px, size_px)
+    ones, names = np.ones(shape, np.float32), tuple(f"{prefix}{i}" for i in range(len(azimuths_deg)))
+    return Views(cameras, np.ones((*shape, 3), np.float32), np.zeros((*shape, 3), np.float32), ones, ones, names)
+
+
+def _parsed(folder: Path, split: str) -> Any:
+    from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+
+    still = {"orientation_method": "none", "center_method": "none", "auto_scale_poses": False}
+    return NerfstudioDataParserConfig(data=folder, **still).setup().get_dataparser_outputs(split)
+
+
+def _ray_errors(parsed: Any, views: Views) -> tuple[float, float]:
+    """Largest differences of unit directions, and of origins in head units."""
+    directions, origins = 0.0, 0.0
+    for theirs, path in enumerate(parsed.image_filenames):
+        ours = views.names.index(path.stem)
+        rays = parsed.cameras.generate_rays(camera_indices=theirs)
+        expected = pixel_rays_world(
+            views.cameras.camera_from_world[ours],
+            views.cameras.intrinsics_px[ours],
+            views.cameras.width_px,
+            views.cameras.height_px,
+        )
+        expected /= np.linalg.norm(expected, axis=-1, keepdims=True)
+        directions = max(directions, float(np.abs(rays.directions.numpy() - expected).max()))
+        origins = max(origins, float(np.abs(rays.origins.numpy() - camera_centres(views.cameras)[ours]).max()))
+    return directions, origins
+
+
+def main() -> None:
+    """Prints a table; exits with 1 when something differs."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--packages", type=Path, help="folder that nerfstudio was installed to")
+    arguments = parser.parse_args()
+    if arguments.packages:
+        sys.path.append(str(arguments.packages.resolve()))
+    warnings.simplefilter("ignore")
+    views, test = _views([0, 40, 95, 200, 300], 64, "a"), _views([20, 120], 64, "b")
+    figures = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_views(Path(folder) / "views", views, test=test)
+        for split, group in (("train", views), ("val", test), ("test", test)):
+            parsed = _parsed(Path(folder) / "views", split)
+            figures.append(Figure(f"{split}: views missing", len(group) - len(parsed.image_filenames), 0))
+            figures.append(Figure(f"{split}: masks missing", len(group) - len(parsed.mask_filenames), 0))
+            directions, origins = _ray_errors(parsed, group)
+            figures.append(Figure(f"{split}: directions of rays, largest error", directions, 1e-6))
+            figures.append(Figure(f"{split}: origins of rays, largest error", origins, 1e-6, unit=" units"))
+    print_figures(figures, title="Our folders of views in nerfstudio")
+    sys.exit(0 if all(figure.holds for figure in figures) else 1)
+
+
+if __name__ == "__main__":
+    main()
