@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from spinmeround.io.atomic import atomic_file as atomic_file
     from spinmeround.io.atomic import atomic_folder as atomic_folder
     from spinmeround.io.atomic import check_file as check_file
+    from spinmeround.io.formats import files_written as files_written
     from spinmeround.io.formats import output_kind as output_kind
     from spinmeround.io.mesh_files import metres_per_unit as metres_per_unit
     from spinmeround.io.mesh_files import read_mesh as read_mesh
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "atomic": ("atomic_file", "atomic_folder", "check_file"),
-    "formats": ("output_kind",),
+    "formats": ("files_written", "output_kind"),
     "mesh_files": ("metres_per_unit", "read_mesh", "write_mesh"),
     "splat_files": ("read_splats", "write_splats"),
     "transforms": ("check_views_folder", "write_views"),
@@ -37,6 +38,7 @@ __all__ = [
     "atomic_folder",
     "check_file",
     "check_views_folder",
+    "files_written",
     "metres_per_unit",
     "output_kind",
     "read_mesh",

@@ -13,6 +13,19 @@ SPLAT_SUFFIXES = (".ply", ".spz", ".splat")
 MESH_SUFFIXES = (".glb", ".obj", ".ply")
 
 
+def files_written(path: Path | str) -> tuple[Path, ...]:
+    """All files that writing ``path`` makes: an ``.obj`` brings its material and its texture along.
+
+    The texture is not simply called after the mesh: ``me.png`` may well be the photo that ``me.obj`` is made from.
+    Material and texture have no spaces in their names, since many readers end a name at the first one.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".obj":
+        return (path,)
+    stem = "_".join(path.stem.split())
+    return path, path.with_name(f"{stem}.mtl"), path.with_name(f"{stem}_albedo.png")
+
+
 def output_kind(path: Path | str, *, ply: Kind = "splats") -> Kind:
     """What a file of this name will hold; upper and lower case are the same.
 

@@ -43,7 +43,7 @@ def write_mesh(path: Path | str, mesh: Mesh | TexturedMesh, *, height_m: float |
     the seams of the texture. The same mesh gives the same bytes.
 
     * ``.glb``: one file with the texture as PNG inside.
-    * ``.obj``: three files, ``head.obj``, ``head.mtl`` and ``head.png``.
+    * ``.obj``: three files, ``head.obj``, ``head.mtl`` and ``head_albedo.png``.
     * ``.ply``: one file, no texture: each vertex has the texture's mean colour around it, and seams are closed.
 
     Args:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from spinmeround.errors import InputError
 from spinmeround.images import to_float, to_uint8
 from spinmeround.io.atomic import atomic_file
+from spinmeround.io.formats import files_written
 from spinmeround.io.mesh_corners import fan_triangles, smooth_normals
 from spinmeround.io.pictures import encode_png, read_picture
 from spinmeround.types import Mesh, TexturedMesh
@@ -20,21 +21,28 @@ _MATERIAL = "head"
 
 def write_obj(path: Path, mesh: Mesh | TexturedMesh) -> None:
     """Writes the three files beside one another, each moved into place; nine digits keep float32 exactly."""
-    # Many readers end a file name at its first space.
-    stem = "_".join(path.stem.split())
+    _, material_path, texture_path = files_written(path)
     textured = isinstance(mesh, TexturedMesh)
     with ExitStack() as stack:
         unfinished = stack.enter_context(atomic_file(path))
         if textured:
-            material = stack.enter_context(atomic_file(path.with_name(f"{stem}.mtl")))
-            texture = stack.enter_context(atomic_file(path.with_name(f"{stem}.png")))
+            material = stack.enter_context(atomic_file(material_path))
+            texture = stack.enter_context(atomic_file(texture_path))
             texture.write_bytes(encode_png(to_uint8(mesh.albedo)))
-            lines = [f"newmtl {_MATERIAL}", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "illum 1", f"map_Kd {stem}.png", ""]
+            lines = [
+                f"newmtl {_MATERIAL}",
+                "Ka 0 0 0",
+                "Kd 1 1 1",
+                "Ks 0 0 0",
+                "illum 1",
+                f"map_Kd {texture_path.name}",
+                "",
+            ]
             material.write_text("\n".join(lines), encoding="utf-8", newline="\n")
         with unfinished.open("w", encoding="utf-8", newline="\n") as file:
             file.write("# metres, +Y up, front +Z\n")
             if textured:
-                file.write(f"mtllib {stem}.mtl\n")
+                file.write(f"mtllib {material_path.name}\n")
             file.write(f"o {_MATERIAL}\n")
             file.write(_rows("v %.9g %.9g %.9g\n", np.asarray(mesh.vertices, np.float32)))
             if textured:

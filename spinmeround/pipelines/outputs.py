@@ -10,7 +10,7 @@ from typing import Literal
 
 from spinmeround.errors import OutputError
 from spinmeround.io.atomic import check_file
-from spinmeround.io.formats import Kind, output_kind
+from spinmeround.io.formats import Kind, files_written, output_kind
 from spinmeround.io.transforms import check_views_folder
 
 PathLike = str | os.PathLike[str]
@@ -84,8 +84,7 @@ def check_outputs(
 def _check_distinct(paths: Sequence[Path]) -> None:
     seen: set[str] = set()
     for path in paths:
-        beside = (path.with_suffix(".mtl"), path.with_suffix(".png")) if path.suffix.lower() == ".obj" else ()
-        for place in (path, *beside):
+        for place in files_written(path):
             if (key := os.path.normcase(os.path.realpath(place))) in seen:
                 raise OutputError(f"{place} would be written twice: give each result a name of its own")
             seen.add(key)

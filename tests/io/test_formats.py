@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import spinmeround.io
 from spinmeround.errors import OutputError
-from spinmeround.io import output_kind
+from spinmeround.io import files_written, output_kind
 
 
 @pytest.mark.parametrize("name", ["a.ply", "dir.x/A.PLY", "a.spz", "a.splat"])
@@ -35,6 +36,15 @@ def test_the_error_lists_what_is_known() -> None:
         output_kind("head")
     with pytest.raises(OutputError, match=r"not written yet; write a \.glb instead"):
         output_kind("head.vrm")
+
+
+def test_companions_cannot_be_the_photo() -> None:
+    assert files_written("out/me.glb") == (Path("out/me.glb"),)
+    assert files_written("out/my own.OBJ") == (
+        Path("out/my own.OBJ"),
+        Path("out/my_own.mtl"),
+        Path("out/my_own_albedo.png"),
+    )
 
 
 def test_every_public_name_is_there() -> None:

@@ -144,7 +144,7 @@ def test_same_mesh_same_bytes_and_no_trace(tmp_path: Path, sphere: TexturedMesh,
         (tmp_path / folder).mkdir()
         write_mesh(tmp_path / folder / f"head.{suffix}", sphere)
     files = sorted(p.name for p in (tmp_path / "a").iterdir())
-    assert files == (["head.mtl", "head.obj", "head.png"] if suffix == "obj" else [f"head.{suffix}"])
+    assert files == (["head.mtl", "head.obj", "head_albedo.png"] if suffix == "obj" else [f"head.{suffix}"])
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 

@@ -69,7 +69,7 @@ def test_every_kind_of_output_in_one_run(photo, tmp_path, monkeypatch):
         preview=tmp_path / "preview.png",
         turntable=tmp_path / "turn.mp4",
     )
-    expected = {*names, "mesh.mtl", "mesh.png", "views", "report.json", "preview.png", "turn.mp4", "face.jpg"}
+    expected = {*names, "mesh.mtl", "mesh_albedo.png", "views", "report.json", "preview.png", "turn.mp4", "face.jpg"}
     assert left_behind(tmp_path) == expected
     assert len(read_splats(tmp_path / "head.ply")) == len(result.splats)
     np.testing.assert_allclose(np.ptp(read_mesh(tmp_path / "head.glb").vertices[:, 1]), 0.5, rtol=1e-3)
@@ -204,7 +204,7 @@ def test_places_are_refused_before_any_work(rooms, photo, tmp_path):
         with pytest.raises(OutputError):
             reconstruct(photo, out=tmp_path / out)
     with pytest.raises(OutputError, match="written twice"):
-        reconstruct(photo, out=[tmp_path / "a.obj"], preview=tmp_path / "a.png")
+        reconstruct(photo, out=[tmp_path / "a.obj"], preview=tmp_path / "a_albedo.png")
     with pytest.raises(OutputError, match=r"ends in \.png"):
         reconstruct(photo, out=tmp_path / "a.ply", preview=tmp_path / "a.jpg")
     with pytest.raises(InputError, match="no such file"):
