@@ -15,8 +15,10 @@ from jaxtyping import Float
 
 from spinmeround.template.photo_evidence import PhotoEvidence
 
-_PATCHES = 400
-_TRIES = 96
+_PATCHES = 600
+"""Patches of strands taken from a photo."""
+_TRIES = 24
+"""Patches tried at a place."""
 _SIDES = (60, 48, 36)
 """Sides of a patch in texels; the largest of which the photo's hair holds enough is used."""
 _SMALLEST = 16
@@ -45,10 +47,15 @@ def quilt_strands(
         bank = _gather_patches(evidence, side, texel, generator)
         if len(bank) < 30:
             continue
-        rows = np.minimum(np.arange(0, height - side * 2 // 3, side * 2 // 3), height - side)
-        places = [(r, c) for r in rows for c in np.arange(0, width, side * 2 // 3)]
+        step = side * 2 // 3
+        grid = np.meshgrid(np.arange(0, height - step, step), np.arange(0, width, step), indexing="ij")
+        # Shaken places keep the eye from finding rows and columns; few tries keep one patch from winning everywhere.
+        shaken = np.stack(grid, axis=-1).reshape(-1, 2) + generator.integers(
+            -side // 8, side // 8 + 1, (grid[0].size, 2)
+        )
+        places = np.stack([np.clip(shaken[:, 0], 0, height - side), shaken[:, 1] % width], axis=1)
         tries = generator.integers(0, len(bank), size=(len(places), _TRIES))
-        return _quilt(bank, np.array(places, np.int64), tries, _window(side), height, width)
+        return _quilt(bank, places, tries, _window(side), height, width)
     return _scatter(evidence, texel, height, width, generator)
 
 
@@ -86,7 +93,8 @@ def _patches_of_photo(photo: PhotoEvidence, side: int, texel: float, generator: 
     scale = photo.camera_from_world[2, 3] / photo.intrinsics_px[0, 0] / texel
     rgb = photo.portrait.rgb.astype(np.float32)
     sure = ((photo.portrait.hair > 0.85) & photo.portrait.observed).astype(np.uint8)
-    detail = _detail(rgb, sure.astype(np.float32), sigma_px=10.0 / scale)
+    # What is slower than a patch would show as a pattern of patches.
+    detail = _detail(rgb, sure.astype(np.float32), sigma_px=side / 5 / scale)
     # The largest square that turns freely inside the hair has this half diagonal; corners may reach out a little.
     room = cv2.distanceTransform(sure, cv2.DIST_L2, 5)
     rows, columns = np.nonzero(room > 0.6 * side / scale)

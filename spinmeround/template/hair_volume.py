@@ -50,13 +50,13 @@ def hair_coverage(model: HeadModel, evidence: Sequence[PhotoEvidence]) -> Float[
     count = len(scalp)
     weight, total = np.zeros(count), np.zeros(count)
     for photo in evidence:
-        seen = photo.visible & (photo.facing > 0.2)
-        trust = np.where(seen, np.clip(photo.facing, 0, 1), 0)
+        # Hair beside the head hides skin that faces slightly away, so a little of the far side counts as well.
+        trust = np.where(photo.visible, np.clip(photo.facing + 0.1, 0, 1) ** 1.5, 0)
         hair = sample(photo.portrait.hair, photo.pixels)
-        alpha = sample(photo.portrait.alpha, photo.pixels)
-        trust *= np.clip(alpha * 2 - 0.6, 0, 1)
+        trust *= np.clip(sample(photo.portrait.alpha, photo.pixels) * 2 - 0.6, 0, 1)
         weight += trust
         total += trust * hair
+    _judge_ears(model, evidence, weight, total)
     observed = np.where(weight > 0, total / np.maximum(weight, 1e-9), 0)
     bare = _bareness(scalp, weight, observed, evidence)
     prior = scalp * (1 - bare)
@@ -64,11 +64,39 @@ def hair_coverage(model: HeadModel, evidence: Sequence[PhotoEvidence]) -> Float[
     prior_weight = np.where(scalp > 0.5, 0.05, 0.3)
     laplacian = mesh_laplacian(model.dense_faces, count)
     data = 4 * np.minimum(weight, 1)
-    system = sp.diags(data + prior_weight) + 0.6 * laplacian
+    system = sp.diags(data + prior_weight) + 1.2 * laplacian
     solved = spsolve(system.tocsc(), data * observed + prior_weight * prior)
     skin_vertices = np.zeros(count, bool)
     skin_vertices[model.dense_faces[model.dense_part == PARTS.index("skin")]] = True
-    return np.where(skin_vertices & (model.masks["cavity"] < 0.5), np.clip(solved, 0, 1), 0)
+    coverage = np.where(skin_vertices & (model.masks["cavity"] < 0.5), np.clip(solved, 0, 1), 0)
+    return np.where(_on_large_patches(model, coverage > 0.4), coverage, 0)
+
+
+def _on_large_patches(model: HeadModel, covered: Bool[np.ndarray, "m"]):
+    """Leaves out specks: patches below a twentieth of the largest."""
+    faces = model.dense_faces[covered[model.dense_faces].all(1)]
+    links = sp.coo_matrix((np.ones(faces.size), (faces.ravel(), np.roll(faces, 1, axis=1).ravel())), [len(covered)] * 2)
+    _, patch = connected_components(links, directed=False)
+    size = np.bincount(patch[covered], minlength=patch.max() + 1)
+    return ~covered | (size[patch] >= 0.05 * size.max())
+
+
+def _judge_ears(model: HeadModel, evidence: Sequence[PhotoEvidence], weight, total) -> None:
+    """Decides for each ear as a whole, in place; an ear that no photo shows follows the other one."""
+    shares = {}
+    for side in ("ear_left", "ear_right"):
+        ear = model.masks[side] > 0.3
+        for photo in evidence:
+            near = ear & photo.beside
+            if near.sum() > 0.15 * ear.sum():
+                share = sample(photo.portrait.hair, photo.pixels[near]).mean()
+                shares[side] = max(shares.get(side, 0.0), float(share))
+    if shares:
+        for side in ("ear_left", "ear_right"):
+            share = shares.get(side, max(shares.values()))
+            ear = model.masks[side] > 0.3
+            weight[ear] = 1.0
+            total[ear] = float(share > 0.5)
 
 
 def _bareness(scalp, weight, observed, evidence: Sequence[PhotoEvidence]) -> float:
@@ -116,10 +144,10 @@ def hair_thickness(
     measured = weight > 0.2
     typical = np.median(total[measured] / weight[measured]) if measured.any() else 0.02
     bare = coverage < 0.3
-    data = np.where(bare, 2.0, np.where(measured, np.minimum(weight, 1), 0.004))
+    data = np.where(bare, 2.0, np.where(measured, 0.3 * np.minimum(weight, 1), 0.002))
     value = np.where(bare, 0.0, np.where(measured, total / np.maximum(weight, 1e-9), np.clip(typical, 0.006, 0.08)))
     laplacian = mesh_laplacian(model.dense_faces, count)
-    system = sp.diags(data + 1e-6) + laplacian + 2.0 * (laplacian @ laplacian)
+    system = sp.diags(data + 1e-6) + 0.3 * laplacian + 3.0 * (laplacian @ laplacian)
     solved = np.clip(spsolve(system.tocsc(), data * value), 0.0, 0.2)
     return solved * _hairline_ramp(model, coverage)
 
@@ -228,7 +256,8 @@ def _carving_distance(photo: PhotoEvidence, points):
     column = np.clip(pixels[:, 0].astype(int), 0, width - 1)
     row = np.clip(pixels[:, 1].astype(int), 0, height - 1)
     seen = observed[row, column] & (pixels[:, :2] >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
-    air = sample(_signed_distance_px(photo.portrait.alpha < 0.5), pixels) * units_per_px
+    # Cut exactly along the sight rays the hair would have an edge where the outline is: a hair's breadth is left.
+    air = sample(_signed_distance_px(photo.portrait.alpha < 0.5), pixels) * units_per_px - 0.004
     bare = (cv2.medianBlur((photo.portrait.hair < 0.4).astype(np.uint8), 7) > 0) & (photo.portrait.alpha > 0.5)
     not_hair = sample(_signed_distance_px(bare), pixels) * units_per_px
     # Where no part of the head lies (shoulders, clothes), hair may only hang behind the middle of the body.

@@ -24,7 +24,8 @@ class PhotoEvidence:
         vertices: dense vertices in the pose of this photo.
         normals: their unit normals.
         pixels: their projections and depths.
-        visible: seen by the camera and facing it.
+        visible: nearest to the camera, and not facing away.
+        beside: the same with more slack: what the bare head alone would let the camera see or nearly see.
         facing: cosine between normal and direction to the camera.
         skin_depth: depth of the bare head, infinity beside it.
     """
@@ -36,6 +37,7 @@ class PhotoEvidence:
     normals: Float[np.ndarray, "m 3"]
     pixels: Float[np.ndarray, "m 3"]
     visible: Bool[np.ndarray, "m"]
+    beside: Bool[np.ndarray, "m"]
     facing: Float[np.ndarray, "m"]
     skin_depth: Float[np.ndarray, "h w"]
 
@@ -56,7 +58,9 @@ def _evidence(model: HeadModel, head: FittedHead, portrait: Portrait, index: int
     column = np.clip(pixels[:, 0].astype(int), 0, camera.width_px - 1)
     row = np.clip(pixels[:, 1].astype(int), 0, camera.height_px - 1)
     inside = (pixels[:, :2] >= 0).all(1) & (pixels[:, 0] < camera.width_px) & (pixels[:, 1] < camera.height_px)
-    visible = inside & (facing > 0.1) & (pixels[:, 2] < buffer.depth[row, column] + 0.012)
+    behind = pixels[:, 2] - np.minimum(buffer.depth[row, column], pixels[:, 2])
+    visible = inside & (facing > -0.05) & (behind < 0.012)
+    beside = inside & (facing > -0.3) & (behind < 0.05)
     return PhotoEvidence(
         portrait,
         camera.camera_from_world[0],
@@ -65,6 +69,7 @@ def _evidence(model: HeadModel, head: FittedHead, portrait: Portrait, index: int
         normals,
         pixels,
         visible,
+        beside,
         facing,
         buffer.depth,
     )
