@@ -6,7 +6,10 @@ to the mean head, and averaged robustly; their scatter becomes ``landmark_sigma`
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
+from bake_head_dense import Dense
 from bake_head_source import Source
 from jaxtyping import Float, Int
 from scipy.ndimage import distance_transform_edt, gaussian_filter
@@ -31,7 +34,7 @@ BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 2
 
 
 def correspond(
-    source: Source, faces: Int[np.ndarray, "f 3"], part: Int[np.ndarray, "n"], dense: dict, masks: dict, *, seed: int
+    source: Source, faces: Int[np.ndarray, "f 3"], part: Int[np.ndarray, "n"], dense: Dense, masks: dict, *, seed: int
 ) -> dict[str, np.ndarray]:
     """The landmark fields of the head model."""
     painter = _Painter(source, dense, masks)
@@ -67,11 +70,11 @@ def correspond(
 class _Painter:
     """Colours of the dense vertices, and pictures of heads in them."""
 
-    def __init__(self, source: Source, dense: dict, masks: dict) -> None:
+    def __init__(self, source: Source, dense: Dense, masks: dict) -> None:
         self.dense = dense
-        mean = dense["subdivision"] @ source.mean
+        mean = dense.matrix @ source.mean
         self.mean = mean
-        self.eye_faces = np.isin(dense["dense_part"], [PARTS.index("eye_left"), PARTS.index("eye_right")])
+        self.eye_faces = np.isin(dense.part, [PARTS.index("eye_left"), PARTS.index("eye_right")])
         self.centres = {}
         albedo = np.tile([0.86, 0.68, 0.58], (len(mean), 1))
         for name, colour in (("lips", (0.68, 0.32, 0.32)), ("lids", (0.62, 0.44, 0.38)), ("scalp", (0.25, 0.18, 0.14))):
@@ -82,24 +85,24 @@ class _Painter:
             ("teeth_lower", (0.85, 0.83, 0.77)),
             ("tongue", (0.7, 0.35, 0.35)),
         ):
-            albedo[np.unique(dense["dense_faces"][dense["dense_part"] == PARTS.index(name)])] = colour
+            albedo[np.unique(dense.faces[dense.part == PARTS.index(name)])] = colour
         self.albedo = albedo
         for name in ("eye_left", "eye_right"):
-            used = np.unique(dense["dense_faces"][dense["dense_part"] == PARTS.index(name)])
+            used = np.unique(dense.faces[dense.part == PARTS.index(name)])
             self.centres[name] = mean[used].mean(0)
 
     def paint_brows(self, points: Float[np.ndarray, "478 3"]) -> None:
         """Dark brows along the landmarks found without them: a detector looks for some."""
         for ring in BROWS:
             axis = np.array([(points[a] + points[b]) / 2 for a, b in zip(ring[:5], ring[:4:-1], strict=True)])
-            fine = np.concatenate([np.linspace(a, b, 12) for a, b in zip(axis[:-1], axis[1:], strict=True)])
+            fine = np.concatenate([np.linspace(a, b, 12) for a, b in pairwise(axis)])
             distance = np.linalg.norm(self.mean[:, None] - fine[None], axis=-1).min(1)
             strength = np.exp(-((distance / 0.010) ** 2))[:, None] * 0.85
             self.albedo += strength * (np.array([0.22, 0.15, 0.12]) - self.albedo)
 
     def draw(self, vertices: Float[np.ndarray, "m 3"], cameras, index: int, light: Float[np.ndarray, "3"]):
         """The picture, its z-buffer, and how squarely each pixel's surface faces the camera."""
-        faces = self.dense["dense_faces"]
+        faces = self.dense.faces
         buffer = rasterize(vertices, faces, cameras, index)
         hit = buffer.face >= 0
         normals = interpolate(vertex_normals(vertices, faces).astype(np.float32), faces, buffer)
@@ -122,13 +125,13 @@ class _Painter:
         return np.where(radius[:, None] < 0.4 * IRIS_RADIUS, [0.05, 0.04, 0.04], colour)
 
 
-def _collect(source: Source, dense: dict, painter: _Painter, *, people: int, azimuths, generator):
+def _collect(source: Source, dense: Dense, painter: _Painter, *, people: int, azimuths, generator):
     """Detections on random people: canonical points and their weights, (renders, 478, ...)."""
     points, weights = [], []
     missed = 0
     for person in range(people):
         opened = person % 2 == 1
-        vertices = dense["subdivision"] @ _random_head(source, generator, opened=opened)
+        vertices = dense.matrix @ _random_head(source, generator, opened=opened)
         elevations = generator.uniform(-10, 10, len(azimuths))
         cameras = orbit_cameras(azimuths, elevations.tolist(), size_px=SIZE_PX)
         for index in range(len(azimuths)):
@@ -161,7 +164,7 @@ def _carry_back(landmarks_px, buffer, facing, painter: _Painter, *, opened: bool
 
     Irises must land on eyeballs and all others on the skin; a landmark a few pixels off takes the nearest such pixel.
     """
-    face, part = buffer.face, painter.dense["dense_part"]
+    face, part = buffer.face, painter.dense.part
     eye = (face >= 0) & painter.eye_faces[face]
     skin = (face >= 0) & (part[face] == 0)
     column, row = (np.clip(np.floor(landmarks_px[:, k]).astype(int), 0, SIZE_PX - 1) for k in (0, 1))
@@ -173,7 +176,7 @@ def _carry_back(landmarks_px, buffer, facing, painter: _Painter, *, opened: bool
         far[chosen] = distance[row[chosen], column[chosen]]
         at_row[chosen] = near_row[row[chosen], column[chosen]]
         at_column[chosen] = near_column[row[chosen], column[chosen]]
-    corners = painter.mean[painter.dense["dense_faces"][face[at_row, at_column]]]
+    corners = painter.mean[painter.dense.faces[face[at_row, at_column]]]
     points = (corners * buffer.barycentric[at_row, at_column][..., None]).sum(1)
     weight = np.clip(facing[at_row, at_column] - 0.2, 0, 1) * (far <= SNAP_PX)
     if not opened:

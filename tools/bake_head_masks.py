@@ -7,16 +7,17 @@ nostrils are the parts of the nose's underside that hardly any direction sees.
 from __future__ import annotations
 
 import numpy as np
+import trimesh
 from jaxtyping import Float, Int
 from scipy.interpolate import PchipInterpolator
+from scipy.spatial import cKDTree
 
-from spinmeround.mesh_raster import rasterize
-from spinmeround.orbits import orbit_cameras
+from spinmeround.geometry import vertex_normals
 
 HAIRLINE = np.array(
     [
         (0, 0.190), (14, 0.196), (28, 0.200), (38, 0.178), (46, 0.135), (56, 0.075), (64, 0.035), (69, -0.020),
-        (75, -0.040), (80, -0.030), (85, 0.030), (95, 0.045), (104, 0.020), (112, -0.040), (122, -0.095),
+        (75, -0.040), (80, -0.030), (84, 0.022), (95, 0.032), (103, 0.010), (112, -0.040), (122, -0.095),
         (140, -0.135), (160, -0.155), (180, -0.160),
     ]
 )  # fmt: skip
@@ -28,8 +29,22 @@ HAIRLINE_HALF_WIDTH = 0.03
 
 NECKLINE = np.array([(-0.30, -0.170), (-0.10, -0.150), (-0.02, -0.130), (0.19, -0.268), (0.30, -0.310)])
 """Depth and height of the border between head and neck: nape, ear lobe, under the chin."""
+BEHIND_EARS_DEG = 98.0
+"""Bare skin farther round than this is neck."""
 
-NOSE_BOX = np.array([(-0.045, -0.175, 0.20), (0.045, -0.115, 0.30)])
+LID_WIDTH = 0.013
+NOSE_BOX = np.array([(-0.045, -0.175, 0.19), (0.045, -0.110, 0.30)])
+NOSTRIL_OPENNESS = (0.10, 0.30)
+"""Share of the sky a point of the nose's underside sees, from inside the nostril to its rim."""
+
+
+def hairline_height(vertices: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m"]:
+    """How far above the hairline's height points of the mean head lie."""
+    return vertices[:, 1] - PchipInterpolator(*HAIRLINE.T)(_azimuth_deg(vertices))
+
+
+def _azimuth_deg(vertices: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m"]:
+    return np.degrees(np.arctan2(np.abs(vertices[:, 0]), vertices[:, 2] - SKULL_AXIS_Z))
 
 
 def make_masks(
@@ -43,31 +58,31 @@ def make_masks(
 
     Args:
         vertices: the dense mean head.
+        faces: its triangles.
         on_skin: 1 on the skin sheet, 0 on eyes, teeth and tongue.
         painted: ``lips``, ``eyelids``, ``ears`` on the same vertices.
         cavity: 1 in the eye sockets and the mouth, within the skin sheet.
     """
     x, y, z = vertices.T
     outside = on_skin * (1 - cavity)
-    ear = _step(painted["ears"], 0.25, 0.6) * outside
-    azimuth = np.degrees(np.arctan2(np.abs(x), z - SKULL_AXIS_Z))
-    above = y - PchipInterpolator(*HAIRLINE.T)(azimuth)
-    hairline = np.clip(above / (2 * HAIRLINE_HALF_WIDTH) + 0.5, 0, 1) * outside * (1 - ear)
+    ear = _step(painted["ears"], 0.3, 0.7) * outside
+    hairline = np.clip(_over_hairline(vertices, outside) / (2 * HAIRLINE_HALF_WIDTH) + 0.5, 0, 1) * outside * (1 - ear)
     scalp = _step(hairline, 0.4, 0.6)
-    neck = _step(np.interp(z, *NECKLINE.T) - y, -0.012, 0.012) * outside * (1 - ear) * (1 - scalp)
-    in_nose = ((vertices > NOSE_BOX[0]) & (vertices < NOSE_BOX[1])).all(1)
-    hidden = 1 - _step(_seen_share(vertices, faces), 0.02, 0.12)
+    below = _step(np.interp(z, *NECKLINE.T) - y, -0.012, 0.012)
+    behind = _step(_azimuth_deg(vertices), BEHIND_EARS_DEG - 4, BEHIND_EARS_DEG + 4)
+    neck = np.maximum(below, behind) * outside * (1 - ear) * (1 - scalp)
+    margin = vertices[(painted["eyelids"] > 0.5) & (outside > 0.5)]
     return {
         "ear_left": ear * (x > 0),
         "ear_right": ear * (x < 0),
         "scalp": scalp,
         "hairline": hairline,
         "lips": _step(painted["lips"], 0.1, 0.9) * outside,
-        "lids": _step(painted["eyelids"], 0.1, 0.9) * outside,
+        "lids": (1 - _step(cKDTree(margin).query(vertices)[0], 0.3 * LID_WIDTH, LID_WIDTH)) * outside,
         "neck": neck,
         "face": np.clip(outside - ear - scalp - neck, 0, 1),
         "cavity": cavity,
-        "nostrils": hidden * in_nose * outside,
+        "nostrils": _nostrils(vertices, faces) * outside,
     }
 
 
@@ -76,12 +91,31 @@ def _step(value: Float[np.ndarray, "m"], low: float, high: float) -> Float[np.nd
     return t * t * (3 - 2 * t)
 
 
-def _seen_share(vertices: Float[np.ndarray, "m 3"], faces: Int[np.ndarray, "g 3"]) -> Float[np.ndarray, "m"]:
-    """Share of directions of the front half sphere from which a vertex is seen, by z-buffer."""
-    directions = [(a, e) for e in (-60.0, -30.0, 0.0, 30.0) for a in (-80.0, -50.0, -25.0, 0.0, 25.0, 50.0, 80.0)]
-    cameras = orbit_cameras([d[0] for d in directions], [d[1] for d in directions], size_px=768)
-    seen = np.zeros(len(vertices))
-    for index in range(len(cameras)):
-        buffer = rasterize(vertices, faces, cameras, index)
-        seen[np.unique(faces[buffer.face[buffer.face >= 0]])] += 1
-    return seen / len(directions)
+def _over_hairline(vertices: Float[np.ndarray, "m 3"], outside: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+    """Signed distance to the hairline's points on the surface (found between vertices), positive within the hair."""
+    height = hairline_height(vertices)
+    near = np.flatnonzero((np.abs(height) < 0.1) & (outside > 0.5))
+    tree = cKDTree(vertices[near])
+    pairs = tree.query_pairs(0.02, output_type="ndarray")
+    a, b = near[pairs[:, 0]], near[pairs[:, 1]]
+    crossing = height[a] * height[b] < 0
+    a, b = a[crossing], b[crossing]
+    t = (height[a] / (height[a] - height[b]))[:, None]
+    distance, _ = cKDTree(vertices[a] * (1 - t) + vertices[b] * t).query(vertices)
+    return np.sign(height) * distance
+
+
+def _nostrils(vertices: Float[np.ndarray, "m 3"], faces: Int[np.ndarray, "g 3"]) -> Float[np.ndarray, "m"]:
+    """1 where the underside of the nose sees little of the sky, by rays over the half sphere of each vertex."""
+    chosen = np.flatnonzero(((vertices > NOSE_BOX[0]) & (vertices < NOSE_BOX[1])).all(1))
+    golden = np.pi * (3 - np.sqrt(5)) * np.arange(256)
+    up = 1 - (np.arange(256) + 0.5) / 128
+    sphere = np.stack([np.cos(golden) * np.sqrt(1 - up**2), np.sin(golden) * np.sqrt(1 - up**2), up], axis=1)
+    normals = vertex_normals(vertices, faces)[chosen]
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    openness = np.ones(len(vertices))
+    for index, normal in zip(chosen, normals, strict=True):
+        directions = sphere[sphere @ normal > 0.1]
+        origins = np.broadcast_to(vertices[index] + 1e-3 * normal, directions.shape)
+        openness[index] = 1 - mesh.ray.intersects_any(origins, directions).mean()
+    return 1 - _step(openness, *NOSTRIL_OPENNESS)

@@ -88,8 +88,7 @@ def with_eyeballs(source: Source) -> Source:
         shift = moved.mean(1)
         growth = (moved * arm).sum((1, 2)) / (arm**2).sum()
         at_centre = shift + growth[:, None] * (centre - source.mean[old_left].mean(0))
-        left = at_centre[:, None] + growth[:, None, None] * radius * globe
-        return left
+        return at_centre[:, None] + growth[:, None, None] * radius * globe
 
     mirrored_globe = np.array([-1.0, 1.0, 1.0])
 
@@ -130,7 +129,7 @@ def _fit_sphere(points: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "3"
     return solution[:3], float(np.sqrt(solution[3] + (solution[:3] ** 2).sum()))
 
 
-def _ring_angles() -> Float[np.ndarray, "r"]:
+def ring_angles() -> Float[np.ndarray, "r"]:
     """Angles from the front pole, finer near the iris."""
     even = np.arange(1, EYE_RINGS + 1) / (EYE_RINGS + 1)
     return np.pi * (0.55 * even + 0.45 * even**2)
@@ -141,7 +140,7 @@ def globe_directions() -> Float[np.ndarray, "g 3"]:
     turn = 2 * np.pi * np.arange(EYE_SEGMENTS) / EYE_SEGMENTS
     rings = [
         np.stack([np.sin(a) * np.cos(turn), np.sin(a) * np.sin(turn), np.full(EYE_SEGMENTS, np.cos(a))], axis=1)
-        for a in _ring_angles()
+        for a in ring_angles()
     ]
     return np.concatenate([[[0, 0, 1.0]], *rings, [[0, 0, -1.0]]])
 

