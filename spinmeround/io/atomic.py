@@ -126,9 +126,10 @@ def _beside(target: Path) -> Path:
 def _probe(target: Path, needs_bytes: int) -> None:
     probe = _beside(target)
     try:
-        with probe.open("xb"):
-            pass
-        probe.unlink()
+        try:
+            probe.open("xb").close()
+        finally:
+            probe.unlink(missing_ok=True)
         free = shutil.disk_usage(target.parent).free
     except OSError as error:
         raise _explained(error, target) from error
