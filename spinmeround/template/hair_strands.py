@@ -94,11 +94,12 @@ def _patches_of_photo(photo: PhotoEvidence, side: int, texel: float, generator: 
     rgb = photo.portrait.rgb.astype(np.float32)
     sure = ((photo.portrait.hair > 0.85) & photo.portrait.observed).astype(np.uint8)
     # What is slower than a patch would show as a pattern of patches.
-    detail = _detail(rgb, sure.astype(np.float32), sigma_px=side / 5 / scale)
+    detail = _detail(rgb, sure.astype(np.float32), sigma_px=side / 8 / scale)
     # The largest square that turns freely inside the hair has this half diagonal; corners may reach out a little.
     room = cv2.distanceTransform(sure, cv2.DIST_L2, 5)
     rows, columns = np.nonzero(room > 0.6 * side / scale)
-    if len(rows) < 30:
+    if len(rows) < max(30, 0.5 * (side / scale) ** 2 * upright):
+        # Upright patches are quilted, and would show as repeats if they all came from one spot.
         return np.zeros((0, side, side, 3), np.float32)
     chosen = generator.integers(0, len(rows), size=_PATCHES)
     angle = _strand_angle(rgb, sigma_px=max(side / scale / 4, 1.5))
