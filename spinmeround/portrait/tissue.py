@@ -47,7 +47,7 @@ def tell_apart(
     look = _Look.of(small, person, head)
     shares = _posteriors(look, person, head)
     hair = _rooted(_crisp(small, person, shares[0], head), head)
-    cloth = person & ~hair & ~_skin_of_the_face(shares, person & ~hair, head)
+    cloth = person & ~hair & ~_skin_of_the_face(shares, person & ~hair, small, head)
     soft_hair = np.minimum(soften(rgb, observed, hair.astype(np.float32), 0.3), alpha)
     soft_cloth = np.minimum(soften(rgb, observed, cloth.astype(np.float32), 0.2), alpha - soft_hair)
     return Tissue(soft_hair, np.maximum(soft_cloth, 0))
@@ -250,14 +250,18 @@ def _disc(radius_px: int) -> UInt8[np.ndarray, "k k"]:
 
 
 def _skin_of_the_face(
-    shares: tuple[Float[np.ndarray, "w w"], ...], bare: Bool[np.ndarray, "w w"], head: HeadMap
+    shares: tuple[Float[np.ndarray, "w w"], ...],
+    bare: Bool[np.ndarray, "w w"],
+    rgb: Float[np.ndarray, "w w 3"],
+    head: HeadMap,
 ) -> Bool[np.ndarray, "w w"]:
     """What is not hair and looks like skin, as far as it hangs together with the face; a hand does not."""
     hair, skin, clothes = shares
+    light = rgb.mean(-1)
     # Below the chin, what looked like hair but had no root is a white collar or a dark shirt; in front of the neck it
     # is the chin's shadow, beside the face an ear.
-    throat = (np.abs(head.aside_cm) < 4) & (head.height > -0.3)
-    looks = np.where((head.height < 0.1) & ~throat, skin > clothes + hair, skin + hair > clothes)
+    shadow = (np.abs(head.aside_cm) < 4) & (head.height > -0.3) & (light < np.median(light[head.certain_skin]))
+    looks = np.where((head.height < 0.1) & ~shadow, skin > clothes + hair, skin + hair > clothes)
     thin = max(1, round(0.25 * head.frame.scale_px))
     candidates = (bare & (looks | head.inside_face)).astype(np.uint8)
     opened = cv2.morphologyEx(candidates, cv2.MORPH_OPEN, _disc(thin)) > 0
