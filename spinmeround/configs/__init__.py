@@ -20,12 +20,14 @@ class Preset:
         rig: name of the camera rig stage one is asked for.
         view_size_px: width and height of those views.
         texture_px: width and height of the texture of a mesh.
+        memory_mb: the most a run was seen to hold.
         seconds: how long each stage takes on two laptop cores, a first guess of the time left.
     """
 
     rig: str
     view_size_px: int
     texture_px: int
+    memory_mb: int
     seconds: Mapping[str, float]
 
 

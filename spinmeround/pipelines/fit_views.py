@@ -14,7 +14,7 @@ from spinmeround.pipelines import stage_two
 from spinmeround.pipelines.choices import Choice, Device, choose_device
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
 from spinmeround.pipelines.rooms import rooms_of
-from spinmeround.pipelines.stages import Stages, Watch, unwatched
+from spinmeround.pipelines.stages import Stages, Watch, check_memory, unwatched
 from spinmeround.types import Reconstruction
 
 
@@ -44,6 +44,7 @@ def fit_views(
         as_paths(out), ply=ply, report=as_path(report), preview=as_path(preview), turntable=as_path(turntable)
     )
     choices = {"device": choose_device(device), "quality": Choice(quality, quality, "asked for")}
+    check_memory(quality)
     settings = preset(quality)
     rooms = rooms_of(quality)
     wanted = stage_two.Wanted.by(outputs)

@@ -14,7 +14,7 @@ from spinmeround.pipelines.choices import Choice, Device, Prior, choose_device, 
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
 from spinmeround.pipelines.rooms import rooms_of
 from spinmeround.pipelines.stage_one import Direction
-from spinmeround.pipelines.stages import Stage, Stages, Watch, unwatched
+from spinmeround.pipelines.stages import Stage, Stages, Watch, check_memory, unwatched
 from spinmeround.types import Views
 
 
@@ -48,6 +48,7 @@ def make_views(
     if directions is not None and rig is not None:
         raise InputError("directions and a rig were both given; give one of them")
     outputs = check_outputs((), views=as_path(out), report=as_path(report))
+    check_memory(quality)
     settings = preset(quality)
     around = tuple(directions) if directions is not None else stage_one.rig_directions(rig or settings.rig)
     stage_one.check_directions(around)

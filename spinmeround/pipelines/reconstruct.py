@@ -13,7 +13,7 @@ from spinmeround.pipelines import stage_one, stage_two
 from spinmeround.pipelines.choices import Choice, Device, Prior, choose_device, choose_prior
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
 from spinmeround.pipelines.rooms import rooms_of
-from spinmeround.pipelines.stages import Stages, Watch, unwatched
+from spinmeround.pipelines.stages import Stages, Watch, check_memory, unwatched
 from spinmeround.types import Reconstruction
 
 log = logging.getLogger(__name__)
@@ -79,6 +79,7 @@ def reconstruct(
         "device": choose_device(device),
         "quality": Choice(quality, quality, "asked for"),
     }
+    check_memory(quality)
     settings = preset(quality)
     rooms = rooms_of(quality)
     wanted = stage_two.Wanted.by(outputs)

@@ -6,6 +6,7 @@ import errno
 import logging
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Literal
 
 import psutil
 
+from spinmeround.configs import Quality, preset
 from spinmeround.errors import ResourceError
 
 log = logging.getLogger(__name__)
@@ -113,6 +115,23 @@ class Stages:
         expected = sum(self._expected_s[record.stage] for record in self.records)
         took = sum(record.seconds for record in self.records)
         return min(10.0, max(0.2, (took + 2) / (expected + 2)))
+
+
+def check_memory(quality: Quality) -> None:
+    """Asks whether a run fits into what is free: most systems end a program that takes more without a word.
+
+    Raises:
+        ResourceError: it does not.
+    """
+    needed_mb = preset(quality).memory_mb
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # in some containers psutil cannot tell how much is swapped in and out
+        free_mb = (psutil.virtual_memory().available + psutil.swap_memory().free) / 2**20
+    if free_mb < needed_mb:
+        advice = "close other programs" + ("" if quality == "draft" else ", or use --quality draft")
+        raise ResourceError(
+            f"--quality {quality} needs {needed_mb} MB of free memory and {free_mb:.0f} MB are free; {advice}"
+        )
 
 
 Watch = Callable[[Stages], AbstractContextManager[object]]

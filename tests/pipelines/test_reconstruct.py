@@ -226,6 +226,19 @@ def test_too_small_a_disk_is_refused_before_any_work(rooms, photo, tmp_path, mon
         reconstruct(photo, out=[tmp_path / "a.ply", tmp_path / "a.glb"])
 
 
+def test_too_little_memory_is_refused_before_any_work(rooms, photo, tmp_path, monkeypatch):
+    import psutil
+
+    memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory._replace(available=700 * 2**20))
+    monkeypatch.setattr(psutil, "swap_memory", lambda: swap._replace(free=100 * 2**20))
+    rooms(before=lambda name: pytest.fail("work began"))
+    with pytest.raises(
+        ResourceError, match=r"needs \d+ MB of free memory and 800 MB are free; close .* --quality draft"
+    ):
+        reconstruct(photo, out=tmp_path / "a.ply")
+
+
 def test_no_face_and_several_faces(rooms, photo, tmp_path, caplog):
     rooms(faces_seen=0)
     with pytest.raises(NoFaceError, match=r"face\.jpg: no face found"):
