@@ -64,6 +64,21 @@ def resized(cameras: Cameras, width_px: int, height_px: int) -> Cameras:
     return Cameras(cameras.camera_from_world, intrinsics_px, width_px, height_px)
 
 
+def framed(cameras: Cameras, radius: float, *, size_px: int) -> Cameras:
+    """The same cameras with square pictures cropped and zoomed to a ball around the world's origin.
+
+    Args:
+        radius: of the ball, world units; the crop is as wide as the ball's silhouette at the origin's depth.
+    """
+    intrinsics_px = cameras.intrinsics_px.copy()
+    for index in range(len(cameras)):
+        x, y, depth = project(np.zeros((1, 3)), cameras.camera_from_world[index], cameras.intrinsics_px[index])[0]
+        half_px = radius * cameras.intrinsics_px[index, 0, 0] / depth
+        intrinsics_px[index, :2, 2] += half_px - np.array([x, y])
+        intrinsics_px[index, :2] *= size_px / (2 * half_px)
+    return Cameras(cameras.camera_from_world, intrinsics_px, size_px, size_px)
+
+
 def project(
     points_world: Float[np.ndarray, "n 3"],
     camera_from_world: Float[np.ndarray, "4 4"],

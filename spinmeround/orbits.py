@@ -17,6 +17,9 @@ RADIUS = 2.7
 FOCAL_WIDTHS = 3.877
 PRINCIPAL_POINT = (0.5, 0.45)
 
+WHOLE_FOCAL_WIDTHS = 3.3
+"""The published pictures cut long hair and the back of the head; this focal length leaves the whole head in view."""
+
 RIGS: dict[str, tuple[tuple[float, float], ...]] = {
     "orbit-8": tuple((45.0 * i, 0.0) for i in range(8)),
     "anchors": tuple((azimuth, 0.0) for azimuth in (45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0)),
@@ -27,13 +30,19 @@ RIGS: dict[str, tuple[tuple[float, float], ...]] = {
 
 
 def orbit_cameras(
-    azimuths_deg: Sequence[float], elevations_deg: Sequence[float], *, size_px: int, radius: float = RADIUS
+    azimuths_deg: Sequence[float],
+    elevations_deg: Sequence[float],
+    *,
+    size_px: int,
+    radius: float = RADIUS,
+    focal_widths: float = FOCAL_WIDTHS,
 ) -> Cameras:
     """Cameras that look at the world's origin.
 
     Args:
         azimuths_deg: 0 faces the subject; grows as the camera moves toward the subject's left (+X).
         elevations_deg: one per azimuth, within ±85.
+        focal_widths: focal length in image widths.
 
     Raises:
         ValueError: the two lists differ in length, or an elevation is too steep to have an up direction.
@@ -49,8 +58,8 @@ def orbit_cameras(
     camera_from_world = np.stack([look_at(eye, np.zeros(3)) for eye in eyes])
     intrinsics_px = np.array(
         [
-            [FOCAL_WIDTHS * size_px, 0, PRINCIPAL_POINT[0] * size_px],
-            [0, FOCAL_WIDTHS * size_px, PRINCIPAL_POINT[1] * size_px],
+            [focal_widths * size_px, 0, PRINCIPAL_POINT[0] * size_px],
+            [0, focal_widths * size_px, PRINCIPAL_POINT[1] * size_px],
             [0, 0, 1],
         ]
     )

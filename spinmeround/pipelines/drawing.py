@@ -16,7 +16,7 @@ from spinmeround.geometry import resized, select, vertex_normals
 from spinmeround.images import composite, resize, to_uint8
 from spinmeround.io.atomic import atomic_file
 from spinmeround.io.pictures import encode_png
-from spinmeround.orbits import orbit_cameras
+from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
 from spinmeround.types import Cameras, Splats, TexturedMesh, Views
 
 Draw = Callable[[Cameras], Views]
@@ -87,7 +87,9 @@ def write_contact_sheet(path: Path, draw: Draw, photos: Sequence[Float[np.ndarra
     Raises:
         OutputError, ResourceError: it cannot be written.
     """
-    cameras = orbit_cameras(SHEET_AZIMUTHS_DEG, [0] * len(SHEET_AZIMUTHS_DEG), size_px=_TILE_PX)
+    cameras = orbit_cameras(
+        SHEET_AZIMUTHS_DEG, [0] * len(SHEET_AZIMUTHS_DEG), size_px=_TILE_PX, focal_widths=WHOLE_FOCAL_WIDTHS
+    )
     views = draw(cameras)
     colours = composite(views.rgb, views.alpha)
     normals = composite(views.normals_world * 0.5 + 0.5, views.alpha)
@@ -127,7 +129,7 @@ def write_turntable(path: Path, draw: Draw, *, progress: Callable[[float, str], 
 
 def _turn(draw: Draw) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     azimuths = np.arange(_FILM_FRAMES) * 360 / _FILM_FRAMES
-    cameras = orbit_cameras(list(azimuths), [0.0] * _FILM_FRAMES, size_px=_FILM_PX)
+    cameras = orbit_cameras(list(azimuths), [0.0] * _FILM_FRAMES, size_px=_FILM_PX, focal_widths=WHOLE_FOCAL_WIDTHS)
     for index in range(_FILM_FRAMES):
         views = draw(select(cameras, index))
         yield np.ascontiguousarray(to_uint8(composite(views.rgb[0], views.alpha[0])))

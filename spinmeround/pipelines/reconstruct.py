@@ -8,6 +8,7 @@ from typing import Any
 
 from spinmeround.configs import Quality, preset
 from spinmeround.io.formats import Kind
+from spinmeround.orbits import WHOLE_FOCAL_WIDTHS
 from spinmeround.pipelines import report as reports
 from spinmeround.pipelines import stage_one, stage_two
 from spinmeround.pipelines.choices import Choice, Device, Prior, choose_device, choose_prior
@@ -94,6 +95,7 @@ def reconstruct(
                 stage_one.rig_directions(settings.rig),
                 size_px=settings.view_size_px,
                 photo_cameras=head.photo_cameras,
+                focal_widths=WHOLE_FOCAL_WIDTHS,
             )
             views = head.render(cameras, keep_expression=keep_expression, names=names)
         built = stage_two.build(views, wanted, rooms, stages, seed=seed)

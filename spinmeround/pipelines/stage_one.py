@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from spinmeround.errors import InputError
-from spinmeround.geometry import resized
-from spinmeround.orbits import RIGS, orbit_cameras
+from spinmeround.geometry import framed
+from spinmeround.orbits import FOCAL_WIDTHS, RIGS, orbit_cameras
 from spinmeround.pipelines.rooms import Head, Rooms, Sighting
 from spinmeround.pipelines.stages import Stages
 from spinmeround.types import Cameras
@@ -62,6 +62,10 @@ def rig_directions(name: str) -> tuple[Direction, ...]:
     return RIGS[name]
 
 
+_HEAD_RADIUS = 0.42
+"""A ball around the origin of this radius holds a head with its hair, head units."""
+
+
 def check_directions(directions: Sequence[Direction]) -> None:
     """Asks whether cameras can stand there.
 
@@ -80,16 +84,20 @@ def check_directions(directions: Sequence[Direction]) -> None:
 
 
 def cameras_around(
-    directions: Sequence[Direction], *, size_px: int, photo_cameras: Sequence[Cameras] = ()
+    directions: Sequence[Direction],
+    *,
+    size_px: int,
+    photo_cameras: Sequence[Cameras] = (),
+    focal_widths: float = FOCAL_WIDTHS,
 ) -> tuple[Cameras, tuple[str, ...]]:
-    """The photos' own cameras first, brought to the same picture size, then one camera a direction.
+    """The photos' own cameras first, cropped to the head, then one camera a direction.
 
     Returns:
         the cameras and a file stem for each.
     """
     azimuths, elevations = zip(*directions, strict=True)
-    around = orbit_cameras(azimuths, elevations, size_px=size_px)
-    own = [resized(camera, size_px, size_px) for camera in photo_cameras]
+    around = orbit_cameras(azimuths, elevations, size_px=size_px, focal_widths=focal_widths)
+    own = [framed(camera, _HEAD_RADIUS, size_px=size_px) for camera in photo_cameras]
     together = Cameras(
         np.concatenate([c.camera_from_world for c in (*own, around)]),
         np.concatenate([c.intrinsics_px for c in (*own, around)]),
