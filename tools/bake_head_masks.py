@@ -17,7 +17,7 @@ from spinmeround.geometry import vertex_normals
 HAIRLINE = np.array(
     [
         (0, 0.190), (14, 0.196), (28, 0.200), (38, 0.178), (46, 0.135), (56, 0.075), (64, 0.035), (69, -0.020),
-        (75, -0.040), (80, -0.030), (84, 0.022), (95, 0.032), (103, 0.010), (112, -0.040), (122, -0.095),
+        (75, -0.040), (80, -0.030), (84, 0.022), (94, 0.032), (101, 0.010), (109, -0.040), (119, -0.095),
         (140, -0.135), (160, -0.155), (180, -0.160),
     ]
 )  # fmt: skip
@@ -33,8 +33,8 @@ BEHIND_EARS_DEG = 98.0
 """Bare skin farther round than this is neck."""
 
 LID_WIDTH = 0.013
-NOSE_BOX = np.array([(-0.045, -0.175, 0.19), (0.045, -0.110, 0.30)])
-NOSTRIL_OPENNESS = (0.10, 0.30)
+NOSE_BOX = np.array([(-0.05, -0.118, 0.20), (0.05, -0.055, 0.29)])
+NOSTRIL_OPENNESS = (0.35, 0.55)
 """Share of the sky a point of the nose's underside sees, from inside the nostril to its rim."""
 
 
