@@ -2,7 +2,8 @@
 
 Frames, units and image conventions are stated once, in CONVENTIONS.md. In short: world is right-handed, +Y up,
 +Z out of the face, +X the subject's left, in head units; cameras are OpenCV (+X right, +Y down, +Z forward); pixel
-(0, 0) is the top-left corner of the image and pixel centres lie at +0.5; images are channel-last float32 sRGB in [0, 1].
+(0, 0) is the top-left corner of the image and pixel centres lie at +0.5; images are channel-last float32 sRGB in
+[0, 1].
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ class Portrait:
         alpha: soft matte of this person, 0 outside ``observed``.
         hair: soft share of ``alpha`` that is hair on the head (a beard is skin); ``hair <= alpha``.
         clothes: soft share of ``alpha`` that is neither skin nor hair (clothes, hats, hands, microphones).
-        observed: true where the crop lies inside the photo; a silhouette that ends where this ends is a cut, not an outline.
+        observed: true where the crop lies inside the photo; a silhouette that ends where this ends is a cut, not an
+            outline.
         landmarks_px: 478 face landmarks, pixels of the crop, in the order of MediaPipe's face mesh.
-        blendshapes: 52 expression scores in [0, 1], in the order of ``spinmeround.portrait.landmarks.BLENDSHAPE_NAMES``.
+        blendshapes: 52 expression scores in [0, 1], in the order of
+            ``spinmeround.portrait.landmarks.BLENDSHAPE_NAMES``.
         head_pose_deg: yaw, pitch, roll of the head as seen by the camera, degrees. Yaw is positive when the subject's
             left side comes into view, pitch when the chin goes up, roll when the head leans toward the image's right.
         crop_from_source: homogeneous 2D transform, pixels of the upright source photo to pixels of the crop.
@@ -89,7 +92,7 @@ class Views:
 
 @dataclass(frozen=True)
 class Splats:
-    """3D Gaussians in the world frame. Values are the natural ones: logs and logits live in optimisers and in ``io`` only.
+    """3D Gaussians in the world frame, in natural values: logs and logits live in optimisers and in ``io`` only.
 
     Attributes:
         scales: standard deviations along the local axes, head units, linear.
