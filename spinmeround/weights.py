@@ -11,6 +11,7 @@ import functools
 import hashlib
 import importlib.resources
 import importlib.util
+import io
 import logging
 import os
 import subprocess
@@ -26,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, BinaryIO, Literal, assert_never
+from typing import IO, Literal, assert_never
 
 from spinmeround.errors import ResourceError, WeightsError
 
@@ -284,7 +285,9 @@ def _download(source: UrlSource, wanted: Entry, part: Path, progress: Progress |
     return f"the connection broke after {got} of {wanted.size} bytes" if got < wanted.size else None
 
 
-def _copy(stream: IO[bytes], out: BinaryIO, wanted: Entry, done: int, progress: Progress | None) -> None:
+def _copy(
+    stream: io.BufferedIOBase, out: io.BufferedIOBase, wanted: Entry, done: int, progress: Progress | None
+) -> None:
     """Copy at most one byte more than expected, so that an endless answer ends."""
     assert wanted.size is not None
     while chunk := stream.read(min(_CHUNK, wanted.size + 1 - done)):
@@ -349,7 +352,7 @@ def _locked(lock: Path) -> Iterator[None]:
             handle.close()
 
 
-def _lock_file(handle: BinaryIO) -> None:
+def _lock_file(handle: io.BufferedRandom) -> None:
     if sys.platform == "win32":
         import msvcrt
 
