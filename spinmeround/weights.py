@@ -286,7 +286,7 @@ def _download(source: UrlSource, wanted: Entry, part: Path, progress: Progress |
 
 
 def _copy(
-    stream: io.BufferedIOBase, out: io.BufferedIOBase, wanted: Entry, done: int, progress: Progress | None
+    stream: io.BufferedIOBase | IO[bytes], out: io.BufferedIOBase, wanted: Entry, done: int, progress: Progress | None
 ) -> None:
     """Copy at most one byte more than expected, so that an endless answer ends."""
     assert wanted.size is not None
