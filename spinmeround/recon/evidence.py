@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numba
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Integer, Shaped
 from scipy.special import erfinv
 
 from spinmeround.geometry import camera_centres, resized
@@ -21,6 +21,7 @@ ROBUST_ANGLE_DEG = 12.0
 """A view whose normal differs this much from what the others say counts a quarter (Geman-McClure)."""
 
 _LEAST_COSINE = 0.1
+_CONTINUATION_STEPS = 60
 _RIM_COSINE = 0.35
 
 
@@ -34,6 +35,7 @@ class NormalPyramidLevel:
         eyes: positions of the cameras, world.
         normals: world normals times their trust.
         trust: in [0, 1], 0 where a view knows nothing.
+        outline_px: signed distance to the masks' outlines, pixels of this level, good within two pixels.
     """
 
     cameras: Cameras
@@ -41,6 +43,7 @@ class NormalPyramidLevel:
     eyes: Float[np.ndarray, "v 3"]
     normals: Float[np.ndarray, "v h w 3"]
     trust: Float[np.ndarray, "v h w"]
+    outline_px: Float[np.ndarray, "v h w"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,9 @@ def normal_level(views: Views, shrink: int) -> NormalPyramidLevel:
     known = np.linalg.norm(views.normals_world, axis=-1) > 0.5
     trust = (views.weight * views.alpha * (views.alpha > 0.5) * known).astype(np.float32)
     normals = views.normals_world * trust[..., None]
+    alpha = views.alpha
     if shrink > 1:
+        alpha = np.stack([cv2.resize(a, (width, height), interpolation=cv2.INTER_AREA) for a in alpha])
         normals = np.stack([cv2.resize(n, (width, height), interpolation=cv2.INTER_AREA) for n in normals])
         trust = np.stack([cv2.resize(t, (width, height), interpolation=cv2.INTER_AREA) for t in trust])
     return NormalPyramidLevel(
@@ -77,6 +82,7 @@ def normal_level(views: Views, shrink: int) -> NormalPyramidLevel:
         camera_centres(cameras),
         np.ascontiguousarray(normals, np.float32),
         np.ascontiguousarray(trust, np.float32),
+        np.stack([_near_outline_px(a) for a in alpha]),
     )
 
 
@@ -112,7 +118,29 @@ def face_targets(
         centroids, normals, level.projections, level.eyes, depth, level.normals, level.trust, tolerance, limit,
         targets, weight,
     )  # fmt: skip
-    return FaceTargets(targets, np.minimum(weight, 1.0))
+    # Views are weighed against each other steeply, faces less so: what is only seen obliquely must still follow that.
+    return FaceTargets(targets, np.sqrt(np.minimum(weight, 1.0)))
+
+
+def continue_normals(
+    normals: Float[np.ndarray, "f 3"],
+    ring: tuple[Integer[np.ndarray, "f 3"], Integer[np.ndarray, "h"], Integer[np.ndarray, "v"]],
+    *,
+    known: Bool[np.ndarray, "f"],
+    ignored: Bool[np.ndarray, "f"],
+) -> Float[np.ndarray, "f 3"]:
+    """Normals of unknown faces made to continue those around them, so that unseen patches close smoothly.
+
+    Args:
+        normals: unit normals; start values where unknown.
+        ring: faces, half-edge twins and one leaving half-edge per vertex (see ``remesh``).
+        known: faces whose normals stay.
+        ignored: faces that neither change nor tell their neighbours anything.
+    """
+    fixed = known | ignored
+    if fixed.all():
+        return normals
+    return _diffuse(np.ascontiguousarray(normals), ring[1], np.flatnonzero(~fixed), ignored, _CONTINUATION_STEPS)
 
 
 def rim_offsets(
@@ -120,9 +148,10 @@ def rim_offsets(
     vertex_normals: Float[np.ndarray, "v 3"],
     cameras: Cameras,
     distance_px: Float[np.ndarray, "n h w"],
+    outline_px: Float[np.ndarray, "n h2 w2"],
     depth: Float[np.ndarray, "n h2 w2"],
     *,
-    reach_px: float,
+    reach: float,
 ) -> tuple[Float[np.ndarray, "v"], Float[np.ndarray, "v"]]:
     """How far rim vertices must go along their normals for the surface's outlines to meet the masks'.
 
@@ -130,24 +159,25 @@ def rim_offsets(
     normal lies in the picture plane, so the step is the mask's signed distance less the surface's own.
 
     Args:
-        distance_px: signed distances to the masks' outlines, positive inside.
-        depth: depth maps of the present surface, any resolution.
-        reach_px: rims further than this from the mask's outline are left alone.
+        distance_px: signed distances to the masks' outlines, positive inside, for rims far from them.
+        outline_px: the same for near rims, estimated as the surface's own are, so that what both get wrong cancels.
+        depth: depth maps of the present surface, of the resolution of ``outline_px``.
+        reach: rims further than this from the mask's outline, head units, are left alone.
 
     Returns:
         Steps in head units, and the weight of the views that asked for one (0: not a rim).
     """
     steps, votes = np.zeros(len(vertices)), np.zeros(len(vertices))
     focals = cameras.intrinsics_px[:, [0, 1], [0, 1]].mean(1)
-    own_px = np.stack([_near_outline_px(np.isfinite(d)) for d in depth]) * np.float32(cameras.width_px / depth.shape[2])
+    own_px = np.stack([_near_outline_px(np.isfinite(d)) for d in depth])
     _rims(
         vertices, vertex_normals, projection_matrices(cameras), camera_centres(cameras), focals,
-        distance_px, own_px, reach_px, steps, votes,
+        distance_px, outline_px, own_px, reach, steps, votes,
     )  # fmt: skip
     return steps, votes
 
 
-def _near_outline_px(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+def _near_outline_px(mask: Shaped[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Signed distance to a mask's outline, good within two pixels of it and to a small fraction of a pixel.
 
     A straight edge blurred by a Gaussian is the error function of the distance; distance transforms count from pixel to
@@ -155,6 +185,28 @@ def _near_outline_px(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """
     blurred = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0)
     return (np.sqrt(2) * erfinv(np.clip(2 * blurred - 1, -0.999, 0.999))).astype(np.float32)
+
+
+@numba.njit(parallel=True, cache=True)
+def _diffuse(normals, twin, free, ignored, steps):  # pragma: no cover - compiled
+    now, after = normals.copy(), normals.copy()
+    for _ in range(steps):
+        for i in numba.prange(free.shape[0]):
+            f = free[i]
+            x, y, z = 0.0, 0.0, 0.0
+            for h in range(3 * f, 3 * f + 3):
+                g = twin[h] // 3
+                if not ignored[g]:
+                    x += now[g, 0]
+                    y += now[g, 1]
+                    z += now[g, 2]
+            length = np.sqrt(x * x + y * y + z * z)
+            if length > 0.1:
+                after[f, 0], after[f, 1], after[f, 2] = x / length, y / length, z / length
+        for i in numba.prange(free.shape[0]):
+            f = free[i]
+            now[f, 0], now[f, 1], now[f, 2] = after[f, 0], after[f, 1], after[f, 2]
+    return now
 
 
 @numba.njit(parallel=True, cache=True)
@@ -219,7 +271,7 @@ def _gather(
                 mean2 += w * sample[k, 2]
                 total += w
         length = np.sqrt(mean0 * mean0 + mean1 * mean1 + mean2 * mean2)
-        if length > 1e-4:
+        if length > 1e-5:
             out[i, 0], out[i, 1], out[i, 2] = mean0 / length, mean1 / length, mean2 / length
             out_weight[i] = total
 
@@ -236,7 +288,7 @@ def _bilinear(image, column, row):  # pragma: no cover - compiled
 
 @numba.njit(parallel=True, cache=True)
 def _rims(
-    vertices, normals, projections, eyes, focals, distance_px, own_px, reach_px, steps, votes
+    vertices, normals, projections, eyes, focals, distance_px, outline_px, own_px, reach, steps, votes
 ):  # pragma: no cover - compiled
     views, height, width = distance_px.shape
     shrink = width / own_px.shape[2]
@@ -255,12 +307,15 @@ def _rims(
             if not (1 <= column < width - 1 and 1 <= row < height - 1):
                 continue
             own = _bilinear(own_px[v], column / shrink - 0.5, row / shrink - 0.5)
-            if abs(own) > 2 * shrink:
+            if abs(own) > 2:
                 continue
-            gap_px = _bilinear(distance_px[v], column - 0.5, row - 0.5) - own
-            if abs(gap_px) < reach_px:
+            goal_px = _bilinear(distance_px[v], column - 0.5, row - 0.5)
+            if abs(goal_px) < 1.5 * shrink:
+                goal_px = shrink * _bilinear(outline_px[v], column / shrink - 0.5, row / shrink - 0.5)
+            gap = (goal_px - shrink * own) * far / focals[v]
+            if abs(gap) < reach:
                 weight = 1 - cosine / _RIM_COSINE
-                steps[i] += weight * gap_px * far / focals[v]
+                steps[i] += weight * gap
                 votes[i] += weight
         if votes[i] > 0:
             steps[i] /= votes[i]

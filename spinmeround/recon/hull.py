@@ -28,6 +28,7 @@ BORDER_RUN = 0.02
 
 _SPECK_SHARE = 0.02
 _BAND_PX = 24.0
+_SKIRT_SHARE = 0.15
 _GROWTH_BEYOND_BORDER = 2.0
 
 
@@ -53,11 +54,14 @@ class Hull:
         mesh: watertight, outward, world frame.
         cell: edge of a voxel, head units.
         floor_y: world height of the flat cut through the neck, or ``None`` where the views show the lower end.
+        skirt: open surface of what the masks show below that cut. No part of the result, but it stands in the pictures
+            and hides or is hidden; no faces where there is no cut.
     """
 
     mesh: Mesh
     cell: float
     floor_y: float | None
+    skirt: Mesh
 
 
 def silhouettes(alpha: Float[np.ndarray, "v h w"]) -> Silhouettes:
@@ -91,17 +95,27 @@ def visual_hull(cameras: Cameras, outlines: Silhouettes, *, cells: int = 64) -> 
     low, high = _bounding_box(cameras, outlines, floor_y)
     cell = float((high - low).max() / (cells - 4))
     low = low - 2 * cell
+    if floor_y is not None:
+        low[1] -= _SKIRT_SHARE * (high - low)[1]
     shape = np.ceil((high - low) / cell).astype(int) + 3
     field = np.empty(shape, np.float32)
     _carve(field, low, cell, *_camera_arrays(cameras), outlines.distance_px, _GROWTH_BEYOND_BORDER)
+    skirt = Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
     if floor_y is not None:
+        whole = _boundary(_largest_solid(field), low, cell)
+        skirt = Mesh(whole.vertices, whole.faces[(whole.vertices[whole.faces, 1] < floor_y).all(1)])
         heights = low[1] + cell * np.arange(shape[1])
         field = np.maximum(field, (floor_y - heights)[None, :, None].astype(np.float32))
-    field = np.clip(_largest_solid(field), -4 * cell, 4 * cell)
-    vertices, faces, _, _ = marching_cubes(field, 0.0, allow_degenerate=False)
-    mesh = _outward(vertices.astype(np.float64) * cell + low, faces.astype(np.int64))
-    logger.debug("hull: %s voxels of %.4f, %d vertices, floor %s", shape, cell, len(vertices), floor_y)
-    return Hull(mesh, cell, floor_y)
+    mesh = _boundary(_largest_solid(field), low, cell)
+    logger.debug("hull: %s voxels of %.4f, %d vertices, floor %s", shape, cell, len(mesh.vertices), floor_y)
+    return Hull(mesh, cell, floor_y, skirt)
+
+
+def _boundary(field: Float[np.ndarray, "x y z"], low: Float[np.ndarray, "3"], cell: float) -> Mesh:
+    # Off zero by a hundredth of a cell: marching cubes through a grid point would make faces without area.
+    field = np.copysign(np.clip(np.abs(field), 0.01 * cell, 4 * cell), field)
+    vertices, faces, _, _ = marching_cubes(field, 0.0)
+    return _outward(vertices.astype(np.float64) * cell + low, faces.astype(np.int64))
 
 
 def _without_specks(mask: Float[np.ndarray, "h w"], view: int) -> Float[np.ndarray, "h w"]:
@@ -133,7 +147,10 @@ def _densified(contour: Float[np.ndarray, "n 2"], per_segment: int = 4) -> Float
 
 
 def _neck_floor(cameras: Cameras, outlines: Silhouettes) -> float | None:
-    """Height at which the pictures' lower borders cross the vertical axis of the head, if most views are cut there."""
+    """Height at which the pictures' lower borders cut the near side of the neck, if most views are cut there.
+
+    Above it nearly everything is seen by nearly all views; below it, less and less.
+    """
     cut = np.flatnonzero(outlines.cut[:, 3])
     if 2 * len(cut) <= len(cameras):
         return None
@@ -145,7 +162,8 @@ def _neck_floor(cameras: Cameras, outlines: Silhouettes) -> float | None:
         pixel = np.array([columns.mean() + 0.5, cameras.height_px, 1.0])
         ray = pixel @ np.linalg.inv(cameras.intrinsics_px[view]).T @ cameras.camera_from_world[view, :3, :3]
         along = ((centre - eyes[view]) * ray)[[0, 2]].sum() / max((ray[[0, 2]] ** 2).sum(), 1e-12)
-        heights.append(eyes[view][1] + along * ray[1])
+        half_width = 0.5 * len(columns) / cameras.intrinsics_px[view, 0, 0]
+        heights.append(eyes[view][1] + along * (1 - half_width) * ray[1])
     return float(np.median(heights))
 
 

@@ -17,7 +17,14 @@ from jaxtyping import Bool, Float
 
 from spinmeround.errors import InputError
 from spinmeround.geometry import camera_centres, face_normals, vertex_normals
-from spinmeround.recon.evidence import NormalPyramidLevel, depth_maps, face_targets, normal_level, rim_offsets
+from spinmeround.recon.evidence import (
+    NormalPyramidLevel,
+    continue_normals,
+    depth_maps,
+    face_targets,
+    normal_level,
+    rim_offsets,
+)
 from spinmeround.recon.hull import Hull, Silhouettes, silhouettes, visual_hull
 from spinmeround.recon.integrate import displacements
 from spinmeround.recon.remesh import half_edge_ring, remesh
@@ -29,9 +36,9 @@ Progress = Callable[[float, str], None]
 """Told the share done in [0, 1] and what is being done."""
 
 _HIDDEN_WEIGHT = 0.05
-_RIM_WEIGHT = 0.5
+_RIM_WEIGHT = 0.1
 _STIFFNESS = 0.02
-_RIM_REACH = 12 / 512
+_RIM_REACH = 3.0
 _PIXELS_PER_EDGE = 1.5
 
 
@@ -116,19 +123,23 @@ def _step(mesh: Mesh, views: Views, outlines: Silhouettes, level: NormalPyramidL
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
     directions, pinned = _directions(mesh, hull.floor_y)
     ring = half_edge_ring(faces, len(vertices))
-    depth = depth_maps(vertices, faces, level.cameras)
+    depth = depth_maps(
+        np.concatenate([vertices, hull.skirt.vertices]),
+        np.concatenate([faces, hull.skirt.faces + len(vertices)]),
+        level.cameras,
+    )
     targets = face_targets(vertices[faces].mean(1), normals, level, depth, tolerance=1.5 * edge)
-    seen = targets.weight > 1e-3
+    seen = targets.weight > 0
+    cap = np.zeros(len(faces), bool) if hull.floor_y is None else (vertices[faces, 1] <= hull.floor_y).all(1)
     wanted = np.where(seen[:, None], targets.normals, normals)
-    weight = np.where(seen, targets.weight + 0.02, _HIDDEN_WEIGHT)
-    if hull.floor_y is not None:
-        cap = (vertices[faces, 1] <= hull.floor_y).all(1)
-        wanted[cap], weight[cap] = (0.0, -1.0, 0.0), 1.0
+    wanted = continue_normals(wanted, ring, known=seen & ~cap, ignored=cap)
+    weight = np.maximum(targets.weight, _HIDDEN_WEIGHT)
+    wanted[cap], weight[cap] = (0.0, -1.0, 0.0), 1.0
     steps, votes = rim_offsets(
-        vertices, directions, views.cameras, outlines.distance_px, depth,
-        reach_px=_RIM_REACH * views.cameras.width_px,
+        vertices, directions, views.cameras, outlines.distance_px, level.outline_px, depth,
+        reach=_RIM_REACH * edge,
     )  # fmt: skip
-    pull_weight = np.where(pinned, 1e3, np.where(votes > 0, _RIM_WEIGHT, 0.0))
+    pull_weight = np.where(pinned, 1e3, _RIM_WEIGHT * np.minimum(votes, 1.0))
     pull = np.where(pinned, 0.0, steps)
     moved = displacements(vertices, directions, ring, wanted, weight, pull, pull_weight, stiffness=_STIFFNESS)
     moved = np.clip(moved, -2 * edge, 2 * edge)
