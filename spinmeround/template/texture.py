@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
+from scipy.spatial import cKDTree
 
 from spinmeround.template.fit import FittedHead
 from spinmeround.template.head_model import PARTS, HeadModel, load_head_model
 from spinmeround.template.texture_atlas import Atlas, build_atlas
 from spinmeround.template.texture_eyes import paint_eyes, paint_mouth
 from spinmeround.template.texture_fill import Layer, Spreader, skin_detail, underlay
-from spinmeround.template.texture_light import ambient_occlusion, estimate_light
+from spinmeround.template.texture_light import ambient_occlusion, light_factor
 from spinmeround.template.texture_project import Projection, project_photo
 from spinmeround.types import Portrait
 
@@ -85,16 +86,11 @@ def _photo_layers(
     """One photo as a layer of skin with its light evened out, and as it is for eyes and mouth."""
     in_the_way = np.clip((projection.hair - hairy - 0.15) / 0.35, 0, 1)
     weight = np.where(skin, projection.weight * (1 - in_the_way), 0).astype(np.float32)
-    plain = skin & (weight > 0.3) & (projection.hair < 0.2) & (hairy < 0.3)
-    sample = np.flatnonzero(plain.ravel())
-    sample = sample[:: max(1, len(sample) // 30000)]
-    rgb = projection.rgb
-    if len(sample) > 500:
-        light = estimate_light(
-            projection.rgb.reshape(-1, 3)[sample], projection.normals.reshape(-1, 3)[sample], weight.ravel()[sample]
-        )
-        rgb = light.without(projection.rgb, projection.normals)
-    return Layer(rgb, weight), Layer(projection.rgb, np.where(skin, 0, projection.weight).astype(np.float32))
+    plain = (weight > 0.3) & (projection.hair < 0.2) & (hairy < 0.3)
+    colours, mass = atlas.gather(projection.rgb, np.where(plain, weight, 0).astype(np.float32), len(projection.normals))
+    factor = light_factor(colours, projection.normals, mass)
+    lit = (projection.rgb * atlas.spread(factor)).astype(np.float32)
+    return Layer(lit, weight), Layer(projection.rgb, np.where(skin, 0, projection.weight).astype(np.float32))
 
 
 def _merged(first: Layer, second: Layer) -> Layer:
@@ -116,9 +112,11 @@ def _completed(
     generator: np.random.Generator,
 ) -> Float32[np.ndarray, "t t 3"]:
     """Skin everywhere: the photos, under them their mirror image, under that smooth colours with the grain of skin."""
-    padded = Layer(atlas.padded(seen.rgb, seen.weight > 0.02) if (seen.weight > 0.02).any() else seen.rgb, seen.weight)
-    mirrored = Layer(atlas.mirrored(padded.rgb), np.where(skin, atlas.mirrored(padded.weight), 0).astype(np.float32))
-    with_mirror = underlay(padded, mirrored, atlas, spreader, skin, pull=1e-3)
+    seen = _without_strays(atlas, spreader, seen, skin, coverage)
+    weight = atlas.mirrored(seen.weight)
+    rgb = atlas.mirrored(seen.rgb * seen.weight[..., None]) / np.maximum(weight, 1e-4)[..., None]
+    mirrored = Layer(rgb.astype(np.float32), np.where(skin, weight, 0).astype(np.float32))
+    with_mirror = underlay(seen, mirrored, atlas, spreader, skin, pull=1e-3)
     base = _smooth_colours(atlas, spreader, with_mirror, skin, coverage, occlusion)
     texels = _landmark_texels(model, atlas.size)
     grain = skin_detail(with_mirror, texels[list(_CHEEKS_AND_FOREHEAD)], generator=generator)
@@ -136,14 +134,32 @@ def _smooth_colours(
     occlusion: Float[np.ndarray, "m"],
 ) -> Float[np.ndarray, "m 3"]:
     """A colour for every vertex: what is seen, spread; far from it the mean skin or hair; hollows darker."""
-    values, mass = atlas.gather(seen.rgb, np.where(skin, seen.weight, 0).astype(np.float32), len(coverage))
-    trust = mass * (1 - coverage)
-    mean_skin = _robust_mean(values, trust, np.array([0.72, 0.55, 0.47]))
-    mean_hair = _robust_mean(values, mass * coverage**2, 0.5 * mean_skin)
-    prior = mean_skin * (1 - coverage[:, None]) + mean_hair * coverage[:, None]
-    smooth = spreader.spread(values, mass / (mass + 2.0), prior, pull=0.004)
+    values, mass = atlas.gather(seen.rgb, np.where(skin, seen.weight**3, 0).astype(np.float32), len(coverage))
+    prior = _typical_colours(values, mass, coverage)
+    alike = 1 / (1 + (np.linalg.norm(values - prior, axis=1) / 0.15) ** 4)
+    smooth = spreader.spread(values, alike * mass / (mass + 2.0), prior, pull=0.003 + 0.05 * coverage)
     hollow = np.clip(occlusion / max(float(np.percentile(occlusion, 70)), 1e-6), 0, 1)
     return smooth * (0.6 + 0.4 * hollow)[:, None]
+
+
+def _typical_colours(
+    values: Float[np.ndarray, "m 3"], mass: Float[np.ndarray, "m"], coverage: Float[np.ndarray, "m"]
+) -> Float[np.ndarray, "m 3"]:
+    """The person's mean colour of skin or hair, by what covers each vertex."""
+    mean_skin = _robust_mean(values, mass * (1 - coverage), np.array([0.72, 0.55, 0.47]))
+    mean_hair = _robust_mean(values, mass * coverage**2, 0.5 * mean_skin)
+    return mean_skin * (1 - coverage[:, None]) + mean_hair * coverage[:, None]
+
+
+def _without_strays(
+    atlas: Atlas, spreader: Spreader, seen: Layer, skin: Bool[np.ndarray, "t t"], coverage: Float[np.ndarray, "m"]
+) -> Layer:
+    """Takes trust from half-trusted texels that look nothing like the skin around: rims of light, collars, strands."""
+    values, mass = atlas.gather(seen.rgb, np.where(skin, seen.weight**4, 0).astype(np.float32), len(coverage))
+    prior = _typical_colours(values, mass, coverage)
+    around = atlas.spread(spreader.spread(values, mass / (mass + 20.0), prior, pull=0.003))
+    strange = np.clip((np.abs(seen.rgb - around).max(-1) - 0.12) / 0.12, 0, 1)
+    return Layer(seen.rgb, (seen.weight * (1 - strange * (1 - seen.weight))).astype(np.float32))
 
 
 def _robust_mean(
@@ -166,6 +182,6 @@ def _landmark_texels(model: HeadModel, size: int) -> np.ndarray:
     dense = model.dense(model.mean)
     any_uv = np.zeros(len(dense), int)
     any_uv[model.dense_faces.ravel()] = model.uv_faces.ravel()
-    nearest = np.linalg.norm(dense[:, None] - landmarks[None], axis=2).argmin(0)
+    nearest = cKDTree(dense).query(landmarks)[1]
     uv = model.uv[any_uv[nearest]]
     return np.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size], axis=1).astype(int)

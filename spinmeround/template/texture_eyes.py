@@ -66,8 +66,10 @@ def _eye_colours(seen: Layer, looks: dict) -> tuple[Float[np.ndarray, "3"], Floa
     iris, white = np.concatenate(iris), np.concatenate(white)
     iris_colour = np.median(iris, axis=0) if len(iris) > 30 else _DARK_BROWN
     if len(white) > 30:
-        bright = white[white.mean(1) >= np.percentile(white.mean(1), 60)]
-        white_colour = 0.6 * np.median(bright, axis=0) + 0.4 * _WHITE * np.clip(bright.mean() / _WHITE.mean(), 0.5, 1.1)
+        # Lids and their shadow are redder and darker than any white of an eye.
+        pale = white.mean(1) - 1.5 * np.ptp(white, axis=1)
+        bright = np.median(white[pale >= np.percentile(pale, 80)], axis=0)
+        white_colour = 0.5 * bright + 0.5 * _WHITE * np.clip(bright.mean() / _WHITE.mean(), 0.75, 1.1)
     else:
         white_colour = _WHITE
     return np.clip(iris_colour, 0.03, 0.7), np.clip(white_colour, 0.3, 0.92)
@@ -97,7 +99,7 @@ def _ramp(value, low: float, high: float):
 def paint_mouth(atlas: Atlas, seen: Layer, occlusion: Float[np.ndarray, "m"]) -> Float32[np.ndarray, "t t 3"]:
     """Teeth, tongue and the inside of the cheeks; teeth take their brightness from visible ones. 0 elsewhere."""
     painted = np.zeros_like(seen.rgb)
-    shade = (0.55 + 0.45 * np.clip(atlas.spread(occlusion[:, None])[..., 0] * 1.6, 0, 1))[..., None]
+    shade = (0.75 + 0.25 * np.clip(atlas.spread(occlusion[:, None])[..., 0] * 1.6, 0, 1))[..., None]
     teeth_texels = np.isin(atlas.part, [PARTS.index("teeth_upper"), PARTS.index("teeth_lower")])
     visible = seen.rgb[teeth_texels & (seen.weight > _LEAST)]
     teeth = _TEETH

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float32, Integer
 
 from spinmeround.template.texture_atlas import Atlas
 
+_TONE = 0.12
 _PATCH = 160
 _STRONGEST_GRAIN = 0.012
 
@@ -36,12 +37,12 @@ class Spreader:
         confidence: Float[np.ndarray, "m"],
         prior: Float[np.ndarray, "m c"],
         *,
-        pull: float,
+        pull: float | Float[np.ndarray, "m"],
     ) -> Float[np.ndarray, "m c"]:
         """Least squares of neighbouring differences, with known values by confidence and a weak pull to a prior."""
         diagonal = confidence + pull
         system = (self.laplacian + sp.diags(diagonal)).tocsc()
-        right = confidence[:, None] * values + pull * prior
+        right = confidence[:, None] * values + np.broadcast_to(pull, confidence.shape)[:, None] * prior
         return spla.splu(system, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(right)
 
 
@@ -63,14 +64,15 @@ def underlay(
     """
     both = np.where(inside, top.weight * below.weight, 0).astype(np.float32)
     count = spreader.laplacian.shape[0]
-    # A difference larger than this is no matter of tone but a wrong surface: clothes, hair, a highlight.
-    difference, mass = atlas.gather(np.clip(top.rgb - below.rgb, -0.15, 0.15).astype(np.float32), both * both, count)
-    confidence = mass / (mass + 2.0)
+    difference, mass = atlas.gather((top.rgb - below.rgb).astype(np.float32), both * both, count)
+    # A large difference is no matter of tone but another surface: clothes, hair, a highlight.
+    confidence = mass / (mass + 2.0) / (1 + (np.linalg.norm(difference, axis=1) / _TONE) ** 4)
     smooth = spreader.spread(difference, 2 * confidence, np.zeros_like(difference), pull=pull)
     moved = below.rgb + atlas.spread(smooth)
-    share = top.weight[..., None]
-    rgb = np.clip(top.rgb * share + moved * (1 - share), 0, 1)
-    return Layer(rgb.astype(np.float32), top.weight + (1 - top.weight) * below.weight)
+    under = (1 - top.weight) * below.weight
+    weight = top.weight + under
+    share = (top.weight / np.maximum(weight, 1e-6))[..., None]
+    return Layer(np.clip(top.rgb * share + moved * (1 - share), 0, 1).astype(np.float32), weight)
 
 
 def skin_detail(

@@ -2,75 +2,58 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 
-from spinmeround.geometry import face_normals
+from spinmeround.geometry import vertex_normals
 from spinmeround.mesh_raster import rasterize_pixels
 
-_ONE_SIDED = 0.8
-_EVEN = 0.25
 _COLOURED = 0.3
+_ENOUGH = 200
+"""Vertices with a colour without which nothing can be said about the light."""
 _LIMIT = 0.5
 """No colour is changed by more than this factor's logarithm."""
 _RIDGE = np.array([0.0, 0.02, 0.02, 0.02, 0.1, 0.1, 0.1, 0.1, 0.1])
-_ODD = np.array([0, 1, 0, 0, 1, 0, 1, 0, 0], bool)
+_REMOVED = np.array([0, 0.8, 0.25, 0.6, 0.8, 0.25, 0.8, 0.6, 0.6])
+"""Share taken out of each harmonic (1, x, y, z, xy, yz, xz, xx - yy, zz): most of what is brighter on one side or
+facing the camera, little of what comes from above, which is what makes an unlit picture look solid."""
 
 
-@dataclass(frozen=True)
-class Light:
-    """The part of a photo's shading that is to be taken out, as second-order spherical harmonics of the normal.
+def light_factor(
+    rgb: Float[np.ndarray, "m 3"], normals: Float[np.ndarray, "m 3"], weight: Float[np.ndarray, "m"]
+) -> Float[np.ndarray, "m 3"]:
+    """What colours at each normal have to be multiplied by so that the light of a photo is evened out.
 
-    Attributes:
-        coefficients: of the logarithm, one set a colour channel; its mean over the seen skin is 0.
+    Second-order spherical harmonics of the normal (Ramamoorthi & Hanrahan 2001 for why nine numbers suffice) are fitted
+    to logarithms of skin colours; spots, brows and beard are outliers and lose their say over a few rounds of Cauchy
+    weights. ``_REMOVED`` says how much of it is taken out; the mean over the seen skin stays.
+
+    Args:
+        rgb: colours seen at the vertices; only those with weight count.
+        normals: unit normals, world frame.
     """
-
-    coefficients: Float[np.ndarray, "9 3"]
-
-    def without(
-        self, rgb: Float[np.ndarray, "*n 3"], normals: Float[np.ndarray, "*n 3"]
-    ) -> Float32[np.ndarray, "*n 3"]:
-        """Colours with that part divided out."""
-        exponent = _basis(normals).astype(np.float32) @ self.coefficients.astype(np.float32)
-        return (rgb * np.exp(-np.clip(exponent, -_LIMIT, _LIMIT))).astype(np.float32)
-
-
-def estimate_light(
-    rgb: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"], weight: Float[np.ndarray, "n"]
-) -> Light:
-    """Robust least squares on logarithms of skin colours (Ramamoorthi & Hanrahan 2001 for why nine numbers suffice).
-
-    Spots, brows and beard are outliers and lose their say over a few rounds of Cauchy weights. Most of what differs
-    between left and right is to be removed, and a little of the rest: light from above is what makes an unlit picture
-    look solid.
-    """
-    design = _basis(normals)
-    target = np.log(np.clip(rgb, 0.02, 1.0))
-    trust = weight.astype(np.float64)
-    coefficients = np.zeros((9, 3))
+    used = weight > 0
+    if used.sum() < _ENOUGH:
+        return np.ones_like(rgb)
+    target, trust = np.log(np.clip(rgb[used], 0.02, 1.0)), weight[used].astype(np.float64)
+    basis = _basis(normals)
+    design, coefficients = basis[used], np.zeros((9, 3))
     for _ in range(6):
         total = max(trust.sum(), 1e-9)
         matrix = (design * trust[:, None]).T @ design / total + np.diag(_RIDGE) + 1e-9 * np.eye(9)
         coefficients = np.linalg.solve(matrix, (design * trust[:, None]).T @ target / total)
         error = np.linalg.norm(target - design @ coefficients, axis=1)
-        scale = 1.5 * max(float(np.median(error[weight > 0])) if (weight > 0).any() else 1.0, 0.02)
-        trust = weight / (1 + (error / scale) ** 2)
+        trust = weight[used] / (1 + (error / (1.5 * max(float(np.median(error)), 0.02))) ** 2)
     # Colour belongs to the skin more than to the light: cheeks are red also on the lit side.
     grey = coefficients.mean(1, keepdims=True)
-    removed = np.where(_ODD, _ONE_SIDED, _EVEN)[:, None] * (grey + _COLOURED * (coefficients - grey))
-    removed[0] = -np.average(design[:, 1:] @ removed[1:], axis=0, weights=weight)
-    return Light(removed)
+    removed = _REMOVED[:, None] * (grey + _COLOURED * (coefficients - grey))
+    removed[0] = -np.average(design[:, 1:] @ removed[1:], axis=0, weights=weight[used])
+    return np.exp(-np.clip(basis @ removed, -_LIMIT, _LIMIT))
 
 
 def ambient_occlusion(vertices: Float[np.ndarray, "m 3"], faces: np.ndarray) -> Float[np.ndarray, "m"]:
     """Share of an even sky that each vertex sees, in [0, 1], from depth buffers along 60 directions."""
-    normals = np.zeros_like(vertices)
-    weighted = face_normals(vertices, faces)
-    for corner in range(3):
-        np.add.at(normals, faces[:, corner], weighted)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    normals = vertex_normals(vertices, faces)
     size, reach = 256, 1.05 * np.abs(vertices - vertices.mean(0)).max()
     seen, possible = np.zeros(len(vertices)), np.full(len(vertices), 1e-9)
     for direction in _sphere(60):

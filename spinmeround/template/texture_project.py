@@ -37,13 +37,13 @@ class Projection:
         weight: trust in [0, 1]: visible, facing the camera, far from borders, neither clothes nor background; skin
             trusts only what lies outside the eyes' and the mouth's openings, eyes and mouth only what lies inside.
         hair: share of hair at that place of the photo.
-        normals: unit normals of the posed head, world frame.
+        normals: unit normals of the posed head at the dense vertices, world frame.
     """
 
     rgb: Float32[np.ndarray, "t t 3"]
     weight: Float32[np.ndarray, "t t"]
     hair: Float32[np.ndarray, "t t"]
-    normals: Float32[np.ndarray, "t t 3"]
+    normals: Float[np.ndarray, "m 3"]
 
 
 def project_photo(
@@ -60,7 +60,7 @@ def project_photo(
     toward = camera_centres(camera)[0] - posed
     facing = (normals * toward).sum(1, keepdims=True) / np.linalg.norm(toward, axis=1, keepdims=True)
     pixels = project(posed, camera.camera_from_world[0], camera.intrinsics_px[0])
-    texels = atlas.spread(np.concatenate([pixels, facing, normals], axis=1))
+    texels = atlas.spread(np.concatenate([pixels, facing], axis=1))
     # Twice as large by a cubic spline first, so that bilinear look-ups keep the photo's sharpness.
     large = resized(camera, 2 * camera.width_px, 2 * camera.height_px)
     rgb = cv2.resize(portrait.rgb, (large.width_px, large.height_px), interpolation=cv2.INTER_CUBIC)
@@ -68,10 +68,10 @@ def project_photo(
     maps = np.dstack([skin_trust * (1 - openings), inner_trust * openings, portrait.hair]).astype(np.float32)
     depth = np.where(np.isfinite(buffer.depth), buffer.depth, 0).astype(np.float32)
     out_rgb, out_maps = _look_up(atlas.face, texels, np.clip(rgb, 0, 1).astype(np.float32), maps, depth)
-    angle = np.clip((texels[..., 3] - 0.2) / 0.5, 0, 1)
+    angle = np.clip((texels[..., 3] - 0.12) / 0.42, 0, 1)
     allowed = np.where(atlas.part == PARTS.index("skin"), out_maps[..., 0], out_maps[..., 1])
     weight = allowed * angle * angle * (3 - 2 * angle)
-    return Projection(out_rgb, weight, out_maps[..., 2], texels[..., 4:7])
+    return Projection(out_rgb, weight, out_maps[..., 2], normals)
 
 
 def _openings(portrait: Portrait) -> Float32[np.ndarray, "h w"]:
@@ -93,7 +93,8 @@ def _photo_trust(
     edge = _EDGE_PX * portrait.alpha.shape[0] / 768
     near = np.where(np.isfinite(depth), depth, 1e3).astype(np.float32)
     jump = cv2.dilate(near, np.ones((3, 3))) - cv2.erode(near, np.ones((3, 3))) > _DEPTH_STEP
-    free = (portrait.alpha > 0.6) & portrait.observed & (portrait.clothes < 0.3)
+    clothes = cv2.dilate((portrait.clothes > 0.3).astype(np.uint8), np.ones((3, 3)), iterations=max(1, round(edge / 2)))
+    free = (portrait.alpha > 0.6) & portrait.observed & (clothes == 0)
     trusts = []
     for allowed in (free & ~jump, free):
         distance = cv2.distanceTransform(allowed.astype(np.uint8), cv2.DIST_L2, 5)
