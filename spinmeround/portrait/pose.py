@@ -48,10 +48,11 @@ class HeadFrame:
 
     @property
     def angles_deg(self) -> Float[np.ndarray, "3"]:
-        """Yaw, pitch, roll with the signs of ``Portrait.head_pose_deg``."""
+        """Yaw about the head's own up, then pitch, then roll in the picture; signs of ``Portrait.head_pose_deg``."""
         rotation = self.picture_from_head
-        yaw = -np.arctan2(rotation[0, 2], -rotation[2, 2])
-        pitch = np.arcsin(np.clip(-rotation[1, 2], -1, 1))
+        toward = -rotation[2]  # the camera, in the head frame
+        yaw = np.arctan2(toward[0], toward[2])
+        pitch = np.arcsin(np.clip(-toward[1], -1, 1))
         roll = np.arctan2(rotation[0, 1], -rotation[1, 1])
         return np.degrees([yaw, pitch, roll])
 

@@ -28,7 +28,8 @@ class TfliteModel:
             self._interpreter = Interpreter(model_content=content, num_threads=1)
             self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
-        self._outputs = {tuple(o["shape"]): o["index"] for o in reversed(self._interpreter.get_output_details())}
+        outputs = reversed(self._interpreter.get_output_details())
+        self._outputs = {tuple(map(int, o["shape"])): o["index"] for o in outputs}
 
     def __call__(self, value: Float[np.ndarray, "..."]) -> dict[tuple[int, ...], Float[np.ndarray, "..."]]:
         """Run once.
