@@ -100,17 +100,17 @@ def _bar(console: Console, stages: Stages) -> Iterator[None]:
     """One line at the bottom of the terminal: the stage, how far, how long still."""
     from rich.live import Live
     from rich.progress_bar import ProgressBar
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from spinmeround.pipelines.stages import SENTENCES
 
     def line() -> RenderableType:
         stage = stages.current
-        row = Table.grid(padding=(0, 1))
+        row = Table.grid(*(Column(no_wrap=True) for _ in range(4)), padding=(0, 1))
         minutes, seconds = divmod(round(stages.seconds_left), 60)
         row.add_row(
             SENTENCES[stage] if stage is not None else "",
-            ProgressBar(total=1, completed=stages.share_done, width=30),
+            ProgressBar(total=1, completed=stages.share_done, width=24),
             f"{stages.share_done:4.0%}",
             f"about {minutes}:{seconds:02d} left",
         )

@@ -30,7 +30,7 @@ SENTENCES: Mapping[Stage, str] = {
     "folder": "reading the views",
     "portrait": "finding the face",
     "head": "fitting the head",
-    "views": "looking at the head from all sides",
+    "views": "looking from all sides",
     "surface": "shaping the surface",
     "splats": "fitting the splats",
     "texture": "painting the texture",
@@ -90,9 +90,10 @@ class Stages:
     def share_done(self) -> float:
         """Share of the whole run that is done, in [0, 1]: a guess."""
         done = sum(self._expected_s[record.stage] for record in self.records)
-        if self.current is not None:
-            done += self._expected_s[self.current] * self._share_of_current()
-        return done / sum(self._expected_s.values())
+        current = self.current  # another thread may ask while a stage ends
+        if current is not None:
+            done += self._expected_s[current] * self._share_of(current)
+        return min(1.0, done / sum(self._expected_s.values()))
 
     @property
     def seconds_left(self) -> float:
@@ -103,12 +104,12 @@ class Stages:
         self._share = share
         log.debug("%3.0f %% %s", 100 * share, message)
 
-    def _share_of_current(self) -> float:
+    def _share_of(self, stage: Stage) -> float:
         """What the room says, else the time gone against the time expected, which never claims the last bit."""
-        assert self.current is not None
         gone = time.perf_counter() - self._started
-        by_time = min(0.95, gone / (self._expected_s[self.current] * self._pace()))
-        return by_time if self._share is None else max(self._share, min(by_time, self._share + 0.1))
+        by_time = min(0.95, gone / (self._expected_s[stage] * self._pace()))
+        share = self._share
+        return by_time if share is None else max(share, min(by_time, share + 0.1))
 
     def _pace(self) -> float:
         """How much slower than expected this machine has been so far."""
