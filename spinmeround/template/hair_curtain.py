@@ -90,7 +90,7 @@ def measure_curtain(
     left, left_rows = _extent(beside[:, across < 0][:, ::-1], -across[across < 0][::-1])
     right_extent, right_rows = _extent(beside[:, across > 0], across[across > 0])
     ends_at = [_hanging_from(rows, observed, lobes) for rows in (left_rows, right_rows)]
-    hangs = (heights[lobes] - heights[ends_at[0]] >= _SHORTEST, heights[lobes] - heights[ends_at[1]] >= _SHORTEST)
+    hangs = tuple(bool(heights[lobes] - heights[row] >= _SHORTEST) for row in ends_at)
     if not any(hangs):
         return None
     lowest = min(ends_at)
