@@ -56,7 +56,7 @@ def matches_of(video: str) -> Matches:
 def epipolar_error_px(matches: Matches, *, elevation_deg: float, principal_y: float, focal_widths: float) -> float:
     """Median Sampson distance for one assumed rig, pixels of 512."""
     size = 512
-    cameras = orbit_cameras(datasets.DEGREES_PER_FRAME * np.arange(49), [elevation_deg] * 49, size_px=size)
+    cameras = orbit_cameras([datasets.DEGREES_PER_FRAME * k for k in range(49)], [elevation_deg] * 49, size_px=size)
     intrinsics = np.array([[focal_widths * size, 0, size / 2], [0, focal_widths * size, principal_y * size], [0, 0, 1]])
     inverse = np.linalg.inv(intrinsics)
     distances = []

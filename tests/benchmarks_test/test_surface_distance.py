@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
 from surface_distance import (
     Alignment,
     Surface,
