@@ -55,17 +55,18 @@ def choose_device(asked: Device) -> Choice:
     """Where the work is done.
 
     Raises:
-        MissingDependencyError: CUDA was asked for; the stages of this version run on the CPU.
+        MissingDependencyError: CUDA was asked for, and gsplat or a card is missing.
     """
     match asked:
         case "cpu":
             return Choice(asked, "cpu", "asked for")
         case "cuda":
-            raise MissingDependencyError(
-                f"--device cuda: every stage of version {_version()} runs on the CPU; use --device cpu or auto"
-            )
+            from spinmeround.recon.raster_gsplat import GsplatRasterizer
+
+            GsplatRasterizer()  # says what is missing now rather than after the first stages
+            return Choice(asked, "cuda", "asked for; splats are fitted there, the other stages run on the CPU")
         case "auto":
-            return _told("device", Choice(asked, "cpu", f"every stage of version {_version()} runs there"))
+            return _told("device", Choice(asked, "cpu", "runs everywhere and repeats to the byte"))
         case _:
             assert_never(asked)
 

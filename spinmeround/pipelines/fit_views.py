@@ -46,7 +46,7 @@ def fit_views(
     choices = {"device": choose_device(device), "quality": Choice(quality, quality, "asked for")}
     check_memory(quality)
     settings = preset(quality)
-    rooms = rooms_of(quality)
+    rooms = rooms_of(quality, choices["device"].took)
     wanted = stage_two.Wanted.by(outputs)
     stages = Stages(["folder", *stage_two.planned(wanted, outputs)], expected_s=settings.seconds)
     with watch(stages):

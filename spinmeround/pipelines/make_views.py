@@ -57,7 +57,7 @@ def make_views(
         "device": choose_device(device),
         "quality": Choice(quality, quality, "asked for"),
     }
-    rooms = rooms_of(quality)
+    rooms = rooms_of(quality, choices["device"].took)
     planned: list[Stage] = ["photo", "portrait", "head", "views", *(["files"] if outputs.views else [])]
     stages = Stages(planned, expected_s=settings.seconds)
     with watch(stages):

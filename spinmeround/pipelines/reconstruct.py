@@ -82,7 +82,7 @@ def reconstruct(
     }
     check_memory(quality)
     settings = preset(quality)
-    rooms = rooms_of(quality)
+    rooms = rooms_of(quality, choices["device"].took)
     wanted = stage_two.Wanted.by(outputs)
     stages = Stages(
         ["photo", "portrait", "head", "views", *stage_two.planned(wanted, outputs)], expected_s=settings.seconds

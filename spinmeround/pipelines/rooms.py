@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from spinmeround.configs import Quality, preset
 from spinmeround.pipelines.stages import Progress
+from spinmeround.protocols import Rasterizer
 from spinmeround.types import Cameras, Mesh, Portrait, Splats, TexturedMesh, Views
 
 
@@ -60,8 +61,8 @@ class Rooms:
     paint_texture: Callable[[Views, Mesh, int, Progress], TexturedMesh]
 
 
-def rooms_of(quality: Quality) -> Rooms:
-    """The rooms of this version: the template prior, everything on the CPU."""
+def rooms_of(quality: Quality, device: str) -> Rooms:
+    """The rooms of this version: the template prior; on ``cuda`` splats are drawn by gsplat, all else on the CPU."""
 
     def read_photo(path: Path) -> Any:
         from spinmeround.io.photo import read_photo
@@ -85,10 +86,9 @@ def rooms_of(quality: Quality) -> Rooms:
         return NormalSurfaceFitter(SURFACE_PRESETS[quality]).fit(views, seed=seed, progress=progress)
 
     def fit_splats(views: Views, surface: Mesh, seed: int, progress: Progress) -> Splats:
-        from spinmeround.recon.raster_numba import NumbaRasterizer
         from spinmeround.recon.splats import SPLAT_PRESETS, GaussianFitter
 
-        fitter = GaussianFitter(NumbaRasterizer(), SPLAT_PRESETS[quality], progress=progress)
+        fitter = GaussianFitter(_rasterizer(device), SPLAT_PRESETS[quality], progress=progress)
         return fitter.fit(views, surface, seed=seed)
 
     def paint_texture(views: Views, surface: Mesh, seed: int, progress: Progress) -> TexturedMesh:
@@ -97,3 +97,13 @@ def rooms_of(quality: Quality) -> Rooms:
         return bake_texture(views, surface, size_px=preset(quality).texture_px, progress=progress)
 
     return Rooms(read_photo, find_person, fit_head, fit_surface, fit_splats, paint_texture)
+
+
+def _rasterizer(device: str) -> Rasterizer:
+    if device == "cuda":
+        from spinmeround.recon.raster_gsplat import GsplatRasterizer
+
+        return GsplatRasterizer()
+    from spinmeround.recon.raster_numba import NumbaRasterizer
+
+    return NumbaRasterizer()

@@ -27,7 +27,7 @@ COMMANDS = {"recon": recon, "views": views, "fit": fit, "weights": weights, "doc
 def sphere_rooms(monkeypatch):
     def install(**how):
         for module in ("reconstruct", "make_views", "fit_views"):
-            monkeypatch.setattr(f"spinmeround.pipelines.{module}.rooms_of", lambda quality: fake_rooms(**how))
+            monkeypatch.setattr(f"spinmeround.pipelines.{module}.rooms_of", lambda quality, device: fake_rooms(**how))
 
     return install
 
@@ -149,6 +149,14 @@ def test_a_folder_that_cannot_be_written(bad, tmp_path, capsys):
     locked.mkdir(mode=0o500)
     assert run("recon", bad / "text.jpg", "--out", locked / "head.ply") == 3
     assert "permission denied" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="this system has no /proc, where nobody may write")
+def test_a_folder_where_not_even_the_administrator_may_write(bad, capsys):
+    assert run("recon", bad / "text.jpg", "--out", "/proc/head.ply") == 3
+    error = capsys.readouterr().err
+    assert error.startswith("spmr-recon: cannot write /proc/head.ply: ")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -304,7 +312,7 @@ def test_ctrl_c_ends_a_real_process(room, bad, tmp_path):
         "def before(room):\n"
         f"    if room == {room!r}:\n"
         "        sys.stdout.write('here\\n'); sys.stdout.flush(); time.sleep(30)\n"
-        "reconstruct.rooms_of = lambda quality: fake_rooms(before=before)\n"
+        "reconstruct.rooms_of = lambda quality, device: fake_rooms(before=before)\n"
         "from spinmeround.cli.recon import main\n"
         f"sys.exit(main([{str(bad / 'text.jpg')!r}, '--out', {str(out / 'head.ply')!r}, '--quality', 'draft']))"
     )
