@@ -59,7 +59,7 @@ def make_portrait(photo: Photo, *, face: int | None = None) -> PortraitResult:
             f"{_name(photo)}: no face found; use a photo that shows a person's face from the front or up to 45° aside"
         )
     if face is not None and not 1 <= face <= len(faces):
-        raise InputError(f"{_name(photo)}: --face {face} was asked for, but {len(faces)} were found (1 is the largest)")
+        raise InputError(f"{_name(photo)}: --face {face} was asked for; faces found: {len(faces)} (1 is the largest)")
     taken = 1 if face is None else face
     mesh = faces[taken - 1]
     if len(faces) > 1 and face is None:
@@ -154,12 +154,13 @@ def cut_crop(
     observed = ((y >= low[1]) & (y <= high[1]))[:, None] & ((x >= low[0]) & (x <= high[0]))[None]
     alpha = None
     if photo.alpha is not None:
-        alpha = np.clip(warp_crop(photo.alpha[..., None].repeat(3, axis=2), crop_from_photo)[..., 0], 0, 1) * observed
+        three = photo.alpha[..., None].repeat(3, axis=2)
+        alpha = np.clip(warp_crop(three, crop_from_photo, growing=cv2.INTER_LINEAR)[..., 0], 0, 1) * observed
     return np.where(observed[..., None], np.clip(rgb, 0, 1), np.float32(1)), observed, alpha
 
 
 def warp_crop(
-    image: Float[np.ndarray, "h w 3"], crop_from_photo: Float[np.ndarray, "3 3"]
+    image: Float[np.ndarray, "h w 3"], crop_from_photo: Float[np.ndarray, "3 3"], growing: int = cv2.INTER_LANCZOS4
 ) -> Float[np.ndarray, "s s 3"]:
     """Scale and shift: area averaging when shrinking, Lanczos when growing; the border's colour is continued."""
     scale = crop_from_photo[0, 0]
@@ -176,7 +177,7 @@ def warp_crop(
     shift = crop_from_photo[:2, 2] + scale * low
     shift = shift + linear @ np.full(2, 0.5) - 0.5  # OpenCV counts from pixel centres
     matrix = np.column_stack([linear, shift])
-    flags = cv2.INTER_LANCZOS4 if scale > 1 else cv2.INTER_LINEAR
+    flags = growing if scale > 1 else cv2.INTER_LINEAR
     return cv2.warpAffine(patch, matrix, (CROP_PX, CROP_PX), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
@@ -191,7 +192,7 @@ def _fills_crop(hair: Float[np.ndarray, "s s"], observed: Bool[np.ndarray, "s s"
     """Whether hair touches the top or a side of the crop where the photo goes on."""
     upper = slice(0, round(0.7 * CROP_PX))
     edges = [(hair[0], observed[0]), (hair[upper, 0], observed[upper, 0]), (hair[upper, -1], observed[upper, -1])]
-    return any(((share > 0.5) & seen).sum() > 0.03 * CROP_PX for share, seen in edges)
+    return any(bool(((share > 0.5) & seen).sum() > 0.03 * CROP_PX) for share, seen in edges)
 
 
 def _cut_by_photo(hair: Float[np.ndarray, "s s"], observed: Bool[np.ndarray, "s s"]) -> bool:
@@ -202,4 +203,4 @@ def _cut_by_photo(hair: Float[np.ndarray, "s s"], observed: Bool[np.ndarray, "s 
     touches += (hair[top] > 0.5).sum() if top > 0 else 0
     touches += (hair[:, left] > 0.5).sum() if left > 0 else 0
     touches += (hair[:, right] > 0.5).sum() if right < CROP_PX - 1 else 0
-    return touches > 0.02 * CROP_PX
+    return bool(touches > 0.02 * CROP_PX)

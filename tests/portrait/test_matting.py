@@ -1,0 +1,168 @@
+"""The matte is of one person and ends where the person ends; hair, skin and clothes are told apart."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from spinmeround.io.photo import Photo
+from spinmeround.portrait import make_portrait, matting, tissue
+from spinmeround.portrait.head_map import HeadMap
+from spinmeround.portrait.landmarks import FACE_OVAL, find_faces
+from spinmeround.portrait.pose import fit_head
+
+
+def _face_mask(landmarks_px: np.ndarray, side: int) -> np.ndarray:
+    mask = np.zeros((side, side), np.uint8)
+    cv2.fillPoly(mask, [np.round(landmarks_px[list(FACE_OVAL)]).astype(np.int32)], 1)
+    return mask > 0
+
+
+def _head_map(picture: np.ndarray, index: int = 0) -> HeadMap:
+    mesh = find_faces(picture)[index]
+    return HeadMap(fit_head(mesh), mesh.landmarks_px, picture.shape[0])
+
+
+def test_guided_filter_is_local_linear_regression():
+    rng = np.random.default_rng(0)
+    guide, value = rng.random((12, 13, 3), np.float32), rng.random((12, 13), np.float32)
+    radius, epsilon = 2, 1e-2
+    fast = matting.guided_filter(guide, value, radius, epsilon)
+    padded_g = np.pad(guide.astype(np.float64), ((4, 4), (4, 4), (0, 0)), mode="symmetric")
+    padded_v = np.pad(value.astype(np.float64), 4, mode="symmetric")
+    slopes = np.zeros((12, 13, 4))
+    for y in range(12):
+        for x in range(13):
+            g = padded_g[y + 2 : y + 7, x + 2 : x + 7].reshape(-1, 3)
+            v = padded_v[y + 2 : y + 7, x + 2 : x + 7].ravel()
+            centred = g - g.mean(0)
+            slope = np.linalg.solve(centred.T @ centred / 25 + epsilon * np.eye(3), centred.T @ (v - v.mean()) / 25)
+            slopes[y, x] = [*slope, v.mean() - slope @ g.mean(0)]
+    smooth = cv2.blur(slopes, (5, 5), borderType=cv2.BORDER_REFLECT)
+    expected = (smooth[..., :3] * guide).sum(-1) + smooth[..., 3]
+    np.testing.assert_allclose(fast, expected, atol=2e-4)
+
+
+def test_astronaut_is_cut_out(astronaut_portrait):
+    portrait = astronaut_portrait.portrait
+    face = cv2.erode(_face_mask(portrait.landmarks_px, 768).astype(np.uint8), np.ones((15, 15))) > 0
+    assert portrait.alpha[face].min() > 0.98
+    background = portrait.rgb[:60][portrait.observed[:60]]
+    assert len(background) == 0 or portrait.alpha[:60].max() < 0.02
+    assert portrait.alpha[100:300, :120].max() < 0.05, "the wall beside her"
+    soft = (portrait.alpha > 0.05) & (portrait.alpha < 0.95)
+    assert 0.002 < soft.mean() < 0.06, "an edge, neither hard nor foggy"
+
+
+def test_matte_of_a_person_on_another_wall(astronaut, astronaut_portrait):
+    """What was cut out is pasted before a busy wall and cut out again."""
+    first = astronaut_portrait.portrait
+    rng = np.random.default_rng(3)
+    wall = cv2.resize(rng.random((40, 40, 3), np.float32), (768, 768), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    alpha = first.alpha[..., None]
+    again = make_portrait(Photo((first.rgb * alpha + wall * (1 - alpha)).astype(np.float32))).portrait
+    source_from_crop = np.linalg.inv(again.crop_from_source)
+    grid = np.stack(np.meshgrid(np.arange(768) + 0.5, np.arange(768) + 0.5), -1).reshape(-1, 2)
+    place = (grid @ source_from_crop[:2, :2].T + source_from_crop[:2, 2] - 0.5).astype(np.float32).reshape(768, 768, 2)
+    truth = cv2.remap(first.alpha, place, None, cv2.INTER_LINEAR) > 0.5
+    ours = again.alpha > 0.5
+    upper = again.observed & (np.arange(768) < 560)[:, None]
+    assert (truth & ours & upper).sum() / ((truth | ours) & upper).sum() > 0.97
+
+
+@pytest.fixture(scope="module")
+def two_people(models, astronaut) -> np.ndarray:
+    """Two heads side by side before one wall, the left one a little larger."""
+    wall = np.broadcast_to(astronaut[20:60, 20:60].mean((0, 1)), (420, 640, 3)).astype(np.float32).copy()
+    wall += np.random.default_rng(0).normal(0, 0.01, wall.shape).astype(np.float32)
+    head = astronaut[:330, 150:306]
+    wall[90:, 320:476] = head[:, ::-1]
+    wall[80:420, 160:320] = cv2.resize(head, (160, 340))
+    return wall.clip(0, 1)
+
+
+def test_neighbours_do_not_leak_in(two_people):
+    faces = find_faces(two_people)
+    assert len(faces) == 2
+    for number in (1, 2):
+        result = make_portrait(Photo(two_people), face=number)
+        assert result.faces_seen == 2
+        assert result.face_taken == number
+        crop = result.portrait.crop_from_source
+        other = faces[2 - number].landmarks_px @ crop[:2, :2].T + crop[:2, 2]
+        mine = _face_mask(result.portrait.landmarks_px, 768)
+        theirs = _face_mask(other, 768) & result.portrait.observed
+        assert theirs.sum() > 1000
+        assert result.portrait.alpha[theirs].mean() < 0.02
+        assert result.portrait.alpha[mine].mean() > 0.98
+
+
+def test_own_transparency_bounds_the_matte(astronaut, astronaut_portrait):
+    disc = np.hypot(*(np.mgrid[:512, :512] - np.array([130, 225])[:, None, None])) < 110
+    framed = make_portrait(Photo(astronaut, disc.astype(np.float32))).portrait
+    crop = framed.crop_from_source
+    y, x = np.mgrid[:768, :768] + 0.5
+    source = np.stack([x, y], -1) - crop[:2, 2]
+    outside = np.hypot(source[..., 1] / crop[1, 1] - 130, source[..., 0] / crop[0, 0] - 225) > 113
+    assert framed.alpha[outside].max() < 1e-6
+    assert framed.alpha[100:200, 60:110].max() < 0.05, "inside the disc the wall is still no person"
+
+
+def test_own_transparency_of_one_person_is_the_matte(astronaut_portrait):
+    first = astronaut_portrait.portrait
+    again = make_portrait(Photo(first.rgb, first.alpha)).portrait
+    assert np.abs(np.diag(again.crop_from_source)[:2] - 1).max() < 0.03
+    shift = np.round(again.crop_from_source[:2, 2]).astype(int)
+    moved = np.roll(first.alpha, shift[::-1], (0, 1))
+    assert np.abs(moved - again.alpha)[60:-60, 60:-60].mean() < 0.01
+
+
+def test_shares_are_shares(astronaut_portrait):
+    portrait = astronaut_portrait.portrait
+    for share in (portrait.alpha, portrait.hair, portrait.clothes):
+        assert share.min() >= 0
+        assert share.max() <= 1
+    assert (portrait.hair + portrait.clothes <= portrait.alpha + 1e-6).all()
+    assert (portrait.alpha[~portrait.observed] == 0).all()
+
+
+def _at(portrait, share: np.ndarray, landmark: int, up_cm: float = 0.0) -> float:
+    x, y = portrait.landmarks_px[landmark]
+    cm = np.linalg.norm(portrait.landmarks_px[10] - portrait.landmarks_px[152]) / 17.66
+    x, y = round(x), round(y - up_cm * cm)
+    return float(share[y - 3 : y + 4, x - 3 : x + 4].mean())
+
+
+def test_hair_skin_and_clothes_of_the_astronaut(astronaut_portrait):
+    portrait = astronaut_portrait.portrait
+    assert _at(portrait, portrait.hair, 10, up_cm=4) > 0.95
+    for skin in (50, 280, 1, 152, 66, 296):  # cheeks, nose, chin, brows
+        assert _at(portrait, portrait.hair, skin) < 0.05
+        assert _at(portrait, portrait.clothes, skin) < 0.05
+    assert _at(portrait, portrait.clothes, 152, up_cm=-9) > 0.95
+    assert _at(portrait, portrait.hair, 152, up_cm=-9) < 0.05
+
+
+@pytest.mark.parametrize("tone", [(1, 1, 1), (0.45, 0.38, 0.33)])
+def test_a_bald_head_stays_bald(astronaut_portrait, tone):
+    """The hair is painted over with the cheeks' colour, shading and grain."""
+    portrait = astronaut_portrait.portrait
+    rng = np.random.default_rng(0)
+    skin = np.median(portrait.rgb[_face_mask(portrait.landmarks_px, 768)], axis=0)
+    light = np.linspace(1.08, 0.85, 768)[:, None, None] * (1 + rng.normal(0, 0.02, (768, 768, 1)))
+    cover = cv2.GaussianBlur(portrait.hair, (0, 0), 3)[..., None]
+    bald = (portrait.rgb * (1 - cover) + skin * light * cover).clip(0, 1)
+    bald = (bald * np.array(tone)).astype(np.float32)
+    size = (matting.WORK_PX, matting.WORK_PX)
+    head = _head_map(cv2.resize(bald, size, interpolation=cv2.INTER_AREA))
+    bare = cv2.resize(((head.skull < 1) | head.inside_face | (head.height < 0)).astype(np.float32), (768, 768))
+    found = tissue.tell_apart(bald, portrait.observed, portrait.alpha * bare, head)
+    assert found.hair.sum() < 0.08 * portrait.hair.sum()
+
+
+def test_hair_of_a_grey_photo(astronaut):
+    grey = np.repeat(astronaut @ np.array([[0.3], [0.59], [0.11]], np.float32), 3, axis=2)
+    portrait = make_portrait(Photo(grey)).portrait
+    assert _at(portrait, portrait.hair, 10, up_cm=4) > 0.9
+    assert _at(portrait, portrait.hair, 50) < 0.1
