@@ -13,7 +13,7 @@ from spinmeround.types import Cameras, Rendering, Splats
 NEAR, MIN_ALPHA, MAX_ALPHA, MIN_LIGHT, FIELD_MARGIN = 0.01, 1 / 255, 0.999, 1e-4, 0.3
 
 
-def render(splats: Splats, cameras: Cameras, *, dilation_px2: float = 0.3) -> Rendering:
+def render(splats: Splats, cameras: Cameras, *, dilation_px2: float = 0.1) -> Rendering:
     """The rendering of ``splats`` in their own dtype; differentiable in every field."""
     views = [_view(splats, cameras, index, dilation_px2) for index in range(len(cameras))]
     rgb, alpha, depth, normals = (torch.stack(planes) for planes in zip(*views, strict=True))
@@ -30,8 +30,8 @@ def rotation_matrices(quats_wxyz):
     return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
-def sh_colours(sh, directions):
-    """max(0, 1/2 + sum of coefficients times the real harmonics), the basis with its textbook constants."""
+def sh_sum(sh, directions):
+    """Sum of coefficients times the real harmonics, the basis with its textbook constants."""
     x, y, z = directions.unbind(1)
     one = torch.ones_like(x)
     pi = torch.pi
@@ -51,52 +51,58 @@ def sh_colours(sh, directions):
         -a * x * (x * x - 3 * y * y),
     ]
     basis = torch.stack(basis, dim=1)[:, : sh.shape[1]]
-    return (0.5 + (basis[..., None] * sh).sum(1)).clamp_min(0)
+    return (basis[..., None] * sh).sum(1)
 
 
 def _view(splats, cameras, index, dilation_px2):
     dtype = splats.means.dtype
     camera_from_world = torch.as_tensor(cameras.camera_from_world[index], dtype=dtype)
-    k = torch.as_tensor(cameras.intrinsics_px[index], dtype=dtype)
-    width, height = cameras.width_px, cameras.height_px
+    intrinsics_px = torch.as_tensor(cameras.intrinsics_px[index], dtype=dtype)
+    eye = -camera_from_world[:3, :3].T @ camera_from_world[:3, 3]
+    directions = torch.nn.functional.normalize(splats.means - eye, dim=1)
+    colours = (0.5 + sh_sum(splats.sh, directions)).clamp_min(0)
+    shortest = torch.argmin(splats.scales, dim=1)
+    normals = rotation_matrices(splats.quats_wxyz)[torch.arange(len(shortest)), :, shortest]
+    normals = torch.where((directions * normals).sum(1, keepdim=True) <= 0, normals, -normals)
+    picture, alpha = blend(
+        splats.means, splats.quats_wxyz, splats.scales, splats.opacities, torch.cat([colours, normals], 1),
+        camera_from_world, intrinsics_px, cameras.width_px, cameras.height_px, dilation_px2,
+    )  # fmt: skip
+    return picture[..., :3], alpha, picture[..., 6], picture[..., 3:6]
+
+
+def blend(means, quats, scales, opacities, values, camera_from_world, k, width, height, dilation_px2):
+    """Values of each splat, and its depth after them, blended front to back: ([h w c+1], alpha [h w])."""
+    dtype = means.dtype
     turn, shift = camera_from_world[:3, :3], camera_from_world[:3, 3]
-    eye = -turn.T @ shift
-    rotation = rotation_matrices(splats.quats_wxyz)
-
-    camera = splats.means @ turn.T + shift
-    drawn = (camera[:, 2] >= NEAR) & (splats.opacities > MIN_ALPHA) & (splats.quats_wxyz.norm(dim=1) > 0)
-    drawn = torch.nonzero(drawn)[:, 0]
+    camera = means @ turn.T + shift
+    drawn = torch.nonzero((camera[:, 2] >= NEAR) & (opacities > MIN_ALPHA) & (quats.norm(dim=1) > 0))[:, 0]
     drawn = drawn[torch.argsort(camera[drawn, 2], stable=True)]
-    (x, y, z), rotation, scales = camera[drawn].unbind(1), rotation[drawn], splats.scales[drawn]
-    fx, fy, cx, cy = k[0, 0], k[1, 1], k[0, 2], k[1, 2]
+    x, y, z = camera[drawn].unbind(1)
+    focal, centre_px, size_px = k[[0, 1], [0, 1]], k[:2, 2], torch.tensor([width, height], dtype=dtype)
 
-    margin = FIELD_MARGIN * 0.5 * torch.tensor([width, height], dtype=dtype) / torch.stack([fx, fy])
-    centre_px, size_px = torch.stack([cx, cy]), torch.tensor([width, height], dtype=dtype)
-    lowest = (-centre_px / torch.stack([fx, fy]) - margin).clamp_max(-1)
-    highest = ((size_px - centre_px) / torch.stack([fx, fy]) + margin).clamp_min(1)
+    margin = FIELD_MARGIN * 0.5 * size_px / focal
+    lowest, highest = (-centre_px / focal - margin).clamp_max(-1), ((size_px - centre_px) / focal + margin).clamp_min(1)
     held_x, held_y = (x / z).clamp(lowest[0], highest[0]), (y / z).clamp(lowest[1], highest[1])
     zero = torch.zeros_like(z)
     jacobian = torch.stack(
-        [torch.stack([fx / z, zero, -fx * held_x / z], 1), torch.stack([zero, fy / z, -fy * held_y / z], 1)], 1
+        [
+            torch.stack([focal[0] / z, zero, -focal[0] * held_x / z], 1),
+            torch.stack([zero, focal[1] / z, -focal[1] * held_y / z], 1),
+        ],
+        1,
     )
-    half_axes = jacobian @ turn @ rotation * scales[:, None, :]
+    half_axes = jacobian @ turn @ rotation_matrices(quats[drawn]) * scales[drawn][:, None, :]
     covariance = half_axes @ half_axes.transpose(1, 2) + dilation_px2 * torch.eye(2, dtype=dtype)
-    centre = torch.stack([fx * x / z + cx, fy * y / z + cy], 1)
 
     rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     pixels = torch.stack([columns, rows], -1).reshape(-1, 1, 2).to(dtype)
-    offset = pixels - centre
+    offset = pixels - (focal * torch.stack([x / z, y / z], 1) + centre_px)
     falloff = 0.5 * torch.einsum("pni,nij,pnj->pn", offset, torch.linalg.inv(covariance), offset)
-    raw = splats.opacities[drawn] * torch.exp(-falloff)
+    raw = opacities[drawn] * torch.exp(-falloff)
     opaque = torch.where(raw >= MIN_ALPHA, raw.clamp_max(MAX_ALPHA), 0)
     one = torch.ones_like(opaque[:, :1])
     light = torch.cumprod(torch.cat([one, 1 - opaque], 1), 1)[:, :-1]
     weights = torch.where(light > MIN_LIGHT, opaque * light, 0)
-
-    directions = torch.nn.functional.normalize(splats.means[drawn] - eye, dim=1)
-    shortest = torch.argmin(scales, dim=1)
-    normals = rotation[torch.arange(len(drawn)), :, shortest]
-    normals = normals * torch.where(((eye - splats.means[drawn]) * normals).sum(1, keepdim=True) >= 0, 1, -1)
-    values = torch.cat([sh_colours(splats.sh[drawn], directions), normals, z[:, None]], 1)
-    picture = (weights @ values).reshape(height, width, 7)
-    return picture[..., :3], weights.sum(1).reshape(height, width), picture[..., 6], picture[..., 3:6]
+    picture = weights @ torch.cat([values[drawn], z[:, None]], 1)
+    return picture.reshape(height, width, -1), weights.sum(1).reshape(height, width)

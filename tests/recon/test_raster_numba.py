@@ -94,6 +94,14 @@ def test_values_and_gradients_match_the_specification(name):
         assert worst < 1e-4, f"{field}: {worst}"
 
 
+def test_dilation_is_the_specifications():
+    splats, cameras = random_splats(100, size=0.004), camera()
+    blurred = NumbaRasterizer(dilation_px2=0.3).render(splats, cameras).rgb
+    expected = splat_specification.render(leaves(splats, torch.float64), cameras, dilation_px2=0.3).rgb
+    torch.testing.assert_close(blurred.double(), expected.detach(), rtol=0, atol=1e-5)
+    assert (blurred - NumbaRasterizer().render(splats, cameras).rgb).abs().max() > 0.01
+
+
 def test_each_output_has_a_gradient_of_its_own():
     """Only one picture enters the loss; the missing gradients of the others count as zero."""
     splats, cameras = random_splats(50), camera()
