@@ -67,7 +67,7 @@ def bake_texture(
         skin_seen = layer if skin_seen is None else underlay(skin_seen, layer, atlas, spreader, skin, pull=1e-3)
     occlusion = ambient_occlusion(neutral, model.dense_faces)
     complete = _completed(model, atlas, spreader, skin_seen, skin, coverage, occlusion, np.random.default_rng(seed))
-    inner = paint_eyes(model, atlas, seen) + paint_mouth(atlas, seen, occlusion)
+    inner = paint_eyes(model, atlas, seen, occlusion) + paint_mouth(atlas, seen, occlusion)
     share = seen.weight[..., None]
     albedo = np.where(skin[..., None], complete, seen.rgb * share + inner * (1 - share))
     observed = np.where(skin, skin_seen.weight, seen.weight)

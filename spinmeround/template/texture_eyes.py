@@ -20,8 +20,13 @@ _LEAST = 0.2
 """Weight from which on a texel is taken for seen when colours are measured."""
 
 
-def paint_eyes(model: HeadModel, atlas: Atlas, seen: Layer) -> Float32[np.ndarray, "t t 3"]:
-    """Whole eyeballs in the colours of the visible parts of both: pupil, iris, its dark rim, white; 0 elsewhere."""
+def paint_eyes(
+    model: HeadModel, atlas: Atlas, seen: Layer, occlusion: Float[np.ndarray, "m"]
+) -> Float32[np.ndarray, "t t 3"]:
+    """Whole eyeballs in the colours of the visible parts of both: pupil, iris, its dark rim, white; 0 elsewhere.
+
+    They darken toward the lids, whose shadow a photo shows too.
+    """
     painted = np.zeros_like(seen.rgb)
     dense = model.dense(model.mean)
     looks = {}
@@ -31,7 +36,9 @@ def paint_eyes(model: HeadModel, atlas: Atlas, seen: Layer) -> Float32[np.ndarra
             looks[name] = (here, *_iris_angles(model, atlas, dense, name, here))
     iris, white = _eye_colours(seen, looks)
     for here, angle, around in looks.values():
-        painted[here] = _eye(angle, around, iris, white)
+        open_sky = atlas.spread(occlusion[:, None])[here, 0]
+        shade = 0.35 + 0.65 * np.clip(open_sky / max(float(np.percentile(open_sky, 99)), 1e-6), 0, 1)
+        painted[here] = _eye(angle, around, iris, white) * shade[:, None]
     return painted
 
 
