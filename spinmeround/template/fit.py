@@ -45,8 +45,9 @@ _GAZE_SIGMA = 0.3
 _WORST_ERROR = 0.2
 _BACK = -0.05
 _LEFT_OVER_TRUST = 4.0
+_LOOSEST = 0.015
 _PERSONAL = Elasticity(stiffness=3e5, rest=0.02, mirror=0.012)
-_MOMENTARY = Elasticity(stiffness=3e4, rest=0.02, mirror=1.0)
+_MOMENTARY = Elasticity(stiffness=8e3, rest=0.03, mirror=1.0)
 """What is left in one photo after the personal shape belongs to its expression: softer, and lopsided if it likes."""
 
 
@@ -122,7 +123,7 @@ def fit_head(
         terms_at = _evidence(surface, portraits, slide=slide, outline=outline)
         state = solve(state, priors, terms_at, steps=steps, shape_free=shape_free)
         report((number + 1) / 5)
-    personal = _displacement(surface, portraits, state, _PERSONAL)
+    personal = _personal(surface, portraits, state)
     report(0.8)
     placed, shown = _placed(surface, state, personal)
     shown = solve(shown, _without_shape(priors), _evidence(placed, portraits, slide=True, outline=True), steps=5)
@@ -176,15 +177,9 @@ def _evidence(
     return terms_at
 
 
-def _displacement(
-    surface: Surface, portraits: Sequence[Portrait], state: FitState, elasticity: Elasticity
-) -> Float[np.ndarray, "n 3"]:
+def _displacement(surface: Surface, left_over: Sequence[LeftOver], elasticity: Elasticity) -> Float[np.ndarray, "n 3"]:
     """What is left over, as a displacement; eyes, teeth and tongue follow the skin around them as whole pieces."""
     model = surface.model
-    left_over = []
-    terms_at = _evidence(surface, portraits, slide=True, outline=True)(state)
-    for terms, pose, expression in zip(terms_at, state.poses, state.expressions, strict=True):
-        left_over += [_left_over(term, pose, state.shape, expression) for term in terms]
     skin = model.part == PARTS.index("skin")
     soft = skin | (model.part == PARTS.index("mouth_cavity"))
     front = model.mean[:, 2] > _BACK
@@ -195,6 +190,25 @@ def _displacement(
         if rigid.any():
             offsets[rigid] = follow_nearest(model.mean, offsets, rigid, skin, count=60)
     return offsets
+
+
+def _personal(surface: Surface, portraits: Sequence[Portrait], state: FitState) -> Float[np.ndarray, "n 3"]:
+    """What all photos leave over together."""
+    left_over = []
+    terms_of_photos = _evidence(surface, portraits, slide=True, outline=True)(state)
+    for terms, pose, expression in zip(terms_of_photos, state.poses, state.expressions, strict=True):
+        left_over += [_left_over(term, pose, state.shape, expression) for term in terms]
+    return _displacement(surface, left_over, _PERSONAL)
+
+
+def _corrective(placed: Surface, portrait: Portrait, shown: FitState, photo: int) -> Float[np.ndarray, "n 3"]:
+    """What one photo still leaves over; here every landmark is taken at its word, or texture would slide."""
+    pose, expression = shown.poses[photo], shown.expressions[photo]
+    sighting = Sighting.of(placed, pose, shown.shape, expression)
+    landmarks = landmark_term(placed, portrait, pose, sighting, slide=True, loosest=_LOOSEST)
+    outline = outline_term(placed, portrait, pose, sighting)
+    left_over = [_left_over(term, pose, shown.shape, expression) for term in (landmarks, outline)]
+    return _displacement(placed, left_over, _MOMENTARY)
 
 
 def _left_over(
@@ -234,8 +248,7 @@ def _measured(placed: Surface, portrait: Portrait, shown: FitState, photo: int) 
     """
     pose, expression = shown.poses[photo], shown.expressions[photo]
     height, width = portrait.alpha.shape
-    alone = FitState(shown.shape, (expression,), (pose,))
-    corrective = _displacement(placed, [portrait], alone, _MOMENTARY)
+    corrective = _corrective(placed, portrait, shown, photo)
     corrected = Surface.of(placed.model, replace(placed.vertices, mean=placed.vertices.mean + corrective))
     sighting = Sighting.of(corrected, pose, shown.shape, expression)
     term = landmark_term(corrected, portrait, pose, sighting, slide=True)

@@ -24,6 +24,9 @@ EYE_CORNERS = ((33, 133), (263, 362))
 """Outer and inner corner of the subject's right and left eye."""
 
 _CHIN = 152
+_IRIS_CENTRES = (468, 473)
+_GAZE_WORTH = 8.0
+"""Nothing but the irises says where the eyes look."""
 
 _DETECTOR_SIGMA = 0.012
 """Noise of a landmark in distances between the eyes, besides the uncertainty of its place on the model."""
@@ -94,16 +97,29 @@ class Sighting:
         return Sighting(vertices, normals, vertex_facing, facing)
 
 
-def landmark_term(surface: Surface, portrait: Portrait, pose: Pose, sighting: Sighting, *, slide: bool) -> PointTerm:
+def landmark_term(
+    surface: Surface,
+    portrait: Portrait,
+    pose: Pose,
+    sighting: Sighting,
+    *,
+    slide: bool,
+    loosest: float = np.inf,
+) -> PointTerm:
     """The 478 landmarks; with ``slide`` those of the contour may move along it.
 
     A contour landmark whose place on the model has turned out of sight is what the detector sees of the model's limb
     there, so it is tied to the nearest limb vertex around, across the contour only.
+
+    Args:
+        loosest: no landmark's place on the model is taken for less certain than this, head units.
     """
     scale = eye_scale_px(surface, pose)
     unit = pose.focal_px / pose.translation[2]
-    sigma = np.hypot(surface.model.landmark_sigma * unit, _DETECTOR_SIGMA * scale)
+    place = np.minimum(surface.model.landmark_sigma, loosest).astype(np.float64)
+    sigma = np.hypot(place * unit, _DETECTOR_SIGMA * scale)
     weight = _LANDMARK_WORTH * np.clip((sighting.facing + 0.15) / 0.45, 0.1, 1)
+    weight[list(_IRIS_CENTRES)] *= _GAZE_WORTH
     points, whiten = surface.landmarks, isotropic(sigma)
     if slide:
         target = portrait.landmarks_px[FACE_OVAL]
