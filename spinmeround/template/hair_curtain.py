@@ -48,7 +48,9 @@ class Curtain:
         ratio = np.sqrt((local[:, 0] / across) ** 2 + (local[:, 2] / along) ** 2)
         ring = (ratio - 1) * np.minimum(across, along)
         before_ears = points[:, 2] - self.middle[2] + 0.03
-        ring = np.where(np.where(local[:, 0] < 0, *self.falls_in_front), ring, np.maximum(ring, before_ears))
+        # A rounded maximum: swept-back hair has no sharp edge behind the ear.
+        swept_back = 0.5 * (ring + before_ears + np.hypot(ring - before_ears, 0.04))
+        ring = np.where(np.where(local[:, 0] < 0, *self.falls_in_front), ring, swept_back)
         beyond = np.maximum(self.heights[0] - local[:, 1], local[:, 1] - self.heights[-1])
         return np.maximum(ring, beyond)
 
@@ -98,6 +100,8 @@ def measure_curtain(
     typical = float(np.median(thickness[model.masks["scalp"] > 0.5]))
     skull = _skull_half_width(scalp, heights) + typical
     ends = np.clip((heights - heights[lowest]) / 0.08, 0, 1) ** 0.5 * 0.25 + 0.75
+    # The crown is the shell's: the curtain closes below it.
+    ends *= np.clip((heights[-1] - heights) / 0.06, 0, 1) ** 0.5
     sides = [
         gaussian_filter1d(np.maximum(_fill_rows(extent, seen), skull) * ends, 3)
         for extent, seen in ((left, left_rows), (right_extent, right_rows))

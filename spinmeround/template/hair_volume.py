@@ -68,7 +68,9 @@ def hair_coverage(model: HeadModel, evidence: Sequence[PhotoEvidence]) -> Float[
     solved = spsolve(system.tocsc(), data * observed + prior_weight * prior)
     skin_vertices = np.zeros(count, bool)
     skin_vertices[model.dense_faces[model.dense_part == PARTS.index("skin")]] = True
-    coverage = np.where(skin_vertices & (model.masks["cavity"] < 0.5), np.clip(solved, 0, 1), 0)
+    # Over the neck hair hangs, it does not grow: that is the curtain's.
+    grows = np.where(skin_vertices & (model.masks["cavity"] < 0.5), 1 - model.masks["neck"], 0)
+    coverage = np.clip(solved, 0, 1) * grows
     return np.where(_on_large_patches(model, coverage > 0.4), coverage, 0)
 
 
@@ -198,13 +200,14 @@ def hair_surface(
     curtain = measure_curtain(model, neutral_dense, thickness, frontal)
     if curtain is not None:
         # The curtain has the outline of the sides and the back; a shell as thick as that would stand out from it.
-        upward = np.clip((vertex_normals(neutral_dense, model.dense_faces)[:, 1] - 0.5) / 0.3, 0, 1)
-        thickness = np.minimum(thickness, _UNDER_CURTAIN + 0.2 * upward)
+        upward = np.clip(vertex_normals(neutral_dense, model.dense_faces)[:, 1], 0, 1)
+        thickness = np.minimum(thickness, _UNDER_CURTAIN + 0.1 * upward)
     low, high = _bounds(neutral_dense[covered], thickness[covered].max(), curtain)
     shape = np.ceil((high - low) / VOXEL).astype(int) + 1
     axes = [low[k] + VOXEL * np.arange(shape[k]) for k in range(3)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     distance, sunk = _shell_distance(model, neutral_dense, coverage, thickness, points)
+    distance = np.maximum(distance, neutral_dense[covered, 1].min() - 4 * VOXEL - points[:, 1])
     if curtain is not None:
         distance = np.minimum(distance, curtain.distance(points))
     for photo in evidence:
