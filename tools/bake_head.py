@@ -18,6 +18,7 @@ from bake_head_lips import with_closed_lips
 from bake_head_masks import make_masks
 from bake_head_parts import with_cap, with_eyeballs
 from bake_head_source import PICTURE_SCALE, in_world, read_source
+from bake_head_teeth import with_seated_mouth
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
 
 def bake(*, seed: int) -> dict[str, np.ndarray]:
     """All arrays of the asset."""
-    source = with_eyeballs(with_closed_lips(with_cap(read_source(seed=seed))))
+    source = with_eyeballs(with_seated_mouth(with_closed_lips(with_cap(read_source(seed=seed)))))
     faces, part = coarse_mesh(source)
     dense = densify(source)
     masks = make_masks(dense.matrix @ source.mean, dense.faces, dense.on_skin, dense.painted, dense.cavity)

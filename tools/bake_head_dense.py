@@ -10,7 +10,8 @@ from bake_head_flatten import unfold
 from bake_head_masks import hairline_height
 from bake_head_source import Source
 from bake_head_subdivide import plan, refine
-from bake_head_uv import Island, layout
+from bake_head_teeth import WIDTHS_MM, tooth_row
+from bake_head_uv import TILES, Island, layout
 
 from spinmeround.template.head_model import PARTS
 
@@ -61,7 +62,7 @@ class Dense:
 
 
 def densify(source: Source) -> Dense:
-    """Subdivides the skin sheet, teeth and tongue, positions and texture alike; the eyeballs are fine as they are."""
+    """Subdivides skin sheet and tongue, positions and texture alike, and models teeth; eyeballs stay as they are."""
     count = len(source.mean)
     islands = layout(source)
     skin = np.concatenate([source.quads[name] for name in SKIN_GROUPS])
@@ -72,9 +73,12 @@ def densify(source: Source) -> Dense:
     in_mouth = group[pieces[0].source_quad] == SKIN_GROUPS.index("mouth_cavity")
     parts = [np.where(in_mouth, PARTS.index("mouth_cavity"), 0)]
     for name in PARTS[1:6]:
-        polygons = source.quads[name]
-        piece = as_it_is if polygons.shape[1] == 3 else subdivided
-        pieces.append(piece(polygons, count, islands[name], np.zeros(len(polygons), bool)))
+        if name in WIDTHS_MM:
+            pieces.append(toothed(source, name))
+        elif name == "tongue":
+            pieces.append(subdivided(source.quads[name], count, islands[name], np.zeros(len(source.quads[name]), bool)))
+        else:
+            pieces.append(as_it_is(source.quads[name], count, islands[name]))
         parts.append(np.full(len(pieces[-1].faces), PARTS.index(name)))
     matrix = sp.csr_matrix(sp.vstack([p.matrix for p in pieces]))
     matrix.sort_indices()
@@ -122,7 +126,15 @@ def subdivided(quads: np.ndarray, count: int, island: Island, finer: np.ndarray)
     return Piece(matrix, faces, unfold(uv_matrix @ island.uv, uv_faces), uv_faces, topology.source_quad)
 
 
-def as_it_is(triangles: np.ndarray, count: int, island: Island, finer: np.ndarray) -> Piece:
+def toothed(source: Source, name: str) -> Piece:
+    """A row of teeth on its tile, whose height the row fills: few look at the sides of teeth."""
+    row = tooth_row(source, name)
+    left, bottom, right, top = TILES[name]
+    uv = np.array([left, bottom]) + row.uv * [right - left, top - bottom]
+    return Piece(row.matrix, row.faces, uv, row.faces, np.arange(len(row.faces)))
+
+
+def as_it_is(triangles: np.ndarray, count: int, island: Island) -> Piece:
     """Triangles that need no subdivision."""
     used, compact = np.unique(triangles, return_inverse=True)
     matrix = sp.csr_matrix(sp.identity(count, format="csr")[used])

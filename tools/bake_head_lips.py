@@ -11,7 +11,7 @@ from bake_head_source import Source
 from bake_head_subdivide import catmull_clark
 from jaxtyping import Float, Int
 
-OVERLAP = 0.0014
+OVERLAP = 0.0022
 """Head units by which the rims pass each other, so that nothing shows between them."""
 REACH = 0.012
 ROUNDS = 6

