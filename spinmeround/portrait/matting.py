@@ -112,8 +112,9 @@ def _cut(
     window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     kernel = np.ones((5, 5), np.uint8)
     trimap = np.where(guess > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    trimap[(head.skull < 0.75) & (guess <= 0.5)] = cv2.GC_PR_FGD  # a head has a top, whatever its hair looks like
     trimap[cv2.erode((guess > 0.95).astype(np.uint8), kernel) > 0] = cv2.GC_FGD
-    trimap[cv2.dilate((guess > 0.05).astype(np.uint8), kernel) == 0] = cv2.GC_BGD
+    trimap[(cv2.dilate((guess > 0.05).astype(np.uint8), kernel) == 0) & (head.skull > 0.75)] = cv2.GC_BGD
     trimap[theirs] = cv2.GC_BGD
     trimap[cv2.erode(head.inside_face.astype(np.uint8), kernel) > 0] = cv2.GC_FGD
     result[window] = grab_cut(small[window], trimap[window])
@@ -168,13 +169,24 @@ def soften(
     side = rgb.shape[0]
     rows, columns = np.flatnonzero(observed.any(1)), np.flatnonzero(observed.any(0))
     window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    large = cv2.resize(mask, (side, side), interpolation=cv2.INTER_LINEAR)
+    large = cv2.resize(_continued(mask, window, side), (side, side), interpolation=cv2.INTER_LINEAR)
     radius = max(1, round(radius_cm * side / 46))
     result = np.zeros((side, side), np.float32)
     soft = guided_filter(rgb[window], large[window], radius, 1e-4)
     # Contrast: local affine models leave a haze of a few per cent on either side of the edge.
     result[window] = np.clip((soft - 0.06) / 0.88, 0, 1)
     return result
+
+
+def _continued(mask: Float[np.ndarray, "w w"], window: tuple[slice, slice], side: int) -> Float[np.ndarray, "w w"]:
+    """The mask with its values at the border of the observed ``window`` of the crop carried on outward."""
+    ratio = side / mask.shape[0]
+    inner = [(int(np.ceil(s.start / ratio)), int(s.stop // ratio)) for s in window]
+    if any(stop - start < 2 for start, stop in inner):
+        return mask
+    (top, bottom), (left, right) = inner
+    rest = ((top, mask.shape[0] - bottom), (left, mask.shape[1] - right))
+    return np.pad(mask[top:bottom, left:right], rest, mode="edge")
 
 
 def guided_filter(

@@ -19,7 +19,7 @@ from spinmeround.types import Portrait
 
 CROP_PX = 768
 SIDE_IN_FACE_HEIGHTS = 2.6
-_WIDER = (1.0, 1.35)
+_WIDER = (1.0, 1.35, 1.8)
 _CENTRE_CM = np.array([0.0, 0.0, -3.0])
 
 
@@ -102,7 +102,7 @@ def _turned(photo: Photo, quarters: int) -> Photo:
 def _crop_and_matte(
     photo: Photo, mesh: FaceMesh, frame: HeadFrame, others: list[FaceMesh]
 ) -> tuple[Portrait, list[str]]:
-    """The portrait; the crop is made wider once if the hair does not fit into it."""
+    """The portrait; the crop is made wider if the hair does not fit into it, or is so large that it was missed."""
     notes: list[str] = []
     for factor in _WIDER:
         crop_from_photo = place_crop(frame, factor)
@@ -112,7 +112,7 @@ def _crop_and_matte(
         neighbours = [n for n in neighbours if n.distance_to_person_cm.min() < 1]
         alpha = matting.person_alpha(rgb, observed, head, neighbours, own_alpha)
         parts = tissue.tell_apart(rgb, observed, alpha, head)
-        if factor == _WIDER[-1] or not _fills_crop(parts.hair, observed):
+        if not (_fills_crop(parts.hair, observed) or _crown_is_missing(alpha, head)):
             break
     if _cut_by_photo(parts.hair, observed):
         notes.append("the hair reaches over the border of the photo; what lies beyond is made up")
@@ -193,6 +193,13 @@ def _fills_crop(hair: Float[np.ndarray, "s s"], observed: Bool[np.ndarray, "s s"
     upper = slice(0, round(0.7 * CROP_PX))
     edges = [(hair[0], observed[0]), (hair[upper, 0], observed[upper, 0]), (hair[upper, -1], observed[upper, -1])]
     return any(bool(((share > 0.5) & seen).sum() > 0.03 * CROP_PX) for share, seen in edges)
+
+
+def _crown_is_missing(alpha: Float[np.ndarray, "s s"], head: HeadMap) -> bool:
+    """Whether the matte leaves out the top of the skull."""
+    person = cv2.resize(alpha, (head.side_px, head.side_px), interpolation=cv2.INTER_AREA)
+    crown = (head.skull < 0.75) & (head.height > 1)
+    return bool(crown.any() and person[crown].mean() < 0.7)
 
 
 def _cut_by_photo(hair: Float[np.ndarray, "s s"], observed: Bool[np.ndarray, "s s"]) -> bool:

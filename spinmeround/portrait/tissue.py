@@ -129,6 +129,8 @@ def _spatial_prior(
     low, high = _ramp(0.12 - height, 0.06), _ramp(height - 0.95, 0.05)
     around = high * above + (1 - high) * ((1 - low) * beside + low * falling)
 
+    # No hair of the head hangs in front of the throat.
+    around = np.where((aside < 4) & (height < 0), 0.0005, around)
     inside = _ramp(depth, 0.15)
     hair = (inside * in_face + (1 - inside) * around) * (1 - 0.97 * no_hair)
     collar = 0.3 * _ramp(aside - 9, 0.5) * _ramp(0.35 - height, 0.05)
@@ -201,13 +203,14 @@ def _crisp(
     head: HeadMap,
 ) -> Bool[np.ndarray, "w w"]:
     """Hair or not: a graph cut may move the border by half a centimetre, to where the picture has an edge."""
-    guess = ((hair > 0.5) & person & ~head.features).astype(np.uint8)
+    never = head.features | ((np.abs(head.aside_cm) < 4) & (head.height < 0))
+    guess = ((hair > 0.5) & person & ~never).astype(np.uint8)
     reach = max(1, round(_BAND_CM * head.frame.scale_px))
     disc = _disc(reach)
     certain_hair, maybe_hair = cv2.erode(guess, disc) > 0, cv2.dilate(guess, disc) > 0
     trimap = np.where(guess > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     trimap[certain_hair] = cv2.GC_FGD
-    trimap[~maybe_hair | ~person | head.features] = cv2.GC_BGD
+    trimap[~maybe_hair | ~person | never] = cv2.GC_BGD
     # What is far from the border would only teach the graph cut irrelevant colours.
     near = cv2.dilate(guess, disc, iterations=3) > 0
     plain = np.where((person & near)[..., None], rgb, np.median(rgb[head.certain_skin], axis=0))

@@ -118,3 +118,19 @@ def test_every_shared_photo_makes_a_portrait(models, test_data):
         np.testing.assert_allclose(found.head_pose_deg, head.angles_deg, atol=1e-6)
         assert 0.01 < found.hair.mean() < 0.15, path.name
         assert 0.1 < found.clothes.mean() < 0.6, path.name
+
+
+def test_large_hair_gets_a_wider_crop(astronaut):
+    """A dark ball of curls 46 cm across, behind her face and in front of the wall."""
+    wide = cv2.copyMakeBorder(astronaut, 150, 0, 100, 100, cv2.BORDER_REPLICATE)
+    first = make_portrait(Photo(wide)).portrait
+    rng = np.random.default_rng(0)
+    grain = cv2.GaussianBlur(rng.normal(size=(768, 768)).astype(np.float32), (0, 0), 2)
+    y, x = np.mgrid[:768, :768]
+    ball = (np.hypot(x - 384, y - 300) < 375)[..., None] * (1 - first.alpha + first.hair)[..., None]
+    curls = (0.12 + 0.05 * grain / grain.std())[..., None] * np.array([1, 0.75, 0.6])
+    curly = (first.rgb * (1 - ball) + curls * ball).clip(0, 1).astype(np.float32)
+    photo = cv2.copyMakeBorder(curly, 200, 200, 200, 200, cv2.BORDER_CONSTANT, value=(0.8, 0.75, 0.75))
+    found = make_portrait(Photo(photo)).portrait
+    assert found.crop_from_source[0, 0] < 0.8, "wider than the head alone would need"
+    assert found.hair.sum() * found.crop_from_source[0, 0] ** -2 > 0.6 * ball.sum()
