@@ -72,8 +72,7 @@ def with_eyeballs(source: Source) -> Source:
     """Replaces both eyeballs by whole spheres; the right one mirrors the left.
 
     A shape parameter moves and scales a sphere as it moved MakeHuman's eyeball (least squares); the four gaze actions
-    turn it about its centre. Faces are (front pole fan, bands, back pole fan) with the front pole's quads degenerate,
-    so they come as triangles: see ``eye_triangles``.
+    turn it about its centre. The faces of these two parts are triangles: see ``globe_triangles``.
     """
     old_left = np.unique(source.quads["eye_left"])
     centre, radius = _fit_sphere(source.mean[old_left])

@@ -77,8 +77,9 @@ class Topology:
     """Where an adaptive subdivision splits, shared by positions and texture coordinates.
 
     Attributes:
-        patterns: per quad of the last level and corner slot, the triangles as triples of slots, padded with -1.
-        source_quad: index of the cage's quad each triangle lies in.
+        triangles_quad: the quad, after one split of all, that each triangle lies in.
+        triangles_slots: its corners as slots of that quad (see ``Refined``).
+        source_quad: the quad of the cage it lies in.
     """
 
     triangles_quad: Int[np.ndarray, "t"]
