@@ -12,11 +12,15 @@ EYE_RINGS = 14
 EYE_SEGMENTS = 24
 """An eyeball is a globe whose poles look forward and back; rings lie closer toward the front."""
 
+CAP_HOLLOW = 0.4
+"""Share of the rim's centre in the vertices of the cap."""
+
 GAZE_DEG = {"eyeLookUp": 20.0, "eyeLookDown": 25.0, "eyeLookIn": 32.0, "eyeLookOut": 32.0}
 
 
 def with_cap(source: Source) -> Source:
-    """Closes the collar by quads between the two sides; new vertices lie on the middle plane between twins.
+    """Closes the collar by quads between the two sides; new vertices lie on the middle plane between twins, drawn
+    toward the rim's centre so that the cap stays inside the hollows of spine and throat.
 
     The rim is one loop, symmetric, and crosses the middle plane at two vertices.
     """
@@ -33,7 +37,11 @@ def with_cap(source: Source) -> Source:
     strips = [(a, between[i], between[i + 1], side[i + 1]) for i, a in enumerate(side[:-1])]
     strips += [(between[i], a, twins[i + 1], between[i + 1]) for i, a in enumerate(twins[:-1])]
     ends = [(loop[0], twins[0], between[0], side[0]), (loop[half], side[-1], between[-1], twins[-1])]
-    source = _with_vertices(source, [np.array([a, b]) for a, b in zip(side, twins, strict=True)], between)
+    weights = np.zeros((len(side), len(source.mean)))
+    weights[:, loop] = CAP_HOLLOW / len(loop)
+    weights[np.arange(len(side)), side] += (1 - CAP_HOLLOW) / 2
+    weights[np.arange(len(side)), twins] += (1 - CAP_HOLLOW) / 2
+    source = _with_vertices(source, weights, between)
     return replace(source, quads={**source.quads, "cap": np.array(strips + ends)[:, ::-1]})
 
 
@@ -50,12 +58,11 @@ def _border_loop(quads: Int[np.ndarray, "q 4"]) -> Int[np.ndarray, "l"]:
     return np.array(loop)
 
 
-def _with_vertices(source: Source, averaged: list[Int[np.ndarray, "a"]], index: Int[np.ndarray, "e"]) -> Source:
+def _with_vertices(source: Source, weights: Float[np.ndarray, "e n"], index: Int[np.ndarray, "e"]) -> Source:
     """Appends vertices that are means of others; they are their own twins."""
 
     def extend(field: np.ndarray) -> np.ndarray:
-        extra = np.stack([field[..., group, :].mean(-2) for group in averaged], axis=-2)
-        return np.concatenate([field, extra], axis=-2)
+        return np.concatenate([field, weights @ field], axis=-2)
 
     return replace(
         source,
