@@ -160,7 +160,7 @@ def _outline_above_neck(surface: Surface, sighting: Sighting, pose: Pose, width_
     faces = surface.model.faces
     outline = head_outline(sighting.vertices, faces, pose, width_px)
     below = _below_neck(surface)
-    return outline.take(~below[faces[outline.face]].any(1))
+    return outline.take(np.logical_not(below[faces[outline.face]].any(1)))
 
 
 def _below_neck(surface: Surface) -> Bool[np.ndarray, "n"]:

@@ -107,7 +107,8 @@ def measure_curtain(
         for extent, seen in ((left, left_rows), (right_extent, right_rows))
     ]
     back = _hanging_back(scalp, heights, typical) * ends
-    return Curtain(middle, world_from_uyw, heights[rows], sides[0][rows], sides[1][rows], back[rows], hangs)
+    in_front = (hangs[0], hangs[1])
+    return Curtain(middle, world_from_uyw, heights[rows], sides[0][rows], sides[1][rows], back[rows], in_front)
 
 
 def _hair_beside_head(photo: PhotoEvidence, middle, world_from_uyw, heights, across):
