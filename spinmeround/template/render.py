@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 
 from spinmeround import mesh_raster
 from spinmeround.geometry import resized, vertex_normals
 from spinmeround.images import sample
+from spinmeround.template import bust
 from spinmeround.template.hair_texture import HairTexture
 from spinmeround.template.head_model import HeadModel
 from spinmeround.types import Cameras, Mesh, Views
@@ -45,19 +46,22 @@ def render_views(skin: Skin, hair: Hair | None, cameras: Cameras, *, names: tupl
     Returns:
         Views with full weight; colours are albedo, normals are those of the geometry plus the strands' relief.
     """
-    vertices, faces = skin.vertices, skin.model.dense_faces
+    vertices, faces, corners = bust.cut(skin.vertices, skin.model.dense_faces)
+    corner_uv = skin.model.uv[skin.model.uv_faces.ravel()[corners]]
     normals = vertex_normals(vertices, faces)
     if hair is not None:
-        faces = np.concatenate([faces, hair.mesh.faces + len(vertices)])
-        normals = np.concatenate([normals, vertex_normals(hair.mesh.vertices, hair.mesh.faces)])
-        vertices = np.concatenate([vertices, hair.mesh.vertices])
+        hair_vertices, hair_faces, _ = bust.cut(hair.mesh.vertices, hair.mesh.faces)
+        faces = np.concatenate([faces, hair_faces + len(vertices)])
+        normals = np.concatenate([normals, vertex_normals(hair_vertices, hair_faces)])
+        vertices = np.concatenate([vertices, hair_vertices])
+    scene = _Scene(vertices, faces, normals, corner_uv, skin.albedo, hair.texture if hair else None)
     shape = (len(cameras), cameras.height_px, cameras.width_px)
     rgb, world = np.zeros((*shape, 3), np.float32), np.zeros((*shape, 3), np.float32)
     alpha = np.zeros(shape, np.float32)
     large = resized(cameras, cameras.width_px * _SAMPLES, cameras.height_px * _SAMPLES)
     for index in range(len(cameras)):
         buffer = mesh_raster.rasterize(vertices, faces, large, index)
-        colour, normal = _shade(skin, hair, vertices, faces, normals, buffer)
+        colour, normal = _shade(scene, buffer)
         hit = (buffer.face >= 0).astype(np.float32)
         alpha[index] = _average(hit)
         coverage = np.maximum(alpha[index], 1e-6)[..., None]
@@ -74,21 +78,32 @@ def _average(samples):
     return cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _shade(skin: Skin, hair: Hair | None, vertices, faces, normals, buffer: mesh_raster.FaceBuffer):
+@dataclass(frozen=True)
+class _Scene:
+    """Skin faces first, ``corner_uv`` for these alone; the faces after them are hair."""
+
+    vertices: Float[np.ndarray, "v 3"]
+    faces: Integer[np.ndarray, "f 3"]
+    normals: Float[np.ndarray, "v 3"]
+    corner_uv: Float[np.ndarray, "s 3 2"]
+    albedo: Float[np.ndarray, "th tw 3"]
+    hair: HairTexture | None
+
+
+def _shade(scene: _Scene, buffer: mesh_raster.FaceBuffer):
     """Colour and unit world normal per sample, 0 where nothing is hit."""
     colour = np.zeros((*buffer.face.shape, 3), np.float32)
-    normal = mesh_raster.interpolate(normals.astype(np.float32), faces, buffer)
+    normal = mesh_raster.interpolate(scene.normals.astype(np.float32), scene.faces, buffer)
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
-    skin_faces = len(skin.model.dense_faces)
-    on_skin = (buffer.face >= 0) & (buffer.face < skin_faces)
-    corners = skin.model.uv[skin.model.uv_faces[buffer.face[on_skin]]]
-    uv = (corners * buffer.barycentric[on_skin][..., None]).sum(1)
-    colour[on_skin] = sample_texture(skin.albedo, uv)
-    on_hair = buffer.face >= skin_faces
-    if hair is not None and on_hair.any():
-        points = (vertices[faces[buffer.face[on_hair]]] * buffer.barycentric[on_hair][..., None]).sum(1)
-        colour[on_hair], _ = hair.texture.sample(points)
-        normal[on_hair] = _with_strands(hair.texture, points, normal[on_hair])
+    on_skin = (buffer.face >= 0) & (buffer.face < len(scene.corner_uv))
+    uv = (scene.corner_uv[buffer.face[on_skin]] * buffer.barycentric[on_skin][..., None]).sum(1)
+    colour[on_skin] = sample_texture(scene.albedo, uv)
+    on_hair = buffer.face >= len(scene.corner_uv)
+    if scene.hair is not None and on_hair.any():
+        corners = scene.vertices[scene.faces[buffer.face[on_hair]]]
+        points = (corners * buffer.barycentric[on_hair][..., None]).sum(1)
+        colour[on_hair], _ = scene.hair.sample(points)
+        normal[on_hair] = _with_strands(scene.hair, points, normal[on_hair])
     return colour, normal
 
 
