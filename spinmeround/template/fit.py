@@ -25,8 +25,10 @@ from spinmeround.template.fit_residual import (
     Elasticity,
     LeftOver,
     follow_nearest,
+    kept_closed,
     smooth_displacement,
-    surface_links,
+    surface_edges,
+    touching_pairs,
 )
 from spinmeround.template.fit_solve import FitPriors, FitState, solve
 from spinmeround.template.fit_terms import PointTerm, Pose, SurfacePoints, scaled_orthographic_pose
@@ -183,8 +185,8 @@ def _displacement(surface: Surface, left_over: Sequence[LeftOver], elasticity: E
     skin = model.part == PARTS.index("skin")
     soft = skin | (model.part == PARTS.index("mouth_cavity"))
     front = model.mean[:, 2] > _BACK
-    links = surface_links(model.mean, model.faces, skin)
-    offsets = smooth_displacement(links, model.vertex_mirror, soft & front, left_over, elasticity)
+    edges = surface_edges(model.faces, len(model.mean))
+    offsets = smooth_displacement(edges, model.vertex_mirror, soft & front, left_over, elasticity)
     for index, name in enumerate(PARTS):
         rigid = (model.part == index) & (name not in ("skin", "mouth_cavity"))
         if rigid.any():
@@ -193,11 +195,15 @@ def _displacement(surface: Surface, left_over: Sequence[LeftOver], elasticity: E
 
 
 def _personal(surface: Surface, portraits: Sequence[Portrait], state: FitState) -> Float[np.ndarray, "n 3"]:
-    """What all photos leave over together."""
+    """What all photos leave over together, and lips that stay closed."""
     left_over = []
     terms_of_photos = _evidence(surface, portraits, slide=True, outline=True)(state)
     for terms, pose, expression in zip(terms_of_photos, state.poses, state.expressions, strict=True):
         left_over += [_left_over(term, pose, state.shape, expression) for term in terms]
+    edges = surface_edges(surface.model.faces, len(surface.model.mean))
+    pairs = touching_pairs(surface.model.mean, edges, surface.model.part == PARTS.index("skin"))
+    neutral = surface.vertices.positions(state.shape, np.zeros(len(surface.model.expression_names)))
+    left_over.append(kept_closed(pairs, surface.vertices.mean, neutral))
     return _displacement(surface, left_over, _PERSONAL)
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Integer
 from scipy.spatial import cKDTree
 
 _TOUCHING = 0.004
+_CLOSED_SIGMA = 0.0003
 
 LIMIT = 0.015
 """No vertex moves further than this, head units (6 mm)."""
@@ -34,19 +35,19 @@ class Elasticity:
 
 @dataclass(frozen=True)
 class LeftOver:
-    """Linearised pixel errors of surface points in one photo.
+    """Linear statements about the displacement of surface points, for instance pixel errors in one photo.
 
     Attributes:
-        corners: vertices of the face that holds each point.
-        barycentric: weights of those vertices.
-        rows: whitened change of the pixel by a displacement of the point in the world.
+        corners: three vertices for each point.
+        barycentric: their weights.
+        rows: whitened change of what is observed by a displacement of the point in the world.
         error: whitened error to be removed.
     """
 
     corners: Integer[np.ndarray, "m 3"]
     barycentric: Float[np.ndarray, "m 3"]
-    rows: Float[np.ndarray, "m 2 3"]
-    error: Float[np.ndarray, "m 2"]
+    rows: Float[np.ndarray, "m r 3"]
+    error: Float[np.ndarray, "m r"]
 
 
 def smooth_displacement(
@@ -63,7 +64,7 @@ def smooth_displacement(
     of sight, so there the displacement stays zero unless a second photo says otherwise.
 
     Args:
-        links: 1 between vertices that ought to move alike, from ``surface_links``.
+        links: 1 between vertices that ought to move alike, for instance ``surface_edges``.
 
     Returns:
         World frame; no vertex moves by more than ``LIMIT``.
@@ -103,18 +104,32 @@ def follow_nearest(
     return offsets[nearest].mean(0)
 
 
-def surface_links(
-    vertices: Float[np.ndarray, "n 3"], faces: Integer[np.ndarray, "f 3"], skin: Bool[np.ndarray, "n"]
-) -> sp.csr_matrix:
-    """Edges of the mesh, and links between skin that touches without being joined: closed lips must stay closed."""
-    count = len(vertices)
+def surface_edges(faces: Integer[np.ndarray, "f 3"], count: int) -> sp.csr_matrix:
+    """1 between vertices that share an edge."""
     a, b = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
     edges = sp.csr_matrix((np.ones(len(a)), (a, b)), (count, count))
-    edges = ((edges + edges.T) > 0).astype(np.float64)
+    return ((edges + edges.T) > 0).astype(np.float64)
+
+
+def touching_pairs(
+    vertices: Float[np.ndarray, "n 3"], edges: sp.csr_matrix, skin: Bool[np.ndarray, "n"]
+) -> Integer[np.ndarray, "p 2"]:
+    """Skin that touches without being joined: both lips of a closed mouth."""
     index = np.flatnonzero(skin & (np.asarray(edges.sum(1)).ravel() > 0))
-    pairs = index[cKDTree(vertices[index]).query_pairs(_TOUCHING, output_type="ndarray")]
-    touching = sp.csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (count, count))
-    return ((edges + touching + touching.T) > 0).astype(np.float64)
+    pairs = index[cKDTree(vertices[index]).query_pairs(_TOUCHING, output_type="ndarray")].reshape(-1, 2)
+    near = (edges + edges @ edges).tocsr()
+    return pairs[np.asarray(near[pairs[:, 0], pairs[:, 1]]).ravel() == 0]
+
+
+def kept_closed(
+    pairs: Integer[np.ndarray, "p 2"], mean: Float[np.ndarray, "n 3"], fitted: Float[np.ndarray, "n 3"]
+) -> LeftOver:
+    """The wish that touching pairs lie to each other as they do on the mean head."""
+    corners = np.column_stack([pairs, pairs[:, 1]])
+    weights = np.tile([1.0, -1.0, 0.0], (len(pairs), 1))
+    apart = (fitted - mean)[pairs[:, 1]] - (fitted - mean)[pairs[:, 0]]
+    rows = np.broadcast_to(np.eye(3) / _CLOSED_SIGMA, (len(pairs), 3, 3))
+    return LeftOver(corners, weights, rows, apart / _CLOSED_SIGMA)
 
 
 def _bilaplacian(links: sp.csr_matrix) -> sp.csr_matrix:
@@ -130,9 +145,9 @@ def _observations(
     """Sparse design matrix over (x of all, y of all, z of all) and the errors it should explain."""
     rows, columns, values, target, first = [], [], [], [], 0
     for photo in left_over:
-        count = len(photo.corners)
+        count, seen = photo.error.shape
         index = place[photo.corners]
-        row = first + np.arange(2 * count).reshape(count, 2)
+        row = first + np.arange(count * seen).reshape(count, seen)
         entry = photo.rows[:, :, None, :] * photo.barycentric[:, None, :, None]
         column = index[:, None, :, None] + size * np.arange(3)
         present = np.broadcast_to(index[:, None, :, None] >= 0, entry.shape)
@@ -140,6 +155,6 @@ def _observations(
         columns.append(np.broadcast_to(column, entry.shape)[present])
         values.append(entry[present])
         target.append(photo.error.ravel())
-        first += 2 * count
+        first += count * seen
     flat = [np.concatenate(part) for part in (values, rows, columns)]
     return sp.csr_matrix((flat[0], (flat[1], flat[2])), (first, 3 * size)), np.concatenate(target)

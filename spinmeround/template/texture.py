@@ -22,6 +22,11 @@ from spinmeround.types import Portrait
 SIZE = 2048
 
 _SKIN = PARTS.index("skin")
+_HIGHLIGHT = 0.12
+"""Skin this much brighter than around it shines."""
+_DIMMED = 0.6
+_LOOSELY = 0.03
+"""Hold of the colours of single vertices on the colour around them: a few centimetres are averaged."""
 _CHEEKS_AND_FOREHEAD = (50, 280, 151, 205, 425)
 """Landmarks on large patches of plain skin."""
 
@@ -154,12 +159,22 @@ def _typical_colours(
 def _without_strays(
     atlas: Atlas, spreader: Spreader, seen: Layer, skin: Bool[np.ndarray, "t t"], coverage: Float[np.ndarray, "m"]
 ) -> Layer:
-    """Takes trust from half-trusted texels that look nothing like the skin around: rims of light, collars, strands."""
+    """Takes trust from half-trusted texels that look nothing like the skin around (collars, strands), dims highlights.
+
+    A highlight belongs to the light and to the camera's place; what is brighter than the skin around is brought nearer
+    to it.
+    """
     values, mass = atlas.gather(seen.rgb, np.where(skin, seen.weight**4, 0).astype(np.float32), len(coverage))
     prior = _typical_colours(values, mass, coverage)
-    around = atlas.spread(spreader.spread(values, mass / (mass + 20.0), prior, pull=0.003))
-    strange = np.clip((np.abs(seen.rgb - around).max(-1) - 0.12) / 0.12, 0, 1)
-    return Layer(seen.rgb, (seen.weight * (1 - strange * (1 - seen.weight))).astype(np.float32))
+    alike = 1 / (1 + (np.linalg.norm(values - prior, axis=1) / 0.25) ** 4)
+    around = atlas.spread(spreader.spread(values, _LOOSELY * alike * mass / (mass + 20.0), prior, pull=1e-4))
+    apart = seen.rgb - around
+    strange = np.clip((np.abs(apart).max(-1) - 0.15) / 0.12, 0, 1)
+    weight = seen.weight * (1 - strange * (1 - seen.weight))
+    bare = 1 - atlas.spread(np.asarray(coverage, np.float64)[:, None])
+    brighter = apart.mean(-1, keepdims=True)
+    share = _DIMMED * bare * np.clip(1 - _HIGHLIGHT / np.maximum(brighter, _HIGHLIGHT), 0, 1)
+    return Layer(np.clip(seen.rgb - share * apart, 0, 1).astype(np.float32), weight.astype(np.float32))
 
 
 def _robust_mean(

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from spinmeround.template.fit_residual import LIMIT, Elasticity, LeftOver, smooth_displacement, surface_links
+from spinmeround.template.fit_residual import (
+    LIMIT,
+    Elasticity,
+    LeftOver,
+    kept_closed,
+    smooth_displacement,
+    surface_edges,
+    touching_pairs,
+)
 from spinmeround.template.fit_solve import FitPriors, FitState, solve, total_cost
 from spinmeround.template.fit_terms import (
     PointTerm,
@@ -128,11 +136,20 @@ def _sheet(size: int = 15) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.stack([x, y, np.zeros_like(x)], -1).reshape(-1, 3), faces, index[:, ::-1].ravel()
 
 
-def test_touching_skin_moves_together_without_being_joined():
-    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0.001], [1, 0, 9], [0, 1, 9]], float)
-    links = surface_links(vertices, np.array([[0, 1, 2], [3, 4, 5]]), np.ones(6, bool))
-    assert links[0, 3] == links[3, 0] == links[0, 1] == 1
-    assert links[0, 4] == 0
+def test_touching_skin_is_brought_together_again():
+    sheet, faces, _ = _sheet(9)
+    vertices = np.concatenate([sheet, sheet + np.array([0, 0, 0.001])])
+    both = np.concatenate([faces, faces + len(sheet)])
+    edges = surface_edges(both, len(vertices))
+    pairs = touching_pairs(vertices, edges, np.ones(len(vertices), bool))
+    assert sorted(map(tuple, np.sort(pairs, axis=1).tolist())) == [(i, i + len(sheet)) for i in range(len(sheet))]
+    torn = vertices + np.where(np.arange(len(vertices)) < len(sheet), 0, 0.004)[:, None] * [0, 0, 1.0]
+    itself = np.arange(len(vertices))
+    free = np.ones(len(vertices), bool)
+    wish = kept_closed(pairs, vertices, torn)
+    moved = torn + smooth_displacement(edges, itself, free, [wish], Elasticity(1e2, 0.02, 1.0))
+    gap = (moved[len(sheet) :] - moved[: len(sheet)])[:, 2]
+    assert np.abs(gap - 0.001).max() < 3e-4
 
 
 def test_personal_offsets_explain_smoothly_and_stay_bounded():
@@ -143,7 +160,7 @@ def test_personal_offsets_explain_smoothly_and_stay_bounded():
     rows = np.tile(np.array([[1.0, 0, 0], [0, 1.0, 0]]) / 1e-3, (len(seen), 1, 1))
     noisy = np.array([0.0, 0.004]) + 0.002 * np.random.default_rng(0).standard_normal((len(seen), 2))
     left = LeftOver(corners, np.tile([1.0, 0, 0], (len(seen), 1)), rows, noisy / 1e-3)
-    links, firm = surface_links(vertices, faces, np.zeros(len(vertices), bool)), Elasticity(3e5, 0.02, 0.012)
+    links, firm = surface_edges(faces, len(vertices)), Elasticity(3e5, 0.02, 0.012)
     offsets = smooth_displacement(links, mirror, movable, [left], firm)
     assert np.abs(offsets[seen, 1].mean() - 0.004) < 0.001
     assert offsets[seen, 1].std() < 0.0015 < noisy[:, 1].std()
