@@ -152,6 +152,7 @@ def rim_offsets(
     depth: Float[np.ndarray, "n h2 w2"],
     *,
     reach: float,
+    ease: float,
 ) -> tuple[Float[np.ndarray, "v"], Float[np.ndarray, "v"]]:
     """How far rim vertices must go along their normals for the surface's outlines to meet the masks'.
 
@@ -163,6 +164,8 @@ def rim_offsets(
         outline_px: the same for near rims, estimated as the surface's own are, so that what both get wrong cancels.
         depth: depth maps of the present surface, of the resolution of ``outline_px``.
         reach: rims further than this from the mask's outline, head units, are left alone.
+        ease: rims nearer than this count less. Ridges of a visual hull are rims that fit perfectly where the body is
+            not; unless their say is small they stay.
 
     Returns:
         Steps in head units, and the weight of the views that asked for one (0: not a rim).
@@ -172,7 +175,7 @@ def rim_offsets(
     own_px = np.stack([_near_outline_px(np.isfinite(d)) for d in depth])
     _rims(
         vertices, vertex_normals, projection_matrices(cameras), camera_centres(cameras), focals,
-        distance_px, outline_px, own_px, reach, steps, votes,
+        distance_px, outline_px, own_px, reach, ease, steps, votes,
     )  # fmt: skip
     return steps, votes
 
@@ -288,7 +291,7 @@ def _bilinear(image, column, row):  # pragma: no cover - compiled
 
 @numba.njit(parallel=True, cache=True)
 def _rims(
-    vertices, normals, projections, eyes, focals, distance_px, outline_px, own_px, reach, steps, votes
+    vertices, normals, projections, eyes, focals, distance_px, outline_px, own_px, reach, ease, steps, votes
 ):  # pragma: no cover - compiled
     views, height, width = distance_px.shape
     shrink = width / own_px.shape[2]
@@ -314,7 +317,7 @@ def _rims(
                 goal_px = shrink * _bilinear(outline_px[v], column / shrink - 0.5, row / shrink - 0.5)
             gap = (goal_px - shrink * own) * far / focals[v]
             if abs(gap) < reach:
-                weight = 1 - cosine / _RIM_COSINE
+                weight = (1 - cosine / _RIM_COSINE) * (gap * gap + 1e-20) / (gap * gap + ease * ease + 1e-20)
                 steps[i] += weight * gap
                 votes[i] += weight
         if votes[i] > 0:
