@@ -17,8 +17,11 @@ from spinmeround.geometry import METRES_PER_UNIT
 PICTURE_SCALE = 1.08
 """Size of the mean head against its metric size, so that it fills the rig's pictures as SpinMeRound's heads do: on
 three published turns the eyes lie 0.165 head units apart, the chin at y = -0.31, the back of the skull at z = -0.35."""
-PUPILS = (-0.02, 0.12)
-"""Height and depth of the middle between the eyeballs' centres in the world (lids at z = 0.16 on the same turns)."""
+PUPILS = (-0.02, 0.135)
+"""Height and depth of the middle between the eyeballs' centres in the world (nose tip at z = 0.256 there)."""
+NECK_UPRIGHT = 0.24
+"""Shear of the neck toward the front per height below the skull: MakeHuman's neck leans, and on the one published turn
+with a bare nape it is 0.07 further forward at y = -0.37."""
 
 BAKE_PUPILS = (0.02, 0.19)
 """The same in the frame of the bake, in which all places in these tools are written: axes of the world, metric head
@@ -97,11 +100,18 @@ def in_world(source: Source) -> Source:
     shift = np.array([0.0, PUPILS[0], PUPILS[1]]) - PICTURE_SCALE * np.array([0.0, BAKE_PUPILS[0], BAKE_PUPILS[1]])
     return replace(
         source,
-        mean=PICTURE_SCALE * source.mean + shift,
+        mean=_with_upright_neck(PICTURE_SCALE * source.mean + shift),
         shape_plus=PICTURE_SCALE * source.shape_plus,
         shape_minus=PICTURE_SCALE * source.shape_minus,
         expression_basis=PICTURE_SCALE * source.expression_basis,
     )
+
+
+def _with_upright_neck(vertices: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    behind_jaw = np.clip((0.1 - vertices[:, 2]) / 0.12, 0, 1)
+    upright = vertices.copy()
+    upright[:, 2] += NECK_UPRIGHT * np.maximum(-0.16 - vertices[:, 1], 0) * behind_jaw
+    return upright
 
 
 def _read_anny(generator: np.random.Generator) -> _Anny:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float, Integer
 
@@ -9,33 +11,75 @@ HEIGHT = -0.4
 """Height of the cut in head units: below the chin, within the pictures of the whole-head rig."""
 
 
-def cut(
-    vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]
-) -> tuple[Float[np.ndarray, "w 3"], Integer[np.ndarray, "g 3"], Integer[np.ndarray, "g 3"]]:
-    """Leaves what lies above ``HEIGHT`` and closes the opening with a flat fan.
+@dataclass(frozen=True)
+class Cut:
+    """A mesh above ``HEIGHT``, closed by a flat fan.
 
-    Corners of faces that cross the plane are lifted onto it, so the rim is as fine as the mesh.
-
-    Returns:
-        vertices with the middle of the opening appended; faces; and for each corner of a face the corner of the input
-        it takes its texture from, as an index into ``faces.ravel()``.
+    Attributes:
+        corner_from: for each corner of a face, the two corners of the input (indices into its ``faces.ravel()``)
+            between which it lies.
+        corner_share: how far it lies toward the second one.
     """
+
+    vertices: Float[np.ndarray, "v 3"]
+    faces: Integer[np.ndarray, "f 3"]
+    corner_from: Integer[np.ndarray, "f 3 2"]
+    corner_share: Float[np.ndarray, "f 3"]
+
+    def at_corners(self, values: Float[np.ndarray, "c d"]) -> Float[np.ndarray, "f 3 d"]:
+        """What was given per corner of the input, at the corners of the cut mesh."""
+        first, second = values[self.corner_from[..., 0]], values[self.corner_from[..., 1]]
+        return first + self.corner_share[..., None] * (second - first)
+
+
+def cut(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]) -> Cut:
+    """Cuts exactly along the plane; vertices of the input keep their indices, new ones follow."""
     corners = np.arange(faces.size).reshape(faces.shape)
     below = vertices[:, 1] < HEIGHT
-    keep = ~below[faces].all(1)
-    faces, corners = faces[keep], corners[keep]
-    if not below[faces].any():
-        return vertices, faces, corners
-    lifted = vertices.copy()
-    lifted[below, 1] = HEIGHT
-    start, end, source = faces.ravel(), np.roll(faces, -1, axis=1).ravel(), corners.ravel()
-    on_rim = below[start] & below[end]
-    shared = set(zip(end[on_rim], start[on_rim], strict=True))
-    rim = [k for k in np.nonzero(on_rim)[0] if (start[k], end[k]) not in shared]
-    if not rim:
-        return lifted, faces, corners
-    middle = len(lifted)
-    lifted = np.concatenate([lifted, lifted[start[rim]].mean(0, keepdims=True)])
-    fan = np.stack([end[rim], start[rim], np.full(len(rim), middle)], axis=1)
-    fan_corners = np.repeat(source[rim][:, None], 3, axis=1)
-    return lifted, np.concatenate([faces, fan]), np.concatenate([corners, fan_corners])
+    count = below[faces].sum(1)
+    pieces = [_whole(faces[count == 0], corners[count == 0])]
+    points: dict[tuple[int, int], int] = {}
+    added: list[np.ndarray] = []
+    rim: list[tuple[int, int, int]] = []
+
+    def crossing(a: int, b: int) -> tuple[int, float]:
+        """The vertex where an edge meets the plane, and how far it lies from a toward b."""
+        share = float((HEIGHT - vertices[a, 1]) / (vertices[b, 1] - vertices[a, 1]))
+        key = (min(a, b), max(a, b))
+        if key not in points:
+            points[key] = len(vertices) + len(added)
+            added.append(np.array([*(vertices[a] + share * (vertices[b] - vertices[a]))]))
+            added[-1][1] = HEIGHT
+        return points[key], share
+
+    new_faces, new_from, new_share = [], [], []
+    crossed = (count > 0) & (count < 3)
+    for face, corner in zip(faces[crossed], corners[crossed], strict=True):
+        # Turned so that the one alone on its side of the plane comes first.
+        alone = int(np.argmax(below[face] == (below[face].sum() == 1)))
+        (a, b, c), (i, j, k) = np.roll(face, -alone).tolist(), np.roll(corner, -alone).tolist()
+        (ab, share_b), (ac, share_c) = crossing(a, b), crossing(a, c)
+        on_ab, on_ac, at_a, at_b, at_c = (i, j, share_b), (i, k, share_c), (i, i, 0.0), (j, j, 0.0), (k, k, 0.0)
+        if below[a]:
+            made = [((ab, b, c), (on_ab, at_b, at_c)), ((ab, c, ac), (on_ab, at_c, on_ac))]
+            rim.append((ab, ac, i))
+        else:
+            made = [((a, ab, ac), (at_a, on_ab, on_ac))]
+            rim.append((ac, ab, i))
+        for triangle, where in made:
+            new_faces.append(triangle)
+            new_from.append([w[:2] for w in where])
+            new_share.append([w[2] for w in where])
+    if added:
+        middle = len(vertices) + len(added)
+        added.append(np.mean(added, axis=0))
+        new_faces += [(start, end, middle) for start, end, _ in rim]
+        new_from += [[(source, source)] * 3 for _, _, source in rim]
+        new_share += [[0.0] * 3 for _ in rim]
+        pieces.append((np.array(new_faces), np.array(new_from), np.array(new_share)))
+        vertices = np.concatenate([vertices, added])
+    return Cut(vertices, *(np.concatenate(part) for part in zip(*pieces, strict=True)))
+
+
+def _whole(faces, corners):
+    return faces, np.stack([corners, corners], axis=-1), np.zeros(faces.shape)

@@ -46,14 +46,15 @@ def render_views(skin: Skin, hair: Hair | None, cameras: Cameras, *, names: tupl
     Returns:
         Views with full weight; colours are albedo, normals are those of the geometry plus the strands' relief.
     """
-    vertices, faces, corners = bust.cut(skin.vertices, skin.model.dense_faces)
-    corner_uv = skin.model.uv[skin.model.uv_faces.ravel()[corners]]
+    above = bust.cut(skin.vertices, skin.model.dense_faces)
+    vertices, faces = above.vertices, above.faces
+    corner_uv = above.at_corners(skin.model.uv[skin.model.uv_faces.ravel()])
     normals = vertex_normals(vertices, faces)
     if hair is not None:
-        hair_vertices, hair_faces, _ = bust.cut(hair.mesh.vertices, hair.mesh.faces)
-        faces = np.concatenate([faces, hair_faces + len(vertices)])
-        normals = np.concatenate([normals, vertex_normals(hair_vertices, hair_faces)])
-        vertices = np.concatenate([vertices, hair_vertices])
+        hanging = bust.cut(hair.mesh.vertices, hair.mesh.faces)
+        faces = np.concatenate([faces, hanging.faces + len(vertices)])
+        normals = np.concatenate([normals, vertex_normals(hanging.vertices, hanging.faces)])
+        vertices = np.concatenate([vertices, hanging.vertices])
     scene = _Scene(vertices, faces, normals, corner_uv, skin.albedo, hair.texture if hair else None)
     shape = (len(cameras), cameras.height_px, cameras.width_px)
     rgb, world = np.zeros((*shape, 3), np.float32), np.zeros((*shape, 3), np.float32)
