@@ -61,7 +61,7 @@ class SurfaceSettings:
 SURFACE_PRESETS: dict[Literal["draft", "standard", "high"], SurfaceSettings] = {
     "draft": SurfaceSettings(64, (5, 3)),
     "standard": SurfaceSettings(64, (6, 4, 3)),
-    "high": SurfaceSettings(64, (8, 5, 5)),
+    "high": SurfaceSettings(88, (8, 5, 4)),
 }
 
 
