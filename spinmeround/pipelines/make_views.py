@@ -78,6 +78,7 @@ def make_views(
             **reports.common(choices, seed=seed, records=stages.records),
             "photos": stage_one.describe(sightings),
             "head": head.report,
+            "texture": stage_one.shares(head),
             "views": {"count": len(views), "size_px": settings.view_size_px},
             "files": [str(outputs.views)] if outputs.views else [],
             "licences": reports.licences(template=True),

@@ -105,6 +105,7 @@ def reconstruct(
         **reports.common(choices, seed=seed, records=stages.records),
         "photos": stage_one.describe(sightings),
         "head": head.report,
+        "texture": stage_one.shares(head),
         **stage_two.describe(built),
         "files": [str(path) for path in files],
         "licences": reports.licences(template=True),

@@ -121,6 +121,12 @@ def describe(sightings: Sequence[Sighting]) -> list[dict[str, Any]]:
     ]
 
 
+def shares(head: Head) -> dict[str, dict[str, float]]:
+    """Which share of each part of the texture the photos show, and which was made up."""
+    observed = {part: share for part, share in head.report.get("observed_share", {}).items() if share is not None}
+    return {part: {"observed": share, "invented": round(1 - share, 4)} for part, share in observed.items()}
+
+
 def check_photos(photos: Sequence[Path]) -> None:
     """Asks whether there is anything to read before anything heavy is loaded.
 

@@ -51,7 +51,10 @@ def sphere_views(cameras: Cameras, names: tuple[str, ...] = ()) -> Views:
 
 class FakeHead:
     photo_cameras = (orbit_cameras([10.0], [0.0], size_px=64),)
-    report: dict[str, Any] = {"photos": [{"landmark_error_px": 1.0, "outline_iou": 0.97}]}  # noqa: RUF012
+    report: dict[str, Any] = {
+        "photos": [{"landmark_error_px": 1.0, "outline_iou": 0.97}],
+        "observed_share": {"skin": 0.3, "hair": None},
+    }  # noqa: RUF012
 
     def render(self, cameras: Cameras, *, keep_expression: bool = False, names: tuple[str, ...] = ()) -> Views:
         return sphere_views(cameras, names)

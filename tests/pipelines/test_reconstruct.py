@@ -117,6 +117,7 @@ def test_report_says_what_was_chosen_and_why_and_what_it_took(photo, tmp_path):
     assert all(s["seconds"] >= 0 and s["peak_memory_mb"] > 10 for s in report["stages"])
     assert report["photos"] == [{"file": "face.jpg", "faces_seen": 1, "face_taken": 1, "notes": []}]
     assert report["head"] == FakeHead.report
+    assert report["texture"] == {"skin": {"observed": 0.3, "invented": 0.7}}
     assert {"torch", "numpy", "python"} <= set(report["versions"])
     kinds = {entry["kind"] for entry in report["licences"]}
     assert kinds == {"code", "model", "library"}
