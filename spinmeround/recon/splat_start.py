@@ -117,6 +117,12 @@ def _quats_from_z(normals: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 4"]
     return quats / np.linalg.norm(quats, axis=1, keepdims=True)
 
 
+def z_axes(quats_wxyz: Float[torch.Tensor, "n 4"]) -> Float[torch.Tensor, "n 3"]:
+    """Where unit quaternions turn +Z: the normals of fresh splats."""
+    w, x, y, z = quats_wxyz.unbind(1)
+    return torch.stack([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)], dim=1)
+
+
 def _colours(
     views: Views, surface: Mesh, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]
 ) -> tuple[Float[np.ndarray, "n 3"], Bool[np.ndarray, "n"]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, final
@@ -16,7 +17,7 @@ from torch import Tensor
 from spinmeround.errors import FitError
 from spinmeround.protocols import Rasterizer
 from spinmeround.recon.losses import structural_dissimilarity, weighted_l1
-from spinmeround.recon.splat_start import pixel_width, splats_on_surface, stray_splats
+from spinmeround.recon.splat_start import pixel_width, splats_on_surface, stray_splats, z_axes
 from spinmeround.types import Cameras, Mesh, Splats, Views
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,9 @@ _RATES = MappingProxyType(
 """Adam's step at the start, in widths of a pixel, natural logs, quaternion parts, logits and SH coefficients."""
 _LAST_RATE = 0.05
 """Share of a rate that is left at the last step; it falls exponentially."""
+
+_TETHER = 0.02
+"""Share of a splat's distance from the start surface, along its normal, that each step takes back."""
 
 _LONGEST_OVER_SHORTEST = 5.0
 _LARGEST_OVER_START = 6.0
@@ -51,13 +55,13 @@ class SplatSettings:
     """
 
     count: int = 50_000
-    iterations: int = 300
+    iterations: int = 250
     sh_degree: Literal[0, 1, 2, 3] = 0
 
 
 SPLAT_PRESETS: Mapping[Literal["draft", "standard", "high"], SplatSettings] = MappingProxyType(
     {
-        "draft": SplatSettings(count=20_000, iterations=120),
+        "draft": SplatSettings(count=20_000, iterations=100),
         "standard": SplatSettings(count=50_000, iterations=300),
         "high": SplatSettings(count=120_000, iterations=900),
     }
@@ -109,15 +113,14 @@ class GaussianFitter:
         start = splats_on_surface(views, surface, count=settings.count, sh_degree=settings.sh_degree, source=source)
         descent = _Descent(start, pixel_width(views, surface.vertices))
         has_normals = bool(np.any(views.normals_world))
-        turns = list(_turns(len(views), settings.iterations, source))
-        for step, index in enumerate(turns):
-            loss = self._loss(descent.splats(), _Picture.of(views, index), source, has_normals=has_normals)
-            descent.step(loss, step / settings.iterations)
-            if step == settings.iterations // 2:
-                descent.hide(stray_splats(descent.splats().means.detach().numpy(), views))
-            self._progress(
-                (step + 1) / settings.iterations, f"fitting splats, step {step + 1} of {settings.iterations}"
-            )
+        steps = settings.iterations
+        with _one_torch_thread():
+            for step, index in enumerate(_turns(len(views), steps, source)):
+                loss = self._loss(descent.splats(), _Picture.of(views, index), source, has_normals=has_normals)
+                descent.step(loss, step / steps)
+                if step == steps // 2:
+                    descent.hide(stray_splats(descent.splats().means.detach().numpy(), views))
+                self._progress((step + 1) / steps, f"fitting splats, step {step + 1} of {steps}")
         return _kept(descent.splats(), views)
 
     def _loss(
@@ -135,6 +138,20 @@ class GaussianFitter:
             normals = picture.normals_world * picture.alpha[..., None]
             loss = loss + _NORMALS * weighted_l1(drawn.normals_world[0], normals, picture.weight)
         return loss + _SEE_THROUGH * (4 * splats.opacities * (1 - splats.opacities)).mean()
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Torch's own operations here are too small to share: its threads would mostly wait, spinning, for each other.
+
+    The rasteriser has threads of its own and is not concerned.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -196,6 +213,7 @@ class _Descent:
         ]
         # Few steps: the second moment must forget the start fast, hence 0.99 and not 0.999.
         self._adam = torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.99), eps=1e-15, fused=True)
+        self._start_means, self._start_normals = start.means, z_axes(start.quats_wxyz)
         self._largest = float(start.scales.max(dim=1).values.median().log()) + np.log(_LARGEST_OVER_START)
 
     def splats(self) -> Splats:
@@ -211,7 +229,18 @@ class _Descent:
         for group in self._adam.param_groups:
             group["lr"] = group["start"] * _LAST_RATE**share_done
         self._adam.step()
+        self._pull_to_surface()
         self._hold_shapes()
+
+    @torch.no_grad()
+    def _pull_to_surface(self) -> None:
+        """Along the normal, views hardly hold a splat: it would wander, and at outlines the outermost ones count.
+
+        A constant pull still moves a splat by several pixels, which a start surface may need; noise does not add up.
+        """
+        means = self._parameters["means"]
+        height = ((means - self._start_means) * self._start_normals).sum(dim=1, keepdim=True)
+        means -= _TETHER * height * self._start_normals
 
     @torch.no_grad()
     def _hold_shapes(self) -> None:

@@ -15,7 +15,7 @@ from spinmeround.geometry import project, resized, select, vertex_normals
 from spinmeround.images import composite, resize
 from spinmeround.orbits import orbit_cameras
 from spinmeround.recon.raster_numba import NumbaRasterizer
-from spinmeround.recon.splat_start import SH_0, splats_on_surface, stray_splats
+from spinmeround.recon.splat_start import SH_0, splats_on_surface, stray_splats, z_axes
 from spinmeround.recon.splats import SPLAT_PRESETS, GaussianFitter, SplatSettings
 from spinmeround.types import Mesh, Splats, Views
 
@@ -101,9 +101,7 @@ def test_the_start_lies_on_the_surface_and_wears_its_colours(views, surface):
     z = torch.nn.functional.normalize(splats.means - torch.tensor([0.01, -0.02, 0.0]), dim=1)
     quats = splats.quats_wxyz
     torch.testing.assert_close(quats.norm(dim=1), torch.ones(len(splats)))
-    w, x, y, _ = quats.unbind(1)
-    axis = torch.stack([2 * w * y, -2 * w * x, 1 - 2 * (x * x + y * y)], dim=1)
-    assert float((axis * z).sum(dim=1).min()) > 0.85
+    assert float((z_axes(quats) * z).sum(dim=1).min()) > 0.85
     assert bool((splats.scales[:, 2] < splats.scales[:, 0]).all())
     wrong = np.abs(0.5 + SH_0 * splats.sh[:, 0].numpy() - colour_at(means)).mean(axis=1)
     assert np.median(wrong) < 0.05
@@ -207,6 +205,14 @@ def test_higher_harmonics_are_fitted_when_asked(views, surface, degree):
     splats = GaussianFitter(NumbaRasterizer(), settings).fit(views, surface, seed=0)
     assert splats.sh.shape[1:] == ((degree + 1) ** 2, 3)
     assert splats.sh[:, 1:].abs().max() > 0
+
+
+def test_the_threads_of_torch_are_given_back(views, surface):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    GaussianFitter(NumbaRasterizer(), SplatSettings(count=200, iterations=1)).fit(views, surface, seed=0)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
 
 
 def test_progress_goes_from_none_to_all(views, surface):
