@@ -30,6 +30,8 @@ _SPECK_SHARE = 0.02
 _BAND_PX = 24.0
 _SKIRT_SHARE = 0.15
 _GROWTH_BEYOND_BORDER = 2.0
+_BEYOND_BORDER = 0.06
+_CLOSE_UP = 0.7
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def visual_hull(cameras: Cameras, outlines: Silhouettes, *, cells: int = 64) -> 
         low[1] -= _SKIRT_SHARE * (high - low)[1]
     shape = np.ceil((high - low) / cell).astype(int) + 3
     field = np.empty(shape, np.float32)
-    _carve(field, low, cell, *_camera_arrays(cameras), outlines.distance_px, _GROWTH_BEYOND_BORDER)
+    margins_px = _margins_px(cameras, outlines, floor_y)
+    _carve(field, low, cell, *_camera_arrays(cameras), outlines.distance_px, margins_px, _GROWTH_BEYOND_BORDER)
     skirt = Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
     if floor_y is not None:
         whole = _boundary(_largest_solid(field), low, cell)
@@ -184,43 +187,55 @@ def _nearest_point_to_axes(cameras: Cameras, outlines: Silhouettes) -> Float[np.
 def _bounding_box(
     cameras: Cameras, outlines: Silhouettes, floor_y: float | None
 ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
-    """Smallest axis-aligned box around the intersection of the pyramids that the masks' own boxes span.
+    """Smallest axis-aligned box around the intersection of the pyramids that the masks' own boxes span."""
+    normals, offsets = _half_spaces(cameras, outlines, floor_y)
+    box = np.zeros((2, 3))
+    for axis in range(3):
+        for end, sign in enumerate((1.0, -1.0)):
+            found = linprog(sign * np.eye(3)[axis], A_ub=normals, b_ub=offsets, bounds=(None, None))
+            if found.status == 2:
+                raise InputError(
+                    "the masks of the views meet nowhere in space; check that the cameras belong to these pictures "
+                    "and that poses are camera-to-world in the frame the file states"
+                )
+            if found.status != 0:
+                raise InputError(
+                    "the views do not bound the head in space: they look along one line; add views from other sides"
+                )
+            box[end, axis] = found.x[axis]
+    return box[0], box[1]
 
-    A side on which a mask is cut does not bound; should nothing else bound a direction, the picture's border does.
+
+def _margins_px(cameras: Cameras, outlines: Silhouettes, floor_y: float | None) -> Float[np.ndarray, "v 4"]:
+    """How far beyond the left, top, right, bottom border each view lets the head go on; infinite where it cannot tell.
+
+    A head that the pictures cut is believed to end soon after: else hair cut in every profile would trail off without
+    end. Close-ups, that see much less than the other views do, know nothing of that, and the neck has its own floor.
     """
-    for borders_bound in (False, True):
-        normals, offsets = _half_spaces(cameras, outlines, floor_y, borders_bound)
-        box = np.zeros((2, 3))
-        bounded = True
-        for axis in range(3):
-            for end, sign in enumerate((1.0, -1.0)):
-                found = linprog(sign * np.eye(3)[axis], A_ub=normals, b_ub=offsets, bounds=(None, None))
-                if found.status == 2:
-                    raise InputError(
-                        "the masks of the views meet nowhere in space; check that the cameras belong to these pictures "
-                        "and that poses are camera-to-world in the frame the file states"
-                    )
-                bounded &= found.status == 0
-                if found.status == 0:
-                    box[end, axis] = found.x[axis]
-        if bounded:
-            return box[0], box[1]
-    raise InputError("the views do not bound the head in space: they look along one line; add views from other sides")
+    centre = _nearest_point_to_axes(cameras, outlines)
+    distance = np.linalg.norm(camera_centres(cameras) - centre, axis=1)
+    field_width = distance * cameras.width_px / cameras.intrinsics_px[:, 0, 0]
+    margins_px = np.where(outlines.cut, _BEYOND_BORDER * cameras.width_px, np.inf)
+    margins_px[field_width < _CLOSE_UP * np.median(field_width)] = np.inf
+    if floor_y is not None:
+        margins_px[:, 3] = np.inf
+    return margins_px
 
 
 def _half_spaces(
-    cameras: Cameras, outlines: Silhouettes, floor_y: float | None, borders_bound: bool
+    cameras: Cameras, outlines: Silhouettes, floor_y: float | None
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
     """Planes with ``normal · x <= offset`` inside: through each camera and each side of its mask's box."""
     normals, offsets = [], []
+    margins_px = np.where(outlines.cut, _margins_px(cameras, outlines, floor_y), 0.0)
     for view, eye in enumerate(camera_centres(cameras)):
         rows, columns = np.nonzero(outlines.distance_px[view] > 0)
         lines = ((-1, 0, columns.min()), (0, -1, rows.min()), (1, 0, -columns.max() - 1), (0, 1, -rows.max() - 1))
         pose, intrinsics = cameras.camera_from_world[view, :3, :3], cameras.intrinsics_px[view]
-        for line, cut in zip(lines, outlines.cut[view], strict=True):
-            if cut and not borders_bound:
+        for (x, y, offset), margin_px in zip(lines, margins_px[view], strict=True):
+            if not np.isfinite(margin_px):
                 continue
-            normal = np.array(line, np.float64) @ intrinsics @ pose
+            normal = np.array([x, y, offset - margin_px], np.float64) @ intrinsics @ pose
             normal /= np.linalg.norm(normal)
             normals.append(normal)
             offsets.append(normal @ eye)
@@ -239,7 +254,7 @@ def _camera_arrays(cameras: Cameras) -> tuple[Float[np.ndarray, "v 3 4"], Float[
 
 
 @numba.njit(parallel=True, cache=True)
-def _carve(field, low, cell, projections, focals_px, distance_px, growth):  # pragma: no cover - compiled
+def _carve(field, low, cell, projections, focals_px, distance_px, margins_px, growth):  # pragma: no cover - compiled
     views, height, width = distance_px.shape
     for i in numba.prange(field.shape[0]):
         for j in range(field.shape[1]):
@@ -262,6 +277,9 @@ def _carve(field, low, cell, projections, focals_px, distance_px, growth):  # pr
                     top = distance_px[v, ir, ic] * (1 - fc) + distance_px[v, ir, ic + 1] * fc
                     bottom = distance_px[v, ir + 1, ic] * (1 - fc) + distance_px[v, ir + 1, ic + 1] * fc
                     inside_px = top * (1 - fr) + bottom * fr + growth * beyond
+                    inside_px = min(inside_px, margins_px[v, 0] + column, margins_px[v, 1] + row)
+                    inside_px = min(inside_px, margins_px[v, 2] + width - 1 - column)
+                    inside_px = min(inside_px, margins_px[v, 3] + height - 1 - row)
                     outside = max(outside, -inside_px * depth / focals_px[v])
                 field[i, j, k] = outside
 

@@ -12,6 +12,7 @@ import trimesh
 from spinmeround.errors import FitError, InputError
 from spinmeround.geometry import METRES_PER_UNIT, face_normals, vertex_normals
 from spinmeround.mesh_raster import rasterize
+from spinmeround.recon.hull import silhouettes
 from spinmeround.recon.integrate import displacements
 from spinmeround.recon.remesh import half_edge_ring, half_edge_twins, remesh
 from spinmeround.recon.surface import SURFACE_PRESETS, NormalSurfaceFitter, SurfaceSettings
@@ -136,7 +137,7 @@ def test_a_cut_neck_stays_flat_and_where_it_was_cut():
     bottom = mesh.vertices[:, 1].min()
     assert -0.42 < bottom < -0.36
     downward = (solid.face_normals[:, 1] < -0.95) & (solid.triangles_center[:, 1] < bottom + 0.02)
-    assert solid.area_faces[downward].sum() == pytest.approx(np.pi * 0.09**2, rel=0.1)
+    assert solid.area_faces[downward].sum() == pytest.approx(np.pi * 0.09**2, rel=0.15)
     wall = mesh.vertices[np.abs(mesh.vertices[:, 1] - bottom - 0.05) < 0.02]
     assert np.abs(np.hypot(wall[:, 0], wall[:, 2]) - 0.09).mean() < 0.001
 
@@ -177,6 +178,27 @@ def test_an_ear_thin_as_two_pixels_does_not_melt_away():
     )
     mesh = NormalSurfaceFitter(QUICK).fit(views, seed=0)
     assert mesh.vertices[:, 0].max() == pytest.approx(0.28, abs=0.006)
+
+
+def test_a_crown_cut_in_every_view_is_closed_by_a_dome():
+    """The normals around the hole tell how the crown goes on."""
+    views = scenes.draw(scenes.sphere((0, 0.15, 0), (0.17, 0.2, 0.19)), scenes.cameras(scenes.LEVEL))
+    assert silhouettes(views.alpha).cut[:, 1].sum() >= 6
+    mesh = NormalSurfaceFitter(QUICK).fit(views, seed=0)
+    assert as_trimesh(mesh).is_watertight
+    off = np.linalg.norm((mesh.vertices - [0, 0.15, 0]) / [0.17, 0.2, 0.19], axis=1) - 1
+    assert np.median(np.abs(off)) < 0.01
+    assert mesh.vertices[:, 1].max() == pytest.approx(0.35, abs=0.02)
+
+
+def test_hair_cut_at_the_side_of_every_profile_does_not_trail_off():
+    """Nobody sees the back end: front and rear views do not show depth, profiles are cut there."""
+    cams = scenes.cameras([(45 * i, 0) for i in range(8)])
+    views = scenes.draw(scenes.sphere((0, 0, -0.14), (0.19, 0.22, 0.27)), cams)
+    cut = silhouettes(views.alpha).cut
+    assert cut[:, [0, 2]].any() and not cut[0, [0, 2]].any()
+    mesh = NormalSurfaceFitter(QUICK).fit(views, seed=0)
+    assert mesh.vertices[:, 2].min() > -0.5
 
 
 def test_what_stands_below_the_cut_leaves_no_mark_on_the_chin():
