@@ -133,7 +133,7 @@ def _step(mesh: Mesh, views: Views, outlines: Silhouettes, level: NormalPyramidL
     )
     targets = face_targets(vertices[faces].mean(1), normals, level, depth, tolerance=0.75 * edge)
     seen = targets.weight > 0
-    cap = np.zeros(len(faces), bool) if hull.floor_y is None else (vertices[faces, 1] <= hull.floor_y).all(1)
+    cap = np.zeros(len(faces), bool) if hull.floor_y is None else np.all(vertices[faces, 1] <= hull.floor_y, axis=1)
     wanted = np.where(seen[:, None], targets.normals, normals)
     wanted = continue_normals(wanted, ring, known=seen & ~cap, ignored=cap)
     weight = np.maximum(targets.weight, _HIDDEN_WEIGHT)

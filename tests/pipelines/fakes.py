@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -51,10 +51,10 @@ def sphere_views(cameras: Cameras, names: tuple[str, ...] = ()) -> Views:
 
 class FakeHead:
     photo_cameras = (orbit_cameras([10.0], [0.0], size_px=64),)
-    report: dict[str, Any] = {
+    report: ClassVar[dict[str, Any]] = {
         "photos": [{"landmark_error_px": 1.0, "outline_iou": 0.97}],
         "observed_share": {"skin": 0.3, "hair": None},
-    }  # noqa: RUF012
+    }
 
     def render(self, cameras: Cameras, *, keep_expression: bool = False, names: tuple[str, ...] = ()) -> Views:
         return sphere_views(cameras, names)
