@@ -38,17 +38,17 @@ from spinmeround.types import Cameras, Portrait
 
 _log = logging.getLogger(__name__)
 
-_DISTANCE = (float(np.log(3.2)), 0.35)
-"""Camera to head: portraits are taken from about 1.3 m (3.2 head units), rarely from half or from twice that."""
-_LOCAL_SIGMA = 0.3
+_DISTANCE = (float(np.log(2.7)), 0.2)
+"""Camera to head: portraits are taken from about 1.1 m (2.7 head units), rarely from two thirds or 1.5 of it."""
+_LOCAL_SIGMA = 0.15
 _MIRROR_SIGMA = 0.1
-_EXPRESSION_SIGMA = 0.15
+_EXPRESSION_SIGMA = 0.25
 _GAZE_SIGMA = 0.3
 _WORST_ERROR = 0.2
 _BACK = -0.05
-_LEFT_OVER_TRUST = 4.0
+_PERSONAL_TRUST, _MOMENTARY_TRUST = 8.0, 40.0
 _LOOSEST = 0.015
-_PERSONAL = Elasticity(stiffness=3e5, rest=0.02, mirror=0.012)
+_PERSONAL = Elasticity(stiffness=3e5, rest=0.005, mirror=0.004)
 _MOMENTARY = Elasticity(stiffness=8e3, rest=0.03, mirror=1.0)
 """What is left in one photo after the personal shape belongs to its expression: softer, and lopsided if it likes."""
 
@@ -199,7 +199,7 @@ def _personal(surface: Surface, portraits: Sequence[Portrait], state: FitState) 
     left_over = []
     terms_of_photos = _evidence(surface, portraits, slide=True, outline=True)(state)
     for terms, pose, expression in zip(terms_of_photos, state.poses, state.expressions, strict=True):
-        left_over += [_left_over(term, pose, state.shape, expression) for term in terms]
+        left_over += [_left_over(term, pose, state.shape, expression, trust=_PERSONAL_TRUST) for term in terms]
     edges = surface_edges(surface.model.faces, len(surface.model.mean))
     pairs = touching_pairs(surface.model.mean, edges, surface.model.part == PARTS.index("skin"))
     neutral = surface.vertices.positions(state.shape, np.zeros(len(surface.model.expression_names)))
@@ -213,20 +213,20 @@ def _corrective(placed: Surface, portrait: Portrait, shown: FitState, photo: int
     sighting = Sighting.of(placed, pose, shown.shape, expression)
     landmarks = landmark_term(placed, portrait, pose, sighting, slide=True, loosest=_LOOSEST)
     outline = outline_term(placed, portrait, pose, sighting)
-    left_over = [_left_over(term, pose, shown.shape, expression) for term in (landmarks, outline)]
+    left_over = [
+        _left_over(term, pose, shown.shape, expression, trust=_MOMENTARY_TRUST) for term in (landmarks, outline)
+    ]
     return _displacement(placed, left_over, _MOMENTARY)
 
 
 def _left_over(
-    term: PointTerm, pose: Pose, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"]
+    term: PointTerm, pose: Pose, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"], *, trust: float
 ) -> LeftOver:
     """One term's errors as linear observations of a displacement, outliers down-weighted as in the fit."""
     residual = term.residuals(pose, shape, expression)
-    trust = np.sqrt(_LEFT_OVER_TRUST * term.weight / (1 + (residual**2).sum(1) / term.robust**2))
+    root = np.sqrt(trust * term.weight / (1 + (residual**2).sum(1) / term.robust**2))
     rows = term.whiten @ pose.by_point(term.points.positions(shape, expression))
-    return LeftOver(
-        term.points.corners, term.points.barycentric, rows * trust[:, None, None], -residual * trust[:, None]
-    )
+    return LeftOver(term.points.corners, term.points.barycentric, rows * root[:, None, None], -residual * root[:, None])
 
 
 def _placed(surface: Surface, state: FitState, personal: Float[np.ndarray, "n 3"]) -> tuple[Surface, FitState]:

@@ -30,11 +30,12 @@ _GAZE_WORTH = 8.0
 
 _DETECTOR_SIGMA = 0.012
 """Noise of a landmark in distances between the eyes, besides the uncertainty of its place on the model."""
-_LANDMARK_WORTH = 0.35
+_LANDMARK_WORTH = 0.1
+"""Errors of the detector on one face go together; so many independent landmarks is each of them worth."""
 _ALONG_CONTOUR = 0.3
 _LIMB_REACH = 0.12
 _OUTLINE_SIGMA = 0.015
-_OUTLINE_TOTAL = 60.0
+_OUTLINE_TOTAL = 15.0
 _OUTLINE_REACH = 0.3
 _HAIR_THICKNESS = 0.012
 _NECK_BELOW_CHIN = 0.08

@@ -117,7 +117,7 @@ def _completed(
     generator: np.random.Generator,
 ) -> Float32[np.ndarray, "t t 3"]:
     """Skin everywhere: the photos, under them their mirror image, under that smooth colours with the grain of skin."""
-    seen = _without_strays(atlas, spreader, seen, skin, coverage)
+    seen = _without_strays(model, atlas, spreader, seen, skin, coverage)
     weight = atlas.mirrored(seen.weight)
     rgb = atlas.mirrored(seen.rgb * seen.weight[..., None]) / np.maximum(weight, 1e-4)[..., None]
     mirrored = Layer(rgb.astype(np.float32), np.where(skin, weight, 0).astype(np.float32))
@@ -157,7 +157,12 @@ def _typical_colours(
 
 
 def _without_strays(
-    atlas: Atlas, spreader: Spreader, seen: Layer, skin: Bool[np.ndarray, "t t"], coverage: Float[np.ndarray, "m"]
+    model: HeadModel,
+    atlas: Atlas,
+    spreader: Spreader,
+    seen: Layer,
+    skin: Bool[np.ndarray, "t t"],
+    coverage: Float[np.ndarray, "m"],
 ) -> Layer:
     """Takes trust from half-trusted texels that look nothing like the skin around (collars, strands), dims highlights.
 
@@ -170,7 +175,9 @@ def _without_strays(
     around = atlas.spread(spreader.spread(values, _LOOSELY * alike * mass / (mass + 20.0), prior, pull=1e-4))
     apart = seen.rgb - around
     strange = np.clip((np.abs(apart).max(-1) - 0.15) / 0.12, 0, 1)
-    weight = seen.weight * (1 - strange * (1 - seen.weight))
+    # On the neck a strange colour is a collar, however well it is seen.
+    face = 1 - atlas.spread(model.masks["neck"].astype(np.float64)[:, None])[..., 0]
+    weight = seen.weight * (1 - strange * (1 - seen.weight * face))
     bare = 1 - atlas.spread(np.asarray(coverage, np.float64)[:, None])
     brighter = apart.mean(-1, keepdims=True)
     share = _DIMMED * bare * np.clip(1 - _HIGHLIGHT / np.maximum(brighter, _HIGHLIGHT), 0, 1)

@@ -64,8 +64,8 @@ def project_photo(
     # Twice as large by a cubic spline first, so that bilinear look-ups keep the photo's sharpness.
     large = resized(camera, 2 * camera.width_px, 2 * camera.height_px)
     rgb = cv2.resize(portrait.rgb, (large.width_px, large.height_px), interpolation=cv2.INTER_CUBIC)
-    openings = _openings(portrait)
-    maps = np.dstack([skin_trust * (1 - openings), inner_trust * openings, portrait.hair]).astype(np.float32)
+    openings, around = _openings(portrait)
+    maps = np.dstack([skin_trust * (1 - around), inner_trust * openings, portrait.hair]).astype(np.float32)
     depth = np.where(np.isfinite(buffer.depth), buffer.depth, 0).astype(np.float32)
     out_rgb, out_maps = _look_up(atlas.face, texels, np.clip(rgb, 0, 1).astype(np.float32), maps, depth)
     angle = np.clip((texels[..., 3] - 0.12) / 0.42, 0, 1)
@@ -74,12 +74,18 @@ def project_photo(
     return Projection(out_rgb, weight, out_maps[..., 2], normals)
 
 
-def _openings(portrait: Portrait) -> Float32[np.ndarray, "h w"]:
-    """1 inside the eyes and between the lips, 0 on skin, with a border two pixels soft."""
-    drawn = np.zeros(portrait.alpha.shape, np.uint8)
-    for ring in (_RIGHT_EYE, _LEFT_EYE, _INNER_LIPS):
+def _openings(portrait: Portrait) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
+    """1 inside the eyes and between the lips, 0 on skin, with a soft border; and the same with more room around teeth.
+
+    A tooth that gets onto a lip shows far more than a lip that goes on behind a tooth.
+    """
+    softness = portrait.alpha.shape[0] / 768
+    eyes, mouth = (np.zeros(portrait.alpha.shape, np.uint8) for _ in range(2))
+    for drawn, ring in ((eyes, _RIGHT_EYE), (eyes, _LEFT_EYE), (mouth, _INNER_LIPS)):
         cv2.fillPoly(drawn, [np.round(portrait.landmarks_px[ring] * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    return cv2.GaussianBlur(drawn.astype(np.float32) / 255, (0, 0), portrait.alpha.shape[0] / 768)
+    wide = cv2.dilate(mouth, np.ones((3, 3), np.uint8), iterations=max(1, round(2 * softness)))
+    soft = [cv2.GaussianBlur(np.maximum(eyes, m).astype(np.float32) / 255, (0, 0), softness) for m in (mouth, wide)]
+    return soft[0], soft[1]
 
 
 def _photo_trust(

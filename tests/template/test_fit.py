@@ -80,7 +80,8 @@ def test_shape_camera_and_expression_of_a_known_head(model):
     views = [_photograph(model, posed, expression, azimuth, 4.0) for azimuth in (12.0, -30.0)]
     head = fit_head(views[:1], model, progress=told.append)
     one = _face_error_mm(model, head.neutral, neutral)
-    assert one < 0.6 * _face_error_mm(model, model.mean, neutral)
+    # Landmarks of real photos err together, so the fit trusts them less than this independent noise would allow.
+    assert one < 0.7 * _face_error_mm(model, model.mean, neutral)
     assert one < 1.6
     photo = head.photos[0]
     assert photo.landmark_error_iod < 0.012
