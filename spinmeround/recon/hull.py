@@ -32,6 +32,8 @@ _SKIRT_SHARE = 0.15
 _GROWTH_BEYOND_BORDER = 2.0
 _BEYOND_BORDER = 0.06
 _CLOSE_UP = 0.7
+_NECK_HALF_WIDTH = 0.06
+"""Against the distance of the camera: what is wider at the lower border is hair or shoulders, not neck."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def _neck_floor(cameras: Cameras, outlines: Silhouettes) -> float | None:
         pixel = np.array([columns.mean() + 0.5, cameras.height_px, 1.0])
         ray = pixel @ np.linalg.inv(cameras.intrinsics_px[view]).T @ cameras.camera_from_world[view, :3, :3]
         along = ((centre - eyes[view]) * ray)[[0, 2]].sum() / max((ray[[0, 2]] ** 2).sum(), 1e-12)
-        half_width = 0.5 * len(columns) / cameras.intrinsics_px[view, 0, 0]
+        half_width = min(0.5 * len(columns) / cameras.intrinsics_px[view, 0, 0], _NECK_HALF_WIDTH)
         heights.append(eyes[view][1] + along * (1 - half_width) * ray[1])
     return float(np.median(heights))
 

@@ -136,7 +136,8 @@ def _step(mesh: Mesh, views: Views, outlines: Silhouettes, level: NormalPyramidL
     cap = np.zeros(len(faces), bool) if hull.floor_y is None else np.all(vertices[faces, 1] <= hull.floor_y, axis=1)
     wanted = np.where(seen[:, None], targets.normals, normals)
     wanted = continue_normals(wanted, ring, known=seen & ~cap, ignored=cap)
-    weight = np.maximum(targets.weight, _HIDDEN_WEIGHT)
+    # Without any normals smoothness is all there is beside the outlines, and must hold its own against their noise.
+    weight = np.maximum(targets.weight, _HIDDEN_WEIGHT if seen.any() else 1.0)
     wanted[cap], weight[cap] = (0.0, -1.0, 0.0), 1.0
     steps, votes = rim_offsets(
         vertices, directions, views.cameras, outlines.distance_px, level.outline_px, depth,
