@@ -64,12 +64,14 @@ def bake_texture(
     neutral = model.dense(head.neutral)
     spreader = Spreader.over(model.dense_faces[model.dense_part == _SKIN], len(neutral))
     hairy = atlas.spread(np.asarray(coverage, np.float64)[:, None])[..., 0]
-    seen, skin_seen = None, None
+    layers = []
     for index, portrait in enumerate(portraits):
         projection = project_photo(model, atlas, portrait, head.photos[index].camera, model.dense(head.posed(index)))
-        layer, lit = _photo_layers(projection, atlas, skin, hairy)
-        seen = lit if seen is None else _merged(seen, lit)
-        skin_seen = layer if skin_seen is None else underlay(skin_seen, layer, atlas, spreader, skin, pull=1e-3)
+        layers.append(_photo_layers(projection, atlas, skin, hairy))
+    skin_seen, seen = layers[0]
+    for more_skin, more in layers[1:]:
+        skin_seen = underlay(skin_seen, more_skin, atlas, spreader, skin, pull=1e-3)
+        seen = _merged(seen, more)
     occlusion = ambient_occlusion(neutral, model.dense_faces)
     complete = _completed(model, atlas, spreader, skin_seen, skin, coverage, occlusion, np.random.default_rng(seed))
     inner = paint_eyes(model, atlas, seen, occlusion) + paint_mouth(atlas, seen, occlusion)
