@@ -190,11 +190,11 @@ def _near_outline_px(mask: Shaped[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"
     return (np.sqrt(2) * erfinv(np.clip(2 * blurred - 1, -0.999, 0.999))).astype(np.float32)
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(cache=True)
 def _diffuse(normals, twin, free, ignored, steps):  # pragma: no cover - compiled
     now, after = normals.copy(), normals.copy()
     for _ in range(steps):
-        for i in numba.prange(free.shape[0]):
+        for i in range(free.shape[0]):
             f = free[i]
             x, y, z = 0.0, 0.0, 0.0
             for h in range(3 * f, 3 * f + 3):
@@ -206,7 +206,7 @@ def _diffuse(normals, twin, free, ignored, steps):  # pragma: no cover - compile
             length = np.sqrt(x * x + y * y + z * z)
             if length > 0.1:
                 after[f, 0], after[f, 1], after[f, 2] = x / length, y / length, z / length
-        for i in numba.prange(free.shape[0]):
+        for i in range(free.shape[0]):
             f = free[i]
             now[f, 0], now[f, 1], now[f, 2] = after[f, 0], after[f, 1], after[f, 2]
     return now

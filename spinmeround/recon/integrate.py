@@ -11,8 +11,6 @@ import numba
 import numpy as np
 from jaxtyping import Float, Integer
 
-_CHUNK = 4096
-
 
 def displacements(
     vertices: Float[np.ndarray, "v 3"],
@@ -79,47 +77,37 @@ def _assemble(
             slot += 1
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(cache=True)
 def _conjugate_gradients(
     offsets, columns, values, diagonal, right, iterations, tolerance
 ):  # pragma: no cover - compiled
-    """Jacobi-preconditioned; sums are taken over fixed chunks, so that the result does not depend on threads."""
+    """Jacobi-preconditioned. One thread: thousands of short loops would spend longer at barriers than at work."""
     n = right.shape[0]
-    chunks = (n + _CHUNK - 1) // _CHUNK
-    partial, partial2 = np.zeros(chunks), np.zeros(chunks)
     x, image = np.zeros(n), np.zeros(n)
     residual = right.copy()
     direction = residual / diagonal
-    for chunk in numba.prange(chunks):
-        total = 0.0
-        for i in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, n)):
-            total += residual[i] * direction[i]
-        partial[chunk] = total
-    energy = partial.sum()
+    energy = 0.0
+    for i in range(n):
+        energy += residual[i] * direction[i]
     goal = energy * tolerance * tolerance
     for _ in range(iterations):
         if energy <= goal or energy == 0:
             break
-        for chunk in numba.prange(chunks):
-            total = 0.0
-            for i in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, n)):
-                value = diagonal[i] * direction[i]
-                for slot in range(offsets[i], offsets[i + 1]):
-                    value += values[slot] * direction[columns[slot]]
-                image[i] = value
-                total += value * direction[i]
-            partial[chunk] = total
-        step = energy / partial.sum()
-        for chunk in numba.prange(chunks):
-            total = 0.0
-            for i in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, n)):
-                x[i] += step * direction[i]
-                residual[i] -= step * image[i]
-                total += residual[i] * residual[i] / diagonal[i]
-            partial2[chunk] = total
-        fresh = partial2.sum()
+        curvature = 0.0
+        for i in range(n):
+            value = diagonal[i] * direction[i]
+            for slot in range(offsets[i], offsets[i + 1]):
+                value += values[slot] * direction[columns[slot]]
+            image[i] = value
+            curvature += value * direction[i]
+        step = energy / curvature
+        fresh = 0.0
+        for i in range(n):
+            x[i] += step * direction[i]
+            residual[i] -= step * image[i]
+            fresh += residual[i] * residual[i] / diagonal[i]
         share = fresh / energy
         energy = fresh
-        for i in numba.prange(n):
+        for i in range(n):
             direction[i] = residual[i] / diagonal[i] + share * direction[i]
     return x
