@@ -22,9 +22,6 @@ from spinmeround.types import Portrait
 SIZE = 2048
 
 _SKIN = PARTS.index("skin")
-_HIGHLIGHT = 0.12
-"""Skin this much brighter than around it shines."""
-_DIMMED = 0.6
 _LOOSELY = 0.03
 """Hold of the colours of single vertices on the colour around them: a few centimetres are averaged."""
 _CHEEKS_AND_FOREHEAD = (50, 280, 151, 205, 425)
@@ -166,10 +163,9 @@ def _without_strays(
     skin: Bool[np.ndarray, "t t"],
     coverage: Float[np.ndarray, "m"],
 ) -> Layer:
-    """Takes trust from half-trusted texels that look nothing like the skin around (collars, strands), dims highlights.
+    """Takes trust from half-trusted texels that look nothing like the skin around: collars, strands, rims of light.
 
-    A highlight belongs to the light and to the camera's place; what is brighter than the skin around is brought nearer
-    to it.
+    What the face shows well it keeps, highlights too: what makes it strange in colour also makes it this person's.
     """
     values, mass = atlas.gather(seen.rgb, np.where(skin, seen.weight**4, 0).astype(np.float32), len(coverage))
     prior = _typical_colours(values, mass, coverage)
@@ -179,11 +175,7 @@ def _without_strays(
     strange = np.clip((np.abs(apart).max(-1) - 0.15) / 0.12, 0, 1)
     # On the neck a strange colour is a collar, however well it is seen.
     face = 1 - atlas.spread(model.masks["neck"].astype(np.float64)[:, None])[..., 0]
-    weight = seen.weight * (1 - strange * (1 - seen.weight * face))
-    bare = 1 - atlas.spread(np.asarray(coverage, np.float64)[:, None])
-    brighter = apart.mean(-1, keepdims=True)
-    share = _DIMMED * bare * np.clip(1 - _HIGHLIGHT / np.maximum(brighter, _HIGHLIGHT), 0, 1)
-    return Layer(np.clip(seen.rgb - share * apart, 0, 1).astype(np.float32), weight.astype(np.float32))
+    return Layer(seen.rgb, (seen.weight * (1 - strange * (1 - seen.weight * face))).astype(np.float32))
 
 
 def _robust_mean(

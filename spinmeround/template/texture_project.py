@@ -21,10 +21,12 @@ _LEFT_EYE = np.array([263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380
 _INNER_LIPS = np.array([78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95])
 # fmt: on
 
-_DEPTH_STEP = 0.012
+_DEPTH_STEP = 0.03
 """Neighbouring pixels further apart than this lie on two sheets of the head, head units."""
 _TOLERANCE = 0.006
-_EDGE_PX = 6.0
+_GRAZING = (0.08, 0.4)
+"""Trust grows from nothing to full between these cosines of the angle of sight."""
+_EDGE_PX = 4.0
 """Trust grows over this distance from any border of what a photo shows, pixels of a 768-pixel crop."""
 
 
@@ -68,7 +70,7 @@ def project_photo(
     maps = np.dstack([skin_trust * (1 - around), inner_trust * openings, portrait.hair]).astype(np.float32)
     depth = np.where(np.isfinite(buffer.depth), buffer.depth, 0).astype(np.float32)
     out_rgb, out_maps = _look_up(atlas.face, texels, np.clip(rgb, 0, 1).astype(np.float32), maps, depth)
-    angle = np.clip((texels[..., 3] - 0.12) / 0.42, 0, 1)
+    angle = np.clip((texels[..., 3] - _GRAZING[0]) / (_GRAZING[1] - _GRAZING[0]), 0, 1)
     allowed = np.where(atlas.part == PARTS.index("skin"), out_maps[..., 0], out_maps[..., 1])
     weight = allowed * angle * angle * (3 - 2 * angle)
     return Projection(out_rgb, weight, out_maps[..., 2], normals)
