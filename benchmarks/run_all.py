@@ -11,7 +11,16 @@ import time
 
 from tables import HEADER, print_table
 
-SCRIPTS = ("fit", "likeness", "whole_head", "shape_synthetic", "splats_heldout", "repeat_time")
+SCRIPTS = (
+    "fit",
+    "likeness",
+    "whole_head",
+    "shape_synthetic",
+    "splats_heldout",
+    "repeat_time",
+    "bench_surface",
+    "bench_raster",
+)
 
 
 def figures_of(script: str, *, quick: bool) -> list[list[str]]:
