@@ -22,7 +22,7 @@ from tables import Figure, print_figures, print_table
 
 from spinmeround.configs import Quality, preset
 from spinmeround.images import composite
-from spinmeround.orbits import orbit_cameras
+from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
 from spinmeround.pipelines.rooms import rooms_of
 from spinmeround.pipelines.stage_one import cameras_around, rig_directions
 from spinmeround.recon.raster_numba import NumbaRasterizer
@@ -47,14 +47,19 @@ def measure_quality(quality: Quality, photo: Path) -> tuple[list[float], dict[st
     """PSNR by held-out camera, and seconds by stage."""
     head, _ = heads.fit([photo])
     size = preset(quality).view_size_px
-    cameras, names = cameras_around(rig_directions(preset(quality).rig), size_px=size, photo_cameras=head.photo_cameras)
-    views, rooms = head.render(cameras, names=names), rooms_of(quality)
+    cameras, names = cameras_around(
+        rig_directions(preset(quality).rig),
+        size_px=size,
+        photo_cameras=head.photo_cameras,
+        focal_widths=WHOLE_FOCAL_WIDTHS,
+    )
+    views, rooms = head.render(cameras, names=names), rooms_of(quality, "cpu")
     started = time.perf_counter()
     surface = rooms.fit_surface(views, 0, _silent)
     shaped = time.perf_counter()
     splats = rooms.fit_splats(views, surface, 0, _silent)
     seconds = {"surface": shaped - started, "splats": time.perf_counter() - shaped}
-    held_out = orbit_cameras(*zip(*HELD_OUT, strict=True), size_px=size)
+    held_out = orbit_cameras(*zip(*HELD_OUT, strict=True), size_px=size, focal_widths=WHOLE_FOCAL_WIDTHS)
     truth = head.render(held_out)
     rendering = NumbaRasterizer().render(splats, held_out)
     ours = rendering.rgb.detach().numpy() + 1 - rendering.alpha.detach().numpy()[..., None]
