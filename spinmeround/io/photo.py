@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -19,7 +23,7 @@ from spinmeround.images import to_float
 MAX_SIDE_PX = 4096
 MIN_SIDE_PX = 64
 _MAX_PIXELS = 178_000_000
-_TIFF = (b"II*\0", b"MM\0*")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -56,9 +60,9 @@ def read_photo(path: str | Path) -> Photo:
     head = _first_bytes(path)
     notes: list[str] = []
     try:
-        with warnings.catch_warnings():
+        with path.open("rb") as stream, warnings.catch_warnings(), _muted(head):
             warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata; both are handled here
-            image = _open(path, head)
+            image = _open(stream, path, head)
             if image is None:
                 return _finish(_read_with_opencv(path), 1.0, path, notes)
             stored = image.size
@@ -68,6 +72,38 @@ def read_photo(path: str | Path) -> Photo:
         raise ResourceError(f"not enough memory to decode {path}; shrink the photo first") from error
     upright = stored if (image.width >= image.height) == (stored[0] >= stored[1]) else stored[::-1]
     return _finish(_as_array(image), image.width / upright[0], path, notes)
+
+
+@contextmanager
+def _muted(head: bytes) -> Iterator[None]:
+    """Keeps libtiff, in Pillow and in OpenCV, from printing what this module says in one line."""
+    if not head.startswith(_TIFF):
+        yield
+        return
+    try:
+        stderr = os.dup(2)
+    except OSError:  # a program without a console
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(nowhere)
+        os.close(stderr)
+
+
+@contextmanager
+def _one_line_of_damage(path: Path) -> Iterator[None]:
+    """Decoders raise nearly anything over a damaged file."""
+    try:
+        yield
+    except (MemoryError, UnidentifiedImageError, Image.DecompressionBombError):
+        raise
+    except Exception as error:
+        raise InputError(f"{path} is damaged or cut short: {error}; export or download it again") from error
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -85,12 +121,13 @@ def _first_bytes(path: Path) -> bytes:
     return head
 
 
-def _open(path: Path, head: bytes) -> Image.Image | None:
+def _open(stream: IO[bytes], path: Path, head: bytes) -> Image.Image | None:
     """The lazily opened picture, or None for a TIFF that Pillow does not read."""
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         _register_heif(path)
     try:
-        image = Image.open(path)
+        with _one_line_of_damage(path):
+            image = Image.open(stream)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} unpacks to more than {_MAX_PIXELS:,} pixels; shrink the photo first") from error
     except UnidentifiedImageError as error:
@@ -98,8 +135,6 @@ def _open(path: Path, head: bytes) -> Image.Image | None:
             return None
         looks = "text" if _is_text(head) else "no format known here"
         raise InputError(f"{path} is not a picture (its content is {looks}); give a JPEG, PNG, WebP or TIFF") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path} is damaged: {error}; export or download it again") from error
     if image.width * image.height > _MAX_PIXELS:
         size = f"{image.width}x{image.height}"
         raise InputError(f"{path} unpacks to {size} pixels, more than {_MAX_PIXELS:,}; shrink the photo first")
@@ -122,15 +157,12 @@ def _register_heif(path: Path) -> None:
 
 def _decode(image: Image.Image, path: Path, notes: list[str]) -> Image.Image:
     """Decode, shrink, turn upright."""
-    if getattr(image, "n_frames", 1) > 1 and image.format not in ("MPO", "HEIF"):
-        notes.append(f"the file has {image.n_frames} frames; the first was used")  # pyright: ignore[reportAttributeAccessIssue]
     stored = image.size
-    try:
+    with _one_line_of_damage(path):
+        if getattr(image, "n_frames", 1) > 1 and image.format not in ("MPO", "HEIF"):
+            notes.append(f"the file has {image.n_frames} frames; the first was used")  # pyright: ignore[reportAttributeAccessIssue]
         image.draft(None, (MAX_SIDE_PX, MAX_SIDE_PX))  # a JPEG is decoded at a fraction of its size where that suffices
         image.load()
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        image.close()
-        raise InputError(f"{path} is damaged or cut short: {error}; export or download it again") from error
     if image.format in ("JPEG", "MPO") and _ends_in_grey(image):
         raise InputError(f"{path} is cut short: its lower part is missing; export or download it again")
     if max(image.size) > MAX_SIDE_PX:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import warnings
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
-from PIL import Image, ImageCms
+from PIL import BmpImagePlugin, Image, ImageCms
 
 from spinmeround.errors import InputError, MissingDependencyError
 from spinmeround.io import photo
@@ -185,6 +186,39 @@ def test_refusals_of_damaged_jpegs(picture, tmp_path):
     }.items():
         (tmp_path / f"{name}.jpg").write_bytes(damaged)
         assert "damaged" in (message := _refused(tmp_path / f"{name}.jpg")) or "cut short" in message
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_adobe_deflate"])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_damaged_tiffs_are_refused_and_libraries_keep_quiet(picture, tmp_path, capfd, compression, depth):
+    path = tmp_path / "a.tif"
+    if depth == 8:
+        picture.save(path, compression=compression)
+    else:
+        deflate = [cv2.IMWRITE_TIFF_COMPRESSION, 8 if compression else 1]
+        cv2.imwrite(str(path), np.asarray(picture).astype(np.uint16) * 257, deflate)
+    content = path.read_bytes()
+    capfd.readouterr()
+    generator = np.random.default_rng(0)
+    for _ in range(40):
+        damaged = bytearray(content[: generator.integers(100, len(content))])
+        for index in generator.integers(0, 100, 3):
+            damaged[index] = generator.integers(256)
+        path.write_bytes(damaged)
+        with contextlib.suppress(InputError):  # now and then all that counts is whole
+            read_photo(path)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("raised", [TypeError("Missing dimensions"), RuntimeError("no planes"), KeyError(256)])
+@pytest.mark.parametrize("where", ["_open", "load"])
+def test_whatever_a_decoder_raises_is_damage(picture, tmp_path, monkeypatch, raised, where):
+    def fail(*_, **__):
+        raise raised
+
+    picture.save(tmp_path / "a.bmp")
+    monkeypatch.setattr(BmpImagePlugin.BmpImageFile, where, fail)
+    assert "damaged" in (message := _refused(tmp_path / "a.bmp")) or "not a picture" in message
 
 
 def test_bombs_are_refused_before_they_unpack(picture, tmp_path):
