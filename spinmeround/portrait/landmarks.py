@@ -49,6 +49,7 @@ _BLENDSHAPE_INPUT: tuple[int, ...] = (
 )  # fmt: skip
 
 MIN_PRESENCE = 0.5
+_SURE, _DOUBTFUL = 0.85, 0.7  # scores of the detectors; what is no face was seen to reach 0.65, faces rarely miss 0.85
 _INPUT_PX = 256
 _ROI_SCALE = 1.5
 _MAX_PASSES = 4
@@ -93,6 +94,8 @@ class FaceMesh:
 def find_faces(rgb: Float[np.ndarray, "h w 3"]) -> list[FaceMesh]:
     """All faces of a picture, largest first; boxes that the landmark model does not take for a face are dropped.
 
+    Tiles of a large picture hold much that looks a little like a face: beside a sure face, doubtful ones do not count.
+
     Args:
         rgb: sRGB in [0, 1], upright.
     """
@@ -101,6 +104,8 @@ def find_faces(rgb: Float[np.ndarray, "h w 3"]) -> list[FaceMesh]:
         mesh = fit_mesh(rgb, box)
         if mesh is not None and not any(_same_face(mesh, other) for other in meshes):
             meshes.append(mesh)
+    if any(_score(mesh) > _SURE for mesh in meshes):
+        meshes = [mesh for mesh in meshes if _score(mesh) > _DOUBTFUL]
     return sorted(meshes, key=lambda m: -m.height_px)
 
 
@@ -133,6 +138,10 @@ def fit_mesh(rgb: Float[np.ndarray, "h w 3"], start: detection.Detection | FaceM
     return FaceMesh(
         points[:, :2].astype(np.float32), points[:, 2].astype(np.float32), _blendshapes(points), presence, found
     )
+
+
+def _score(mesh: FaceMesh) -> float:
+    return mesh.detection.score if mesh.detection is not None else 1.0
 
 
 def _same_face(a: FaceMesh, b: FaceMesh) -> bool:

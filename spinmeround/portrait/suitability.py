@@ -67,7 +67,8 @@ def _check_alive(rgb: Float[np.ndarray, "h w 3"], mesh: FaceMesh, name: str) -> 
     """
     if _is_flat(rgb, mesh):
         raise NoFaceError(
-            f"{name}: the face is made of a few flat colours, as in a drawing or a burnt-out photo; use a better photo"
+            f"{name}: the face is made of a few flat colours, as in a drawing, a GIF or a burnt-out photo; use a "
+            "better one"
         )
     face, picture = _hue_variety(rgb, mesh)
     eyes, closed = _eye_contrast(rgb, mesh), _closed_eyes(mesh)

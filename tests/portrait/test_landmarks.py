@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -92,6 +93,19 @@ def test_faces_come_largest_first(astronaut):
     heights = [mesh.height_px for mesh in find_faces(picture)]
     assert len(heights) == 2
     assert heights[0] > 1.15 * heights[1]
+
+
+def test_doubtful_faces_count_only_where_there_is_no_sure_one(astronaut, monkeypatch):
+    sure = detection.detect(astronaut)[0]
+    picture = np.concatenate([astronaut, np.roll(astronaut, 40, axis=1)], axis=0)
+    moved = np.array([40, 512])
+    beside = replace(sure, box_px=sure.box_px + np.tile(moved, 2), keypoints_px=sure.keypoints_px + moved, score=0.6)
+    monkeypatch.setattr(detection, "detect", lambda _: [sure, beside])
+    assert [mesh.detection for mesh in find_faces(picture)] == [sure]
+    monkeypatch.setattr(detection, "detect", lambda _: [beside])
+    assert [mesh.detection for mesh in find_faces(picture)] == [beside]
+    monkeypatch.setattr(detection, "detect", lambda _: [sure, replace(beside, score=0.8)])
+    assert len(find_faces(picture)) == 2
 
 
 def test_nothing_is_found_where_nothing_is(astronaut):
