@@ -20,6 +20,7 @@ SCRIPTS = (
     "repeat_time",
     "bench_surface",
     "bench_raster",
+    "model_camera",
 )
 
 
