@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Integer
 
+from spinmeround.types import Mesh
+
 HEIGHT = -0.4
 """Height of the cut in head units: below the chin, within the pictures of the whole-head rig."""
 
@@ -73,12 +75,22 @@ def cut(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]) -
     if added:
         middle = len(vertices) + len(added)
         added.append(np.mean(added, axis=0))
+        added[-1][1] = HEIGHT
         new_faces += [(start, end, middle) for start, end, _ in rim]
         new_from += [[(source, source)] * 3 for _, _, source in rim]
         new_share += [[0.0] * 3 for _ in rim]
         pieces.append((np.array(new_faces), np.array(new_from), np.array(new_share)))
         vertices = np.concatenate([vertices, added])
     return Cut(vertices, *(np.concatenate(part) for part in zip(*pieces, strict=True)))
+
+
+def creased(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]) -> Mesh:
+    """The same surface but the flat end has vertices of its own, so that normals do not bend around its edge."""
+    flat = (vertices[faces, 1] == HEIGHT).all(1)
+    used, corners = np.unique(faces[flat], return_inverse=True)
+    apart = faces.copy()
+    apart[flat] = corners.reshape(-1, 3) + len(vertices)
+    return Mesh(np.concatenate([vertices, vertices[used]]), apart)
 
 
 def _whole(faces, corners):

@@ -47,11 +47,13 @@ def render_views(skin: Skin, hair: Hair | None, cameras: Cameras, *, names: tupl
         Views with full weight; colours are albedo, normals are those of the geometry plus the strands' relief.
     """
     above = bust.cut(skin.vertices, skin.model.dense_faces)
-    vertices, faces = above.vertices, above.faces
+    skin_mesh = bust.creased(above.vertices, above.faces)
+    vertices, faces = skin_mesh.vertices, skin_mesh.faces
     corner_uv = above.at_corners(skin.model.uv[skin.model.uv_faces.ravel()])
     normals = vertex_normals(vertices, faces)
     if hair is not None:
-        hanging = bust.cut(hair.mesh.vertices, hair.mesh.faces)
+        hair_above = bust.cut(hair.mesh.vertices, hair.mesh.faces)
+        hanging = bust.creased(hair_above.vertices, hair_above.faces)
         faces = np.concatenate([faces, hanging.faces + len(vertices)])
         normals = np.concatenate([normals, vertex_normals(hanging.vertices, hanging.faces)])
         vertices = np.concatenate([vertices, hanging.vertices])

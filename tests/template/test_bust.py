@@ -3,6 +3,7 @@
 import numpy as np
 import trimesh
 
+from spinmeround.geometry import vertex_normals
 from spinmeround.template import bust
 
 
@@ -32,3 +33,16 @@ def test_what_does_not_reach_the_plane_is_returned_as_it_is():
     result = bust.cut(np.array(ball.vertices), np.array(ball.faces))
     np.testing.assert_array_equal(result.faces, ball.faces)
     np.testing.assert_array_equal(result.vertices, ball.vertices)
+
+
+def test_normals_do_not_bend_around_the_edge_of_a_creased_end():
+    ball = trimesh.creation.icosphere(subdivisions=4, radius=0.6)
+    closed = bust.cut(np.array(ball.vertices), np.array(ball.faces))
+    result = bust.creased(closed.vertices, closed.faces)
+    np.testing.assert_array_equal(result.vertices[result.faces], closed.vertices[closed.faces])
+    flat = (result.vertices[result.faces][..., 1] == bust.HEIGHT).all(1)
+    normals = vertex_normals(result.vertices, result.faces)
+    np.testing.assert_allclose(normals[np.unique(result.faces[flat])] - [0, -1, 0], 0, atol=1e-9)
+    side = np.unique(result.faces[~flat])
+    radial = result.vertices[side] / np.linalg.norm(result.vertices[side], axis=1, keepdims=True)
+    assert (normals[side] * radial).sum(1).min() > 0.99
