@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "numpy", "numba", "scipy", "cv2", "trimesh", "skimage", "ai_edge_litert", "rich")
+HEAVY = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "numpy",
+    "numba",
+    "scipy",
+    "cv2",
+    "trimesh",
+    "skimage",
+    "ai_edge_litert",
+    "rich",
+)
 
 
 def test_imports_point_one_way():
@@ -31,7 +43,7 @@ def modules_after(code: str) -> set[str]:
         "import spinmeround; dir(spinmeround); spinmeround.__version__",
         "import spinmeround.errors, spinmeround.configs, spinmeround.weights",
         "import spinmeround.io.atomic, spinmeround.io.formats",
-        "import spinmeround.cli.recon, spinmeround.cli.views, spinmeround.cli.fit",
+        "import spinmeround.cli.recon, spinmeround.cli.views, spinmeround.cli.fit, spinmeround.cli.convert",
     ],
 )
 def test_light_imports_stay_light(code):

@@ -50,7 +50,8 @@ def test_the_wheel_check_notices(wheel, tmp_path):
 
 def test_commands_lead_to_functions():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert set(project["scripts"]) == {"spmr-recon", "spmr-views", "spmr-fit", "spmr-weights", "spmr-doctor"}
+    commands = {"recon", "views", "fit", "convert", "weights", "doctor"}
+    assert set(project["scripts"]) == {f"spmr-{command}" for command in commands}
     for target in project["scripts"].values():
         module, function = target.split(":")
         assert callable(getattr(importlib.import_module(module), function))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -26,12 +26,12 @@ class Conditioning:
     Attributes:
         rgb: sRGB in [0, 1], 512 × 512 for the published model: square crops around the head, upright, white background.
         poses: the direction each photo was taken from; one frontal photo is ``((0, 0),)``.
-        identity: ArcFace embedding of unit length.
+        identity: ArcFace embedding of unit length, 512 numbers.
     """
 
     rgb: Float[np.ndarray, "n h w 3"]
     poses: Sequence[Pose]
-    identity: Float[np.ndarray, "512"]
+    identity: Float[np.ndarray, "e"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class ModelViews:
     unet_passes: int = field(default=0)
 
 
+@runtime_checkable
 class ViewSampler(Protocol):
     """Photos to views: the one call the rest of the package makes. ``pipeline.SpinMeRoundPipeline`` is the real one."""
 

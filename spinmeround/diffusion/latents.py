@@ -1,0 +1,46 @@
+"""Pictures to latents and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+DOWNSCALE = 8
+"""Pixels of a picture per latent, along one side."""
+
+
+class LatentCodec:
+    """An ``AutoencoderKL`` that draws no noise of its own. Computes in float32, one picture at a time."""
+
+    def __init__(self, vae: AutoencoderKL) -> None:
+        self.network = vae
+        self.channels = int(vae.config["latent_channels"])
+        self._scale = float(vae.config["scaling_factor"])
+
+    def encode(
+        self, pictures: Float[Tensor, "n 3 height width"], *, noise: Float[Tensor, "n c h w"]
+    ) -> Float[Tensor, "n c h w"]:
+        """A draw from the posterior, scaled.
+
+        Args:
+            pictures: in [-1, 1].
+            noise: standard normal, the draw itself.
+        """
+        device = next(self.network.parameters()).device
+        posteriors = [self.network.encode(one[None].to(device), return_dict=False)[0] for one in pictures]
+        mean, deviation = (torch.cat([getattr(p, name) for p in posteriors]) for name in ("mean", "std"))
+        return self._scale * (mean + deviation * noise.to(device))
+
+    def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 height width"]:
+        """Pictures, roughly in [-1, 1]."""
+        device = next(self.network.parameters()).device
+        return torch.cat([self._decoded(one[None].to(device) / self._scale) for one in latents])
+
+    def _decoded(self, latents: Any) -> Tensor:
+        return self.network.decode(latents, return_dict=False)[0]

@@ -1,0 +1,221 @@
+"""Photos to views with the SpinMeRound model: all three passes of the paper, from one checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spinmeround.diffusion import networks
+from spinmeround.diffusion.latents import DOWNSCALE, LatentCodec
+from spinmeround.diffusion.model_views import Conditioning, ModelViews, Pose, Progress, Sampling
+from spinmeround.diffusion.networks import Networks
+from spinmeround.diffusion.passes import JointPass, plan, same
+from spinmeround.diffusion.placement import (
+    Placement,
+    out_of_memory_explained,
+    place_text_encoder,
+    place_unet,
+    place_vae,
+    visiting,
+)
+from spinmeround.diffusion.pose_map import model_angles_deg
+from spinmeround.diffusion.run import Meter, Noise, Run, rows_in_all, seeded_noise
+from spinmeround.diffusion.sampling import Told
+from spinmeround.diffusion.text import IDENTITY_SIZE, identity_tokens
+from spinmeround.diffusion.unet import MultiViewUNet
+from spinmeround.errors import InputError
+
+_UNIT_TOLERANCE = 1e-3
+_AS_PUBLISHED = Placement()
+_SAMPLING = Sampling()
+
+
+class SpinMeRoundPipeline:
+    """The ``ViewSampler`` with the published weights.
+
+    Args:
+        parts: networks in the precision that ``placement`` says; they are moved to its device.
+    """
+
+    def __init__(self, parts: Networks, *, placement: Placement = _AS_PUBLISHED) -> None:
+        self.parts = parts
+        self.placement = placement
+        place_unet(parts.unet, placement)
+        place_vae(parts.vae, placement)
+        place_text_encoder(parts.text_encoder, placement)
+        self.unet = MultiViewUNet(parts.unet)
+        self.codec = LatentCodec(parts.vae)
+
+    @classmethod
+    def from_single_file(
+        cls, path: Path | str, *, config: Path | None = None, placement: Placement = _AS_PUBLISHED
+    ) -> SpinMeRoundPipeline:
+        """From ``spmr.ckpt`` as published; see ``networks.from_single_file``."""
+        parts = networks.from_single_file(Path(path), config=config, dtype=torch.float32, unet_dtype=placement.dtype)
+        return cls(parts, placement=placement)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str, *, placement: Placement = _AS_PUBLISHED) -> SpinMeRoundPipeline:
+        """From a folder that ``spmr-convert`` or ``save_pretrained`` made; see ``networks.load``."""
+        parts = networks.load(Path(folder), dtype=torch.float32, unet_dtype=placement.dtype)
+        return cls(parts, placement=placement)
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Writes the folder that ``from_pretrained`` reads, in the precision the networks are in."""
+        networks.save(self.parts, Path(folder))
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        conditioning: Conditioning,
+        poses: Sequence[Pose],
+        *,
+        seed: int,
+        sampling: Sampling = _SAMPLING,
+        progress: Progress = lambda _share, _sentence: None,
+    ) -> ModelViews:
+        """Views of the person from each of ``poses``; see ``ViewSampler``."""
+        _check_settings(sampling)
+        _check_identity(conditioning.identity)
+        photos = self._photos(conditioning)
+        passes = plan(conditioning.poses, poses, views_at_once=sampling.views_at_once)
+        rows = rows_in_all(len(photos), [(len(p.given), len(p.sampled)) for p in passes], sampling)
+        meter = Meter(rows, progress)
+        with out_of_memory_explained(self.placement, views_at_once=sampling.views_at_once):
+            identity = torch.from_numpy(conditioning.identity).float()[None]
+            run = self.run(identity, photos=photos, sampling=sampling, noise=seeded_noise(seed), meter=meter)
+            photo_normals, known = _all_passes(run, photos, conditioning.poses, passes)
+            return _answer(run, poses, conditioning, known, photo_normals, unet_passes=meter.done)
+
+    def run(
+        self,
+        identity: Float[Tensor, "1 e"],
+        *,
+        photos: Float[Tensor, "n 3 height width"],
+        sampling: Sampling,
+        noise: Noise,
+        meter: Meter,
+    ) -> Run:
+        """A run in the model's own terms, for other orders, angles or draws than ``__call__`` has."""
+        height, width = photos.shape[-2:]
+        return Run(
+            self.unet,
+            self.codec,
+            placement=self.placement,
+            told=self.told(identity),
+            sampling=sampling,
+            latent_size=(height // DOWNSCALE, width // DOWNSCALE),
+            noise=noise,
+            meter=meter,
+        )
+
+    def told(self, identity: Float[Tensor, "1 e"]) -> Told:
+        """The tokens of a face, and of none."""
+        sentence, encoder = self.parts.sentence, self.parts.text_encoder
+        with visiting(encoder, self.placement):
+            person, nobody = (
+                identity_tokens(encoder, ids, identity=identity, id_word=sentence.id_word).to(self.placement.device)
+                for ids in (sentence.ids(), sentence.empty_ids())
+            )
+        return Told(person, nobody)
+
+    def _photos(self, conditioning: Conditioning) -> Float[Tensor, "n 3 height width"]:
+        """The photos as the autoencoder takes them.
+
+        Raises:
+            InputError: their number or size does not fit.
+        """
+        rgb = conditioning.rgb
+        if len(rgb) != len(conditioning.poses):
+            raise InputError(f"{len(rgb)} photos but {len(conditioning.poses)} directions: give one for each")
+        multiple = DOWNSCALE * 2 ** (len(self.parts.unet.config["block_out_channels"]) - 1)
+        if any(side < multiple or side % multiple for side in rgb.shape[1:3]):
+            raise InputError(
+                f"photos of {rgb.shape[2]} × {rgb.shape[1]} pixels: sides must be multiples of {multiple}, "
+                "and the published model learned 512 × 512"
+            )
+        return torch.from_numpy(np.ascontiguousarray(rgb)).permute(0, 3, 1, 2).float() * 2 - 1
+
+
+def _all_passes(
+    run: Run, photos: Float[Tensor, "n 3 height width"], poses: Sequence[Pose], passes: Sequence[JointPass]
+) -> tuple[Float[Tensor, "n 3 height width"], dict[Pose, Float[Tensor, "c h w"]]]:
+    """Passes A, B and C: the photos' normals, and latents of every sampled view."""
+    angles = _angles(poses)
+    normals = run.photo_normals(photos, angles)
+    latents = dict(zip(poses, run.photo_latents(photos, normals), strict=True))
+    empty = run.empty_latents(photos)
+    for number, joint in enumerate(passes, start=1):
+        sampled = run.views(
+            torch.stack([latents[pose] for pose in joint.given]),
+            empty,
+            known_angles_deg=_angles(joint.given),
+            angles_deg=_angles(joint.sampled),
+            sentence=f"sampling views, pass {number} of {len(passes)}",
+        )
+        latents |= dict(zip(joint.sampled, sampled, strict=True))
+    return normals, latents
+
+
+def _answer(
+    run: Run,
+    poses: Sequence[Pose],
+    conditioning: Conditioning,
+    latents: dict[Pose, Tensor],
+    photo_normals: Float[Tensor, "n 3 height width"],
+    *,
+    unet_passes: int,
+) -> ModelViews:
+    """Pictures of the asked views; a photo's own view is the photo."""
+    photo_normals_rgb = _picture(photo_normals)
+    rgb, normals = [], []
+    for pose in poses:
+        own = [i for i, photo in enumerate(conditioning.poses) if same(pose, photo)]
+        if own:
+            rgb.append(conditioning.rgb[own[0]].astype(np.float32))
+            normals.append(photo_normals_rgb[own[0]])
+        else:
+            (found,) = (value for key, value in latents.items() if same(key, pose))
+            colours, shape = run.decode(found[None])
+            rgb.append(_picture(colours)[0])
+            normals.append(_picture(shape)[0])
+    return ModelViews(np.stack(rgb), np.stack(normals), tuple(poses), photo_normals_rgb, unet_passes)
+
+
+def _angles(poses: Sequence[Pose]) -> Float[Tensor, "v 3"]:
+    return torch.from_numpy(model_angles_deg(poses)).float()
+
+
+def _picture(x: Float[Tensor, "n 3 height width"]) -> Float[np.ndarray, "n height width 3"]:
+    return ((x.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).float().cpu().numpy()
+
+
+def _check_identity(identity: Float[np.ndarray, "e"]) -> None:
+    if identity.shape != (IDENTITY_SIZE,):
+        raise InputError(f"the identity has shape {identity.shape}: an ArcFace embedding has ({IDENTITY_SIZE},)")
+    length = float(np.linalg.norm(identity))
+    # Written so that a NaN fails too.
+    if not abs(length - 1) <= _UNIT_TOLERANCE:
+        raise InputError(f"the identity has length {length:.4g}: divide the ArcFace embedding by its length")
+
+
+def _check_settings(sampling: Sampling) -> None:
+    low, high = sampling.guidance_sigmas
+    problems = [
+        sentence
+        for wrong, sentence in (
+            (not 1 <= sampling.steps <= 1000, f"{sampling.steps} steps: 1 to 1000 are possible"),
+            (not 1 <= sampling.normals_steps <= 1000, f"{sampling.normals_steps} steps for normals: 1 to 1000"),
+            (not 0 <= sampling.guidance <= 100, f"guidance {sampling.guidance}: it lies between 0 and 100"),
+            (not 0 <= low <= high, f"guidance between sigmas {low} and {high}: they must rise from 0"),
+            (sampling.views_at_once < 2, f"{sampling.views_at_once} views at once: a pass needs 2, one given"),
+        )
+        if wrong
+    ]
+    if problems:
+        raise InputError("; ".join(problems))

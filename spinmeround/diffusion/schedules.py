@@ -1,0 +1,56 @@
+"""Noise levels of the two passes, and how the network's output becomes clean latents at each of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_SIGMA_MAX = 700.0
+_SIGMA_MIN = 0.002
+_RHO = 7.0
+
+
+def edm_sigmas(steps: int) -> Float[Tensor, "levels"]:
+    """Noise levels of the multi-view pass, falling, with 0 at the end (Karras et al., arXiv 2206.00364, equation 5).
+
+    Args:
+        steps: at least 1; one level more is returned.
+    """
+    ramp = torch.linspace(0, 1, steps)
+    low, high = _SIGMA_MIN ** (1 / _RHO), _SIGMA_MAX ** (1 / _RHO)
+    return torch.cat([(high + ramp * (low - high)) ** _RHO, torch.zeros(1)])
+
+
+def ddpm_sigmas(steps: int) -> Float[Tensor, "levels"]:
+    """Noise levels of the input-normals pass, falling, with 0 at the end: Stable Diffusion's own schedule.
+
+    Args:
+        steps: 1 to 1000; one level more is returned.
+    """
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    kept = np.cumprod(1 - betas.numpy())
+    times = np.linspace(999, 0, steps, endpoint=False).astype(int)
+    ratio = torch.tensor((1 - kept[times]) / kept[times], dtype=torch.float32)
+    return torch.cat([ratio**0.5, torch.zeros(1)])
+
+
+def c_skip(sigma: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """Share of the noisy latents in the clean ones (v-prediction)."""
+    return 1 / (sigma**2 + 1)
+
+
+def c_out(sigma: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """Share of the network's output in the clean latents."""
+    return -sigma / (sigma**2 + 1) ** 0.5
+
+
+def c_in(sigma: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """Scale of the noisy latents as the network sees them."""
+    return 1 / (sigma**2 + 1) ** 0.5
+
+
+def c_noise(sigma: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """The noise level as the network sees it: not a whole number, and never rounded to one."""
+    return 0.25 * sigma.log()

@@ -1,0 +1,35 @@
+"""The recorded runs of the original code, where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.diffusion.golden import Golden
+
+
+@pytest.fixture(scope="session")
+def golden(request) -> Golden:
+    """``SPMR_GOLDEN``, else ``golden`` in the folder of test data; the test skips without either."""
+    chosen = os.environ.get("SPMR_GOLDEN")
+    folder = Path(chosen) if chosen else request.getfixturevalue("test_data") / "golden"
+    if not (folder / "config.json").is_file():
+        if chosen:
+            pytest.fail(f"SPMR_GOLDEN points at {folder}, which has no config.json")
+        pytest.skip(f"no recorded runs of the original code at {folder}; set SPMR_GOLDEN to their folder")
+    return Golden(folder)
+
+
+@pytest.fixture(scope="module")
+def recorded(golden):
+    """The pipeline of the recorded runs' own checkpoint."""
+    return golden.pipeline()
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.inference_mode():
+        yield

@@ -1,0 +1,56 @@
+"""A folder of inputs and outputs of the original code; everything is built from its ``config.json``."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spinmeround.diffusion.pipeline import SpinMeRoundPipeline
+from spinmeround.diffusion.sampling import Guidance, GuidedViews, Known, Told
+
+
+class Golden:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def arrays(self, name: str) -> dict[str, Tensor]:
+        with np.load(self.folder / f"{name}.npz") as file:
+            return {key: torch.from_numpy(np.asarray(file[key])) for key in file.files}
+
+    def pipeline(self) -> SpinMeRoundPipeline:
+        return SpinMeRoundPipeline.from_single_file(self.folder / "spmr.ckpt", config=self.folder / "config.json")
+
+    @cached_property
+    def step(self) -> dict[str, Tensor]:
+        return self.arrays("cfg_step")
+
+    @property
+    def sampled(self) -> Tensor:
+        """Which views of the guided step are sampled rather than given."""
+        return self.step["mask"] == 1
+
+    def guided(self, pipeline: SpinMeRoundPipeline, *, empty: Tensor | None = None) -> GuidedViews:
+        """What the guided step was recorded from."""
+        step, sampled = self.step, self.sampled
+        rays = step["cond_images_f32"][:, :144]
+        return GuidedViews(
+            pipeline.unet,
+            known=Known(step["gt_z"], rays[~sampled], step["empty"] if empty is None else empty),
+            rays=rays[sampled],
+            told=Told(step["crossattn"], step["crossattn_uc"]),
+            guidance=Guidance(float(step["scale"])),
+        )
+
+
+def three_angles(angles: Tensor) -> Tensor:
+    """The model's angles with the third one, 0, that two stand for."""
+    return torch.cat([angles.float(), torch.zeros(len(angles), 1)], dim=1)
+
+
+def relative(got: Tensor, expected: Tensor) -> float:
+    """Largest difference over the spread of what was expected."""
+    return float((got - expected).abs().max() / expected.std())

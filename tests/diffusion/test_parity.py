@@ -1,0 +1,206 @@
+"""The same numbers as the original code for the same weights, from rays to pictures."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from spinmeround.diffusion import schedules
+from spinmeround.diffusion.model_views import Sampling
+from spinmeround.diffusion.pose_map import pose_map, pose_maps, pose_matrix
+from spinmeround.diffusion.run import Meter, seeded_noise
+from spinmeround.diffusion.solvers import Euler
+from spinmeround.diffusion.text import PUBLISHED, identity_tokens
+from spinmeround.diffusion.unet import Samples
+from tests.diffusion.golden import relative, three_angles
+
+DRAWS = (
+    "input_noise",
+    "post_noise_image_for_normals",
+    "normals_noise",
+    "post_noise_image",
+    "post_noise_normals",
+    "post_noise_empty",
+)
+
+
+def silent(_share, _sentence):
+    pass
+
+
+def test_pose_maps_are_exact(golden):
+    pose = golden.arrays("pose")
+    for i, angles in enumerate(pose["angles"]):
+        assert torch.equal(pose_matrix(angles), pose[f"M_{i}"])
+        assert torch.equal(pose_map(angles)[::2, ::2], pose[f"map64s2_{i}"])
+    small = [pose_map(angles, height=12, width=20) for angles in pose["angles"]]
+    assert any(torch.equal(one, pose["map_h12w20"]) for one in small)
+
+
+def test_rays_of_the_guided_step_are_exact(golden):
+    step = golden.step
+    height, width = step["cond_images_f32"].shape[-2:]
+    rays = pose_maps(three_angles(step["angles"]), height=height, width=width)
+    assert torch.equal(rays, step["cond_images_f32"][:, :144])
+
+
+def test_noise_levels_are_exact(golden):
+    recorded = golden.arrays("schedule")
+    made = {"edm": schedules.edm_sigmas, "ddpm": schedules.ddpm_sigmas}
+    names = [key for key in recorded if re.fullmatch("(edm|ddpm)_[0-9]+", key)]
+    assert {name.split("_")[0] for name in names} == set(made)
+    for name in names:
+        kind, steps = name.split("_")
+        assert torch.equal(made[kind](int(steps)), recorded[name]), name
+    (levels,) = (v[:-1] for k, v in recorded.items() if k.startswith("edm") and len(v) == len(recorded["c_in"]) + 1)
+    for scaling in ("c_skip", "c_out", "c_in", "c_noise"):
+        assert torch.equal(getattr(schedules, scaling)(levels), recorded[scaling]), scaling
+
+
+def test_words_are_exact(golden, recorded):
+    identity, sentence = golden.arrays("identity"), recorded.parts.sentence
+    assert torch.equal(sentence.ids(), identity["input_ids"])
+    assert torch.equal(sentence.empty_ids(), identity["input_ids_uncond"])
+    assert sentence.id_word == int(identity["id_token"])
+    assert torch.equal(PUBLISHED.ids()[0], identity["realvocab_ids"])
+    assert torch.equal(PUBLISHED.empty_ids()[0], identity["realvocab_ids_uncond"])
+
+
+def test_tokens(golden, recorded):
+    identity = golden.arrays("identity")
+    told = recorded.told(identity["id_emb"])
+    torch.testing.assert_close(told.person, identity["cond"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(told.nobody, identity["uncond"], atol=1e-5, rtol=0)
+
+
+def test_tokens_of_a_mixed_batch(golden, recorded):
+    identity, sentence = golden.arrays("identity"), recorded.parts.sentence
+    faces = identity["id_emb"].expand(2, -1)
+    expected = identity["mixed"]
+    orders = [
+        identity_tokens(recorded.parts.text_encoder, torch.cat(ids), identity=faces, id_word=sentence.id_word)
+        for ids in ((sentence.ids(), sentence.empty_ids()), (sentence.empty_ids(), sentence.ids()))
+    ]
+    assert min(float((got - expected).abs().max()) for got in orders) <= 1e-5
+
+
+def test_autoencoder(golden, recorded):
+    vae = golden.arrays("vae")
+    encoded = recorded.codec.encode(vae["image"], noise=vae["posterior_noise"])
+    torch.testing.assert_close(encoded, vae["z_scaled"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(recorded.codec.decode(vae["z_in"]), vae["decoded"], atol=1e-5, rtol=0)
+
+
+def test_unet(golden, recorded):
+    recordings = golden.arrays("unet")
+    names = [key.removesuffix("_frames") for key in recordings if key.endswith("_frames")]
+    assert names
+    for name in names:
+        x, context, views = (recordings[f"{name}_{part}"] for part in ("x", "ctx", "frames"))
+        rows, views = len(x), int(views)
+        told_apart = Samples(context.float(), (1,) * rows, (views,) * (rows // views), (1,) * (rows // views))
+        out = recorded.unet(x.float(), recordings[f"{name}_t"], told_apart)
+        torch.testing.assert_close(out, recordings[f"{name}_out"], atol=1e-5, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_network_inside_the_guided_step(golden, recorded):
+    """The whole batch, given views included, without any of the work skipped."""
+    step, views = golden.step, len(golden.sampled)
+    tokens = torch.cat([step["crossattn_uc"], step["crossattn"]])
+    for k in step_numbers(step):
+        samples = Samples(tokens, (views, views), (views, views), (1, 1))
+        without = step["cond_images_f32"].clone()
+        without[~golden.sampled] = 0
+        x = torch.cat([step[f"net_x_{k}"], torch.cat([without, step["cond_images_f32"]])], dim=1)
+        out = recorded.unet(x, step[f"net_t_{k}"], samples)
+        torch.testing.assert_close(out, step[f"net_out_{k}"], atol=1e-5, rtol=0)
+
+
+def test_guided_step(golden, recorded):
+    step, sampled = golden.step, golden.sampled
+    denoise = golden.guided(recorded)
+    for k in step_numbers(step):
+        x, (sigma, sigma_next) = step[f"x_{k}"][sampled], step[f"sigmas_{k}"]
+        halves = torch.cat(denoise.halves(x, sigma))
+        assert relative(halves, step[f"denoised_uc_c_{k}"][sampled.repeat(2)]) <= 1e-5
+        after = Euler().step(x, denoise(x, sigma), sigma=sigma, sigma_next=sigma_next)
+        assert relative(after, step[f"x_next_{k}"][sampled]) <= 1e-5
+
+
+def test_whole_pipeline(golden, recorded):
+    """From a photo to latents and pictures, with the recorded draws."""
+    expected = golden.arrays("pipeline")
+    draws = iter(DRAWS)
+    angles, given = three_angles(expected["angles"]), int(expected["input_pos"])
+    others = [i for i in range(len(angles)) if i != given]
+    photo = expected["image_u8"].permute(2, 0, 1)[None].float() / 127.5 - 1
+    run = recorded.run(
+        expected["id_emb"],
+        photos=photo,
+        sampling=Sampling(
+            steps=int(expected["num_steps"]),
+            normals_steps=int(expected["normals_steps"]),
+            guidance=float(expected["scale"]),
+        ),
+        noise=lambda shape: expected[next(draws)].reshape(shape),
+        meter=Meter(1, silent),
+    )
+
+    normals = run.photo_normals(photo, torch.zeros(1, 3))
+    torch.testing.assert_close(normals, expected["input_normals_f16"].float(), atol=1e-3, rtol=0)  # rounded to 16 bits
+    known = run.photo_latents(photo, normals)
+    torch.testing.assert_close(known, expected["z"], atol=1e-4, rtol=0)
+    steps = []
+    sampled = run.views(
+        known,
+        run.empty_latents(photo),
+        known_angles_deg=angles[[given]],
+        angles_deg=angles[others],
+        after_step=lambda x, _clean: steps.append(x[:, :, ::2, ::2]),
+    )
+    for got, recording in zip(steps, expected["mv_x_steps_views"], strict=True):
+        assert relative(got, recording[others]) <= 1e-4
+    torch.testing.assert_close(sampled, expected["mv_latents"][others], atol=1e-4, rtol=0)
+
+    latents = torch.empty_like(expected["mv_latents"])
+    latents[given], latents[others] = known[0], sampled
+    for got, recording in zip(run.decode(latents), (expected["samples_u8"], expected["normals_u8"]), strict=True):
+        off = ((got[:, :, ::2, ::2].clamp(-1, 1) + 1) * 127.5).round() - recording
+        assert off.abs().max() <= 1
+        assert (off != 0).float().mean() <= 1e-3
+
+
+def test_normals_of_the_photo_step_by_step(golden, recorded):
+    """The pass that finds them alone, where an error would show before it is decoded."""
+    from spinmeround.diffusion.sampling import PhotoNormals, integrate
+
+    expected = golden.arrays("pipeline")
+    photo = expected["image_u8"].permute(2, 0, 1)[None].float() / 127.5 - 1
+    latents = recorded.codec.encode(photo, noise=expected["post_noise_image_for_normals"])
+    denoise = PhotoNormals(
+        recorded.unet,
+        photo=latents,
+        rays=pose_maps(torch.zeros(1, 3), height=latents.shape[2], width=latents.shape[3]),
+        person=recorded.told(expected["id_emb"]).person,
+    )
+    steps = []
+    sigmas = schedules.ddpm_sigmas(int(expected["normals_steps"]))
+    record = lambda x, clean: steps.append((x, clean))  # noqa: E731
+    integrate(denoise, expected["normals_noise"], sigmas, solver="euler", after_step=record)
+    for (x, clean), x_recorded, clean_recorded in zip(
+        steps, expected["normals_x_steps"], expected["normals_x0_steps"], strict=True
+    ):
+        assert relative(x, x_recorded) <= 1e-4
+        assert relative(clean, clean_recorded) <= 1e-4
+
+
+def test_a_seed_means_what_it_meant(golden):
+    expected = golden.arrays("pipeline")
+    noise = seeded_noise(int(expected["seed"]))
+    for name in DRAWS:
+        assert torch.equal(noise(tuple(expected[name].shape)), expected[name]), name
+
+
+def step_numbers(step) -> range:
+    return range(sum(key.startswith("sigmas_") for key in step))
