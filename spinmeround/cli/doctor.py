@@ -36,6 +36,7 @@ _PACKAGES = (
     _Package("xatlas", "xatlas", "texture layout of meshes", True),
     _Package("fast_simplification", "fast-simplification", "smaller meshes", True),
     _Package("imageio_ffmpeg", "imageio-ffmpeg", "--turntable", True),
+    _Package("gsplat", "gsplat", "--device cuda", False),
     _Package("pillow_heif", "pillow-heif", "HEIC photos", False),
 )
 _MEMORY_GB = 4.0
@@ -76,20 +77,22 @@ def _machine() -> list[str]:
     import psutil
     import torch
 
+    from spinmeround.pipelines.memory import free_bytes
+
     sys.stdout.write("machine\n")
-    memory = psutil.virtual_memory()
+    memory, memory_free = psutil.virtual_memory().total, free_bytes()
     free = psutil.disk_usage(str(Path.cwd())).free
     _line("spinmeround", importlib.metadata.version("spinmeround"))
     _line("Python", f"{platform.python_version()} on {platform.platform()}")
     _line("processor cores", str(os.cpu_count()))
-    _line("memory", f"{memory.available / 2**30:.1f} GB free of {memory.total / 2**30:.1f} (--quality standard: 4)")
+    _line("memory", f"{memory_free / 2**30:.1f} GB free of {memory / 2**30:.1f} (--quality standard: 4)")
     _line("disk, this folder", f"{free / 2**30:.1f} GB free")
     if torch.cuda.is_available():
-        _line("GPU", f"{torch.cuda.get_device_name()} (not used by this version)")
+        _line("GPU", f"{torch.cuda.get_device_name()} (--device cuda fits splats on it)")
     else:
         _line("GPU", "none that torch sees; none is needed")
     faults = []
-    if memory.available < _MEMORY_GB * 2**30:
+    if memory_free < _MEMORY_GB * 2**30:
         _line("", "little memory: close other programs, or use --quality draft")
     if free < _DISK_GB * 2**30:
         faults.append("less than 1 GB of disk is free here")

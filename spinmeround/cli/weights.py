@@ -42,7 +42,9 @@ def parser() -> Parser:
         ),
         closing="Files live in SPMR_WEIGHTS, else in weights/ of a checkout, else in the user's cache folder.",
     )
-    made.add_argument("action", choices=("list", "fetch", "verify"), help="what to do")
+    made.add_argument(
+        "action", nargs="?", default="list", choices=("list", "fetch", "verify"), help="what to do (default: list)"
+    )
     made.add_argument("names", nargs="*", metavar="NAME", help="which files (default: all)")
     add_talk(made)
     return made

@@ -76,7 +76,9 @@ def check_directions(directions: Sequence[Direction]) -> None:
         raise InputError("no direction to look from; give at least one azimuth and one elevation")
     for azimuth_deg, elevation_deg in directions:
         if not (math.isfinite(azimuth_deg) and abs(elevation_deg) <= 85):
-            raise InputError(f"azimuth {azimuth_deg:g}, elevation {elevation_deg:g}: elevations lie within -85 to 85")
+            raise InputError(
+                f"azimuth {azimuth_deg:g}, elevation {elevation_deg:g}: azimuths are finite, elevations -85 to 85"
+            )
     stems = [_stem(*direction) for direction in directions]
     for stem in stems:
         if stems.count(stem) > 1:

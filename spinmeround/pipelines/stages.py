@@ -6,7 +6,6 @@ import errno
 import logging
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import psutil
 
 from spinmeround.configs import Quality, preset
 from spinmeround.errors import ResourceError
+from spinmeround.pipelines.memory import free_bytes
 
 log = logging.getLogger(__name__)
 
@@ -125,9 +125,7 @@ def check_memory(quality: Quality) -> None:
         ResourceError: it does not.
     """
     needed_mb = preset(quality).memory_mb
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # in some containers psutil cannot tell how much is swapped in and out
-        free_mb = (psutil.virtual_memory().available + psutil.swap_memory().free) / 2**20
+    free_mb = free_bytes() / 2**20
     if free_mb < needed_mb:
         advice = "close other programs" + ("" if quality == "draft" else ", or use --quality draft")
         raise ResourceError(

@@ -289,6 +289,9 @@ def test_weights_list_and_verify(tmp_path, monkeypatch, capsys):
     assert run("weights", "fetch", "spmr.ckpt") == 4
     assert capsys.readouterr().err.count("\n") == 1
     assert run("weights", "eat") == 2
+    capsys.readouterr()
+    assert run("weights") == 0
+    assert capsys.readouterr().out.startswith("folder: ")
 
 
 def test_doctor_says_what_is_missing(tmp_path, monkeypatch, capsys):
