@@ -28,7 +28,13 @@ SNAP_PX = 6
 IRIS_RADIUS = 0.0143
 """Half of a human iris' 11.8 mm."""
 
-INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 95, 88, 178, 87, 14, 317, 402, 318, 324)
+UPPER_INNER_LIP = (191, 80, 81, 82, 13, 312, 311, 310, 415)
+LOWER_INNER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
+"""Both from the right corner of the mouth to the left."""
+MOUTH_CORNERS = (78, 308)
+INNER_LIPS = (*MOUTH_CORNERS, *UPPER_INNER_LIP, *LOWER_INNER_LIP)
+JAW_DROPS = -0.035
+"""A lip that ``jawOpen`` moves by less is the upper one, by more the lower one."""
 IRISES = tuple(range(468, 478))
 BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276))
 
@@ -54,8 +60,13 @@ def correspond(
     outer = np.zeros(len(part), bool)
     outer[np.unique(source.quads["skin"])] = True
     on_eye = np.isin(part, [PARTS.index("eye_left"), PARTS.index("eye_right")])
+    # Closed lips touch: what is nearest may well lie on the wrong one.
+    with_jaw = source.expression_basis[source.expression_names.index("jawOpen")][:, 1] < JAW_DROPS
+    upper, lower = np.array(UPPER_INNER_LIP), np.array(LOWER_INNER_LIP)
+    elsewhere = np.setdiff1d(np.arange(468), [*upper, *lower])
+    places = ((elsewhere, outer), (upper, outer & ~with_jaw), (lower, outer & with_jaw), (np.arange(468, 478), on_eye))
     face, weights = np.empty(478, np.int64), np.empty((478, 3))
-    for chosen, allowed in ((np.arange(468), outer), (np.arange(468, 478), on_eye)):
+    for chosen, allowed in places:
         candidates = np.flatnonzero(allowed[faces].all(1))
         nearest, barycentric = closest_points(points[chosen], source.mean[faces[candidates]])
         face[chosen], weights[chosen] = candidates[nearest], barycentric
@@ -198,7 +209,9 @@ def _robust_mean(points: Float[np.ndarray, "r 478 3"], weights: Float[np.ndarray
 def _mirror_map(points: Float[np.ndarray, "478 3"]) -> Int[np.ndarray, "478"]:
     """The pairing of landmarks that best maps the set onto its mirror image, made an involution."""
     cost = np.linalg.norm(points[:, None] - points[None] * [-1, 1, 1], axis=-1)
-    cost = np.where(np.isin(np.arange(478), IRISES)[:, None] != np.isin(np.arange(478), IRISES)[None], 1e3, cost)
+    for group in (IRISES, UPPER_INNER_LIP, LOWER_INNER_LIP):
+        inside = np.isin(np.arange(478), group)
+        cost = np.where(inside[:, None] != inside[None], 1e3, cost)
     _, mirror = linear_sum_assignment(cost + cost.T)
     if not (mirror[mirror] == np.arange(478)).all():
         raise AssertionError("the landmarks' mirror map is not its own inverse")
