@@ -324,9 +324,9 @@ def test_landmarks_lie_on_skin_and_irises_on_eyes(head):
     assert np.median(head.landmark_sigma) < 0.01
 
 
-def test_landmarks_of_each_lip_lie_on_it(model):
-    drop = model.expression_basis[model.expression_names.index("jawOpen")][:, 1]
-    at_landmark = (drop[model.faces[model.landmark_faces]] * model.landmark_barycentric).sum(1)
+def test_landmarks_of_each_lip_lie_on_it(head):
+    drop = head.expression_basis[head.expression_names.index("jawOpen")][:, 1]
+    at_landmark = (drop[head.faces[head.landmark_faces]] * head.landmark_barycentric).sum(1)
     upper, lower = [191, 80, 81, 82, 13, 312, 311, 310, 415], [95, 88, 178, 87, 14, 317, 402, 318, 324]
     assert (at_landmark[lower] < at_landmark[upper] - 0.02).all()
-    assert (model.landmark_mirror[upper] == upper[::-1]).all()
+    assert (head.landmark_mirror[upper] == upper[::-1]).all()
