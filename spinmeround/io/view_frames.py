@@ -89,8 +89,9 @@ def _document(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _MAX_JSON:
             raise InputError(f"{path}: {path.stat().st_size >> 20} MB of JSON; a folder of views has no need of that")
         document = json.loads(path.read_bytes(), parse_constant=refuse)
-    except FileNotFoundError as error:
-        raise InputError(f"no {FILE_NAME} in {path.parent}: give a folder of posed views") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        what = f"{path.parent} is a file" if path.parent.is_file() else f"no {FILE_NAME} in {path.parent}"
+        raise InputError(f"{what}: give a folder of posed views") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
     except (ValueError, RecursionError) as error:

@@ -47,7 +47,7 @@ def make_views(
     stage_one.check_photos(photos)
     if directions is not None and rig is not None:
         raise InputError("directions and a rig were both given; give one of them")
-    outputs = check_outputs((), views=as_path(out), report=as_path(report))
+    outputs = check_outputs((), views=as_path(out), report=as_path(report), photos=photos)
     check_memory(quality)
     settings = preset(quality)
     around = tuple(directions) if directions is not None else stage_one.rig_directions(rig or settings.rig)

@@ -51,11 +51,16 @@ def check_outputs(
     report: Path | None = None,
     preview: Path | None = None,
     turntable: Path | None = None,
+    photos: Sequence[Path] = (),
 ) -> Outputs:
     """Sorts the places to write to by kind and asks of each whether it can be written.
 
+    Args:
+        photos: what is read, and so must stay.
+
     Raises:
-        OutputError: an unknown extension, a folder that is not there or cannot be written, or one place named twice.
+        OutputError: an unknown extension, a folder that is not there or cannot be written, one place named twice, or
+            the place of a photo.
         ResourceError: not enough disk.
     """
     kinds: dict[Path, Literal["splats", "mesh"]] = {path: output_kind(path, ply=ply) for path in out}
@@ -64,6 +69,7 @@ def check_outputs(
             raise OutputError(f"{path}: expected a name that ends in {' or '.join(suffixes)}")
     files = [*out, *(path for path in (report, preview, turntable) if path is not None)]
     _check_distinct([*files, *([views] if views is not None else [])])
+    _check_photos_stay(photos, files, views)
     needs = {path.parent: 0 for path in files}
     for path in files:
         needs[path.parent] += _NEEDS_BYTES[kinds.get(path, "other")]
@@ -81,10 +87,23 @@ def check_outputs(
     )
 
 
+def _true_place(path: Path) -> Path:
+    return Path(os.path.normcase(os.path.realpath(path)))
+
+
+def _check_photos_stay(photos: Sequence[Path], files: Sequence[Path], views: Path | None) -> None:
+    kept = {_true_place(photo) for photo in photos}
+    for place in (place for path in files for place in files_written(path)):
+        if _true_place(place) in kept:
+            raise OutputError(f"{place} is a photo given: name another place for the result")
+    if views is not None and any(photo.is_relative_to(_true_place(views)) for photo in kept):
+        raise OutputError(f"{views} holds a photo given: name another folder for the views")
+
+
 def _check_distinct(paths: Sequence[Path]) -> None:
-    seen: set[str] = set()
+    seen: set[Path] = set()
     for path in paths:
         for place in files_written(path):
-            if (key := os.path.normcase(os.path.realpath(place))) in seen:
+            if (key := _true_place(place)) in seen:
                 raise OutputError(f"{place} would be written twice: give each result a name of its own")
             seen.add(key)

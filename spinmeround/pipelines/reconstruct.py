@@ -74,6 +74,7 @@ def reconstruct(
         report=as_path(report),
         preview=as_path(preview),
         turntable=as_path(turntable),
+        photos=photos,
     )
     choices = {
         "prior": choose_prior(prior),

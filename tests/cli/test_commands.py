@@ -260,6 +260,8 @@ def test_views_then_fit(sphere_rooms, bad, tmp_path, capsys):
     capsys.readouterr()
     assert run("fit", tmp_path / "nothing", "--out", tmp_path / "h.spz", "--quiet") == 2
     assert capsys.readouterr().err.count("\n") == 1
+    assert run("fit", bad / "text.jpg", "--out", tmp_path / "h.spz", "--quiet") == 2
+    assert capsys.readouterr().err == f"spmr-fit: {bad / 'text.jpg'} is a file: give a folder of posed views\n"
     assert run("views", bad / "text.jpg", "--out", tmp_path / "v2", "--rig", "orbit-16", "--azimuths", "3") == 2
     assert run("views", bad / "text.jpg", "--out", tmp_path / "v2", "--rig", "orbit-3", "--quiet") == 2
     assert "orbit-16" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spinmeround import reconstruct
+from spinmeround import make_views, reconstruct
 from spinmeround.errors import InputError, NoFaceError, OutputError, ResourceError, WeightsError
 from spinmeround.geometry import project
 from spinmeround.io import read_mesh, read_splats, read_views
@@ -218,6 +218,21 @@ def test_places_are_refused_before_any_work(rooms, photo, tmp_path):
     assert left_behind(tmp_path) == {"face.jpg"}
 
 
+def test_the_photo_is_never_written_over(rooms, tmp_path):
+    rooms(before=lambda name: pytest.fail("work began"))
+    photo = tmp_path / "head.png"
+    photo.write_bytes(b"stands for a photo")
+    with pytest.raises(OutputError, match=r"head\.png is a photo given: name another place"):
+        reconstruct([photo], out=tmp_path / "head.ply", preview=tmp_path / "head.png")
+    with pytest.raises(OutputError, match="is a photo given"):
+        reconstruct(photo.rename(tmp_path / "head_albedo.png"), out=tmp_path / "head.obj")
+    folder = tmp_path / "views"
+    (folder / "images").mkdir(parents=True)
+    with pytest.raises(OutputError, match="holds a photo given"):
+        make_views((tmp_path / "head_albedo.png").rename(folder / "images" / "a.png"), out=folder)
+    assert left_behind(tmp_path) == {"views"}
+
+
 def test_too_small_a_disk_is_refused_before_any_work(rooms, photo, tmp_path, monkeypatch):
     import shutil
 
@@ -253,7 +268,7 @@ def test_no_face_and_several_faces(rooms, photo, tmp_path, caplog):
 
 @pytest.mark.usefixtures("rooms")
 def test_views_then_fit_is_the_same_head(photo, tmp_path):
-    from spinmeround import fit_views, make_views
+    from spinmeround import fit_views
 
     made = make_views(photo, out=tmp_path / "views", quality="draft", report=tmp_path / "v.json")
     fitted = fit_views(tmp_path / "views", out=tmp_path / "head.ply", quality="draft", report=tmp_path / "f.json")
@@ -265,7 +280,6 @@ def test_views_then_fit_is_the_same_head(photo, tmp_path):
 
 @pytest.mark.usefixtures("rooms")
 def test_asked_directions_are_taken_alone(photo):
-    from spinmeround import make_views
     from spinmeround.geometry import camera_centres
 
     views = make_views(photo, directions=[(0, 0), (30, 0), (-30, 10)], quality="draft")
