@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -16,8 +17,12 @@ from spinmeround.template.hair_texture import HairTexture
 from spinmeround.template.head_model import HeadModel
 from spinmeround.types import Cameras, Mesh, Views
 
-_SAMPLES = 2
-"""Samples per pixel along each axis."""
+_COLOUR_SAMPLES, _NORMAL_SAMPLES = 4, 2
+"""Samples per pixel along each axis. Strands of hair are about a pixel wide and outlines are sharp: what colours miss
+looks different from each camera, and then no head shows all the pictures. Normals are smoother, and cost more."""
+
+_MOST_SAMPLES = 1 << 24
+"""Samples shaded at a time."""
 
 _STRAND_HEIGHT = 0.0003
 """Deviation of the strands' height, head units: about 0.12 mm."""
@@ -61,24 +66,47 @@ def render_views(skin: Skin, hair: Hair | None, cameras: Cameras, *, names: tupl
     shape = (len(cameras), cameras.height_px, cameras.width_px)
     rgb, world = np.zeros((*shape, 3), np.float32), np.zeros((*shape, 3), np.float32)
     alpha = np.zeros(shape, np.float32)
-    large = resized(cameras, cameras.width_px * _SAMPLES, cameras.height_px * _SAMPLES)
     for index in range(len(cameras)):
-        buffer = mesh_raster.rasterize(vertices, faces, large, index)
-        colour, normal = _shade(scene, buffer)
-        hit = (buffer.face >= 0).astype(np.float32)
-        alpha[index] = _average(hit)
-        coverage = np.maximum(alpha[index], 1e-6)[..., None]
-        rgb[index] = _average(colour) / coverage
-        world[index] = _average(normal)
-    length = np.linalg.norm(world, axis=-1, keepdims=True)
-    world = np.where(length > 1e-3, world / np.maximum(length, 1e-6), 0)
-    return Views(cameras, np.clip(rgb, 0, 1), world.astype(np.float32), alpha, np.ones(shape, np.float32), names)
+        for rows, strip in _strips(cameras, index):
+            buffer = _rasterized(scene, strip, _COLOUR_SAMPLES)
+            alpha[index, rows] = _average((buffer.face >= 0).astype(np.float32), _COLOUR_SAMPLES)
+            rgb[index, rows] = _average(_colours(scene, buffer), _COLOUR_SAMPLES)
+            world[index, rows] = _average(_normals(scene, _rasterized(scene, strip, _NORMAL_SAMPLES)), _NORMAL_SAMPLES)
+        rgb[index] /= np.maximum(alpha[index], 1e-6)[..., None]
+        world[index] = _unit_inside(world[index], alpha[index])
+    return Views(cameras, np.clip(rgb, 0, 1), world, alpha, np.ones(shape, np.float32), names)
 
 
-def _average(samples):
+def _strips(cameras: Cameras, index: int) -> Iterator[tuple[slice, Cameras]]:
+    """One camera as cameras for a few rows each, so that the samples of large pictures fit into memory."""
+    height = max(1, _MOST_SAMPLES // (cameras.width_px * _COLOUR_SAMPLES**2))
+    for top in range(0, cameras.height_px, height):
+        rows = min(height, cameras.height_px - top)
+        intrinsics_px = cameras.intrinsics_px[[index]].copy()
+        intrinsics_px[0, 1, 2] -= top
+        yield (
+            slice(top, top + rows),
+            Cameras(cameras.camera_from_world[[index]], intrinsics_px, cameras.width_px, rows),
+        )
+
+
+def _rasterized(scene: _Scene, camera: Cameras, samples: int) -> mesh_raster.FaceBuffer:
+    large = resized(camera, camera.width_px * samples, camera.height_px * samples)
+    return mesh_raster.rasterize(scene.vertices, scene.faces, large, 0)
+
+
+def _unit_inside(normals: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
+    """Unit normals wherever there is coverage: slivers that only the finer samples hit take their neighbours'."""
+    missed = (alpha > 0) & ~normals.any(axis=2)
+    normals = np.where(missed[..., None], cv2.blur(normals, (3, 3)), normals)
+    length = np.sqrt(np.einsum("hwc,hwc->hw", normals, normals))[..., None]
+    return np.where((length > 1e-3) & (alpha[..., None] > 0), normals / np.maximum(length, 1e-6), np.float32(0))
+
+
+def _average(values, samples: int):
     """Box filter from samples to pixels."""
-    height, width = samples.shape[0] // _SAMPLES, samples.shape[1] // _SAMPLES
-    return cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA)
+    height, width = values.shape[0] // samples, values.shape[1] // samples
+    return cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA)
 
 
 @dataclass(frozen=True)
@@ -92,22 +120,32 @@ class _Scene:
     albedo: Float[np.ndarray, "th tw 3"]
     hair: HairTexture | None
 
+    def hair_points(self, buffer: mesh_raster.FaceBuffer, hit) -> Float[np.ndarray, "n 3"]:
+        """World positions of samples on the hair."""
+        corners = self.vertices[self.faces[buffer.face[hit]]]
+        return np.einsum("nkc,nk->nc", corners, buffer.barycentric[hit])
 
-def _shade(scene: _Scene, buffer: mesh_raster.FaceBuffer):
-    """Colour and unit world normal per sample, 0 where nothing is hit."""
-    colour = np.zeros((*buffer.face.shape, 3), np.float32)
-    normal = mesh_raster.interpolate(scene.normals.astype(np.float32), scene.faces, buffer)
-    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
+
+def _colours(scene: _Scene, buffer: mesh_raster.FaceBuffer) -> Float[np.ndarray, "h w 3"]:
+    """Colour per sample, 0 where nothing is hit."""
+    colours = np.zeros((*buffer.face.shape, 3), np.float32)
     on_skin = (buffer.face >= 0) & (buffer.face < len(scene.corner_uv))
-    uv = (scene.corner_uv[buffer.face[on_skin]] * buffer.barycentric[on_skin][..., None]).sum(1)
-    colour[on_skin] = sample_texture(scene.albedo, uv)
+    uv = np.einsum("nkc,nk->nc", scene.corner_uv[buffer.face[on_skin]], buffer.barycentric[on_skin])
+    colours[on_skin] = sample_texture(scene.albedo, uv)
     on_hair = buffer.face >= len(scene.corner_uv)
     if scene.hair is not None and on_hair.any():
-        corners = scene.vertices[scene.faces[buffer.face[on_hair]]]
-        points = (corners * buffer.barycentric[on_hair][..., None]).sum(1)
-        colour[on_hair], _ = scene.hair.sample(points)
-        normal[on_hair] = _with_strands(scene.hair, points, normal[on_hair])
-    return colour, normal
+        colours[on_hair], _ = scene.hair.sample(scene.hair_points(buffer, on_hair))
+    return colours
+
+
+def _normals(scene: _Scene, buffer: mesh_raster.FaceBuffer) -> Float[np.ndarray, "h w 3"]:
+    """Unit world normal per sample, 0 where nothing is hit."""
+    normals = mesh_raster.interpolate(scene.normals.astype(np.float32), scene.faces, buffer)
+    normals /= np.maximum(np.sqrt(np.einsum("hwc,hwc->hw", normals, normals)), 1e-6)[..., None]
+    on_hair = buffer.face >= len(scene.corner_uv)
+    if scene.hair is not None and on_hair.any():
+        normals[on_hair] = _with_strands(scene.hair, scene.hair_points(buffer, on_hair), normals[on_hair])
+    return normals
 
 
 def sample_texture(albedo: Float[np.ndarray, "th tw 3"], uv: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
