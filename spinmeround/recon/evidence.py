@@ -15,6 +15,7 @@ from scipy.special import erfinv
 
 from spinmeround.geometry import camera_centres, resized
 from spinmeround.mesh_raster import rasterize
+from spinmeround.recon.lookup import bilinear, seen_at
 from spinmeround.types import Cameras, Views
 
 ROBUST_ANGLE_DEG = 12.0
@@ -228,10 +229,8 @@ def _gather(
             cosine = (dx * normals[i, 0] + dy * normals[i, 1] + dz * normals[i, 2]) * scale
             if cosine < _LEAST_COSINE:
                 continue
-            p = projections[v]
-            far = p[2, 0] * x + p[2, 1] * y + p[2, 2] * z + p[2, 3]
-            column = (p[0, 0] * x + p[0, 1] * y + p[0, 2] * z + p[0, 3]) / far - 0.5
-            row = (p[1, 0] * x + p[1, 1] * y + p[1, 2] * z + p[1, 3]) / far - 0.5
+            column, row, far = seen_at(projections[v], x, y, z)
+            column, row = column - 0.5, row - 0.5
             if not (0 <= column < width - 1 and 0 <= row < height - 1):
                 continue
             ic, ir = int(column), int(row)
@@ -279,16 +278,6 @@ def _gather(
             out_weight[i] = total
 
 
-@numba.njit(cache=True)
-def _bilinear(image, column, row):  # pragma: no cover - compiled
-    column = min(max(column, 0.0), image.shape[1] - 1.001)
-    row = min(max(row, 0.0), image.shape[0] - 1.001)
-    ic, ir = int(column), int(row)
-    fc, fr = column - ic, row - ir
-    top = image[ir, ic] * (1 - fc) + image[ir, ic + 1] * fc
-    return top * (1 - fr) + (image[ir + 1, ic] * (1 - fc) + image[ir + 1, ic + 1] * fc) * fr
-
-
 @numba.njit(parallel=True, cache=True)
 def _rims(
     vertices, normals, projections, eyes, focals, distance_px, outline_px, own_px, reach, ease, steps, votes
@@ -303,18 +292,15 @@ def _rims(
             cosine = abs(along) / np.sqrt(dx * dx + dy * dy + dz * dz)
             if cosine > _RIM_COSINE:
                 continue
-            p = projections[v]
-            far = p[2, 0] * x + p[2, 1] * y + p[2, 2] * z + p[2, 3]
-            column = (p[0, 0] * x + p[0, 1] * y + p[0, 2] * z + p[0, 3]) / far
-            row = (p[1, 0] * x + p[1, 1] * y + p[1, 2] * z + p[1, 3]) / far
+            column, row, far = seen_at(projections[v], x, y, z)
             if not (1 <= column < width - 1 and 1 <= row < height - 1):
                 continue
-            own = _bilinear(own_px[v], column / shrink - 0.5, row / shrink - 0.5)
+            own = bilinear(own_px[v], column / shrink - 0.5, row / shrink - 0.5)
             if abs(own) > 2:
                 continue
-            goal_px = _bilinear(distance_px[v], column - 0.5, row - 0.5)
+            goal_px = bilinear(distance_px[v], column - 0.5, row - 0.5)
             if abs(goal_px) < 1.5 * shrink:
-                goal_px = shrink * _bilinear(outline_px[v], column / shrink - 0.5, row / shrink - 0.5)
+                goal_px = shrink * bilinear(outline_px[v], column / shrink - 0.5, row / shrink - 0.5)
             gap = (goal_px - shrink * own) * far / focals[v]
             if abs(gap) < reach:
                 weight = (1 - cosine / _RIM_COSINE) * (gap * gap + 1e-20) / (gap * gap + ease * ease + 1e-20)

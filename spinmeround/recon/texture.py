@@ -22,6 +22,7 @@ from spinmeround.geometry import camera_centres, vertex_normals
 from spinmeround.mesh_raster import interpolate, rasterize, rasterize_pixels
 from spinmeround.recon.atlas import Atlas, simplify, unwrap
 from spinmeround.recon.evidence import projection_matrices
+from spinmeround.recon.lookup import bilinear, seen_at
 from spinmeround.types import Mesh, TexturedMesh, Views
 
 logger = logging.getLogger(__name__)
@@ -217,19 +218,13 @@ def _blend(
             cosine = (dx * nx + dy * ny + dz * nz) / (length * np.sqrt(dx * dx + dy * dy + dz * dz))
             if cosine < _LEAST_COSINE:
                 continue
-            p = projections[v]
-            far = p[2, 0] * x + p[2, 1] * y + p[2, 2] * z + p[2, 3]
-            column = (p[0, 0] * x + p[0, 1] * y + p[0, 2] * z + p[0, 3]) / far - 0.5
-            row = (p[1, 0] * x + p[1, 1] * y + p[1, 2] * z + p[1, 3]) / far - 0.5
+            column, row, far = seen_at(projections[v], x, y, z)
+            column, row = column - 0.5, row - 0.5
             if not (1 <= column < width - 2 and 1 <= row < height - 2):
                 continue
-            ic, ir = int(column), int(row)
             if far > depth[v, int(row + 0.5), int(column + 0.5)] + 2 * footprints[v] / cosine:
                 continue
-            fc, fr = column - ic, row - ir
-            top = trust[v, ir, ic] * (1 - fc) + trust[v, ir, ic + 1] * fc
-            bottom = trust[v, ir + 1, ic] * (1 - fc) + trust[v, ir + 1, ic + 1] * fc
-            weight = (top * (1 - fr) + bottom * fr) * (cosine - _LEAST_COSINE) ** 2 / (1 - _LEAST_COSINE) ** 2
+            weight = bilinear(trust[v], column, row) * (cosine - _LEAST_COSINE) ** 2 / (1 - _LEAST_COSINE) ** 2
             if weight <= 1e-6:
                 continue
             seen[count, 0], seen[count, 1], seen[count, 2] = weight, column, row
@@ -251,9 +246,7 @@ def _blend(
             # The low band counts with the soft weight; the high band is the picture less its low band.
             blunt = seen[k, 0] / total - sharp
             for c in range(3):
-                top = low[v, ir, ic, c] * (1 - fc) + low[v, ir, ic + 1, c] * fc
-                bottom = low[v, ir + 1, ic, c] * (1 - fc) + low[v, ir + 1, ic + 1, c] * fc
-                out[i, c] += blunt * (top * (1 - fr) + bottom * fr)
+                out[i, c] += blunt * bilinear(low[v, :, :, c], column, row)
             if sharp > 0:
                 across, down = _cubic(fc), _cubic(fr)
                 for c in range(3):
