@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.metadata
 import subprocess
@@ -11,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import spinmeround
 
@@ -111,3 +113,29 @@ def test_the_docs_check_notices(tmp_path):
     assert "no command spmr-nothing" in examples[1]
     assert "no target nothing" in examples[2]
     assert "no attribute 'nothing'" in examples[3]
+
+
+def _imported() -> set[str]:
+    """Top-level names that the package imports, those inside functions included."""
+    names: set[str] = set()
+    for path in (ROOT / "spinmeround").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"spinmeround"}
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
+    modules = {"pillow": "PIL", "scikit-image": "skimage", "opencv-python-headless": "cv2"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    def names(requirements: list[str]) -> set[str]:
+        found = {Requirement(text).name for text in requirements}
+        return {modules.get(name, name.replace("-", "_")) for name in found}
+
+    base = names(project["dependencies"])
+    extras = {n for key, texts in project["optional-dependencies"].items() if key != "dev" for n in names(texts)}
+    assert base <= _imported(), "a dependency that nothing imports"
+    assert _imported() <= base | extras, "an import that nothing declares"

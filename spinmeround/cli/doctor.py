@@ -32,7 +32,6 @@ _PACKAGES = (
     _Package("cv2", "opencv-python-headless", "pictures", True),
     _Package("skimage", "scikit-image", "surfaces, the demo photo", True),
     _Package("ai_edge_litert", "ai-edge-litert", "face landmarks", True),
-    _Package("embreex", "embreex", "visibility of surfaces", True),
     _Package("xatlas", "xatlas", "texture layout of meshes", True),
     _Package("fast_simplification", "fast-simplification", "smaller meshes", True),
     _Package("imageio_ffmpeg", "imageio-ffmpeg", "--turntable", True),

