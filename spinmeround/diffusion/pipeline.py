@@ -139,6 +139,8 @@ class SpinMeRoundPipeline:
                 f"photos of {rgb.shape[2]} × {rgb.shape[1]} pixels: sides must be multiples of {multiple}, "
                 "and the published model learned 512 × 512"
             )
+        if not np.isfinite(rgb).all():
+            raise InputError("a photo has values that are not finite")
         return torch.from_numpy(np.ascontiguousarray(rgb)).permute(0, 3, 1, 2).float() * 2 - 1
 
 

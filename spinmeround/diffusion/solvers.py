@@ -73,7 +73,7 @@ class DpmPlusPlus2M:
 class UniPC:
     """UniPC of second order, Zhao et al., arXiv 2302.04867, with B(h) = e^h − 1 and guesses of the clean latents.
 
-    Each guess serves twice: it corrects the step that led to it, then predicts the next one.
+    Each guess serves twice: it corrects the step that led to it, to third order, then predicts the next one.
     """
 
     def __init__(self) -> None:

@@ -29,6 +29,15 @@ def recorded(golden):
     return golden.pipeline()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Test processes run side by side, and threads that wait for each other cost more than they gain."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def no_gradients():
     with torch.inference_mode():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spinmeround.diffusion import networks
 from spinmeround.diffusion.pipeline import SpinMeRoundPipeline
 from spinmeround.diffusion.sampling import Guidance, GuidedViews, Known, Told
 
@@ -21,8 +23,14 @@ class Golden:
         with np.load(self.folder / f"{name}.npz") as file:
             return {key: torch.from_numpy(np.asarray(file[key])) for key in file.files}
 
+    @cached_property
+    def _networks(self) -> networks.Networks:
+        file, config = self.folder / "spmr.ckpt", self.folder / "config.json"
+        return networks.from_single_file(file, config=config, dtype=torch.float32, unet_dtype=torch.float32)
+
     def pipeline(self) -> SpinMeRoundPipeline:
-        return SpinMeRoundPipeline.from_single_file(self.folder / "spmr.ckpt", config=self.folder / "config.json")
+        """A pipeline of its own each time, so that one can be spoilt."""
+        return SpinMeRoundPipeline(copy.deepcopy(self._networks))
 
     @cached_property
     def step(self) -> dict[str, Tensor]:
