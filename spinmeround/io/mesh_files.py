@@ -36,7 +36,7 @@ def metres_per_unit(mesh: Mesh | TexturedMesh, *, height_m: float | None = None)
     return height_m / height
 
 
-def write_mesh(path: Path | str, mesh: Mesh | TexturedMesh, *, height_m: float | None = None) -> None:
+def write_mesh(path: Path | str, mesh: Mesh | TexturedMesh, *, metres_per_unit: float = METRES_PER_UNIT) -> None:
     """Writes ``.glb``, ``.obj`` or ``.ply``, by the extension, in the world frame and in metres.
 
     The frame is that of glTF (+Y up, front +Z), so nothing is turned. Vertex normals are written along, smooth across
@@ -47,12 +47,11 @@ def write_mesh(path: Path | str, mesh: Mesh | TexturedMesh, *, height_m: float |
     * ``.ply``: one file, no texture: each vertex has the texture's mean colour around it, and seams are closed.
 
     Args:
-        height_m: makes the mesh this high, in metres; without it a head unit is 0.23/0.56 m.
+        metres_per_unit: factor from head units to metres.
 
     Raises:
         OutputError: an unknown extension, or a place that cannot be written.
         ResourceError: the disk is full.
-        InputError: a height that is no positive number.
         ValueError: an empty mesh, indices out of range, or values that are not finite.
     """
     path = Path(path)
@@ -62,8 +61,7 @@ def write_mesh(path: Path | str, mesh: Mesh | TexturedMesh, *, height_m: float |
     fault = _fault(mesh)
     if fault:
         raise ValueError(f"the mesh cannot be written: {fault}")
-    scale = metres_per_unit(mesh, height_m=height_m)
-    scaled = replace(mesh, vertices=np.asarray(mesh.vertices, np.float64) * scale)
+    scaled = replace(mesh, vertices=np.asarray(mesh.vertices, np.float64) * metres_per_unit)
     if suffix == ".obj":
         write_obj(path, scaled)
         return

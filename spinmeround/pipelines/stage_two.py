@@ -101,14 +101,15 @@ def write(
     files: list[Path] = []
     if outputs.splats or outputs.meshes or outputs.views:
         with stages("files"):
+            # One factor for all: a textured mesh is a simplified surface, and not quite as high.
+            scale = metres_per_unit(built.surface, height_m=height_m)
             for path in outputs.splats:
                 assert built.splats is not None
-                scale = metres_per_unit(built.surface, height_m=height_m)
                 write_splats(path, built.splats, metres_per_unit=scale)
                 files.append(path)
             for path in outputs.meshes:
                 assert built.mesh is not None
-                write_mesh(path, built.mesh, height_m=height_m)
+                write_mesh(path, built.mesh, metres_per_unit=scale)
                 files.append(path)
             if outputs.views is not None:
                 write_views(outputs.views, views)

@@ -125,9 +125,9 @@ def test_large_meshes_take_wide_indices(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])
 def test_height(tmp_path: Path, sphere: TexturedMesh, suffix: str) -> None:
-    write_mesh(tmp_path / f"a.{suffix}", sphere, height_m=0.25)
     scale = metres_per_unit(sphere, height_m=0.25)
     assert scale == pytest.approx(0.25 / 0.56)
+    write_mesh(tmp_path / f"a.{suffix}", sphere, metres_per_unit=scale)
     metric = read_mesh(tmp_path / f"a.{suffix}", metres_per_unit=1)
     assert np.ptp(metric.vertices[:, 1]) == pytest.approx(0.25, rel=1e-6)
     np.testing.assert_allclose(
@@ -135,7 +135,7 @@ def test_height(tmp_path: Path, sphere: TexturedMesh, suffix: str) -> None:
     )
     for height in (0, -1, float("nan"), float("inf")):
         with pytest.raises(InputError, match="give a height in metres"):
-            write_mesh(tmp_path / f"a.{suffix}", sphere, height_m=height)
+            metres_per_unit(sphere, height_m=height)
 
 
 @pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from spinmeround.io import read_mesh, read_splats, read_views
 from spinmeround.pipelines import fit_views as fit_views_module
 from spinmeround.pipelines import make_views as make_views_module
 from spinmeround.pipelines import reconstruct as reconstruct_module
-from tests.pipelines.fakes import FakeHead, fake_rooms
+from tests.pipelines.fakes import FakeHead, fake_rooms, sphere_texture
 
 ROOMS = ("photo", "portrait", "head", "surface", "splats", "texture")
 
@@ -95,6 +96,19 @@ def test_height_scales_splats_and_meshes_alike(photo, tmp_path):
     assert np.ptp(read_splats(tmp_path / "a.ply", metres_per_unit=1.0).means[:, 1].numpy()) == pytest.approx(
         2, rel=1e-4
     )
+
+
+@pytest.mark.usefixtures("rooms")
+def test_a_mesh_that_was_simplified_keeps_the_scale_of_the_splats(photo, tmp_path, monkeypatch):
+    def flattened(views, surface, seed, progress):
+        painted = sphere_texture(surface)
+        return replace(painted, vertices=painted.vertices * [1, 0.98, 1])
+
+    monkeypatch.setattr(reconstruct_module, "rooms_of", lambda *_: replace(fake_rooms(), paint_texture=flattened))
+    reconstruct(photo, out=[tmp_path / "a.ply", tmp_path / "a.glb"], height_m=2.0, quality="draft")
+    mesh = read_mesh(tmp_path / "a.glb", metres_per_unit=1.0).vertices
+    splats = read_splats(tmp_path / "a.ply", metres_per_unit=1.0).means.numpy()
+    np.testing.assert_allclose(np.ptp(mesh, axis=0), np.ptp(splats, axis=0) * [1, 0.98, 1], rtol=1e-4)
 
 
 @pytest.mark.usefixtures("rooms")
