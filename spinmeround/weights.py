@@ -80,6 +80,7 @@ class Entry:
     Attributes:
         size, sha256: what the file must be; None for files that are put in place by hand and exist in versions.
         manual: where the user gets the file, if it is not ours to fetch; else None.
+        by_name: fetched only when it is asked for by name, because not everybody may use it; its licence is told first.
     """
 
     name: str
@@ -89,6 +90,12 @@ class Entry:
     sha256: str | None = None
     sources: tuple[Source, ...] = ()
     manual: str | None = None
+    by_name: bool = False
+
+    @property
+    def needed_by_all(self) -> bool:
+        """Whether nothing works without it, and it is fetched unasked."""
+        return self.manual is None and not self.by_name
 
 
 @functools.cache
@@ -137,7 +144,7 @@ def path(name: str, *, fetch: bool = True, progress: Progress | None = None) -> 
     wanted = entry(name)
     target = folder() / name
     if not target.is_file():
-        if fetch and wanted.manual is None:
+        if fetch and wanted.needed_by_all:
             return _fetch_one(wanted, target, progress)
         raise WeightsError(_absent(wanted, target))
     if problem := _problem(wanted, target):
@@ -149,13 +156,13 @@ def fetch(names: Iterable[str] | None = None, *, progress: Progress | None = Non
     """Get files that are absent or wrong; files in order are left alone.
 
     Args:
-        names: which; default: all that are not put in place by hand.
+        names: which; default: all that everybody may use and needs.
 
     Raises:
         WeightsError: no source delivered the right bytes, or a file that is only put in place by hand was named.
         ResourceError: the disk is full.
     """
-    wanted = [entry(n) for n in names] if names is not None else [e for e in entries() if e.manual is None]
+    wanted = [entry(n) for n in names] if names is not None else [e for e in entries() if e.needed_by_all]
     result = []
     for one in wanted:
         target = folder() / one.name
@@ -191,6 +198,11 @@ def _user_cache() -> Path:
 
 
 def _absent(wanted: Entry, target: Path) -> str:
+    if wanted.by_name:
+        return (
+            f"{target} is absent ({wanted.needed_by}). Its licence is {wanted.licence}; if that suits you, run: "
+            f"spmr-weights fetch {wanted.name}"
+        )
     if wanted.manual is None:
         return f"{target} is absent ({wanted.needed_by}); run: spmr-weights fetch"
     return (
@@ -219,6 +231,8 @@ def _fetch_one(wanted: Entry, target: Path, progress: Progress | None) -> Path:
     failures = []
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        if wanted.by_name:
+            log.warning("%s, which is fetched now, has this licence: %s", wanted.name, wanted.licence)
         with _locked(target.with_name(target.name + ".lock")):
             if target.is_file() and _problem(wanted, target) is None:
                 return target  # another process was faster

@@ -88,7 +88,7 @@ def test_registry_says_what_everything_is():
         if entry.manual is None:
             assert len(entry.sha256 or "") == 64
             assert (entry.size or 0) > 0
-            assert len(entry.sources) >= 2, "an official address and at least one wheel"
+            assert len(entry.sources) >= (2 if entry.needed_by_all else 1), "an official address and at least one wheel"
             urls = [s for s in entry.sources if isinstance(s, weights.UrlSource)]
             assert all(s.url.startswith("https://") for s in urls)
             assert isinstance(entry.sources[0], weights.UrlSource)
@@ -267,3 +267,17 @@ def test_folder_order(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
     assert weights.folder().parts[-2:] == ("spinmeround", "weights")
+
+
+def test_what_not_everybody_may_use_comes_only_by_name_and_its_licence_first(server, folder, monkeypatch, caplog):
+    source = weights.UrlSource(f"http://127.0.0.1:{server.server_port}/good")
+    entry = weights.Entry("net.tflite", "not for sale", "a test", len(CONTENT), SHA256, (source,), by_name=True)
+    monkeypatch.setattr(weights, "entries", lambda: (entry,))
+    assert weights.fetch() == []
+    with pytest.raises(WeightsError, match=r"Its licence is not for sale; .* spmr-weights fetch net\.tflite"):
+        weights.path("net.tflite")
+    assert server.ranges == [], "nothing was asked of the server"
+    (fetched,) = weights.fetch(["net.tflite"])
+    assert fetched.read_bytes() == CONTENT
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == ["net.tflite, which is fetched now, has this licence: not for sale"]

@@ -8,7 +8,10 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from spinmeround.pipelines.diffusion_options import DiffusionOptions
 
 _ANGLE_LISTS = ("--azimuths", "--elevations")
 
@@ -109,6 +112,53 @@ def add_how(parser: Parser, *, with_prior: bool) -> None:
     )
     group.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)"
+    )
+
+
+def add_diffusion(parser: Parser) -> None:
+    """How the diffusion model is run."""
+    group = parser.add_argument_group("--prior diffusion")
+    group.add_argument(
+        "--identity", type=Path, metavar="FILE.npy", help="ArcFace embedding of the person (default: from the photos)"
+    )
+    group.add_argument(
+        "--views", type=int, choices=(8, 48, 88), help="how many in all (default: 8 draft, 48 standard, 88 high)"
+    )
+    group.add_argument("--steps", type=counted, metavar="N", help="of the sampler (default: 50, as published)")
+    group.add_argument(
+        "--guidance", type=positive, metavar="G", help="scale; 1 is none and takes half the time (default: 3.5)"
+    )
+    group.add_argument(
+        "--solver",
+        choices=("euler", "dpmpp-2m", "unipc"),
+        help="euler is the published one; the others need half the steps (default: euler)",
+    )
+    group.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16", "float16"),
+        help="of the network; 16 bits halve its memory (default: float32, on CUDA float16)",
+    )
+    group.add_argument(
+        "--views-at-once", type=counted, metavar="N", help="fewer take less memory and agree less (default: 8)"
+    )
+    group.add_argument(
+        "--low-memory", action="store_true", help="networks visit the card one at a time, pictures come in tiles"
+    )
+
+
+def diffusion_options(given: argparse.Namespace) -> DiffusionOptions:
+    """What ``add_diffusion`` read."""
+    from spinmeround.pipelines.diffusion_options import DiffusionOptions
+
+    return DiffusionOptions(
+        identity=given.identity,
+        views=given.views,
+        steps=given.steps,
+        guidance=given.guidance,
+        solver=given.solver,
+        precision=given.precision,
+        views_at_once=given.views_at_once,
+        low_memory=given.low_memory,
     )
 
 

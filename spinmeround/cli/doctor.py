@@ -37,6 +37,7 @@ _PACKAGES = (
     _Package("imageio_ffmpeg", "imageio-ffmpeg", "--turntable", True),
     _Package("gsplat", "gsplat", "--device cuda", False),
     _Package("pillow_heif", "pillow-heif", "HEIC photos", False),
+    _Package("onnxruntime", "onnxruntime", "the identity of a face, for the diffusion prior", False),
 )
 _MEMORY_GB = 4.0
 _DISK_GB = 1.0
@@ -122,10 +123,10 @@ def _models() -> list[str]:
     faults = []
     for entry, state, sentence in weights.verify():
         if state == "absent":
-            how = "only for the diffusion prior of a later version" if entry.manual else "spmr-weights fetch"
+            how = "spmr-weights fetch" if entry.needed_by_all else "only for the diffusion prior"
             _line(entry.name, f"absent; {how}")
         else:
             _line(entry.name, state if state != "wrong" else sentence)
-        if state == "wrong" or (state == "absent" and entry.manual is None):
+        if state == "wrong" or (state == "absent" and entry.needed_by_all):
             faults.append(f"{entry.name} (spmr-weights fetch)")
     return faults

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from spinmeround.cli.arguments import Parser, add_head_files, add_how, add_photos, add_talk
+from spinmeround.cli.arguments import (
+    Parser,
+    add_diffusion,
+    add_head_files,
+    add_how,
+    add_photos,
+    add_talk,
+    diffusion_options,
+)
 from spinmeround.cli.console import run
 
 if TYPE_CHECKING:
@@ -34,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             report=given.report,
             preview=given.preview,
             turntable=given.turntable,
+            diffusion=diffusion_options(given),
             watch=watch,
         )
 
@@ -61,5 +70,6 @@ def parser() -> Parser:
         "--views-out", metavar="DIR", help="also write the views of stage one, for spmr-fit or nerfstudio"
     )
     add_how(made, with_prior=True)
+    add_diffusion(made)
     add_talk(made)
     return made

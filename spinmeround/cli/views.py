@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spinmeround.cli.arguments import Parser, add_how, add_photos, add_report, add_talk, angles
+from spinmeround.cli.arguments import (
+    Parser,
+    add_diffusion,
+    add_how,
+    add_photos,
+    add_report,
+    add_talk,
+    angles,
+    diffusion_options,
+)
 from spinmeround.cli.console import run
 
 if TYPE_CHECKING:
@@ -38,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             face=given.face,
             keep_expression=given.keep_expression,
             report=given.report,
+            diffusion=diffusion_options(given),
             watch=watch,
         )
 
@@ -72,5 +82,6 @@ def parser() -> Parser:
         help="orbit-8, anchors, orbit-16 or spin-48, with the photo's own camera first (default: by quality)",
     )
     add_how(made, with_prior=True)
+    add_diffusion(made)
     add_talk(made)
     return made

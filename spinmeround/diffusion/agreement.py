@@ -110,7 +110,7 @@ def _look_up(
     picture: Shaped[np.ndarray, "s s *c"], pixels: Float[np.ndarray, "n 2"]
 ) -> tuple[Bool[np.ndarray, "n"], Shaped[np.ndarray, "n *c"]]:
     """Whether pixels lie inside the picture, and its nearest values."""
-    inside = ((pixels >= 0) & (pixels < _WORK_PX)).all(1)
+    inside = np.all((pixels >= 0) & (pixels < _WORK_PX), axis=1)
     x, y = np.clip(np.floor(pixels), 0, _WORK_PX - 1).astype(np.int32).T
     return inside, picture[y, x]
 

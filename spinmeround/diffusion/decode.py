@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -25,13 +26,25 @@ _UNMIXED_FROM = 0.1
 _FACING_SHARE = 0.6
 
 
+@dataclass(frozen=True)
+class Matte:
+    """What a photo says itself of its view.
+
+    Attributes:
+        trust: 0 where the photo does not show the place; there ``alpha`` is 1, so that nothing is carved away.
+    """
+
+    alpha: Float[np.ndarray, "h w"]
+    trust: Float[np.ndarray, "h w"]
+
+
 def decode_views(
     rgb: Float[np.ndarray, "v h w 3"],
     normals: Float[np.ndarray, "v h w 3"],
     cameras: Cameras,
     *,
     world_from_rig: Float[np.ndarray, "4 4"],
-    mattes: Mapping[int, Float[np.ndarray, "h w"]],
+    mattes: Mapping[int, Matte],
     names: tuple[str, ...] = (),
 ) -> Views:
     """Views of the head from what the model drew.
@@ -43,13 +56,13 @@ def decode_views(
         rgb: over a near-white background.
         normals: pictures (n + 1) / 2 in the rig's frame, grey 0.5 outside the head, of any length.
         cameras: true ones, in the world.
-        mattes: alpha of those views that are photos; they are trusted whole.
+        mattes: of those views that are photos, which are believed rather than compared.
     """
     turned = (normals * 2 - 1) @ world_from_rig[:3, :3].T.astype(np.float32)
     backgrounds = [_background(c, n) for c, n in zip(rgb, normals, strict=True)]
     alpha = np.stack([head_alpha(c, n, b) for c, n, b in zip(rgb, normals, backgrounds, strict=True)])
     for view, matte in mattes.items():
-        alpha[view] = matte
+        alpha[view] = matte.alpha
     straight = np.stack([_unmixed(c, a, b) for c, a, b in zip(rgb, alpha, backgrounds, strict=True)])
     length = np.linalg.norm(turned, axis=-1, keepdims=True)
     inside = (alpha > 0.5)[..., None] & (length > _GREY_LENGTH)
@@ -63,8 +76,8 @@ def decode_views(
         )
         unit = np.zeros_like(unit)
     weight = cross_view_trust(cameras, straight, unit, alpha)
-    for view in mattes:
-        weight[view] = 1
+    for view, matte in mattes.items():
+        weight[view] = matte.trust
     return Views(cameras, straight, unit, alpha, weight, names)
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
-from spinmeround import weights
-from spinmeround.errors import MissingDependencyError, WeightsError
+from spinmeround.configs import Quality
+from spinmeround.errors import InputError, MissingDependencyError, WeightsError
+from spinmeround.pipelines.diffusion_options import DiffusionOptions, check_ready, checkpoint_path
 
 log = logging.getLogger(__name__)
 
 Prior = Literal["auto", "diffusion", "template"]
 Device = Literal["auto", "cpu", "cuda"]
-
-_CHECKPOINT = "spmr.ckpt"
 
 
 @dataclass(frozen=True)
@@ -27,26 +25,38 @@ class Choice:
     why: str
 
 
-def choose_prior(asked: Prior) -> Choice:
+def choose(*, prior: Prior, device: Device, quality: Quality, options: DiffusionOptions) -> dict[str, Choice]:
+    """All that a run with photos leaves open; see ``choose_prior`` and ``choose_device``."""
+    where = choose_device(device)
+    return {
+        "prior": choose_prior(prior, device=where.took, options=options),
+        "device": where,
+        "quality": Choice(quality, quality, "asked for"),
+    }
+
+
+def choose_prior(asked: Prior, *, device: str, options: DiffusionOptions) -> Choice:
     """Where the unseen sides of the head come from.
 
+    Args:
+        device: what was taken; on a CPU the diffusion prior takes hours and is never taken unasked.
+        options: of the diffusion prior.
+
     Raises:
-        WeightsError: the diffusion prior was asked for, and its weights are not there.
-        MissingDependencyError: its weights are there, but this version cannot run them.
+        InputError: options of the diffusion prior were given for another, or its identity cannot be used.
+        WeightsError, MissingDependencyError: the diffusion prior was asked for, and something it needs is not there.
     """
+    if asked != "diffusion" and options.given:
+        given = ", ".join("--" + name.replace("_", "-") for name in options.given)
+        raise InputError(f"{given}: only the diffusion prior knows this; add --prior diffusion or leave it out")
     match asked:
         case "template":
             return Choice(asked, "template", "asked for")
         case "diffusion":
-            raise _no_diffusion()
+            check_ready(options)
+            return Choice(asked, "diffusion", "asked for")
         case "auto":
-            has_weights = (weights.folder() / _CHECKPOINT).is_file()
-            why = (
-                f"{_CHECKPOINT} is there, but version {_version()} cannot run it yet"
-                if has_weights
-                else "the one prior that needs no large weights"
-            )
-            return _told("prior", Choice(asked, "template", why))
+            return _told("prior", _auto_prior(device, options))
         case _:
             assert_never(asked)
 
@@ -64,7 +74,9 @@ def choose_device(asked: Device) -> Choice:
             from spinmeround.recon.raster_gsplat import GsplatRasterizer
 
             GsplatRasterizer()  # says what is missing now rather than after the first stages
-            return Choice(asked, "cuda", "asked for; splats are fitted there, the other stages run on the CPU")
+            return Choice(
+                asked, "cuda", "asked for; splats and the diffusion model are there, the other stages on the CPU"
+            )
         case "auto":
             return _told("device", Choice(asked, "cpu", "runs everywhere and repeats to the byte"))
         case _:
@@ -76,18 +88,13 @@ def _told(what: str, choice: Choice) -> Choice:
     return choice
 
 
-def _no_diffusion() -> WeightsError | MissingDependencyError:
-    place = weights.folder() / _CHECKPOINT
-    if place.is_file():
-        return MissingDependencyError(
-            f"--prior diffusion: {place} is there, but version {_version()} cannot run it yet; use --prior template"
-        )
-    wanted = weights.entry(_CHECKPOINT)
-    return WeightsError(
-        f"--prior diffusion needs {wanted.manual}, saved as {place}, and a later version than {_version()} to run it; "
-        "use --prior template"
-    )
-
-
-def _version() -> str:
-    return importlib.metadata.version("spinmeround")
+def _auto_prior(device: str, options: DiffusionOptions) -> Choice:
+    if checkpoint_path() is None:
+        return Choice("auto", "template", "the one prior that needs no large weights")
+    if device != "cuda":
+        return Choice("auto", "template", "the diffusion model is there, but takes hours without --device cuda")
+    try:
+        check_ready(options)
+    except (WeightsError, MissingDependencyError) as error:
+        return Choice("auto", "template", f"the diffusion model is there, but not all it needs: {error}")
+    return Choice("auto", "diffusion", "the model and all it needs are there, and so is a card")

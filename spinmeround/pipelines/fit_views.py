@@ -60,7 +60,7 @@ def fit_views(
         **stage_two.describe(built),
         "held_out": None if held_out is None else stage_two.compare(built, held_out),
         "files": [str(path) for path in files],
-        "licences": reports.licences(template=False),
+        "licences": reports.licences(None),
     }
     if outputs.report is not None:
         reports.write_report(outputs.report, told)

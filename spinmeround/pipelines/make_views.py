@@ -8,9 +8,11 @@ from typing import Any
 from spinmeround.configs import Quality, preset
 from spinmeround.errors import InputError
 from spinmeround.io import write_views
+from spinmeround.orbits import FOCAL_WIDTHS
 from spinmeround.pipelines import report as reports
 from spinmeround.pipelines import stage_one
-from spinmeround.pipelines.choices import Choice, Device, Prior, choose_device, choose_prior
+from spinmeround.pipelines.choices import Device, Prior, choose
+from spinmeround.pipelines.diffusion_options import DiffusionOptions, directions_of
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
 from spinmeround.pipelines.rooms import rooms_of
 from spinmeround.pipelines.stage_one import Direction
@@ -31,6 +33,7 @@ def make_views(
     face: int | None = None,
     keep_expression: bool = False,
     report: PathLike | None = None,
+    diffusion: DiffusionOptions | None = None,
     watch: Watch = unwatched,
 ) -> Views:
     """One to several photos of one person to RGB, world normals and masks from all sides.
@@ -48,28 +51,40 @@ def make_views(
     if directions is not None and rig is not None:
         raise InputError("directions and a rig were both given; give one of them")
     outputs = check_outputs((), views=as_path(out), report=as_path(report), photos=photos)
+    options = diffusion or DiffusionOptions()
+    if options.views is not None and (directions is not None or rig is not None):
+        raise InputError("a number of views and directions or a rig were both given; give one of them")
+    if directions is not None:
+        stage_one.check_directions(directions)
+    named = None if rig is None else stage_one.rig_directions(rig)
+    choices = choose(prior=prior, device=device, quality=quality, options=options)
+    took = choices["prior"].took
     check_memory(quality)
     settings = preset(quality)
-    around = tuple(directions) if directions is not None else stage_one.rig_directions(rig or settings.rig)
-    stage_one.check_directions(around)
-    choices = {
-        "prior": choose_prior(prior),
-        "device": choose_device(device),
-        "quality": Choice(quality, quality, "asked for"),
-    }
     rooms = rooms_of(quality, choices["device"].took)
-    planned: list[Stage] = ["photo", "portrait", "head", "views", *(["files"] if outputs.views else [])]
-    stages = Stages(planned, expected_s=settings.seconds)
+    planned: list[Stage] = [*stage_one.planned(took), *(["files"] if outputs.views else [])]
+    expected_s = stage_one.expected_seconds(took, quality, options, choices["device"].took)
+    stages = Stages(planned, expected_s=expected_s)
     with watch(stages):
         sightings = stage_one.meet(photos, rooms, stages, face=face)
-        head = stage_one.fit(sightings, rooms, stages, seed=seed)
-        with stages("views"):
-            cameras, names = stage_one.cameras_around(
-                around,
-                size_px=settings.view_size_px,
-                photo_cameras=() if directions is not None else head.photo_cameras,
+        if took == "diffusion":
+            around = directions or named or directions_of(options, quality)
+            seen = stage_one.look_with_diffusion(
+                sightings, rooms, stages, options=options, directions=around, own_cameras=directions is None, seed=seed
             )
-            views = head.render(cameras, keep_expression=keep_expression, names=names)
+        else:
+            seen = stage_one.look_with_template(
+                sightings,
+                rooms,
+                stages,
+                directions=directions or named or stage_one.rig_directions(settings.rig),
+                own_cameras=directions is None,
+                size_px=settings.view_size_px,
+                focal_widths=FOCAL_WIDTHS,
+                keep_expression=keep_expression,
+                seed=seed,
+            )
+        views = seen.views
         if outputs.views is not None:
             with stages("files"):
                 write_views(outputs.views, views)
@@ -77,11 +92,10 @@ def make_views(
         told: dict[str, Any] = {
             **reports.common(choices, seed=seed, records=stages.records),
             "photos": stage_one.describe(sightings),
-            "head": head.report,
-            "texture": stage_one.shares(head),
-            "views": {"count": len(views), "size_px": settings.view_size_px},
+            **seen.report,
+            "views": {"count": len(views), "size_px": views.cameras.width_px},
             "files": [str(outputs.views)] if outputs.views else [],
-            "licences": reports.licences(template=True),
+            "licences": reports.licences(took, recognised=options.identity is None),
         }
         reports.write_report(outputs.report, told)
     return views

@@ -11,7 +11,8 @@ from spinmeround.io.formats import Kind
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS
 from spinmeround.pipelines import report as reports
 from spinmeround.pipelines import stage_one, stage_two
-from spinmeround.pipelines.choices import Choice, Device, Prior, choose_device, choose_prior
+from spinmeround.pipelines.choices import Device, Prior, choose
+from spinmeround.pipelines.diffusion_options import DiffusionOptions, directions_of
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
 from spinmeround.pipelines.rooms import rooms_of
 from spinmeround.pipelines.stages import Stages, Watch, check_memory, unwatched
@@ -36,6 +37,7 @@ def reconstruct(
     report: PathLike | None = None,
     preview: PathLike | None = None,
     turntable: PathLike | None = None,
+    diffusion: DiffusionOptions | None = None,
     watch: Watch = unwatched,
 ) -> Reconstruction:
     """One to several photos of one person to a 3D head.
@@ -52,6 +54,7 @@ def reconstruct(
         height_m: height of the head in metres, for formats that have a unit; by default 0.23.
         views_out: folder for the views of stage one.
         report, preview, turntable: a JSON file, a PNG contact sheet, an MP4 video.
+        diffusion: how the diffusion model is run, where that prior is taken.
         watch: shows the stages while they run.
 
     Returns:
@@ -76,42 +79,48 @@ def reconstruct(
         turntable=as_path(turntable),
         photos=photos,
     )
-    choices = {
-        "prior": choose_prior(prior),
-        "device": choose_device(device),
-        "quality": Choice(quality, quality, "asked for"),
-    }
+    options = diffusion or DiffusionOptions()
+    choices = choose(prior=prior, device=device, quality=quality, options=options)
+    took = choices["prior"].took
     check_memory(quality)
     settings = preset(quality)
     rooms = rooms_of(quality, choices["device"].took)
     wanted = stage_two.Wanted.by(outputs)
     stages = Stages(
-        ["photo", "portrait", "head", "views", *stage_two.planned(wanted, outputs)], expected_s=settings.seconds
+        [*stage_one.planned(took), *stage_two.planned(wanted, outputs)],
+        expected_s=stage_one.expected_seconds(took, quality, options, choices["device"].took),
     )
     with watch(stages):
         sightings = stage_one.meet(photos, rooms, stages, face=face)
-        head = stage_one.fit(sightings, rooms, stages, seed=seed)
-        with stages("views"):
-            cameras, names = stage_one.cameras_around(
-                stage_one.rig_directions(settings.rig),
-                size_px=settings.view_size_px,
-                photo_cameras=head.photo_cameras,
-                focal_widths=WHOLE_FOCAL_WIDTHS,
+        if took == "diffusion":
+            around = directions_of(options, quality)
+            seen = stage_one.look_with_diffusion(
+                sightings, rooms, stages, options=options, directions=around, own_cameras=True, seed=seed
             )
-            views = head.render(cameras, keep_expression=keep_expression, names=names)
-        built = stage_two.build(views, wanted, rooms, stages, seed=seed)
+        else:
+            seen = stage_one.look_with_template(
+                sightings,
+                rooms,
+                stages,
+                directions=stage_one.rig_directions(settings.rig),
+                own_cameras=True,
+                size_px=settings.view_size_px,
+                focal_widths=WHOLE_FOCAL_WIDTHS,
+                keep_expression=keep_expression,
+                seed=seed,
+            )
+        built = stage_two.build(seen.views, wanted, rooms, stages, seed=seed)
         crops = [sighting.portrait.rgb for sighting in sightings]
-        files = stage_two.write(outputs, stages, built, views=views, photos=crops, height_m=height_m)
+        files = stage_two.write(outputs, stages, built, views=seen.views, photos=crops, height_m=height_m)
     told: dict[str, Any] = {
         **reports.common(choices, seed=seed, records=stages.records),
         "photos": stage_one.describe(sightings),
-        "head": head.report,
-        "texture": stage_one.shares(head),
+        **seen.report,
         **stage_two.describe(built),
         "files": [str(path) for path in files],
-        "licences": reports.licences(template=True),
+        "licences": reports.licences(took, recognised=options.identity is None),
     }
     if outputs.report is not None:
         reports.write_report(outputs.report, told)
         files = (*files, outputs.report)
-    return Reconstruction(views, built.splats, built.mesh, told, files)
+    return Reconstruction(seen.views, built.splats, built.mesh, told, files)

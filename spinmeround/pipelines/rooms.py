@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from spinmeround import weights
 from spinmeround.configs import Quality, preset
+from spinmeround.pipelines.diffusion_options import RECOGNITION, DiffusionOptions, checkpoint_path
 from spinmeround.pipelines.stages import Progress
 from spinmeround.protocols import Rasterizer
 from spinmeround.types import Cameras, Mesh, Portrait, Splats, TexturedMesh, Views
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,12 @@ class Rooms:
     fit_surface: Callable[[Views, int, Progress], Mesh]
     fit_splats: Callable[[Views, Mesh, int, Progress], Splats]
     paint_texture: Callable[[Views, Mesh, int, Progress], TexturedMesh]
+    identify: Callable[[Sequence[Portrait], Path | None], list[Portrait]]
+    paint_views: Callable[[Sequence[Portrait], Cameras, DiffusionOptions, int, Progress], Views]
 
 
 def rooms_of(quality: Quality, device: str) -> Rooms:
-    """The rooms of this version: the template prior; on ``cuda`` splats are drawn by gsplat, all else on the CPU."""
+    """The rooms of this version; on ``cuda`` the diffusion model and the splats are there, all else is on the CPU."""
 
     def read_photo(path: Path) -> Any:
         from spinmeround.io.photo import read_photo
@@ -96,7 +103,59 @@ def rooms_of(quality: Quality, device: str) -> Rooms:
 
         return bake_texture(views, surface, size_px=preset(quality).texture_px, progress=progress)
 
-    return Rooms(read_photo, find_person, fit_head, fit_surface, fit_splats, paint_texture)
+    def identify(portraits: Sequence[Portrait], file: Path | None) -> list[Portrait]:
+        from spinmeround.diffusion.identity import ArcFace, identified, read_identity
+
+        if file is not None:
+            return identified(portraits, [read_identity(file)])
+        network = ArcFace(weights.path(RECOGNITION, fetch=False))
+        return identified(portraits, [network.embed(portrait) for portrait in portraits])
+
+    def paint_views(
+        portraits: Sequence[Portrait], cameras: Cameras, options: DiffusionOptions, seed: int, progress: Progress
+    ) -> Views:
+        return _paint(portraits, cameras, options, device=device, seed=seed, progress=progress)
+
+    return Rooms(read_photo, find_person, fit_head, fit_surface, fit_splats, paint_texture, identify, paint_views)
+
+
+def _paint(
+    portraits: Sequence[Portrait],
+    cameras: Cameras,
+    options: DiffusionOptions,
+    *,
+    device: str,
+    seed: int,
+    progress: Progress,
+) -> Views:
+    """Loads the model, says on a CPU how slow it will be, and runs it."""
+    from spinmeround.diffusion.camera import photo_poses, rig_of
+    from spinmeround.diffusion.cost import expected_seconds, in_words
+    from spinmeround.diffusion.generator import DiffusionGenerator
+    from spinmeround.diffusion.model_views import Sampling
+    from spinmeround.diffusion.pipeline import SpinMeRoundPipeline
+    from spinmeround.diffusion.placement import Placement
+
+    asked = {"steps": options.steps, "guidance": options.guidance, "solver": options.solver,
+             "views_at_once": options.views_at_once}  # fmt: skip
+    sampling = Sampling(**{name: value for name, value in asked.items() if value is not None})
+    precision = options.precision or ("float16" if device == "cuda" else "float32")
+    placement = Placement(device, precision, offload=options.low_memory, tiled_vae=options.low_memory)
+    progress(0.0, "loading the model")
+    path = checkpoint_path()
+    assert path is not None, "asked for before the run began"
+    load = SpinMeRoundPipeline.from_pretrained if path.is_dir() else SpinMeRoundPipeline.from_single_file
+    model = load(path, placement=placement)
+    if device == "cpu":
+        poses, own = rig_of(portraits[0]).poses(cameras), photo_poses(portraits)
+        seconds = expected_seconds(model.parts.unet, own, poses, sampling=sampling, size_px=cameras.width_px)
+        log.warning(
+            "on this CPU the diffusion model needs about %s for %d views; fewer --views, --solver dpmpp-2m --steps 25, "
+            "--guidance 1 or --device cuda make it shorter",
+            in_words(seconds),
+            len(cameras),
+        )
+    return DiffusionGenerator(model, sampling=sampling, progress=progress).generate(portraits, cameras, seed=seed)
 
 
 def _rasterizer(device: str) -> Rasterizer:

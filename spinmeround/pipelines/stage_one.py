@@ -5,22 +5,22 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from spinmeround.configs import Quality, preset
 from spinmeround.errors import InputError
 from spinmeround.geometry import framed
 from spinmeround.orbits import FOCAL_WIDTHS, RIGS, orbit_cameras
+from spinmeround.pipelines.diffusion_options import DiffusionOptions, Direction, directions_of
 from spinmeround.pipelines.rooms import Head, Rooms, Sighting
-from spinmeround.pipelines.stages import Stages
-from spinmeround.types import Cameras
+from spinmeround.pipelines.stages import Stage, Stages
+from spinmeround.types import Cameras, Views
 
 log = logging.getLogger(__name__)
-
-Direction = tuple[float, float]
-"""Azimuth and elevation of a camera, degrees."""
 
 
 def meet(photos: Sequence[Path], rooms: Rooms, stages: Stages, *, face: int | None) -> list[Sighting]:
@@ -51,6 +51,94 @@ def fit(sightings: Sequence[Sighting], rooms: Rooms, stages: Stages, *, seed: in
         return rooms.fit_head([sighting.portrait for sighting in sightings], seed, progress)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What stage one gives, by whichever prior.
+
+    Attributes:
+        report: its part of the report.
+    """
+
+    views: Views
+    report: dict[str, Any]
+
+
+def planned(prior: str) -> list[Stage]:
+    """The stages of stage one, in order."""
+    return ["photo", "portrait", "identity" if prior == "diffusion" else "head", "views"]
+
+
+def expected_seconds(prior: str, quality: Quality, options: DiffusionOptions, device: str) -> dict[str, float]:
+    """A first guess of how long each stage takes."""
+    seconds = dict(preset(quality).seconds)
+    if prior == "diffusion":
+        views, steps = len(directions_of(options, quality)), options.steps or _STEPS
+        seconds["views"] = views * steps * _STEP_SECONDS[device == "cuda"]
+    return seconds
+
+
+def look_with_template(
+    sightings: Sequence[Sighting],
+    rooms: Rooms,
+    stages: Stages,
+    *,
+    directions: Sequence[Direction],
+    own_cameras: bool,
+    size_px: int,
+    focal_widths: float,
+    keep_expression: bool,
+    seed: int,
+) -> Seen:
+    """The template fitted to the photos, seen from the photos' cameras and from all directions."""
+    head = fit(sightings, rooms, stages, seed=seed)
+    with stages("views"):
+        photo_cameras = head.photo_cameras if own_cameras else ()
+        cameras, names = cameras_around(
+            directions, size_px=size_px, photo_cameras=photo_cameras, focal_widths=focal_widths
+        )
+        views = head.render(cameras, keep_expression=keep_expression, names=names)
+    return Seen(views, {"head": head.report, "texture": shares(head)})
+
+
+def look_with_diffusion(
+    sightings: Sequence[Sighting],
+    rooms: Rooms,
+    stages: Stages,
+    *,
+    options: DiffusionOptions,
+    directions: Sequence[Direction],
+    own_cameras: bool,
+    seed: int,
+) -> Seen:
+    """What the diffusion model paints. The expression is that of the photos.
+
+    Args:
+        directions: as the model counts them, from the first photo on, with ``own_cameras``; else of the head.
+        own_cameras: whether the photos themselves are views too, and come first.
+    """
+    from spinmeround.diffusion.camera import photo_poses
+    from spinmeround.diffusion.generator import cameras_toward, rig_cameras
+    from spinmeround.diffusion.portrait_crop import MODEL_PX
+
+    with stages("identity"):
+        portraits = rooms.identify([sighting.portrait for sighting in sightings], options.identity)
+    with stages("views") as progress:
+        if own_cameras:
+            cameras, photos = rig_cameras(portraits, directions, size_px=MODEL_PX)
+            own = photo_poses(portraits)
+            names = (*_photo_stems(photos), *(_stem(*d) for d in directions if d not in own))
+        else:
+            cameras, names = (
+                cameras_toward(portraits, directions, size_px=MODEL_PX),
+                tuple(_stem(*d) for d in directions),
+            )
+        views = rooms.paint_views(portraits, cameras, options, seed, progress)
+    inside = views.alpha > 0.5
+    trust = round(float(views.weight[inside].mean()), 4) if inside.any() else 0.0
+    painted = {"views": len(views), "trust": trust, "with_normals": bool(views.normals_world.any())}
+    return Seen(replace(views, names=names), {"diffusion": painted})
+
+
 def rig_directions(name: str) -> tuple[Direction, ...]:
     """Where the cameras of a named rig stand.
 
@@ -61,6 +149,10 @@ def rig_directions(name: str) -> tuple[Direction, ...]:
         raise InputError(f"no camera rig is called {name!r}; there are {', '.join(RIGS)}")
     return RIGS[name]
 
+
+_STEPS = 50
+_STEP_SECONDS = (12.0, 0.1)
+"""Of one view and step of the diffusion model, on a CPU and on a card: a guess."""
 
 _HEAD_RADIUS = 0.42
 """A ball around the origin of this radius holds a head with its hair, head units."""
@@ -106,8 +198,7 @@ def cameras_around(
         size_px,
         size_px,
     )
-    numbered = ["photo"] if len(own) == 1 else [f"photo_{index + 1}" for index in range(len(own))]
-    return together, (*numbered, *(_stem(*direction) for direction in directions))
+    return together, (*_photo_stems(len(own)), *(_stem(*direction) for direction in directions))
 
 
 def describe(sightings: Sequence[Sighting]) -> list[dict[str, Any]]:
@@ -140,6 +231,10 @@ def check_photos(photos: Sequence[Path]) -> None:
     for path in photos:
         if not path.exists():
             raise InputError(f"{path}: no such file")
+
+
+def _photo_stems(count: int) -> list[str]:
+    return ["photo"] if count == 1 else [f"photo_{index + 1}" for index in range(count)]
 
 
 def _stem(azimuth_deg: float, elevation_deg: float) -> str:

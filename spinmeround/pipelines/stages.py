@@ -20,7 +20,18 @@ from spinmeround.pipelines.memory import free_bytes
 log = logging.getLogger(__name__)
 
 Stage = Literal[
-    "photo", "folder", "portrait", "head", "views", "surface", "splats", "texture", "files", "preview", "turntable"
+    "photo",
+    "folder",
+    "portrait",
+    "identity",
+    "head",
+    "views",
+    "surface",
+    "splats",
+    "texture",
+    "files",
+    "preview",
+    "turntable",
 ]
 Progress = Callable[[float, str], None]
 """What a room calls with the share of its work that is done, in [0, 1], and what it does now."""
@@ -29,6 +40,7 @@ SENTENCES: Mapping[Stage, str] = {
     "photo": "reading the photo",
     "folder": "reading the views",
     "portrait": "finding the face",
+    "identity": "recognising the face",
     "head": "fitting the head",
     "views": "looking from all sides",
     "surface": "shaping the surface",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spinmeround.diffusion.camera import ModelRig, rig_of
-from spinmeround.diffusion.decode import decode_views, head_alpha
+from spinmeround.diffusion.decode import Matte, decode_views, head_alpha
 from spinmeround.geometry import camera_centres, pixel_rays_world
 from tests.diffusion.test_camera import turned
 
@@ -115,12 +115,12 @@ def test_an_outline_nobody_else_shows_is_not_trusted(scene):
     assert views.weight[1, 64:76, 104:110].mean() < 0.45
 
 
-def test_photos_keep_their_matte_and_are_trusted(scene):
+def test_photos_keep_their_own_matte_and_trust(scene):
     matte = np.zeros((SIZE, SIZE), np.float32)
     matte[40:90, 40:90] = 0.8
-    views = decoded(scene, mattes={0: matte})
+    views = decoded(scene, mattes={0: Matte(matte, matte * 0.5 + 0.5)})
     np.testing.assert_array_equal(views.alpha[0], matte)
-    np.testing.assert_array_equal(views.weight[0], 1)
+    np.testing.assert_array_equal(views.weight[0], matte * 0.5 + 0.5)
 
 
 def test_white_hair_and_lost_normals_are_head():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ import torch
 
 from spinmeround.errors import NoFaceError
 from spinmeround.orbits import orbit_cameras
+from spinmeround.pipelines.diffusion_options import DiffusionOptions
 from spinmeround.pipelines.rooms import Rooms, Sighting
 from spinmeround.pipelines.stages import Progress
 from spinmeround.types import Cameras, Mesh, Portrait, Splats, TexturedMesh, Views
@@ -117,4 +119,14 @@ def fake_rooms(*, before: Callable[[str], None] = lambda room: None, faces_seen:
         before("texture")
         return sphere_texture(surface)
 
-    return Rooms(read_photo, find_person, fit_head, fit_surface, fit_splats, paint_texture)
+    def identify(portraits: Sequence[Portrait], file: Path | None) -> list[Portrait]:
+        before("identity")
+        return [dataclasses.replace(one, identity=np.eye(512, dtype=np.float32)[0]) for one in portraits]
+
+    def paint_views(
+        portraits: Sequence[Portrait], cameras: Cameras, options: DiffusionOptions, seed: int, progress: Progress
+    ) -> Views:
+        before("views")
+        return sphere_views(cameras)
+
+    return Rooms(read_photo, find_person, fit_head, fit_surface, fit_splats, paint_texture, identify, paint_views)

@@ -6,8 +6,9 @@ import importlib.util
 
 import pytest
 
-from spinmeround.errors import MissingDependencyError, WeightsError
+from spinmeround.errors import InputError, MissingDependencyError, WeightsError
 from spinmeround.pipelines.choices import choose_device, choose_prior
+from spinmeround.pipelines.diffusion_options import DiffusionOptions
 
 
 @pytest.fixture
@@ -18,25 +19,30 @@ def weights_folder(tmp_path, monkeypatch):
 
 def test_auto_says_what_it_took_and_why(weights_folder, caplog):
     caplog.set_level("INFO", logger="spinmeround")
-    assert choose_prior("auto").took == "template"
+    assert choose_prior("auto", device="cpu", options=DiffusionOptions()).took == "template"
     assert choose_device("auto").took == "cpu"
     assert "prior: template (the one prior that needs no large weights)" in caplog.text
     assert "device: cpu (" in caplog.text
     (weights_folder / "spmr.ckpt").write_bytes(b"x")
-    assert "cannot run it yet" in choose_prior("auto").why
+    assert "hours without --device cuda" in choose_prior("auto", device="cpu", options=DiffusionOptions()).why
+    lacking = choose_prior("auto", device="cuda", options=DiffusionOptions())
+    assert lacking.took == "template"
+    assert "glintr100.onnx" in lacking.why
 
 
-def test_diffusion_names_what_to_put_where(weights_folder):
+def test_diffusion_asked_for_and_absent_is_an_error(weights_folder):
     with pytest.raises(WeightsError) as raised:
-        choose_prior("diffusion")
+        choose_prior("diffusion", device="cpu", options=DiffusionOptions())
     told = str(raised.value)
     assert str(weights_folder / "spmr.ckpt") in told
-    assert "arXiv 2504.10716" in told
     assert "--prior template" in told
     assert "\n" not in told
-    (weights_folder / "spmr.ckpt").write_bytes(b"x")
-    with pytest.raises(MissingDependencyError, match="cannot run it yet; use --prior template"):
-        choose_prior("diffusion")
+
+
+@pytest.mark.parametrize("asked", ["auto", "template"])
+def test_options_of_the_diffusion_prior_belong_to_it(asked):
+    with pytest.raises(InputError, match="--steps, --low-memory: only the diffusion prior"):
+        choose_prior(asked, device="cpu", options=DiffusionOptions(steps=20, low_memory=True))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gsplat") is not None, reason="gsplat is installed here")

@@ -1,0 +1,102 @@
+"""Stage one with the published weights: portraits in, views with true cameras out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from spinmeround.diffusion.camera import ModelRig, photo_poses, rig_of
+from spinmeround.diffusion.decode import Matte, decode_views
+from spinmeround.diffusion.model_views import Conditioning, Pose, Progress, Sampling, ViewSampler
+from spinmeround.diffusion.portrait_crop import model_from_crop, model_picture
+from spinmeround.errors import FitError, InputError
+from spinmeround.types import Cameras, Portrait, Views
+
+log = logging.getLogger(__name__)
+
+_SAMPLING = Sampling()
+
+
+class DiffusionGenerator:
+    """``ViewGenerator`` on the multi-view diffusion model.
+
+    Args:
+        sampler: the model.
+        progress: called with a share in [0, 1] and what is being done.
+    """
+
+    def __init__(
+        self, sampler: ViewSampler, *, sampling: Sampling = _SAMPLING, progress: Progress | None = None
+    ) -> None:
+        self._sampler = sampler
+        self._sampling = sampling
+        self._progress = progress or (lambda share, message: None)
+
+    def generate(self, portraits: Sequence[Portrait], cameras: Cameras, *, seed: int) -> Views:
+        """Views from cameras of the model's own rig, see ``rig_cameras``; a photo's own view is the photo.
+
+        Args:
+            portraits: of one person, each with its identity.
+
+        Raises:
+            InputError: no portrait, one without identity, or angles the model does not know.
+            ResourceError: not enough memory; the message says what to lower.
+            FitError: the model painted no numbers.
+            ValueError: cameras of another rig.
+        """
+        if not portraits:
+            raise InputError("no photo to look at: give at least one")
+        identity = portraits[0].identity
+        if identity is None:
+            raise InputError("the model needs to know who it is: give the portrait an identity")
+        rig, size_px = rig_of(portraits[0]), cameras.width_px
+        poses, own = rig.poses(cameras), photo_poses(portraits)
+        pictures = np.stack([model_picture(portrait, size_px=size_px) for portrait in portraits])
+        drawn = self._sampler(
+            Conditioning(pictures, own, identity), poses, seed=seed, sampling=self._sampling, progress=self._progress
+        )
+        if not (np.isfinite(drawn.rgb).all() and np.isfinite(drawn.normals).all()):
+            raise FitError(
+                "the model's pictures hold NaN; use --precision float32, and look whether the weights are whole"
+            )
+        log.debug("the UNet saw %d views", drawn.unet_passes)
+        mattes = {
+            view: _matte(portraits[own.index(pose)], size_px=size_px) for view, pose in enumerate(poses) if pose in own
+        }
+        return decode_views(drawn.rgb, drawn.normals, cameras, world_from_rig=rig.world_from_rig, mattes=mattes)
+
+
+def rig_cameras(portraits: Sequence[Portrait], poses: Sequence[Pose], *, size_px: int) -> tuple[Cameras, int]:
+    """The photos' own cameras first, then those of the model's poses, all in the world.
+
+    Returns:
+        the cameras, and how many of them are photos'.
+    """
+    own = tuple(dict.fromkeys(photo_poses(portraits)))
+    around = [pose for pose in poses if pose not in own]
+    return rig_of(portraits[0]).cameras([*own, *around], size_px=size_px), len(own)
+
+
+def cameras_toward(
+    portraits: Sequence[Portrait], directions_deg: Sequence[tuple[float, float]], *, size_px: int
+) -> Cameras:
+    """The model's cameras in directions (azimuth, elevation) of the head.
+
+    Raises:
+        InputError: a direction the model's cameras cannot stand in.
+    """
+    rig: ModelRig = rig_of(portraits[0])
+    return rig.cameras(rig.toward(directions_deg), size_px=size_px)
+
+
+def _matte(portrait: Portrait, *, size_px: int) -> Matte:
+    """What the photo itself says of its outline; beyond its border nothing is known and nothing is trusted."""
+    matrix = model_from_crop(portrait.landmarks_px, size_px=size_px)
+    shift = matrix[:2, 2] + matrix[:2, :2] @ np.full(2, 0.5) - 0.5  # OpenCV counts from pixel centres
+    both = np.dstack([portrait.alpha, portrait.observed.astype(np.float32)]).astype(np.float32)
+    moved = cv2.warpAffine(both, np.column_stack([matrix[:2, :2], shift]), (size_px, size_px), flags=cv2.INTER_LINEAR)
+    alpha, observed = moved[..., 0], moved[..., 1] > 0.99
+    return Matte(np.where(observed, np.clip(alpha, 0, 1), np.float32(1)), observed.astype(np.float32))

@@ -1,0 +1,130 @@
+"""Who it is: the ArcFace embedding the model is told, computed from a portrait or read from a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from spinmeround.errors import InputError, MissingDependencyError, WeightsError
+from spinmeround.types import Portrait
+
+MODEL_FILE = "glintr100.onnx"
+SIZE = 512
+_FACE_PX = 112
+_UNIT_TOLERANCE = 1e-3
+
+_TEMPLATE_PX = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+"""Where ArcFace's training pictures have the eyes, the tip of the nose and the mouth corners, left in the picture
+first; pixel centres at whole numbers (Deng et al., arXiv 1801.07698)."""
+
+_EYES = ((33, 133, 159, 145), (263, 362, 386, 374))
+_NOSE_TIP = 4
+_MOUTH_CORNERS = (61, 291)
+
+
+class ArcFace:
+    """InsightFace's recognition network, run by onnxruntime on the CPU.
+
+    Raises:
+        MissingDependencyError: onnxruntime is not installed.
+        WeightsError: the file is no such network.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_runtime()
+        import onnxruntime  # pyright: ignore[reportMissingImports]
+
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has a class of its own for each way a file can be wrong
+            raise WeightsError(f"{path} is no network that onnxruntime can run ({error}); fetch it again") from error
+        self._path = path
+
+    def embed(self, portrait: Portrait) -> Float[np.ndarray, "512"]:
+        """Unit embedding of the face of a portrait."""
+        face = aligned_face(portrait)
+        batch = np.ascontiguousarray(face.transpose(2, 0, 1)[None] * 2 - 1, np.float32)
+        (found,) = self._session.run(None, {self._session.get_inputs()[0].name: batch})
+        embedding = np.asarray(found, np.float64).reshape(-1)
+        length = float(np.linalg.norm(embedding))
+        if embedding.shape != (SIZE,) or not np.isfinite(length) or length == 0:
+            raise WeightsError(f"{self._path} gave no embedding of {SIZE} numbers; it is not {MODEL_FILE}")
+        return (embedding / length).astype(np.float32)
+
+
+def check_runtime() -> None:
+    """Asks for onnxruntime without loading it.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise MissingDependencyError(
+            "onnxruntime, which reads the identity of a face, is not installed: pip install 'spinmeround[identity]', "
+            "or give an embedding of your own with --identity FILE.npy"
+        )
+
+
+def aligned_face(portrait: Portrait) -> Float[np.ndarray, "112 112 3"]:
+    """The face where ArcFace expects it: the least-squares similarity of five points (Umeyama 1991)."""
+    points = np.asarray(portrait.landmarks_px, np.float64)
+    five = np.stack(
+        [
+            points[list(_EYES[0])].mean(0),
+            points[list(_EYES[1])].mean(0),
+            points[_NOSE_TIP],
+            *points[list(_MOUTH_CORNERS)],
+        ]
+    )
+    matrix = _similarity(five - 0.5, _TEMPLATE_PX)
+    scale = float(np.hypot(*matrix[:, 0]))
+    # Averaged first where it shrinks much, as warpAffine looks at four pixels only.
+    blurred = cv2.GaussianBlur(portrait.rgb, (0, 0), 0.4 / scale) if scale < 0.5 else portrait.rgb
+    face = cv2.warpAffine(blurred.astype(np.float32), matrix, (_FACE_PX, _FACE_PX), flags=cv2.INTER_LINEAR)
+    return np.clip(face, 0, 1)
+
+
+def read_identity(path: Path) -> Float[np.ndarray, "512"]:
+    """An embedding of one's own, of unit length.
+
+    Raises:
+        InputError: the file cannot be read, or is not 512 finite numbers of unit length.
+    """
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read as a NumPy array ({error}); save one with numpy.save") from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.size != SIZE or values.ndim > 2:
+        got = f"{values.dtype} of shape {values.shape}" if isinstance(values, np.ndarray) else "several arrays"
+        raise InputError(f"{path}: an ArcFace embedding is {SIZE} floating point numbers, got {got}")
+    embedding = values.reshape(-1).astype(np.float64)
+    if not np.isfinite(embedding).all():
+        raise InputError(f"{path}: the embedding holds NaN or infinity; compute it again")
+    length = float(np.linalg.norm(embedding))
+    if abs(length - 1) > _UNIT_TOLERANCE:
+        raise InputError(f"{path}: the embedding has length {length:.4g}, expected 1; divide it by its length")
+    return embedding.astype(np.float32)
+
+
+def identified(portraits: Sequence[Portrait], embeddings: Sequence[Float[np.ndarray, "512"]]) -> list[Portrait]:
+    """The portraits of one person with the direction their embeddings agree on."""
+    mean = np.mean(embeddings, axis=0)
+    unit = (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+    return [dataclasses.replace(portrait, identity=unit) for portrait in portraits]
+
+
+def _similarity(source: Float[np.ndarray, "n 2"], target: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "2 3"]:
+    """The similarity that takes ``source`` nearest to ``target``; in complex numbers, z -> a z + b."""
+    z, w = source @ [1, 1j], target @ [1, 1j]
+    centred = z - z.mean()
+    a = (centred.conj() @ (w - w.mean())) / (centred.conj() @ centred).real
+    b = w.mean() - a * z.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
