@@ -17,6 +17,7 @@ from spinmeround.template.texture_eyes import paint_eyes, paint_mouth
 from spinmeround.template.texture_fill import Layer, Spreader, skin_detail, underlay
 from spinmeround.template.texture_light import ambient_occlusion, light_factor
 from spinmeround.template.texture_project import Projection, project_photo
+from spinmeround.template.texture_rim import even_rim
 from spinmeround.types import Portrait
 
 SIZE = 2048
@@ -24,6 +25,8 @@ SIZE = 2048
 _SKIN = PARTS.index("skin")
 _LOOSELY = 0.03
 """Hold of the colours of single vertices on the colour around them: a few centimetres are averaged."""
+_SIDE = (0.085, 0.135)
+"""Between these distances from the middle plane the front of a face becomes the side of a head, head units."""
 _CHEEKS_AND_FOREHEAD = (50, 280, 151, 205, 425)
 """Landmarks on large patches of plain skin."""
 
@@ -61,10 +64,14 @@ def bake_texture(
     neutral = model.dense(head.neutral)
     spreader = Spreader.over(model.dense_faces[model.dense_part == _SKIN], len(neutral))
     hairy = atlas.spread(np.asarray(coverage, np.float64)[:, None])[..., 0]
+    side = np.clip((np.abs(model.dense(model.mean)[:, 0]) - _SIDE[0]) / (_SIDE[1] - _SIDE[0]), 0, 1)
+    side = side * side * (3 - 2 * side)
     layers = []
     for index, portrait in enumerate(portraits):
         projection = project_photo(model, atlas, portrait, head.photos[index].camera, model.dense(head.posed(index)))
-        layers.append(_photo_layers(projection, atlas, skin, hairy))
+        lit, inner = _photo_layers(projection, atlas, skin, hairy)
+        plain = skin & (projection.hair < 0.2) & (hairy < 0.3)
+        layers.append((even_rim(atlas, spreader, lit, projection.facing, plain, side), inner))
     skin_seen, seen = layers[0]
     for more_skin, more in layers[1:]:
         skin_seen = underlay(skin_seen, more_skin, atlas, spreader, skin, pull=1e-3)

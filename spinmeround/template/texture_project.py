@@ -29,6 +29,9 @@ _GRAZING = (0.08, 0.4)
 _EDGE_PX = 4.0
 """Trust grows over this distance from any border of what a photo shows, pixels of a 768-pixel crop."""
 
+_MIXED_PX = 6.0
+"""So far from its outline a person's pixels may hold background, pixels of a 768-pixel crop."""
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -39,12 +42,14 @@ class Projection:
         weight: trust in [0, 1]: visible, facing the camera, far from borders, neither clothes nor background; skin
             trusts only what lies outside the eyes' and the mouth's openings, eyes and mouth only what lies inside.
         hair: share of hair at that place of the photo.
+        facing: cosine between the surface's normal and the direction to the camera.
         normals: unit normals of the posed head at the dense vertices, world frame.
     """
 
     rgb: Float32[np.ndarray, "t t 3"]
     weight: Float32[np.ndarray, "t t"]
     hair: Float32[np.ndarray, "t t"]
+    facing: Float32[np.ndarray, "t t"]
     normals: Float[np.ndarray, "m 3"]
 
 
@@ -65,7 +70,7 @@ def project_photo(
     texels = atlas.spread(np.concatenate([pixels, facing], axis=1))
     # Twice as large by a cubic spline first, so that bilinear look-ups keep the photo's sharpness.
     large = resized(camera, 2 * camera.width_px, 2 * camera.height_px)
-    rgb = cv2.resize(portrait.rgb, (large.width_px, large.height_px), interpolation=cv2.INTER_CUBIC)
+    rgb = cv2.resize(_to_the_edge(portrait), (large.width_px, large.height_px), interpolation=cv2.INTER_CUBIC)
     openings, around = _openings(portrait)
     maps = np.dstack([skin_trust * (1 - around), inner_trust * openings, portrait.hair]).astype(np.float32)
     depth = np.where(np.isfinite(buffer.depth), buffer.depth, 0).astype(np.float32)
@@ -73,7 +78,25 @@ def project_photo(
     angle = np.clip((texels[..., 3] - _GRAZING[0]) / (_GRAZING[1] - _GRAZING[0]), 0, 1)
     allowed = np.where(atlas.part == PARTS.index("skin"), out_maps[..., 0], out_maps[..., 1])
     weight = allowed * angle * angle * (3 - 2 * angle)
-    return Projection(out_rgb, weight, out_maps[..., 2], normals)
+    return Projection(out_rgb, weight, out_maps[..., 2], texels[..., 3], normals)
+
+
+def _to_the_edge(portrait: Portrait) -> Float32[np.ndarray, "h w 3"]:
+    """The photo with its skin continued over the last pixels before the background, whose light has mixed into them."""
+    scale = portrait.alpha.shape[0] / 768
+    person = (portrait.alpha > 0.6) & portrait.observed & (portrait.clothes <= 0.3)
+    hair = portrait.hair > 0.3
+    pure = cv2.distanceTransform(person.astype(np.uint8), cv2.DIST_L2, 5) > _MIXED_PX * scale
+    skin = pure & ~cv2.dilate(hair.astype(np.uint8), np.ones((5, 5))).astype(bool)
+    if not skin.any():
+        return portrait.rgb
+    _, label = cv2.distanceTransformWithLabels((~skin).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    nearest = np.zeros(int(label.max()) + 1, np.int64)
+    nearest[label[skin]] = np.flatnonzero(skin.ravel())
+    continued = cv2.GaussianBlur(portrait.rgb.reshape(-1, 3)[nearest[label]], (0, 0), 2 * scale)
+    share = cv2.GaussianBlur((~pure & ~hair).astype(np.float32), (0, 0), scale)
+    share = np.where(hair, 0, np.where(person, share, 1))[..., None]
+    return (portrait.rgb * (1 - share) + continued * share).astype(np.float32)
 
 
 def _openings(portrait: Portrait) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
