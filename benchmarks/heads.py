@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -28,10 +29,28 @@ def fit(photos: Sequence[Path], *, seed: int = 0) -> tuple[TemplateHead, list[Po
     return TemplateGenerator().fit(portraits, seed=seed), portraits
 
 
-def picture(head: TemplateHead, cameras: Cameras, *, keep_expression: bool) -> UInt8[np.ndarray, "v h w 3"]:
-    """The head over white."""
+def picture(
+    head: TemplateHead,
+    cameras: Cameras,
+    *,
+    keep_expression: bool,
+    behind: Float[np.ndarray, "h w 3"] | None = None,
+) -> UInt8[np.ndarray, "v h w 3"]:
+    """The head over white, or with something behind it."""
     views = head.render(cameras, keep_expression=keep_expression)
-    return to_uint8(composite(views.rgb, views.alpha))
+    if behind is None:
+        return to_uint8(composite(views.rgb, views.alpha))
+    share = views.alpha[..., None]
+    return to_uint8(views.rgb * share + behind * (1 - share))
+
+
+def surroundings(portrait: Portrait, size_px: int) -> Float[np.ndarray, "s s 3"]:
+    """The slow colours of what is around the person in a photo, nothing of the person themselves."""
+    free = (1 - portrait.alpha)[..., None] * portrait.observed[..., None] + 1e-6
+    width = portrait.alpha.shape[0] / 20
+    slow = cv2.GaussianBlur(portrait.rgb * free, (0, 0), width)
+    share = cv2.GaussianBlur(free.astype(np.float32), (0, 0), width)[..., None]
+    return cv2.resize(slow / np.maximum(share, 1e-6), (size_px, size_px), interpolation=cv2.INTER_AREA).clip(0, 1)
 
 
 def turn_about_up(degrees: float) -> Float[np.ndarray, "4 4"]:

@@ -10,7 +10,7 @@ is drawn over it, neutral in expression, in millimetres.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
@@ -225,16 +225,41 @@ def _photo_cameras(rng: np.random.Generator, count: int) -> Cameras:
 
 def make_person(seed: int, *, photos: int = 1) -> Person:
     """A person and photos of them; the first photo is the same however many are asked for."""
+    view, light = (np.random.default_rng([seed, stream]) for stream in (1, 2))
+    return _photographed(seed, _photo_cameras(view, 3), photos, lambda _: light)
+
+
+def make_turned(seed: int, azimuths_deg: Sequence[float]) -> Person:
+    """A person with one expression in one light, photographed from all around at one height."""
+    target, distance_mm = np.array([0.0, -15.0, -70.0]), 1100.0
+    around = np.radians(np.asarray(azimuths_deg))
+    eyes = target + distance_mm * np.stack([np.sin(around), 0 * around, np.cos(around)], axis=1)
+    focal, middle = 0.54 * distance_mm / 250 * PHOTO_SIZE_PX, PHOTO_SIZE_PX / 2
+    intrinsics = np.repeat([[[focal, 0, middle], [0, focal, middle * 0.95], [0, 0, 1]]], len(eyes), axis=0)
+    cameras = Cameras(np.stack([look_at(eye, target) for eye in eyes]), intrinsics, PHOTO_SIZE_PX, PHOTO_SIZE_PX)
+    return _photographed(seed, cameras, len(eyes), lambda _: np.random.default_rng([seed, 2]), expressions=1)
+
+
+def _photographed(
+    seed: int,
+    cameras: Cameras,
+    photos: int,
+    light_of: Callable[[int], np.random.Generator],
+    *,
+    expressions: int = 3,
+) -> Person:
     maker = head_maker()
-    look, view, light = (np.random.default_rng([seed, stream]) for stream in range(3))
+    look = np.random.default_rng([seed, 0])
     shape = maker.draw_shape(look)
-    expressions = [maker.draw_expression(look) for _ in range(3)][:photos]
-    neutral, posed = maker.neutral_and_posed(shape, expressions)
+    # Always as many draws, so that paint does not depend on the number of photos.
+    drawn = [maker.draw_expression(look) for _ in range(3)][: min(expressions, photos)]
+    neutral, posed = maker.neutral_and_posed(shape, drawn)
     lips = cv2.imread(str(texture_folder() / "mpfb_lips.jpg"), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
     paint = people_paint.draw_paint(shape[0], look)
-    cameras = _photo_cameras(view, 3)
     head = people_paint.Canvas(maker.mean_mm, maker.faces, maker.uv, maker.uv_faces, maker.part, lips)
-    taken = [people_photo.photograph(head, posed[k], paint, cameras, k, light) for k in range(photos)]
+    taken = [
+        people_photo.photograph(head, posed[k % len(posed)], paint, cameras, k, light_of(k)) for k in range(photos)
+    ]
     kept = Cameras(cameras.camera_from_world[:photos], cameras.intrinsics_px[:photos], PHOTO_SIZE_PX, PHOTO_SIZE_PX)
     return Person([t[0] for t in taken], [t[1] for t in taken], kept, neutral, maker.faces, maker.face)
 

@@ -14,6 +14,7 @@ from tables import HEADER, print_table
 SCRIPTS = (
     "fit",
     "likeness",
+    "likeness_floor",
     "whole_head",
     "shape_synthetic",
     "splats_heldout",
