@@ -10,7 +10,13 @@ from email.parser import Parser
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = ("configs/weights.toml", "configs/presets.toml", "configs/spinmeround.toml", "template/head.npz", "template/NOTICE.md")
+DATA = (
+    "configs/weights.toml",
+    "configs/presets.toml",
+    "configs/spinmeround.toml",
+    "template/head.npz",
+    "template/NOTICE.md",
+)
 LARGEST_BYTES = 8_000_000
 """A pip install stays small; what is larger belongs into the weights registry."""
 
