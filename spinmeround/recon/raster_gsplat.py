@@ -26,17 +26,19 @@ class GsplatRasterizer:
     tighter, and adds in an order that is not reproducible.
     """
 
-    def __init__(self, *, dilation_px2: float = 0.1) -> None:
+    def __init__(self, *, dilation_px2: float = 0.1, antialiased: bool = False) -> None:
         """Loads gsplat, which compiles its kernels on first use.
 
         Args:
             dilation_px2: added to both variances of every footprint, see ``NumbaRasterizer``.
+            antialiased: make splats more transparent by what that makes them larger, see there.
 
         Raises:
             MissingDependencyError: gsplat is not installed, or torch sees no CUDA device.
         """
         self._gsplat = _load()
         self._dilation_px2 = dilation_px2
+        self._mode = "antialiased" if antialiased else "classic"
 
     def render(self, splats: Splats, cameras: Cameras) -> Rendering:
         """Draws all cameras in one call.
@@ -69,6 +71,7 @@ class GsplatRasterizer:
             eps2d=self._dilation_px2,
             packed=False,
             render_mode="RGB+D",
+            rasterize_mode=self._mode,
         )
         picture, alpha = picture.to(home), alpha.to(home)
         return Rendering(

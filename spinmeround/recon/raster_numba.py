@@ -38,6 +38,7 @@ class _View:
     width_px: int
     height_px: int
     dilation_px2: float
+    antialiased: bool
 
 
 @dataclass(frozen=True)
@@ -103,16 +104,19 @@ class NumbaRasterizer:
     the means.
     """
 
-    def __init__(self, *, dilation_px2: float = 0.1, threads: int | None = None) -> None:
+    def __init__(self, *, dilation_px2: float = 0.1, antialiased: bool = False, threads: int | None = None) -> None:
         """Sets the threads up.
 
         Args:
             dilation_px2: added to both variances of every footprint. Viewers of 3DGS files add 0.3 of *their* pixels,
                 which are finer than those of the pictures splats are fitted to; 0.1 stands for that, and blurs
                 outlines less.
+            antialiased: make splats more transparent by what dilation makes them larger, so that small ones far away
+                do not grow bold. Viewers must do the same, and many do not.
             threads: by default as many as torch uses.
         """
         self._dilation_px2 = dilation_px2
+        self._antialiased = antialiased
         self._workers = _Workers(threads or torch.get_num_threads())
 
     def render(self, splats: Splats, cameras: Cameras) -> Rendering:
@@ -142,6 +146,7 @@ class NumbaRasterizer:
                 width_px=cameras.width_px,
                 height_px=cameras.height_px,
                 dilation_px2=self._dilation_px2,
+                antialiased=self._antialiased,
             )
             pictures.append(_Render.apply(*fields, view, self._workers))
         rgb, normals, depth, alpha = (torch.stack(planes) for planes in zip(*pictures, strict=True))
@@ -183,7 +188,7 @@ class _Render(torch.autograd.Function):
     @staticmethod
     def forward(ctx, means, scales, quats, opacities, sh, view, workers):
         fields = [f.detach().contiguous().numpy() for f in (means, scales, quats, opacities, sh)]
-        camera = (view.pose, view.lens, view.eye, view.width_px, view.height_px, view.dilation_px2)
+        camera = (view.pose, view.lens, view.eye, view.width_px, view.height_px, view.dilation_px2, view.antialiased)
         records, tiles = np.empty((len(means), RECORD), np.float32), np.empty((len(means), 4), np.int32)
         workers.over_items(len(means), project_splats, *fields, *camera, records, tiles)
         pairs = _deal_out(records, tiles, view)

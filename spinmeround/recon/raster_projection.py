@@ -5,6 +5,9 @@ frame, C = R_camera R_splat, scales S and the Jacobian J of the projection at th
 
     cov_2d = (J C S)(J C S)^T + dilation I,     u = fx x / z + cx,     v = fy y / z + cy
 
+An antialiased splat keeps its light when it is dilated: its opacity is multiplied by sqrt(|cov| / |cov + dilation I|)
+(Mip-Splatting, Yu et al. 2024).
+
 x / z and y / z inside J (not in u, v) are held within 1.3 times the field of view or within 1, whichever is wider: the
 linearisation explodes at grazing angles, and the 1 keeps crops of ordinary cameras equal to crops of their pictures.
 The normal is the shortest axis, turned toward the camera. Colour is max(0, 1/2 + SH(direction)).
@@ -140,15 +143,18 @@ def _half_axes(x, y, z, lens, width, height, turned, scale, axes):  # pragma: no
 
 @numba.njit
 def _covariance(axes, dilation):  # pragma: no cover - compiled
-    """xx, xy, yy and the determinant, the latter as a sum of positive terms (Cauchy-Binet), so that needles keep it."""
+    """xx, xy, yy, and the determinants with dilation and without.
+
+    Both are sums of positive terms (Cauchy-Binet), so that needles keep them.
+    """
     xx = axes[0, 0] * axes[0, 0] + axes[0, 1] * axes[0, 1] + axes[0, 2] * axes[0, 2]
     xy = axes[0, 0] * axes[1, 0] + axes[0, 1] * axes[1, 1] + axes[0, 2] * axes[1, 2]
     yy = axes[1, 0] * axes[1, 0] + axes[1, 1] * axes[1, 1] + axes[1, 2] * axes[1, 2]
     m0 = axes[0, 0] * axes[1, 1] - axes[0, 1] * axes[1, 0]
     m1 = axes[0, 1] * axes[1, 2] - axes[0, 2] * axes[1, 1]
     m2 = axes[0, 2] * axes[1, 0] - axes[0, 0] * axes[1, 2]
-    determinant = m0 * m0 + m1 * m1 + m2 * m2 + dilation * (xx + yy + dilation)
-    return xx + dilation, xy, yy + dilation, determinant
+    sharp = m0 * m0 + m1 * m1 + m2 * m2
+    return xx + dilation, xy, yy + dilation, sharp + dilation * (xx + yy + dilation), sharp
 
 
 @numba.njit
@@ -179,10 +185,25 @@ def _direction(mean, eye, basis):  # pragma: no cover - compiled
 
 @compiled(
     "void(int64, int64, float32[:,::1], float32[:,::1], float32[:,::1], float32[::1], float32[:,:,::1],"
-    " float64[:,::1], float64[::1], float64[::1], int64, int64, float64, float32[:,::1], int32[:,::1])"
+    " float64[:,::1], float64[::1], float64[::1], int64, int64, float64, boolean, float32[:,::1], int32[:,::1])"
 )
 def project_splats(
-    first, last, means, scales, quats, opacities, sh, pose, lens, eye, width, height, dilation, records, tiles
+    first,
+    last,
+    means,
+    scales,
+    quats,
+    opacities,
+    sh,
+    pose,
+    lens,
+    eye,
+    width,
+    height,
+    dilation,
+    antialiased,
+    records,
+    tiles,
 ):  # pragma: no cover - compiled
     """Fills records and tile ranges [x0, x1) x [y0, y1); an empty range means the splat is not seen.
 
@@ -203,9 +224,13 @@ def project_splats(
             continue
         _product(pose, rotation, turned)
         _half_axes(x, y, z, lens, width, height, turned, scales[i], axes)
-        xx, xy, yy, determinant = _covariance(axes, dilation)
+        xx, xy, yy, determinant, sharp = _covariance(axes, dilation)
         if not (0 < determinant < np.inf and xx > 0 and yy > 0):
             continue
+        if antialiased:
+            opacity *= math.sqrt(sharp / determinant)
+            if not opacity > MIN_ALPHA:
+                continue
         u, v = lens[0] * x / z + lens[2], lens[1] * y / z + lens[3]
         spread = 2 * math.log(opacity / MIN_ALPHA)
         reach_x = math.sqrt(spread * xx) + _REACH_SLACK_PX
@@ -259,21 +284,26 @@ def _sh_backward(mean, sh, eye, colour, g_colour, basis, slopes, g_mean, g_sh): 
 
 @numba.njit
 def _footprint_backward(
-    moments, x, y, z, lens, width, height, turned, scale, dilation, axes, g_turned, g_scale
+    moments, x, y, z, lens, width, height, turned, scale, dilation, antialiased, axes, g_turned, g_scale
 ):  # pragma: no cover - compiled
     """From the moments of d(loss)/d(log alpha) about the centre to the mean in the camera frame, C and the scales.
 
-    With K the inverse covariance, d(log alpha)/d(u, v) = K d and d(log alpha)/d(cov) = K d d^T K / 2.
+    With K the inverse covariance, d(log alpha)/d(u, v) = K d and d(log alpha)/d(cov) = K d d^T K / 2; antialiased, half
+    the difference of the inverses without and with dilation comes on top.
     """
     h, v = _held(x / z, lens[0], lens[2], width), _held(y / z, lens[1], lens[3], height)
     fx, fy = lens[0] / z, lens[1] / z
-    xx, xy, yy, determinant = _covariance(axes, dilation)
+    xx, xy, yy, determinant, sharp = _covariance(axes, dilation)
     a, b, c = yy / determinant, -xy / determinant, xx / determinant
     g_u, g_v = a * moments[1] + b * moments[2], b * moments[1] + c * moments[2]
     mxx, mxy, myy = moments[3], moments[4], moments[5]
     g_xx = 0.5 * (a * a * mxx + 2 * a * b * mxy + b * b * myy)
     g_xy = 0.5 * (a * b * mxx + (a * c + b * b) * mxy + b * c * myy)
     g_yy = 0.5 * (b * b * mxx + 2 * b * c * mxy + c * c * myy)
+    if antialiased:
+        g_xx += 0.5 * moments[0] * ((yy - dilation) / sharp - a)
+        g_xy += 0.5 * moments[0] * (-xy / sharp - b)
+        g_yy += 0.5 * moments[0] * ((xx - dilation) / sharp - c)
     g_fx = g_fy = g_h = g_v_held = 0.0
     for k in range(3):
         g_row0, g_row1 = 2 * (g_xx * axes[0, k] + g_xy * axes[1, k]), 2 * (g_xy * axes[0, k] + g_yy * axes[1, k])
@@ -296,12 +326,12 @@ def _footprint_backward(
 
 @compiled(
     "void(int64, int64, float32[:,::1], float32[:,::1], float32[:,::1], float32[::1], float32[:,:,::1],"
-    " float64[:,::1], float64[::1], float64[::1], int64, int64, float64, float32[:,::1],"
+    " float64[:,::1], float64[::1], float64[::1], int64, int64, float64, boolean, float32[:,::1],"
     " int64[::1], float32[:,::1],"
     " float32[:,::1], float32[:,::1], float32[:,::1], float32[::1], float32[:,:,::1])"
 )
 def project_splats_backward(
-    first, last, means, scales, quats, opacities, sh, pose, lens, eye, width, height, dilation, records,
+    first, last, means, scales, quats, opacities, sh, pose, lens, eye, width, height, dilation, antialiased, records,
     splat_starts, rows,
     g_means, g_scales, g_quats, g_opacities, g_sh,
 ):  # fmt: skip  # pragma: no cover - compiled
@@ -324,7 +354,7 @@ def project_splats_backward(
         _product(pose, rotation, turned)
         _half_axes(x, y, z, lens, width, height, turned, scales[i], axes)
         g_camera[0], g_camera[1], g_camera[2] = _footprint_backward(
-            total, x, y, z, lens, width, height, turned, scales[i], dilation, axes, g_turned, g_scales[i]
+            total, x, y, z, lens, width, height, turned, scales[i], dilation, antialiased, axes, g_turned, g_scales[i]
         )
         g_camera[2] += total[14]
         axis = _shortest(scales[i])

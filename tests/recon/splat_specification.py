@@ -13,9 +13,9 @@ from spinmeround.types import Cameras, Rendering, Splats
 NEAR, MIN_ALPHA, MAX_ALPHA, MIN_LIGHT, FIELD_MARGIN = 0.01, 1 / 255, 0.999, 1e-4, 0.3
 
 
-def render(splats: Splats, cameras: Cameras, *, dilation_px2: float = 0.1) -> Rendering:
+def render(splats: Splats, cameras: Cameras, *, dilation_px2: float = 0.1, antialiased: bool = False) -> Rendering:
     """The rendering of ``splats`` in their own dtype; differentiable in every field."""
-    views = [_view(splats, cameras, index, dilation_px2) for index in range(len(cameras))]
+    views = [_view(splats, cameras, index, dilation_px2, antialiased) for index in range(len(cameras))]
     rgb, alpha, depth, normals = (torch.stack(planes) for planes in zip(*views, strict=True))
     return Rendering(rgb=rgb, alpha=alpha, depth=depth, normals_world=normals)
 
@@ -54,7 +54,7 @@ def sh_sum(sh, directions):
     return (basis[..., None] * sh).sum(1)
 
 
-def _view(splats, cameras, index, dilation_px2):
+def _view(splats, cameras, index, dilation_px2, antialiased):
     dtype = splats.means.dtype
     camera_from_world = torch.as_tensor(cameras.camera_from_world[index], dtype=dtype)
     intrinsics_px = torch.as_tensor(cameras.intrinsics_px[index], dtype=dtype)
@@ -66,12 +66,14 @@ def _view(splats, cameras, index, dilation_px2):
     normals = torch.where((directions * normals).sum(1, keepdim=True) <= 0, normals, -normals)
     picture, alpha = blend(
         splats.means, splats.quats_wxyz, splats.scales, splats.opacities, torch.cat([colours, normals], 1),
-        camera_from_world, intrinsics_px, cameras.width_px, cameras.height_px, dilation_px2,
+        camera_from_world, intrinsics_px, cameras.width_px, cameras.height_px, dilation_px2, antialiased,
     )  # fmt: skip
     return picture[..., :3], alpha, picture[..., 6], picture[..., 3:6]
 
 
-def blend(means, quats, scales, opacities, values, camera_from_world, k, width, height, dilation_px2):
+def blend(
+    means, quats, scales, opacities, values, camera_from_world, k, width, height, dilation_px2, antialiased=False
+):
     """Values of each splat, and its depth after them, blended front to back: ([h w c+1], alpha [h w])."""
     dtype = means.dtype
     turn, shift = camera_from_world[:3, :3], camera_from_world[:3, 3]
@@ -93,13 +95,17 @@ def blend(means, quats, scales, opacities, values, camera_from_world, k, width, 
         1,
     )
     half_axes = jacobian @ turn @ rotation_matrices(quats[drawn]) * scales[drawn][:, None, :]
-    covariance = half_axes @ half_axes.transpose(1, 2) + dilation_px2 * torch.eye(2, dtype=dtype)
+    sharp = half_axes @ half_axes.transpose(1, 2)
+    covariance = sharp + dilation_px2 * torch.eye(2, dtype=dtype)
+    strength = opacities[drawn]
+    if antialiased:
+        strength = strength * torch.sqrt(torch.linalg.det(sharp) / torch.linalg.det(covariance))
 
     rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     pixels = torch.stack([columns, rows], -1).reshape(-1, 1, 2).to(dtype)
     offset = pixels - (focal * torch.stack([x / z, y / z], 1) + centre_px)
     falloff = 0.5 * torch.einsum("pni,nij,pnj->pn", offset, torch.linalg.inv(covariance), offset)
-    raw = opacities[drawn] * torch.exp(-falloff)
+    raw = strength * torch.exp(-falloff)
     opaque = torch.where(raw >= MIN_ALPHA, raw.clamp_max(MAX_ALPHA), 0)
     one = torch.ones_like(opaque[:, :1])
     light = torch.cumprod(torch.cat([one, 1 - opaque], 1), 1)[:, :-1]

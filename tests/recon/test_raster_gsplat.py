@@ -47,12 +47,16 @@ def stand_in() -> ModuleType:
         return flat.reshape(directions.shape)
 
     def rasterization(
-        means, quats, scales, opacities, colors, viewmats, Ks, width, height, *, eps2d, packed, render_mode
-    ):
+        means, quats, scales, opacities, colors, viewmats, Ks, width, height, *, eps2d, packed, render_mode,
+        rasterize_mode,
+    ):  # fmt: skip
         assert render_mode == "RGB+D" and packed is False
         assert colors.shape == (len(viewmats), len(means), 6) and Ks.shape == (len(viewmats), 3, 3)
+        aliasing = {"classic": False, "antialiased": True}
         views = [
-            splat_specification.blend(means, quats, scales, opacities, c, v, k, width, height, eps2d)
+            splat_specification.blend(
+                means, quats, scales, opacities, c, v, k, width, height, eps2d, aliasing[rasterize_mode]
+            )
             for c, v, k in zip(colors, viewmats, Ks, strict=True)
         ]
         pictures, alphas = zip(*views, strict=True)
@@ -63,16 +67,16 @@ def stand_in() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("degree", [0, 2])
-def test_the_adapter_around_the_specification_is_the_specification(monkeypatch, degree):
+@pytest.mark.parametrize(("degree", "antialiased"), [(0, False), (2, True)])
+def test_the_adapter_around_the_specification_is_the_specification(monkeypatch, degree, antialiased):
     """Colours, normals, depth and cameras arrive where they belong, gradients come back."""
     monkeypatch.setitem(sys.modules, "gsplat", stand_in())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(raster_gsplat, "_DEVICE", "cpu")
     splats, cameras = random_splats(80, degree=degree), orbit_cameras([0.0, 130.0], [0.0, 20.0], size_px=40)
     ours, plain = leaves(splats, torch.float32), leaves(splats, torch.float64)
-    drawn = raster_gsplat.GsplatRasterizer().render(ours, cameras)
-    expected = splat_specification.render(plain, cameras)
+    drawn = raster_gsplat.GsplatRasterizer(antialiased=antialiased).render(ours, cameras)
+    expected = splat_specification.render(plain, cameras, antialiased=antialiased)
     for plane in PLANES:
         torch.testing.assert_close(getattr(drawn, plane).double(), getattr(expected, plane), rtol=0, atol=2e-5)
     drawn.normals_world.square().sum().backward()
@@ -85,7 +89,7 @@ def test_the_installed_gsplat_takes_these_arguments():
     parameters = list(inspect.signature(gsplat.rasterization).parameters)
     positional = ["means", "quats", "scales", "opacities", "colors", "viewmats", "Ks", "width", "height"]
     assert parameters[:9] == positional
-    assert {"eps2d", "packed", "render_mode"} <= set(parameters)
+    assert {"eps2d", "packed", "render_mode", "rasterize_mode"} <= set(parameters)
     assert list(inspect.signature(gsplat.spherical_harmonics).parameters)[:3] == ["degrees_to_use", "dirs", "coeffs"]
 
 

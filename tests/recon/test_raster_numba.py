@@ -70,11 +70,14 @@ def assert_same_bytes(a: Rendering, b: Rendering) -> None:
         assert torch.equal(getattr(a, plane), getattr(b, plane)), plane
 
 
-@pytest.mark.parametrize("name", SCENES)
-def test_values_and_gradients_match_the_specification(name):
+@pytest.mark.parametrize(
+    ("name", "antialiased"), [(n, False) for n in SCENES] + [(n, True) for n in SCENES if n != "tiny"]
+)
+def test_values_and_gradients_match_the_specification(name, antialiased):
     splats, cameras = SCENES[name]
     fast, plain = leaves(splats, torch.float32), leaves(splats, torch.float64)
-    drawn, expected = NumbaRasterizer().render(fast, cameras), splat_specification.render(plain, cameras)
+    drawn = NumbaRasterizer(antialiased=antialiased).render(fast, cameras)
+    expected = splat_specification.render(plain, cameras, antialiased=antialiased)
     source = torch.Generator().manual_seed(1)
     loss_fast, loss_plain = torch.zeros(()), torch.zeros((), dtype=torch.float64)
     for plane in PLANES:
@@ -100,6 +103,21 @@ def test_dilation_is_the_specifications():
     expected = splat_specification.render(leaves(splats, torch.float64), cameras, dilation_px2=0.3).rgb
     torch.testing.assert_close(blurred.double(), expected.detach(), rtol=0, atol=1e-5)
     assert (blurred - NumbaRasterizer().render(splats, cameras).rgb).abs().max() > 0.01
+
+
+def test_an_antialiased_splat_keeps_its_light_when_it_is_dilated():
+    """One faint splat, sharp and blurred: the pictures differ, their sums do not."""
+    one = Splats(
+        torch.zeros(1, 3), torch.full((1, 3), 0.02), torch.tensor([[1.0, 0, 0, 0]]), torch.tensor([0.5]),
+        torch.zeros(1, 1, 3),
+    )  # fmt: skip
+    sharp, kept, bold = (
+        NumbaRasterizer(dilation_px2=d, antialiased=a).render(one, camera()).alpha
+        for d, a in ((1e-4, True), (4.0, True), (4.0, False))
+    )
+    assert float(kept.max()) < 0.8 * float(sharp.max())
+    assert float(kept.sum()) == pytest.approx(float(sharp.sum()), rel=0.03)
+    assert float(bold.sum()) > 1.5 * float(sharp.sum())
 
 
 def test_each_output_has_a_gradient_of_its_own():
