@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -23,6 +24,12 @@ SH_0 = 0.28209479177387814
 _FLATNESS = 0.15
 _WIDTH_OF_SPACING = 0.7
 _START_OPACITY = 0.9
+_PROBES = 40_000
+"""Points that are looked at to learn where the detail is."""
+_EVEN_SHARE = 0.5
+"""Share of the points that is spread evenly: outlines need small discs too, and any place can be an outline."""
+_FINE_PX, _AROUND_PX = 1.5, 4.0
+"""Detail is what this blur takes away, in the mean over this neighbourhood; standard deviations."""
 _MIN_COSINE = 0.15
 _STRAY_SHARE = 0.006
 
@@ -30,7 +37,7 @@ _STRAY_SHARE = 0.006
 def splats_on_surface(
     views: Views, surface: Mesh, *, count: int, sh_degree: int, source: np.random.Generator
 ) -> Splats:
-    """Samples ``count`` points evenly by area and lays a disc on each, as wide as its neighbours are apart.
+    """Lays ``count`` discs on a surface, more where the views show more detail, as wide as neighbours are apart.
 
     The discs lie one pixel's width under the surface: opaque discs seen edge-on at an outline add up to more than one,
     which shifts the outline outward by about that much. Colour is the mean over the views that see the point, weighted
@@ -39,8 +46,11 @@ def splats_on_surface(
     Raises:
         FitError: the surface has no area, or no view sees any of it.
     """
-    points, normals = _sample(surface, count, source)
-    colours, seen = _colours(views, surface, points, normals)
+    depths = [mesh_raster.rasterize(surface.vertices, surface.faces, views.cameras, i).depth for i in range(len(views))]
+    probes, normals = _sample(surface, np.ones(len(surface.faces)), min(count, _PROBES), source)
+    _, detail, _ = _appearance(views, depths, probes, normals)
+    points, normals = _sample(surface, _density(surface, probes, detail), count, source)
+    colours, _, seen = _appearance(views, depths, points, normals)
     if not seen.any():
         raise FitError("no view sees any of the start surface: do the cameras and the mesh share one world frame?")
     if not seen.all():
@@ -86,16 +96,24 @@ def _tensor(values: Float[np.ndarray, "..."]) -> Float[torch.Tensor, "..."]:
     return torch.from_numpy(np.ascontiguousarray(values, np.float32))
 
 
-def _sample(
-    surface: Mesh, count: int, source: np.random.Generator
-) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
-    """Points and smooth normals, even by area.
+def _density(surface: Mesh, probes: Float[np.ndarray, "n 3"], detail: Float[np.ndarray, "n"]) -> Float[np.ndarray, "f"]:
+    """How many splats a face gets for its area: an even share, and one that grows with the detail around it."""
+    if not (mean := detail.mean()) > 0:
+        return np.ones(len(surface.faces))
+    nearest = cKDTree(probes).query(surface.vertices[surface.faces].mean(axis=1))[1]
+    return _EVEN_SHARE + (1 - _EVEN_SHARE) * detail[nearest] / mean
 
-    Drawn at even steps along the running sum of face areas: neighbouring faces are often neighbours in a mesh file
+
+def _sample(
+    surface: Mesh, density: Float[np.ndarray, "f"], count: int, source: np.random.Generator
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
+    """Points and smooth normals, even by area times density.
+
+    Drawn at even steps along the running sum over the faces: neighbouring faces are often neighbours in a mesh file
     too, and then the points clump far less than independent ones.
     """
     area = np.linalg.norm(face_normals(surface.vertices, surface.faces), axis=1)
-    total = np.cumsum(area)
+    total = np.cumsum(area * density)
     if len(total) == 0 or not total[-1] > 0:
         raise FitError(f"the start surface has no area ({len(surface.faces)} faces): nothing to put splats on")
     steps = (np.arange(count) + source.random(count)) / count * total[-1]
@@ -123,32 +141,54 @@ def z_axes(quats_wxyz: Float[torch.Tensor, "n 4"]) -> Float[torch.Tensor, "n 3"]
     return torch.stack([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)], dim=1)
 
 
-def _colours(
-    views: Views, surface: Mesh, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]
-) -> tuple[Float[np.ndarray, "n 3"], Bool[np.ndarray, "n"]]:
-    """Mean colour of each point over the views that see it, and whether any does."""
-    total, share = np.zeros((len(points), 3)), np.zeros(len(points))
+def _appearance(
+    views: Views,
+    depths: Sequence[Float[np.ndarray, "h w"]],
+    points: Float[np.ndarray, "n 3"],
+    normals: Float[np.ndarray, "n 3"],
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
+    """Mean colour and detail of each point over the views that see it, 0 where none does, and whether any does.
+
+    Args:
+        depths: of the surface in each view.
+    """
+    total, share = np.zeros((len(points), 4)), np.zeros(len(points))
     for index, eye in enumerate(camera_centres(views.cameras)):
         toward = eye - points
         cosine = (toward * normals).sum(axis=1) / np.linalg.norm(toward, axis=1)
-        pixels = project(points, views.cameras.camera_from_world[index], views.cameras.intrinsics_px[index])
-        visible = (cosine > _MIN_COSINE) & _in_front(views, surface, index, pixels)
-        at = pixels[visible, 1::-1].T - 0.5
-        alpha, weight = (map_coordinates(plane[index], at, order=1) for plane in (views.alpha, views.weight))
+        facing = np.flatnonzero(cosine > _MIN_COSINE)
+        pixels = project(points[facing], views.cameras.camera_from_world[index], views.cameras.intrinsics_px[index])
+        unhidden = _in_front(views, depths[index], index, pixels)
+        visible, at = facing[unhidden], pixels[unhidden, 1::-1].T - 0.5
         # Colour under a soft edge is a guess of the matte: only firm pixels count.
-        trust = cosine[visible] ** 3 * weight * (alpha > 0.95)
-        for channel in range(3):
-            plane = views.rgb[index, ..., channel]
-            total[visible, channel] += trust * map_coordinates(plane, at, order=1, mode="nearest")
+        firm = (views.alpha[index] > 0.95).astype(np.float32)
+        planes = np.dstack([views.rgb[index], _detail(views.rgb[index], firm)])
+        trust = cosine[visible] ** 3 * map_coordinates(views.weight[index] * firm, at, order=0, mode="nearest")
+        for channel in range(4):
+            total[visible, channel] += trust * map_coordinates(planes[..., channel], at, order=1, mode="nearest")
         share[visible] += trust
     seen = share > 0
     total[seen] /= share[seen, None]
-    return total, seen
+    return total[:, :3], total[:, 3], seen
 
 
-def _in_front(views: Views, surface: Mesh, index: int, pixels: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
+def _detail(rgb: Float[np.ndarray, "h w 3"], firm: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """How far colours lie from their blurred surroundings, root of the mean square nearby, over firm pixels alone."""
+    fine = rgb - _blurred(rgb, firm, _FINE_PX)
+    return np.sqrt(_blurred((fine**2).sum(axis=2, keepdims=True), firm, _AROUND_PX)[..., 0])
+
+
+def _blurred(
+    picture: Float[np.ndarray, "h w c"], firm: Float[np.ndarray, "h w"], sigma_px: float
+) -> Float[np.ndarray, "h w c"]:
+    total = cv2.GaussianBlur(picture * firm[..., None], (0, 0), sigma_px).reshape(picture.shape)
+    return total / np.maximum(cv2.GaussianBlur(firm, (0, 0), sigma_px), 1e-3)[..., None]
+
+
+def _in_front(
+    views: Views, depth: Float[np.ndarray, "h w"], index: int, pixels: Float[np.ndarray, "n 3"]
+) -> Bool[np.ndarray, "n"]:
     """Points inside the picture that the surface does not hide from this view."""
-    depth = mesh_raster.rasterize(surface.vertices, surface.faces, views.cameras, index).depth
     x, y, inside = _pixel_index(views, pixels)
     # Depth changes within a pixel where the surface is seen at a slant: allow for three pixels' width of it.
     slack = 3 * pixels[:, 2] / views.cameras.intrinsics_px[index, 0, 0]

@@ -31,7 +31,7 @@ _RATES = MappingProxyType(
     {"means": 0.15, "log_scales": 2e-2, "quats": 4e-3, "logits": 3e-2, "colours": 3.5e-2, "highlights": 2e-3}
 )
 """Adam's step at the start, in widths of a pixel, natural logs, quaternion parts, logits and SH coefficients."""
-_LAST_RATE = 0.05
+_LAST_RATE = 0.1
 """Share of a rate that is left at the last step; it falls exponentially."""
 
 _TETHER = 0.02
@@ -61,9 +61,9 @@ class SplatSettings:
 
 SPLAT_PRESETS: Mapping[Literal["draft", "standard", "high"], SplatSettings] = MappingProxyType(
     {
-        "draft": SplatSettings(count=20_000, iterations=100),
-        "standard": SplatSettings(count=50_000, iterations=300),
-        "high": SplatSettings(count=120_000, iterations=900),
+        "draft": SplatSettings(count=60_000, iterations=100),
+        "standard": SplatSettings(count=200_000, iterations=260),
+        "high": SplatSettings(count=400_000, iterations=400),
     }
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,12 +109,29 @@ def test_the_start_lies_on_the_surface_and_wears_its_colours(views, surface):
 
 
 def test_the_start_is_even_by_area(views, surface):
-    """Sixteen sectors of equal area on a sphere-like part get about equal shares."""
+    """Sixteen sectors of equal area on a plain ball get about equal shares."""
+    views = replace(views, rgb=np.full_like(views.rgb, 0.5))
     sphere = trimesh.creation.icosphere(subdivisions=3, radius=0.2)
     ball = Mesh(np.array(sphere.vertices), np.array(sphere.faces).astype(np.int64))
     means = start(views, ball, 8000).means.numpy()
     band = np.histogram(means[:, 1] / np.linalg.norm(means, axis=1), bins=16, range=(-1, 1))[0]
     assert band.min() > 0.85 * 500 and band.max() < 1.15 * 500
+
+
+def test_the_start_is_denser_where_there_is_detail(views, surface):
+    noise = np.random.default_rng(0).random(views.rgb.shape, np.float32)
+    column = np.arange(SIZE_PX) < SIZE_PX // 2
+    speckled = np.where(column[:, None], noise, np.float32(0.5))
+    front = slice(0, 1)
+    one = Views(
+        select(views.cameras, front), speckled[front], *(v[front] for v in (views.normals_world, views.alpha)),
+        views.weight[front], views.names[front],
+    )  # fmt: skip
+    seen = start(one, surface).means.numpy()
+    seen = seen[seen[:, 2] > 0.1]
+    x = project(seen, one.cameras.camera_from_world[0], one.cameras.intrinsics_px[0])[:, 0]
+    assert (x < SIZE_PX / 2).mean() > 0.7
+    assert (x > SIZE_PX / 2 + 8).sum() > 100
 
 
 def test_what_no_view_sees_takes_a_neighbours_colour(surface):
@@ -238,7 +256,7 @@ def test_bad_input_is_said(views, surface):
 
 def test_presets_grow():
     sizes = [(SPLAT_PRESETS[name].count, SPLAT_PRESETS[name].iterations) for name in ("draft", "standard", "high")]
-    assert sizes == sorted(sizes) and sizes[1][0] == 50_000
+    assert sizes == sorted(sizes) and sizes[1][0] == 200_000
     with pytest.raises(TypeError):
         SPLAT_PRESETS["standard"] = SplatSettings()  # type: ignore[index]
 
