@@ -20,7 +20,7 @@ _GREY_LENGTH, _UNIT_LENGTH = 0.15, 0.85
 """Length of a decoded normal up to which it is background, and from which it is head; between them is the rim."""
 _NEAR_WHITE, _SURELY_HEAD = 0.2, 0.45
 """Distance from the background's colour, largest of the channels, up to which a pixel may be background."""
-_SPECK_SHARE, _PINHOLE_SHARE = 0.02, 0.002
+_SPECK_SHARE, _PINHOLE_SHARE = 0.02, 0.006
 _RIM_PX = 5
 _UNMIXED_FROM = 0.1
 _FACING_SHARE = 0.6

@@ -18,6 +18,8 @@ from spinmeround.types import Cameras, Portrait, Views
 log = logging.getLogger(__name__)
 
 _SAMPLING = Sampling()
+_WIDENING = 1.6
+"""Distance to the head of a pixel beyond the photo that may still be head, against its distance to the photo."""
 
 
 class DiffusionGenerator:
@@ -93,10 +95,16 @@ def cameras_toward(
 
 
 def _matte(portrait: Portrait, *, size_px: int) -> Matte:
-    """What the photo itself says of its outline; beyond its border nothing is known and nothing is trusted."""
+    """What the photo itself says of its outline; beyond its border nothing is trusted.
+
+    A head that the border cuts goes on there, and may grow wider: a guess that carves nothing away from other views.
+    """
     matrix = model_from_crop(portrait.landmarks_px, size_px=size_px)
     shift = matrix[:2, 2] + matrix[:2, :2] @ np.full(2, 0.5) - 0.5  # OpenCV counts from pixel centres
     both = np.dstack([portrait.alpha, portrait.observed.astype(np.float32)]).astype(np.float32)
     moved = cv2.warpAffine(both, np.column_stack([matrix[:2, :2], shift]), (size_px, size_px), flags=cv2.INTER_LINEAR)
-    alpha, observed = moved[..., 0], moved[..., 1] > 0.99
-    return Matte(np.where(observed, np.clip(alpha, 0, 1), np.float32(1)), observed.astype(np.float32))
+    alpha, observed = np.clip(moved[..., 0], 0, 1), moved[..., 1] > 0.99
+    to_photo = cv2.distanceTransform((~observed).astype(np.uint8), cv2.DIST_L2, 5)
+    to_head = cv2.distanceTransform((~(observed & (alpha > 0.5))).astype(np.uint8), cv2.DIST_L2, 5)
+    beyond = (to_head <= _WIDENING * to_photo + 1).astype(np.float32)
+    return Matte(np.where(observed, alpha, beyond), observed.astype(np.float32))

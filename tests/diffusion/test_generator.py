@@ -86,7 +86,25 @@ def test_the_photo_keeps_its_matte_and_is_not_believed_beyond_its_border():
     cameras, _ = rig_cameras([cut], RIGS["orbit-8"], size_px=SIZE)
     views = DiffusionGenerator(Painter()).generate([cut], cameras, seed=0)
     assert set(np.unique(views.weight[0])) == {0.0, 1.0}
-    np.testing.assert_array_equal(views.alpha[0][views.weight[0] == 0], 1)
+    edge = int(np.flatnonzero(views.weight[0, 32] == 0)[0])
+    np.testing.assert_array_equal(views.alpha[0][:, edge : edge + 8], 1, err_msg="the head goes on beyond the border")
+
+
+def test_beside_the_head_nothing_goes_on_beyond_the_border():
+    rows, columns = np.mgrid[:64, :64]
+    alone = dataclasses.replace(
+        person(),
+        alpha=((columns > 24) & (columns < 40) & (rows > 20)).astype(np.float32),
+        observed=rows > 20,
+    )
+    cameras, _ = rig_cameras([alone], RIGS["orbit-8"], size_px=SIZE)
+    views = DiffusionGenerator(Painter()).generate([alone], cameras, seed=0)
+    unseen = views.weight[0] == 0
+    row = int(np.flatnonzero(unseen.any(1))[-1]) - 2
+    width = (views.alpha[0, row] > 0.5).sum()
+    cut = (views.alpha[0, row + 5] > 0.5).sum()
+    assert cut <= width < cut + 12
+    assert width < 0.75 * SIZE
 
 
 def test_two_photos_are_two_views_and_two_conditions():
