@@ -52,13 +52,16 @@ def fit_views(
     with watch(stages):
         with stages("folder"):
             views, held_out = read_views(source, size_px=settings.view_size_px)
+        if held_out is not None:
+            stages.also("held out")
         built = stage_two.build(views, wanted, rooms, stages, seed=seed)
         files = stage_two.write(outputs, stages, built, views=views, height_m=height_m)
+        measured = None if held_out is None else stage_two.compare(built, held_out, stages)
     told: dict[str, Any] = {
         **reports.common(choices, seed=seed, records=stages.records),
         "views": {"folder": str(source), "count": len(views), "with_normals": bool(views.normals_world.any())},
         **stage_two.describe(built),
-        "held_out": None if held_out is None else stage_two.compare(built, held_out),
+        "held_out": measured,
         "files": [str(path) for path in files],
         "licences": reports.licences(None),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from spinmeround.errors import FitError
-from spinmeround.images import composite
 from spinmeround.io import metres_per_unit, write_mesh, write_splats, write_views
 from spinmeround.pipelines import drawing
+from spinmeround.pipelines.held_out import measure, sentence
 from spinmeround.pipelines.outputs import Outputs
 from spinmeround.pipelines.rooms import Rooms
 from spinmeround.pipelines.stages import Stage, Stages
@@ -141,17 +140,15 @@ def _draw(outputs: Outputs, stages: Stages, built: Built, photos: Sequence[Float
     return files
 
 
-def compare(built: Built, held_out: Views) -> dict[str, Any]:
-    """How well the result shows views that took no part in the fit.
+def compare(built: Built, held_out: Views, stages: Stages) -> dict[str, Any]:
+    """How well the result shows views that took no part in the fit, see ``held_out.measure``.
 
-    Returns:
-        the number of views, and the PSNR of the colours over white where either picture shows the head.
+    Where there are splats and a mesh, the splats are measured.
     """
-    drawn = _drawer(built)(held_out.cameras)
-    head = (held_out.alpha > 0.5) | (drawn.alpha > 0.5)
-    difference = composite(drawn.rgb, drawn.alpha) - composite(held_out.rgb, held_out.alpha)
-    squared = float((difference[head] ** 2).mean())
-    return {"views": len(held_out), "psnr_head_db": round(-10 * math.log10(max(squared, 1e-12)), 2)}
+    with stages("held out") as progress:
+        measured = measure(_drawer(built), held_out, progress)
+    log.info("%s", sentence(measured))
+    return {"of": "mesh" if built.splats is None else "splats"} | measured
 
 
 def describe(built: Built) -> dict[str, Any]:

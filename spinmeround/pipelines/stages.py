@@ -29,6 +29,7 @@ Stage = Literal[
     "surface",
     "splats",
     "texture",
+    "held out",
     "files",
     "preview",
     "turntable",
@@ -46,6 +47,7 @@ SENTENCES: Mapping[Stage, str] = {
     "surface": "shaping the surface",
     "splats": "fitting the splats",
     "texture": "painting the texture",
+    "held out": "measuring on views held out",
     "files": "writing the files",
     "preview": "drawing the preview",
     "turntable": "filming the turntable",
@@ -78,9 +80,15 @@ class Stages:
         self.planned = tuple(planned)
         self.records: list[StageRecord] = []
         self.current: Stage | None = None
+        self._known_s = expected_s
         self._expected_s = {stage: expected_s.get(stage, 1.0) for stage in planned}
         self._started = 0.0
         self._share: float | None = None
+
+    def also(self, stage: Stage) -> None:
+        """Plans one more stage, the need of which was found on the way."""
+        self._expected_s[stage] = self._known_s.get(stage, 1.0)
+        self.planned = (*self.planned, stage)
 
     @contextmanager
     def __call__(self, stage: Stage) -> Iterator[Progress]:
