@@ -22,6 +22,7 @@ SCRIPTS = (
     "bench_surface",
     "bench_raster",
     "model_camera",
+    "diffusion_full_size",
 )
 
 

@@ -6,9 +6,9 @@ With x = clean + σ·noise and the network's guess of the clean latents D(x, σ)
 
 from __future__ import annotations
 
+import math
 from typing import Protocol, assert_never, runtime_checkable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -114,13 +114,11 @@ class UniPC:
         return (self._sigmas[0] / self._sigmas[1]).log() / (self._sigmas[0] / sigma_next).log()
 
 
-def _corrector_weights(ratio: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights of the two slopes that make the corrector exact to second order (equation 9 of the paper)."""
-    h = -h.double()
-    ratio = ratio.double()
-    base = torch.expm1(h)
-    first = base / h - 1
-    second = first / h - 0.5
-    system = torch.stack([torch.ones(2, dtype=torch.float64), torch.stack([ratio.cpu(), torch.ones_like(ratio.cpu())])])
-    weights = torch.linalg.solve(system, torch.stack([first, 2 * second]).cpu() / base.cpu())
-    return weights[0].float(), weights[1].float()
+def _corrector_weights(ratio: Tensor, h: Tensor) -> tuple[float, float]:
+    """Weights of the slopes behind and ahead (equation 9 of the paper, solved for two)."""
+    back, step = float(ratio), -float(h)
+    base = math.expm1(step)
+    first = base / step - 1
+    second = 2 * (first / step - 0.5)
+    old = (first - second) / (base * (1 - back))
+    return old, first / base - old
