@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from jaxtyping import Float
+from torch import Tensor
+
 from spinmeround.types import Cameras, Mesh, Portrait, Rendering, Splats, Views
 
 
@@ -19,10 +22,12 @@ class ViewGenerator(Protocol):
 
 @runtime_checkable
 class Rasterizer(Protocol):
-    """Splats to pictures, differentiable in every field of ``Splats``."""
+    """Splats to pictures, differentiable in every field of ``Splats`` and in the poses."""
 
-    def render(self, splats: Splats, cameras: Cameras) -> Rendering:
-        """Draws the splats as each camera sees them."""
+    def render(
+        self, splats: Splats, cameras: Cameras, *, camera_from_world: Float[Tensor, "v 4 4"] | None = None
+    ) -> Rendering:
+        """Draws the splats as each camera sees them, from other poses than the cameras' own where some are given."""
         ...
 
 

@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spinmeround.errors import MissingDependencyError
-from spinmeround.geometry import camera_centres
 from spinmeround.types import Cameras, Rendering, Splats
 
 _DEVICE = "cuda"
@@ -19,7 +18,7 @@ _DEVICE = "cuda"
 
 @final
 class GsplatRasterizer:
-    """``Rasterizer`` on an Nvidia card, differentiable in every field of ``Splats``.
+    """``Rasterizer`` on an Nvidia card, differentiable in every field of ``Splats`` and in the poses.
 
     Fields may live on any device; pictures come back to where the fields are. It differs from ``NumbaRasterizer`` only
     where gsplat does: it stops one splat earlier in nearly opaque pixels, holds the slope of splats outside the picture
@@ -40,12 +39,15 @@ class GsplatRasterizer:
         self._dilation_px2 = dilation_px2
         self._mode = "antialiased" if antialiased else "classic"
 
-    def render(self, splats: Splats, cameras: Cameras) -> Rendering:
+    def render(
+        self, splats: Splats, cameras: Cameras, *, camera_from_world: Float[Tensor, "v 4 4"] | None = None
+    ) -> Rendering:
         """Draws all cameras in one call.
 
         Args:
             splats: SH of degree 0 to 3, seen along the ray from the camera's centre.
             cameras: no skew.
+            camera_from_world: poses in place of those of ``cameras``.
 
         Returns:
             float32 tensors on the device of ``splats.means``, premultiplied over black.
@@ -55,7 +57,9 @@ class GsplatRasterizer:
             field.to(_DEVICE, torch.float32)
             for field in (splats.means, splats.scales, splats.quats_wxyz, splats.opacities, splats.sh)
         )
-        eyes = torch.as_tensor(camera_centres(cameras), dtype=torch.float32, device=_DEVICE)
+        given = torch.as_tensor(cameras.camera_from_world) if camera_from_world is None else camera_from_world
+        poses = given.to(_DEVICE, torch.float32)
+        eyes = -torch.einsum("vji,vj->vi", poses[:, :3, :3], poses[:, :3, 3])
         toward_splat = means - eyes[:, None]
         values = torch.cat([self._colours(toward_splat, sh), _normals(toward_splat, scales, quats)], dim=-1)
         picture, alpha, _ = self._gsplat.rasterization(
@@ -64,7 +68,7 @@ class GsplatRasterizer:
             scales,
             opacities,
             values,
-            torch.as_tensor(cameras.camera_from_world, dtype=torch.float32, device=_DEVICE),
+            poses,
             torch.as_tensor(cameras.intrinsics_px, dtype=torch.float32, device=_DEVICE),
             cameras.width_px,
             cameras.height_px,

@@ -16,9 +16,9 @@ from typing import Any, final
 import numpy as np
 import torch
 from jaxtyping import Float, Int32, Int64
+from torch import Tensor
 
 from spinmeround.errors import ResourceError
-from spinmeround.geometry import camera_centres
 from spinmeround.recon.raster_projection import project_splats, project_splats_backward
 from spinmeround.recon.raster_tiles import RECORD, TILE, blend_tiles, blend_tiles_backward, count_pairs, list_pairs
 from spinmeround.types import Cameras, Rendering, Splats
@@ -30,11 +30,9 @@ _MAX_PAIRS = 1 << 26
 
 @dataclass(frozen=True)
 class _View:
-    """One camera as the kernels take it."""
+    """What the kernels take of a camera beside its pose."""
 
-    pose: Float[np.ndarray, "3 4"]
     lens: Float[np.ndarray, "4"]
-    eye: Float[np.ndarray, "3"]
     width_px: int
     height_px: int
     dilation_px2: float
@@ -93,7 +91,7 @@ class _Workers:
 
 @final
 class NumbaRasterizer:
-    """``Rasterizer`` for 3D Gaussians on the CPU, differentiable in every field of ``Splats``.
+    """``Rasterizer`` for 3D Gaussians on the CPU, differentiable in every field of ``Splats`` and in the poses.
 
     Results depend neither on the number of threads nor on their timing. Quaternions need not be unit: they are
     normalised, and the gradient knows. Splats nearer than 0.01 head units or behind the camera, those of opacity at
@@ -119,12 +117,16 @@ class NumbaRasterizer:
         self._antialiased = antialiased
         self._workers = _Workers(threads or torch.get_num_threads())
 
-    def render(self, splats: Splats, cameras: Cameras) -> Rendering:
+    def render(
+        self, splats: Splats, cameras: Cameras, *, camera_from_world: Float[Tensor, "v 4 4"] | None = None
+    ) -> Rendering:
         """Draws all cameras.
 
         Args:
             splats: float32 tensors on the CPU. SH of degree 0 to 3, seen along the ray from the camera's centre.
             cameras: no skew; crops are cameras with a shifted principal point and a smaller size.
+            camera_from_world: poses in place of those of ``cameras``, float64 on the CPU. Their gradient is that of
+                twelve free numbers: the caller's way of writing a rigid motion makes it one of six.
 
         Returns:
             float32 tensors, premultiplied over black.
@@ -134,21 +136,28 @@ class NumbaRasterizer:
             ResourceError: the splats are so large that a view would need gigabytes of (tile, splat) pairs.
         """
         _check(splats, cameras)
+        poses = (
+            torch.from_numpy(cameras.camera_from_world.astype(np.float64))
+            if camera_from_world is None
+            else camera_from_world
+        )
+        if poses.dtype != torch.float64 or poses.device.type != "cpu" or poses.shape != (len(cameras), 4, 4):
+            raise ValueError(
+                f"poses must be float64 on the CPU, {len(cameras)} of 4 by 4; got {poses.dtype} on {poses.device},"
+                f" {tuple(poses.shape)}"
+            )
         fields = (splats.means, splats.scales, splats.quats_wxyz, splats.opacities, splats.sh)
-        eyes = camera_centres(cameras).astype(np.float64)
         pictures = []
-        for index, eye in enumerate(eyes):
+        for index, pose in enumerate(poses):
             k = cameras.intrinsics_px[index]
             view = _View(
-                pose=np.ascontiguousarray(cameras.camera_from_world[index, :3], np.float64),
                 lens=np.array([k[0, 0], k[1, 1], k[0, 2], k[1, 2]], np.float64),
-                eye=eye,
                 width_px=cameras.width_px,
                 height_px=cameras.height_px,
                 dilation_px2=self._dilation_px2,
                 antialiased=self._antialiased,
             )
-            pictures.append(_Render.apply(*fields, view, self._workers))
+            pictures.append(_Render.apply(*fields, pose, view, self._workers))
         rgb, normals, depth, alpha = (torch.stack(planes) for planes in zip(*pictures, strict=True))
         return Rendering(rgb=rgb, alpha=alpha, depth=depth, normals_world=normals)
 
@@ -183,12 +192,21 @@ def _deal_out(records: Float[np.ndarray, "n 16"], tiles: Int32[np.ndarray, "n 4"
 
 
 class _Render(torch.autograd.Function):
-    """One view: fields of the splats to (rgb, normals, depth, alpha)."""
+    """One view: fields of the splats and a pose to (rgb, normals, depth, alpha)."""
 
     @staticmethod
-    def forward(ctx, means, scales, quats, opacities, sh, view, workers):
+    def forward(ctx, means, scales, quats, opacities, sh, pose, view, workers):
         fields = [f.detach().contiguous().numpy() for f in (means, scales, quats, opacities, sh)]
-        camera = (view.pose, view.lens, view.eye, view.width_px, view.height_px, view.dilation_px2, view.antialiased)
+        pose = np.ascontiguousarray(pose[:3].detach().numpy())
+        camera = (
+            pose,
+            view.lens,
+            -pose[:, :3].T @ pose[:, 3],
+            view.width_px,
+            view.height_px,
+            view.dilation_px2,
+            view.antialiased,
+        )
         records, tiles = np.empty((len(means), RECORD), np.float32), np.empty((len(means), 4), np.int32)
         workers.over_items(len(means), project_splats, *fields, *camera, records, tiles)
         pairs = _deal_out(records, tiles, view)
@@ -213,8 +231,20 @@ class _Render(torch.autograd.Function):
             *pictures, walked, *gradients, rows,
         )  # fmt: skip
         out = [np.empty_like(field) for field in fields]
+        by_camera = np.empty((len(records) if ctx.needs_input_grad[5] else 0, 15))
         workers.over_items(
-            len(records), project_splats_backward, *fields, *camera, records, pairs.splat_starts, rows, *out
+            len(records), project_splats_backward, *fields, *camera, records, pairs.splat_starts, rows, *out, by_camera
         )  # fmt: skip
         workers.return_rows(rows)
-        return *(torch.from_numpy(g) for g in out), None, None
+        g_pose = torch.from_numpy(_pose_gradient(camera[0], by_camera)) if ctx.needs_input_grad[5] else None
+        return *(torch.from_numpy(g) for g in out), g_pose, None, None
+
+
+def _pose_gradient(pose: Float[np.ndarray, "3 4"], by_camera: Float[np.ndarray, "n 15"]) -> Float[np.ndarray, "4 4"]:
+    """Adds the splats' shares; the eye is -R^T t."""
+    total = by_camera.sum(axis=0)
+    turn, shift, eye = total[:9].reshape(3, 3), total[9:12], total[12:]
+    out = np.zeros((4, 4))
+    out[:3, :3] = turn - np.outer(pose[:, 3], eye)
+    out[:3, 3] = shift - pose[:, :3] @ eye
+    return out

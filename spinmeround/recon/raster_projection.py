@@ -324,25 +324,42 @@ def _footprint_backward(
     return g_x, g_y, g_z
 
 
+@numba.njit
+def _camera_backward(mean, g_camera, g_turned, rotation, out):  # pragma: no cover - compiled
+    """Gradient to the pose, through the mean in the camera frame and C = R_camera R_splat."""
+    for j in range(3):
+        for k in range(3):
+            turned = g_turned[j, 0] * rotation[k, 0] + g_turned[j, 1] * rotation[k, 1] + g_turned[j, 2] * rotation[k, 2]
+            out[3 * j + k] = g_camera[j] * mean[k] + turned
+        out[9 + j] = g_camera[j]
+
+
 @compiled(
     "void(int64, int64, float32[:,::1], float32[:,::1], float32[:,::1], float32[::1], float32[:,:,::1],"
     " float64[:,::1], float64[::1], float64[::1], int64, int64, float64, boolean, float32[:,::1],"
     " int64[::1], float32[:,::1],"
-    " float32[:,::1], float32[:,::1], float32[:,::1], float32[::1], float32[:,:,::1])"
+    " float32[:,::1], float32[:,::1], float32[:,::1], float32[::1], float32[:,:,::1], float64[:,::1])"
 )
 def project_splats_backward(
     first, last, means, scales, quats, opacities, sh, pose, lens, eye, width, height, dilation, antialiased, records,
     splat_starts, rows,
-    g_means, g_scales, g_quats, g_opacities, g_sh,
+    g_means, g_scales, g_quats, g_opacities, g_sh, g_camera_rows,
 ):  # fmt: skip  # pragma: no cover - compiled
-    """Adds the rows of each splat in tile order and carries the sum back to its fields; unseen splats get 0."""
+    """Adds the rows of each splat in tile order and carries the sum back to its fields; unseen splats get 0.
+
+    Args:
+        g_camera_rows: out, each splat's share of the gradient to the camera: 9 values of the rotation, row by row, 3 of
+            the translation, 3 of the eye. No rows when nobody asked.
+    """
     rotation, turned, axes = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3))
     g_rotation, g_turned = np.empty((3, 3)), np.empty((3, 3))
     g_camera = np.empty(3)
     basis, slopes = np.empty(16), np.empty((3, 16))
-    total, g_mean = np.empty(16), np.empty(3)
+    total, g_mean, g_seen = np.empty(16), np.empty(3), np.empty(3)
     for i in range(first, last):
         g_means[i], g_scales[i], g_quats[i], g_opacities[i], g_sh[i] = 0, 0, 0, 0, 0
+        if len(g_camera_rows) > 0:
+            g_camera_rows[i] = 0
         if splat_starts[i] == splat_starts[i + 1]:
             continue
         total[:] = 0
@@ -359,6 +376,8 @@ def project_splats_backward(
         g_camera[2] += total[14]
         axis = _shortest(scales[i])
         sign = _facing(rotation, axis, means[i], eye)
+        if len(g_camera_rows) > 0:
+            _camera_backward(means[i], g_camera, g_turned, rotation, g_camera_rows[i])
         for j in range(3):
             g_mean[j] = pose[0, j] * g_camera[0] + pose[1, j] * g_camera[1] + pose[2, j] * g_camera[2]
             for k in range(3):
@@ -367,6 +386,12 @@ def project_splats_backward(
                 )
             g_rotation[j, axis] += sign * total[11 + j]
         _rotation_backward(quats[i], length, g_rotation, g_quats[i])
-        _sh_backward(means[i], sh[i], eye, records[i, 8:11], total[8:11], basis, slopes, g_mean, g_sh[i])
+        g_seen[:] = 0
+        _sh_backward(means[i], sh[i], eye, records[i, 8:11], total[8:11], basis, slopes, g_seen, g_sh[i])
+        for j in range(3):
+            g_mean[j] += g_seen[j]
+            if len(g_camera_rows) > 0:
+                # A colour depends on the mean as seen from the eye, so on both alike.
+                g_camera_rows[i, 12 + j] = -g_seen[j]
         g_means[i, 0], g_means[i, 1], g_means[i, 2] = g_mean[0], g_mean[1], g_mean[2]
         g_opacities[i] = total[0] / opacities[i]

@@ -13,9 +13,17 @@ from spinmeround.types import Cameras, Rendering, Splats
 NEAR, MIN_ALPHA, MAX_ALPHA, MIN_LIGHT, FIELD_MARGIN = 0.01, 1 / 255, 0.999, 1e-4, 0.3
 
 
-def render(splats: Splats, cameras: Cameras, *, dilation_px2: float = 0.1, antialiased: bool = False) -> Rendering:
-    """The rendering of ``splats`` in their own dtype; differentiable in every field."""
-    views = [_view(splats, cameras, index, dilation_px2, antialiased) for index in range(len(cameras))]
+def render(
+    splats: Splats,
+    cameras: Cameras,
+    *,
+    camera_from_world: torch.Tensor | None = None,
+    dilation_px2: float = 0.1,
+    antialiased: bool = False,
+) -> Rendering:
+    """The rendering of ``splats`` in their own dtype; differentiable in every field and in the poses."""
+    poses = torch.as_tensor(cameras.camera_from_world) if camera_from_world is None else camera_from_world
+    views = [_view(splats, cameras, pose, index, dilation_px2, antialiased) for index, pose in enumerate(poses)]
     rgb, alpha, depth, normals = (torch.stack(planes) for planes in zip(*views, strict=True))
     return Rendering(rgb=rgb, alpha=alpha, depth=depth, normals_world=normals)
 
@@ -54,9 +62,9 @@ def sh_sum(sh, directions):
     return (basis[..., None] * sh).sum(1)
 
 
-def _view(splats, cameras, index, dilation_px2, antialiased):
+def _view(splats, cameras, camera_from_world, index, dilation_px2, antialiased):
     dtype = splats.means.dtype
-    camera_from_world = torch.as_tensor(cameras.camera_from_world[index], dtype=dtype)
+    camera_from_world = camera_from_world.to(dtype)
     intrinsics_px = torch.as_tensor(cameras.intrinsics_px[index], dtype=dtype)
     eye = -camera_from_world[:3, :3].T @ camera_from_world[:3, 3]
     directions = torch.nn.functional.normalize(splats.means - eye, dim=1)

@@ -75,13 +75,15 @@ def test_the_adapter_around_the_specification_is_the_specification(monkeypatch, 
     monkeypatch.setattr(raster_gsplat, "_DEVICE", "cpu")
     splats, cameras = random_splats(80, degree=degree), orbit_cameras([0.0, 130.0], [0.0, 20.0], size_px=40)
     ours, plain = leaves(splats, torch.float32), leaves(splats, torch.float64)
-    drawn = raster_gsplat.GsplatRasterizer(antialiased=antialiased).render(ours, cameras)
-    expected = splat_specification.render(plain, cameras, antialiased=antialiased)
+    poses = [torch.tensor(cameras.camera_from_world, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    drawn = raster_gsplat.GsplatRasterizer(antialiased=antialiased).render(ours, cameras, camera_from_world=poses[0])
+    expected = splat_specification.render(plain, cameras, antialiased=antialiased, camera_from_world=poses[1])
     for plane in PLANES:
         torch.testing.assert_close(getattr(drawn, plane).double(), getattr(expected, plane), rtol=0, atol=2e-5)
     drawn.normals_world.square().sum().backward()
     expected.normals_world.square().sum().backward()
     torch.testing.assert_close(ours.quats_wxyz.grad.double(), plain.quats_wxyz.grad, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(poses[0].grad, poses[1].grad, rtol=1e-3, atol=1e-3 * float(poses[1].grad.abs().max()))
 
 
 def test_the_installed_gsplat_takes_these_arguments():

@@ -76,8 +76,9 @@ def assert_same_bytes(a: Rendering, b: Rendering) -> None:
 def test_values_and_gradients_match_the_specification(name, antialiased):
     splats, cameras = SCENES[name]
     fast, plain = leaves(splats, torch.float32), leaves(splats, torch.float64)
-    drawn = NumbaRasterizer(antialiased=antialiased).render(fast, cameras)
-    expected = splat_specification.render(plain, cameras, antialiased=antialiased)
+    poses = [torch.tensor(cameras.camera_from_world, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    drawn = NumbaRasterizer(antialiased=antialiased).render(fast, cameras, camera_from_world=poses[0])
+    expected = splat_specification.render(plain, cameras, camera_from_world=poses[1], antialiased=antialiased)
     source = torch.Generator().manual_seed(1)
     loss_fast, loss_plain = torch.zeros(()), torch.zeros((), dtype=torch.float64)
     for plane in PLANES:
@@ -95,6 +96,9 @@ def test_values_and_gradients_match_the_specification(name, antialiased):
         assert float((ours - theirs).norm()) < 1e-4 * float(theirs.norm()), field
         worst = float((ours - theirs).abs().max()) / float(theirs.abs().max())
         assert worst < 1e-4, f"{field}: {worst}"
+    ours, theirs = (pose.grad for pose in poses)
+    assert ours is not None and theirs is not None
+    assert float((ours - theirs).norm()) < 1e-4 * float(theirs.norm())
 
 
 def test_dilation_is_the_specifications():
