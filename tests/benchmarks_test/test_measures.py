@@ -6,7 +6,7 @@ import heads
 import numpy as np
 import pytest
 from datasets import near_white_mask, turn_frame_index
-from likeness import AZIMUTHS_DEG, FRONTAL, figures_of
+from likeness import AROUND, AZIMUTHS_DEG, FRONTAL, figures_of
 from rig_calibration import epipolar_error_px
 from splats_heldout import psnr_on_head
 from tables import Figure
@@ -103,11 +103,13 @@ def test_epipolar_error_is_zero_for_the_true_rig_only():
 
 
 def test_likeness_figures_name_the_worst_and_the_margin():
-    ours = {"a": dict.fromkeys([*map(str, AZIMUTHS_DEG), FRONTAL], 0.3), "b": {}}
-    ours["b"] = {**ours["a"], "45.0": 0.6}
+    angles = [*map(str, AZIMUTHS_DEG)]
+    ours = {"a": dict.fromkeys([*angles, FRONTAL, *(angle + AROUND for angle in angles)], 0.3), "b": {}}
+    ours["b"] = {**ours["a"], "45.0": 0.6, f"45.0{AROUND}": 0.7}
     real = {"b": {"30.0": 0.35, "45.0": 0.5}}
     by_name = {figure.what: figure for figure in figures_of(ours, real)}
     assert by_name["likeness, worst single picture"].value == 0.6
     assert by_name["likeness, worst single picture"].note == "b at 45.0°"
     assert by_name["closer than the real model by, at least"].value == pytest.approx(-0.1)
     assert by_name["likeness at ±45°"].value == pytest.approx((0.3 * 3 + 0.6) / 4)
+    assert by_name["likeness at ±45°, photo's surroundings"].value == pytest.approx((0.3 * 3 + 0.7) / 4)
