@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from spinmeround.io.atomic import atomic_file as atomic_file
     from spinmeround.io.atomic import atomic_folder as atomic_folder
     from spinmeround.io.atomic import check_file as check_file
+    from spinmeround.io.colmap import check_colmap_folder as check_colmap_folder
+    from spinmeround.io.colmap import write_colmap as write_colmap
     from spinmeround.io.formats import files_written as files_written
     from spinmeround.io.formats import output_kind as output_kind
     from spinmeround.io.mesh_files import metres_per_unit as metres_per_unit
@@ -21,21 +23,23 @@ if TYPE_CHECKING:
     from spinmeround.io.splat_files import write_splats as write_splats
     from spinmeround.io.transforms import check_views_folder as check_views_folder
     from spinmeround.io.transforms import write_views as write_views
-    from spinmeround.io.transforms_read import read_views as read_views
+    from spinmeround.io.views_read import read_views as read_views
 
 _ROOMS = {
     "atomic": ("atomic_file", "atomic_folder", "check_file"),
+    "colmap": ("check_colmap_folder", "write_colmap"),
     "formats": ("files_written", "output_kind"),
     "mesh_files": ("metres_per_unit", "read_mesh", "write_mesh"),
     "splat_files": ("read_splats", "write_splats"),
     "transforms": ("check_views_folder", "write_views"),
-    "transforms_read": ("read_views",),
+    "views_read": ("read_views",),
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "atomic_file",
     "atomic_folder",
+    "check_colmap_folder",
     "check_file",
     "check_views_folder",
     "files_written",
@@ -44,6 +48,7 @@ __all__ = [
     "read_mesh",
     "read_splats",
     "read_views",
+    "write_colmap",
     "write_mesh",
     "write_splats",
     "write_views",

@@ -10,16 +10,14 @@ import numpy as np
 from jaxtyping import Float
 
 from spinmeround.geometry import invert_rigid
-from spinmeround.images import normals_to_rgb, to_uint8
 from spinmeround.io.atomic import atomic_folder, check_folder
-from spinmeround.io.pictures import encode_png
+from spinmeround.io.view_pictures_write import FOLDERS, stems_of, write_pictures
 from spinmeround.types import Cameras, Views
 
 FILE_NAME = "transforms.json"
 GENERATOR = "spinmeround"
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 """Camera axes: OpenGL's +Y is up and its +Z points back at the viewer. Its own inverse."""
-_FOLDERS = ("images", "masks", "normals", "weights")
 
 
 def check_views_folder(folder: Path | str) -> None:
@@ -45,16 +43,14 @@ def write_views(folder: Path | str, views: Views, *, test: Views | None = None) 
         ResourceError: the disk is full.
         ValueError: names that are no plain file stems or occur twice, a skewed camera, or two image sizes.
     """
-    groups = [("train" if test is not None else "", views), *([("test", test)] if test is not None else [])]
-    names = [_names(group, prefix) for prefix, group in groups]
-    _check_names([name for group in names for name in group])
-    cameras = [group.cameras for _, group in groups]
-    shared = _shared_intrinsics(cameras)
+    groups = [views] if test is None else [views, test]
+    names = stems_of(views, test)
+    shared = _shared_intrinsics([group.cameras for group in groups])
     with atomic_folder(folder, may_replace=_is_ours) as unfinished:
         frames = []
-        for (_, group), stems in zip(groups, names, strict=True):
+        for group, stems in zip(groups, names, strict=True):
             for i, stem in enumerate(stems):
-                pictures = _write_pictures(unfinished, group, i, stem)
+                pictures = write_pictures(unfinished, group, i, stem)
                 own = {} if shared else _intrinsics(group.cameras, i)
                 frames.append({**pictures, **own, "transform_matrix": _camera_to_world(group.cameras, i).tolist()})
         document: dict[str, Any] = {
@@ -72,38 +68,6 @@ def write_views(folder: Path | str, views: Views, *, test: Views | None = None) 
             document |= {"train_filenames": train_names, "val_filenames": test_names, "test_filenames": test_names}
         text = json.dumps(document, indent=1, allow_nan=False)
         (unfinished / FILE_NAME).write_text(text + "\n", encoding="utf-8", newline="\n")
-
-
-def _write_pictures(folder: Path, views: Views, i: int, stem: str) -> dict[str, str]:
-    alpha = views.alpha[i]
-    normals = np.rint(normals_to_rgb(views.normals_world[i], np.ones_like(alpha)) * 65535)
-    pictures = {
-        "file_path": ("images", to_uint8(np.where(alpha[..., None] > 0, views.rgb[i], 1))),
-        "mask_path": ("masks", to_uint8(alpha)),
-    }
-    if views.normals_world.any():
-        pictures["normal_path"] = ("normals", normals.astype(np.uint16))
-    if (views.weight != 1).any():
-        pictures["weight_path"] = ("weights", to_uint8(views.weight[i]))
-    for place, picture in pictures.values():
-        (folder / place).mkdir(exist_ok=True)
-        (folder / place / f"{stem}.png").write_bytes(encode_png(picture))
-    return {key: f"{place}/{stem}.png" for key, (place, _) in pictures.items()}
-
-
-def _names(views: Views, prefix: str) -> list[str]:
-    if views.names:
-        return list(views.names)
-    return [f"{prefix}_{i:03d}" if prefix else f"{i:03d}" for i in range(len(views))]
-
-
-def _check_names(names: list[str]) -> None:
-    folded = [name.casefold() for name in names]
-    if len(set(folded)) < len(names):
-        raise ValueError("two views have the same name, and so the same file")
-    for name in names:
-        if not name or name != name.strip(" .") or any(c in '/\\:*?"<>|' or ord(c) < 32 for c in name):
-            raise ValueError(f"{name!r} is no plain file stem")
 
 
 def _intrinsics(cameras: Cameras, i: int) -> dict[str, float]:
@@ -133,7 +97,7 @@ def _camera_to_world(cameras: Cameras, i: int) -> Float[np.ndarray, "4 4"]:
 
 def _is_ours(folder: Path) -> bool:
     """Whether all that a folder holds was written by ``write_views``, so that nothing of anybody's is lost."""
-    if any(entry.name not in (*_FOLDERS, FILE_NAME) for entry in folder.iterdir()):
+    if any(entry.name not in (*FOLDERS, FILE_NAME) for entry in folder.iterdir()):
         return False
     try:
         document = json.loads((folder / FILE_NAME).read_bytes())

@@ -78,11 +78,10 @@ def psnr(truth: Picture, ours: Picture, where: Bool[np.ndarray, "h w"] | slice =
 
 
 def _ssim(truth: Picture, ours: Picture) -> float:
-    return float(
-        structural_similarity(
-            truth, ours, channel_axis=2, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-        )
+    similarity: Any = structural_similarity(
+        truth, ours, channel_axis=2, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
+    return float(similarity)
 
 
 def _flip() -> Callable[[Picture, Picture], float] | str:

@@ -1,4 +1,4 @@
-"""Reads folders of posed views in nerfstudio's layout, ours and other programs', without trusting them."""
+"""Reads folders of posed views, ours and other programs', without trusting them."""
 
 from __future__ import annotations
 
@@ -10,56 +10,74 @@ import psutil
 from jaxtyping import Float
 
 from spinmeround.errors import InputError, ResourceError
-from spinmeround.geometry import pixel_rays_world
+from spinmeround.io.colmap_file import colmap_model, read_colmap_file
+from spinmeround.io.normal_frames import NormalFrame, turn_to_world
 from spinmeround.io.pictures import picture_size_px
-from spinmeround.io.transforms import FILE_NAME, OPENCV_FROM_OPENGL
-from spinmeround.io.view_frames import NORMAL_FRAMES, Frame, ViewFile, read_view_file
+from spinmeround.io.transforms import FILE_NAME
+from spinmeround.io.transforms_file import read_transforms_file
+from spinmeround.io.view_frames import Frame, ViewFile
 from spinmeround.io.view_pictures import principal_px, read_pictures
 from spinmeround.types import Cameras, Views
 
 _log = logging.getLogger(__name__)
 _BYTES_PER_PIXEL = 32
-_FACING_STEP_PX = 4
 
 
-def read_views(folder: Path | str, *, size_px: int | None = None) -> tuple[Views, Views | None]:
-    """Reads a folder of posed views: those to fit, and those held out (``test_filenames``), if any.
+def read_views(
+    folder: Path | str, *, size_px: int | None = None, normal_frame: NormalFrame | None = None
+) -> tuple[Views, Views | None]:
+    """Reads a folder of posed views: those to fit, and those held out, if any.
 
-    Poses are OpenGL camera-to-world in the file and OpenCV ``camera_from_world`` in the result; the world's frame and
-    unit are kept as they are. Lenses with OpenCV distortion are undistorted. Normals are 8- or 16-bit PNG; the file's
-    ``normal_frame`` tells whether they are in the frame of the ``world`` or of the camera (``camera_opengl``: +Y up, +Z
-    toward the viewer; ``camera_opencv``). Normals that turn away from their own cameras are refused.
+    The folder has a ``transforms.json`` in nerfstudio's or instant-ngp's dialect, or a COLMAP model: see
+    docs/FOLDERS.md. The world's frame and unit are kept as they are, but for an ``applied_transform``, which is taken
+    back. Lenses with OpenCV distortion are undistorted. Normals are 8- or 16-bit PNG and end up in the world frame;
+    those that turn away from their own cameras are refused.
 
     Args:
         size_px: longer side of the pictures wanted; they are resized and the intrinsics follow.
+        normal_frame: the frame of the normals, whatever the file says.
 
     Raises:
         InputError: whatever is wrong with the file, its paths, poses, intrinsics or pictures, in one line.
         ResourceError: the views need more memory than there is.
     """
     folder = Path(folder)
-    file = read_view_file(folder)
+    file = _view_file(folder)
     if file.ignored:
-        _log.info("%s: %d frames are in neither list and are left aside", folder / FILE_NAME, file.ignored)
+        _log.info("%s: %d frames are in neither list and are left aside", file.path, file.ignored)
     frames = [*file.train, *(file.test or [])]
-    sizes = [_size_on_disk(folder, frame) for frame in frames]
+    sizes = [_size_on_disk(folder, frame, file.path.name) for frame in frames]
     width_px, height_px = _common_size(folder, sizes, size_px)
     _check_memory(folder, len(frames), width_px, height_px)
-    views = _read(folder, file, sizes, width_px, height_px)
+    views = _read(folder, file, sizes, width_px, height_px, normal_frame)
     if file.test is None:
         return views, None
     if {*(f.files["file_path"] for f in file.train)} & {*(f.files["file_path"] for f in file.test)}:
-        _log.warning("%s: some frames are both fitted and held out: figures for them mean little", folder / FILE_NAME)
+        _log.warning("%s: some frames are both fitted and held out: figures for them mean little", file.path)
     return _part(views, 0, len(file.train)), _part(views, len(file.train), len(frames))
 
 
-def _size_on_disk(folder: Path, frame: Frame) -> tuple[int, int]:
+def _view_file(folder: Path) -> ViewFile:
+    if (folder / FILE_NAME).is_file():
+        return read_transforms_file(folder)
+    model = colmap_model(folder)
+    if model is not None:
+        return read_colmap_file(folder, model)
+    if folder.is_file():
+        raise InputError(f"{folder} is a file: give a folder of posed views")
+    raise InputError(
+        f"no {FILE_NAME} in {folder}, and no COLMAP model (cameras and images, .bin or .txt): "
+        "give a folder of posed views"
+    )
+
+
+def _size_on_disk(folder: Path, frame: Frame, told_by: str) -> tuple[int, int]:
     path = folder / frame.files["file_path"]
     size = picture_size_px(path)
     if frame.size_px is not None and frame.size_px != size:
         told = f"{frame.size_px[0]} x {frame.size_px[1]}"
         raise InputError(
-            f"{path}: {size[0]} x {size[1]} pixels, but {FILE_NAME} says {told}; intrinsics do not fit the picture"
+            f"{path}: {size[0]} x {size[1]} pixels, but {told_by} says {told}; intrinsics do not fit the picture"
         )
     return size
 
@@ -92,7 +110,14 @@ def _check_memory(folder: Path, count: int, width_px: int, height_px: int) -> No
         )
 
 
-def _read(folder: Path, file: ViewFile, sizes: list[tuple[int, int]], width_px: int, height_px: int) -> Views:
+def _read(
+    folder: Path,
+    file: ViewFile,
+    sizes: list[tuple[int, int]],
+    width_px: int,
+    height_px: int,
+    normal_frame: NormalFrame | None,
+) -> Views:
     frames = [*file.train, *(file.test or [])]
     shape = (len(frames), height_px, width_px)
     rgb, normals = np.empty((*shape, 3), np.float32), np.empty((*shape, 3), np.float32)
@@ -108,7 +133,14 @@ def _read(folder: Path, file: ViewFile, sizes: list[tuple[int, int]], width_px: 
     )
     if (alpha == 1).all():
         _log.warning("%s: neither masks nor alpha: the whole of each picture counts as head", folder)
-    _turn_to_world(folder / FILE_NAME, normals, cameras, file.normal_frame)
+    turn_to_world(
+        file.path,
+        normals,
+        cameras,
+        declared=file.normal_frame,
+        asked=normal_frame,
+        file_from_world=file.file_from_world,
+    )
     return Views(cameras, rgb, normals, alpha, weight, _names(frames))
 
 
@@ -140,58 +172,3 @@ def _part(views: Views, start: int, stop: int) -> Views:
         views.weight[part],
         views.names[part],
     )
-
-
-def _turn_to_world(path: Path, normals: Float[np.ndarray, "v h w 3"], cameras: Cameras, declared: str | None) -> None:
-    """Brings normals to the world frame, in place, after asking whether they can be in the frame they claim.
-
-    What a camera sees faces it. Over a turn around a head nearly all normals do so in the right frame, and about half
-    in a wrong one.
-    """
-    if not normals.any():
-        return
-    facing = _facing(normals, cameras)
-    best = max(NORMAL_FRAMES, key=lambda frame: facing[frame])
-    told = ", ".join(f"{frame} {share:.0%}" for frame, share in facing.items())
-    if declared is None and (best == "world" or facing["world"] > facing[best] - 0.02):
-        _log.info("%s: no normal_frame; taken for world (normals that face their cameras: %s)", path, told)
-        declared = "world"
-    if declared is None:
-        raise InputError(
-            f'{path}: has normals but no normal_frame, and they do not look like world normals; say "normal_frame": '
-            f'"{best}" if that is right (normals that face their cameras: {told})'
-        )
-    if facing[declared] < 0.75 and facing[best] > 0.9:
-        raise InputError(
-            f'{path}: normal_frame is "{declared}", but its normals turn away from their cameras; is it "{best}"? '
-            f"(normals that face their cameras: {told})"
-        )
-    for i, camera_from_world in enumerate(cameras.camera_from_world):
-        turn = _opencv_from(declared, camera_from_world)
-        if declared != "world":
-            normals[i] = normals[i] @ (camera_from_world[:3, :3].T @ turn).T.astype(np.float32)
-
-
-def _opencv_from(frame: str, camera_from_world: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "3 3"]:
-    match frame:
-        case "world":
-            return camera_from_world[:3, :3]
-        case "camera_opengl":
-            return OPENCV_FROM_OPENGL[:3, :3]
-        case _:
-            return np.eye(3)
-
-
-def _facing(normals: Float[np.ndarray, "v h w 3"], cameras: Cameras) -> dict[str, float]:
-    """Share of the normals that face their camera, for each frame they could be in."""
-    seen, total = dict.fromkeys(NORMAL_FRAMES, 0), 0
-    step = slice(None, None, _FACING_STEP_PX)
-    for i, camera_from_world in enumerate(cameras.camera_from_world):
-        rays = pixel_rays_world(np.eye(4), cameras.intrinsics_px[i], cameras.width_px, cameras.height_px)[step, step]
-        these = normals[i, step, step]
-        valid = these.any(axis=-1)
-        total += int(valid.sum())
-        for frame in NORMAL_FRAMES:
-            turned = these[valid] @ _opencv_from(frame, camera_from_world).T
-            seen[frame] += int(((turned * rays[valid]).sum(axis=-1) < 0).sum())
-    return {frame: seen[frame] / max(total, 1) for frame in NORMAL_FRAMES}
