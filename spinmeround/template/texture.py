@@ -180,8 +180,9 @@ def _without_strays(
     around = atlas.spread(spreader.spread(values, _LOOSELY * alike * mass / (mass + 20.0), prior, pull=1e-4))
     apart = seen.rgb - around
     strange = np.clip((np.abs(apart).max(-1) - 0.15) / 0.12, 0, 1)
-    # On the neck a strange colour is a collar, however well it is seen.
-    face = 1 - atlas.spread(model.masks["neck"].astype(np.float64)[:, None])[..., 0]
+    # On the neck a strange colour is a collar, at an ear it is hair or light from behind, however well it is seen.
+    outside = np.maximum.reduce([model.masks[name] for name in ("neck", "ear_left", "ear_right")])
+    face = 1 - atlas.spread(outside.astype(np.float64)[:, None])[..., 0]
     return Layer(seen.rgb, (seen.weight * (1 - strange * (1 - seen.weight * face))).astype(np.float32))
 
 
