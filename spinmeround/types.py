@@ -8,6 +8,7 @@ Frames, units and image conventions are stated once, in CONVENTIONS.md. In short
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,55 @@ class TexturedMesh:
     uv: Float[np.ndarray, "t 2"]
     uv_faces: Integer[np.ndarray, "f 3"]
     albedo: Float[np.ndarray, "th tw 3"]
+
+
+@dataclass(frozen=True)
+class Joint:
+    """One bone of a skeleton, which at rest is turned like the world.
+
+    Attributes:
+        parent: index of the joint it hangs from, an earlier one; -1 for the root.
+        position: where it turns, at rest, world frame.
+    """
+
+    name: str
+    parent: int
+    position: Float[np.ndarray, "3"]
+
+
+@dataclass(frozen=True)
+class AvatarPart:
+    """One mesh of an avatar with what moves it.
+
+    Attributes:
+        joints: up to four joints that carry each vertex, indices into the avatar's; 0 where the weight is 0.
+        weights: shares of these joints, which sum to 1.
+        morphs: displacement of each vertex at full activation, by name; names that do not move this part are absent.
+        roughness: of the material, in [0, 1].
+        two_sided: whether the back of its faces is seen.
+    """
+
+    name: str
+    mesh: TexturedMesh
+    joints: Integer[np.ndarray, "v 4"]
+    weights: Float[np.ndarray, "v 4"]
+    morphs: Mapping[str, Float[np.ndarray, "v 3"]]
+    roughness: float
+    two_sided: bool = False
+
+
+@dataclass(frozen=True)
+class Avatar:
+    """A head that moves: parts on one skeleton, at rest with a neutral face.
+
+    Attributes:
+        joints: parents before their children.
+        morph_names: all morph targets, by ARKit's names.
+    """
+
+    parts: tuple[AvatarPart, ...]
+    joints: tuple[Joint, ...]
+    morph_names: tuple[str, ...]
 
 
 @dataclass(frozen=True)

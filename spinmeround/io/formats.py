@@ -11,6 +11,7 @@ Kind = Literal["splats", "mesh"]
 
 SPLAT_SUFFIXES = (".ply", ".spz", ".splat")
 MESH_SUFFIXES = (".glb", ".obj", ".ply")
+AVATAR_SUFFIXES = (".glb", ".vrm")
 
 
 def files_written(path: Path | str) -> tuple[Path, ...]:

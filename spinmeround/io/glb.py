@@ -2,63 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped
 
 from spinmeround.images import to_uint8
+from spinmeround.io.glb_buffer import Buffer, container
 from spinmeround.io.mesh_corners import smooth_normals, split_corners
 from spinmeround.io.pictures import encode_png
 from spinmeround.types import Mesh, TexturedMesh
 
-_ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
-_FLOAT, _USHORT, _UINT = 5126, 5123, 5125
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP = 9729, 9987, 33071
 _ROUGHNESS = 0.9
 """Skin and hair under a plain light; the texture is an albedo, so the material is lit."""
 
 
-class _Buffer:
-    """The binary chunk in the making, and the JSON that describes its parts."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.views: list[dict[str, Any]] = []
-        self.accessors: list[dict[str, Any]] = []
-
-    def add_view(self, data: bytes, *, target: int | None = None) -> int:
-        view: dict[str, Any] = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(data)}
-        if target is not None:
-            view["target"] = target
-        self.views.append(view)
-        self.data += data + bytes(-len(data) % 4)
-        return len(self.views) - 1
-
-    def add_vectors(self, values: Shaped[np.ndarray, "n k"], *, limits: bool = False) -> int:
-        values = np.ascontiguousarray(values, "<f4")
-        view = self.add_view(values.tobytes(), target=_ARRAY_BUFFER)
-        kind = f"VEC{values.shape[1]}"
-        accessor: dict[str, Any] = {"bufferView": view, "componentType": _FLOAT, "count": len(values), "type": kind}
-        if limits:
-            accessor |= {"min": values.min(axis=0).tolist(), "max": values.max(axis=0).tolist()}
-        self.accessors.append(accessor)
-        return len(self.accessors) - 1
-
-    def add_indices(self, faces: Shaped[np.ndarray, "f 3"], *, vertices: int) -> int:
-        # The largest value of a type means "restart the strip" and is forbidden.
-        component, kind = (_USHORT, "<u2") if vertices < 65535 else (_UINT, "<u4")
-        view = self.add_view(np.ascontiguousarray(faces, kind).tobytes(), target=_ELEMENT_ARRAY_BUFFER)
-        self.accessors.append({"bufferView": view, "componentType": component, "count": faces.size, "type": "SCALAR"})
-        return len(self.accessors) - 1
-
-
 def write_glb(path: Path, mesh: Mesh | TexturedMesh) -> None:
     """Writes a mesh in metres, +Y up and +Z to the front, as glTF wants it; the material is lit, rough and no metal."""
-    buffer = _Buffer()
+    buffer = Buffer()
     normals = smooth_normals(mesh)
     material: dict[str, Any] = {
         "name": "head",
@@ -101,20 +63,3 @@ def write_glb(path: Path, mesh: Mesh | TexturedMesh) -> None:
         "buffers": [{"byteLength": len(buffer.data)}],
     }
     path.write_bytes(container(document, bytes(buffer.data)))
-
-
-def container(document: dict[str, Any], binary: bytes) -> bytes:
-    """The GLB container: a header, the JSON chunk and the binary chunk, each padded to four bytes."""
-    text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
-    text += b" " * (-len(text) % 4)
-    binary += bytes(-len(binary) % 4)
-    size = 12 + 8 + len(text) + 8 + len(binary)
-    return b"".join(
-        [
-            struct.pack("<4sII", b"glTF", 2, size),
-            struct.pack("<I4s", len(text), b"JSON"),
-            text,
-            struct.pack("<I4s", len(binary), b"BIN\x00"),
-            binary,
-        ]
-    )

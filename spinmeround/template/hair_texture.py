@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 
 from spinmeround import mesh_raster
 from spinmeround.geometry import project, vertex_normals
@@ -58,6 +58,18 @@ class HairTexture:
         wrapped = np.concatenate([channels[:, -1:], channels, channels[:, :1]], axis=1)
         values = sample(wrapped, np.stack([np.mod(texels[:, 0], WIDTH) + 1, texels[:, 1]], axis=1))
         return values[:, :3], values[:, 3]
+
+    def corner_uv(
+        self, vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]
+    ) -> Float[np.ndarray, "f 3 2"]:
+        """Texture coordinates of a mesh near the hair's surface, origin at the bottom-left of ``albedo``.
+
+        Faces across the back seam reach past u = 1, where the map begins anew.
+        """
+        columns, rows = np.moveaxis(_unroll(vertices, self.centre)[faces], -1, 0)
+        wraps = np.ptp(columns, axis=1, keepdims=True) > WIDTH / 2
+        columns = columns + WIDTH * (wraps & (columns < WIDTH / 2))
+        return np.stack([columns / WIDTH, 1 - np.clip(rows, 0, HEIGHT) / HEIGHT], axis=-1)
 
 
 def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, generator: np.random.Generator) -> HairTexture:

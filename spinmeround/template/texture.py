@@ -59,7 +59,7 @@ def bake_texture(
             the way.
         seed: of the fine grain given to skin that no photo shows.
     """
-    atlas = _atlas(SIZE) if model is load_head_model() else build_atlas(model, SIZE)
+    atlas = shared_atlas(SIZE) if model is load_head_model() else build_atlas(model, SIZE)
     skin = atlas.part == _SKIN
     neutral = model.dense(head.neutral)
     spreader = Spreader.over(model.dense_faces[model.dense_part == _SKIN], len(neutral))
@@ -87,7 +87,8 @@ def bake_texture(
 
 
 @functools.lru_cache(maxsize=1)
-def _atlas(size: int) -> Atlas:
+def shared_atlas(size: int) -> Atlas:
+    """The atlas of the head model that ships with the package, built once."""
     return build_atlas(load_head_model(), size)
 
 

@@ -16,7 +16,7 @@ import trimesh
 from spinmeround.errors import InputError, OutputError
 from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
 from spinmeround.io import metres_per_unit, read_mesh, write_mesh
-from spinmeround.io.glb import container
+from spinmeround.io.glb_buffer import container
 from spinmeround.io.mesh_corners import fan_triangles, joined
 from spinmeround.types import Mesh, TexturedMesh
 

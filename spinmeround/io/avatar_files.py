@@ -1,0 +1,162 @@
+"""Avatars to files: binary glTF 2.0 with skin, bones and morph targets; VRM 1.0 is that and the names of a body."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from spinmeround.errors import OutputError
+from spinmeround.geometry import METRES_PER_UNIT
+from spinmeround.images import to_uint8
+from spinmeround.io import vrm
+from spinmeround.io.atomic import atomic_file
+from spinmeround.io.formats import AVATAR_SUFFIXES
+from spinmeround.io.glb_buffer import Buffer, container
+from spinmeround.io.mesh_corners import smooth_normals, split_corners
+from spinmeround.types import Avatar, AvatarPart, Joint
+
+_LINEAR, _LINEAR_MIPMAP_LINEAR, _REPEAT, _CLAMP = 9729, 9987, 10497, 33071
+_JPEG_QUALITY = 92
+
+
+def write_avatar(path: Path | str, avatar: Avatar, *, metres_per_unit: float = METRES_PER_UNIT) -> None:
+    """Writes ``.glb`` or ``.vrm``, by the extension, in metres, +Y up and +Z to the front.
+
+    Each part is a mesh of its own on one skin. Morph targets carry their names in ``mesh.extras.targetNames`` and
+    store only the vertices they move; the textures are JPEG. A ``.vrm`` stands on the ground on a body of bones alone.
+
+    Args:
+        metres_per_unit: factor from head units to metres.
+
+    Raises:
+        OutputError: an unknown extension, or a place that cannot be written.
+        ResourceError: the disk is full.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in AVATAR_SUFFIXES:
+        raise OutputError(f"{path}: avatars are written as {' '.join(AVATAR_SUFFIXES)}, not as {path.suffix!r}")
+    joints, lift = _in_metres(avatar.joints, metres_per_unit), np.zeros(3)
+    if suffix == ".vrm":
+        joints, lift = vrm.with_body(joints)
+    document, binary = _document(avatar, joints, lift, metres_per_unit)
+    if suffix == ".vrm":
+        vrm.extend(document, avatar, joints, name=path.stem)
+    with atomic_file(path) as unfinished:
+        unfinished.write_bytes(container(document, binary))
+
+
+def _in_metres(joints: Sequence[Joint], metres_per_unit: float) -> tuple[Joint, ...]:
+    return tuple(Joint(joint.name, joint.parent, joint.position * metres_per_unit) for joint in joints)
+
+
+def _document(
+    avatar: Avatar, joints: tuple[Joint, ...], lift: Float[np.ndarray, "3"], metres_per_unit: float
+) -> tuple[dict[str, Any], bytes]:
+    """The glTF: first a node for each joint, then one for each part.
+
+    Args:
+        joints: in metres; the avatar's own, by name, are among them.
+        lift: moves the meshes to where the joints are, metres.
+    """
+    buffer = Buffer()
+    number = {joint.name: index for index, joint in enumerate(joints)}
+    own = [number[joint.name] for joint in avatar.joints]
+    nodes = _bones(joints)
+    nodes += [{"name": part.name, "mesh": k, "skin": 0} for k, part in enumerate(avatar.parts)]
+    textures = _Textures(buffer)
+    meshes = [_mesh(buffer, part, k, lift, metres_per_unit) for k, part in enumerate(avatar.parts)]
+    materials = [_material(part, textures) for part in avatar.parts]
+    mesh_from_bone = np.tile(np.eye(4), (len(own), 1, 1))
+    mesh_from_bone[:, :3, 3] = [-joints[index].position for index in own]
+    document = {
+        "asset": {"version": "2.0", "generator": "spinmeround"},
+        "scene": 0,
+        "scenes": [{"nodes": [k for k, j in enumerate(joints) if j.parent < 0] + [*range(len(joints), len(nodes))]}],
+        "nodes": nodes,
+        "meshes": meshes,
+        "skins": [{"name": "head", "joints": own, "inverseBindMatrices": buffer.add_matrices(mesh_from_bone)}],
+        "materials": materials,
+        "textures": textures.textures,
+        "images": textures.images,
+        "samplers": [{"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP_LINEAR, "wrapS": _REPEAT, "wrapT": _CLAMP}],
+        "accessors": buffer.accessors,
+        "bufferViews": buffer.views,
+        "buffers": [{"byteLength": len(buffer.data)}],
+    }
+    return document, bytes(buffer.data)
+
+
+def _bones(joints: Sequence[Joint]) -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = []
+    for index, joint in enumerate(joints):
+        from_parent = joint.position - (joints[joint.parent].position if joint.parent >= 0 else 0)
+        node: dict[str, Any] = {"name": joint.name, "translation": from_parent.tolist()}
+        children = [k for k, other in enumerate(joints) if other.parent == index]
+        nodes.append(node | ({"children": children} if children else {}))
+    return nodes
+
+
+def _mesh(
+    buffer: Buffer, part: AvatarPart, material: int, lift: Float[np.ndarray, "3"], metres_per_unit: float
+) -> dict[str, Any]:
+    corners = split_corners(part.mesh)
+    at = corners.vertex
+    attributes = {
+        "POSITION": buffer.add_vectors(part.mesh.vertices[at] * metres_per_unit + lift, limits=True),
+        "NORMAL": buffer.add_vectors(smooth_normals(part.mesh)[at]),
+        "TEXCOORD_0": buffer.add_vectors(part.mesh.uv[corners.uv] * (1, -1) + (0, 1)),
+        "JOINTS_0": buffer.add_joints(part.joints[at]),
+        "WEIGHTS_0": buffer.add_vectors(part.weights[at]),
+    }
+    primitive: dict[str, Any] = {
+        "attributes": attributes,
+        "indices": buffer.add_indices(corners.faces, vertices=len(at)),
+        "material": material,
+    }
+    mesh: dict[str, Any] = {"name": part.name, "primitives": [primitive]}
+    if part.morphs:
+        moved = [buffer.add_sparse_vectors(values[at] * metres_per_unit) for values in part.morphs.values()]
+        primitive["targets"] = [{"POSITION": accessor} for accessor in moved]
+        mesh |= {"weights": [0.0] * len(moved), "extras": {"targetNames": list(part.morphs)}}
+    return mesh
+
+
+def _material(part: AvatarPart, textures: _Textures) -> dict[str, Any]:
+    surface = {
+        "baseColorTexture": {"index": textures.number(part)},
+        "metallicFactor": 0,
+        "roughnessFactor": part.roughness,
+    }
+    return {"name": part.name, "pbrMetallicRoughness": surface} | ({"doubleSided": True} if part.two_sided else {})
+
+
+class _Textures:
+    """The pictures in the file; parts that share one have the same array."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        self.buffer = buffer
+        self.images: list[dict[str, Any]] = []
+        self.textures: list[dict[str, Any]] = []
+        self._known: dict[int, int] = {}
+
+    def number(self, part: AvatarPart) -> int:
+        albedo = part.mesh.albedo
+        if id(albedo) not in self._known:
+            view = self.buffer.add_view(_jpeg(albedo))
+            self.images.append({"name": f"{part.name}_albedo", "mimeType": "image/jpeg", "bufferView": view})
+            self.textures.append({"source": len(self.images) - 1, "sampler": 0})
+            self._known[id(albedo)] = len(self.textures) - 1
+        return self._known[id(albedo)]
+
+
+def _jpeg(albedo: Float[np.ndarray, "h w 3"]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(to_uint8(albedo)).save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return stream.getvalue()

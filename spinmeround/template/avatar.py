@@ -1,0 +1,150 @@
+"""From a fitted head to an avatar: parts with textures, bones and ARKit's morph targets, neutral at rest."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Float32, Integer
+
+from spinmeround.images import resize
+from spinmeround.template import bust
+from spinmeround.template.avatar_levels import level
+from spinmeround.template.avatar_morphs import personal_morphs
+from spinmeround.template.avatar_rig import HEAD, NAMES, skeleton, skin_weights, strongest
+from spinmeround.template.hair_volume import flatten_covered_ears
+from spinmeround.template.head_model import PARTS, HeadModel
+from spinmeround.template.render import Hair
+from spinmeround.template.texture import SkinTexture, shared_atlas
+from spinmeround.template.texture_eyes import paint_eyes
+from spinmeround.template.texture_fill import Layer
+from spinmeround.types import Avatar, AvatarPart, Mesh, TexturedMesh
+
+Lod = Literal[0, 1, 2]
+FACES: dict[Lod, int] = {0: 30_000, 1: 12_000, 2: 4_000}
+"""Triangles of each level of detail, all parts together."""
+
+_HAIR_SHARE = 0.3
+"""Of the triangles, at most."""
+_MADE_OF = {
+    "skin": ("skin", "mouth_cavity"),
+    "eyes": ("eye_left", "eye_right"),
+    "teeth": ("teeth_upper", "teeth_lower"),
+    "tongue": ("tongue",),
+}
+_ROUGHNESS = {"skin": 0.6, "eyes": 0.1, "teeth": 0.3, "tongue": 0.4, "hair": 0.8}
+
+
+def build_avatar(
+    model: HeadModel,
+    neutral: Float[np.ndarray, "n 3"],
+    ears_covered: Float[np.ndarray, "m"],
+    skin: SkinTexture,
+    hair: Hair | None,
+    *,
+    lod: Lod = 0,
+    texture_px: int = 2048,
+) -> Avatar:
+    """Rigs one person's head.
+
+    Args:
+        neutral: coarse vertices at rest.
+        ears_covered: share of hair over each dense vertex; ears that it covers lie flat.
+        lod: level of detail, see ``FACES``.
+        texture_px: side of the skin's texture; that of the hair is half as wide.
+    """
+    rest = flatten_covered_ears(model, model.dense(neutral), ears_covered)
+    morphs = personal_morphs(model, neutral)
+    parts = []
+    budget = FACES[lod]
+    if hair is not None:
+        parts.append(_hair_part(hair, int(_HAIR_SHARE * budget), texture_px))
+        budget -= len(parts[0].mesh.faces)
+    chosen = level(model, budget, lambda faces: _count_above(rest, faces))
+    albedo = _sized(_with_bare_eyes(model, skin), texture_px, texture_px)
+    weights = skin_weights(model)
+    own = []
+    for name, pieces in _MADE_OF.items():
+        here = np.isin(chosen.part, [PARTS.index(piece) for piece in pieces])
+        per_vertex = np.concatenate([weights, np.moveaxis(morphs, 0, 1).reshape(len(rest), -1)], axis=1)
+        corner_uv = model.uv[chosen.uv_faces[here]]
+        own.append(_part(name, rest, chosen.faces[here], corner_uv, per_vertex, albedo, model.expression_names))
+    return Avatar((*own, *parts), skeleton(model, neutral), model.expression_names)
+
+
+def _part(
+    name: str,
+    vertices: Float[np.ndarray, "m 3"],
+    faces: Integer[np.ndarray, "f 3"],
+    corner_uv: Float[np.ndarray, "f 3 2"],
+    per_vertex: Float[np.ndarray, "m k"],
+    albedo: Float32[np.ndarray, "th tw 3"],
+    morph_names: tuple[str, ...],
+) -> AvatarPart:
+    """One mesh above the cut of the neck, with what belongs to the vertices it has left.
+
+    Args:
+        per_vertex: bone weights, then the morphs, flat.
+    """
+    used, compact = np.unique(faces, return_inverse=True)
+    mesh, values = _cut(vertices[used], compact.reshape(-1, 3), corner_uv, per_vertex[used], albedo)
+    joints, shares = strongest(values[:, : len(NAMES)])
+    moved = values[:, len(NAMES) :].reshape(len(values), -1, 3).astype(np.float32)
+    active = {n: moved[:, k] for k, n in enumerate(morph_names) if name == "skin" or moved[:, k].any()}
+    return AvatarPart(name, mesh, joints, shares, active, _ROUGHNESS[name])
+
+
+def _cut(vertices, faces, corner_uv, per_vertex, albedo) -> tuple[TexturedMesh, Float[np.ndarray, "v k"]]:
+    """The mesh above the cut, closed there, and what was given per vertex."""
+    above = bust.cut(vertices, faces)
+    at_corners = above.at_corners(np.concatenate([per_vertex[faces.ravel()], corner_uv.reshape(-1, 2)], axis=1))
+    closed = bust.creased(above.vertices, above.faces)
+    values = np.zeros((len(closed.vertices), per_vertex.shape[1]))
+    values[closed.faces.ravel()] = at_corners[..., :-2].reshape(-1, per_vertex.shape[1])
+    uv, uv_faces = np.unique(at_corners[..., -2:].reshape(-1, 2), axis=0, return_inverse=True)
+    used, compact = np.unique(closed.faces, return_inverse=True)
+    mesh = TexturedMesh(closed.vertices[used], compact.reshape(-1, 3), uv, uv_faces.reshape(-1, 3), albedo)
+    return mesh, values[used]
+
+
+def _with_bare_eyes(model: HeadModel, skin: SkinTexture) -> Float32[np.ndarray, "t t 3"]:
+    """The texture without the shade of the lids on what no photo shows of the eyes: it would turn with them."""
+    atlas = shared_atlas(len(skin.albedo))
+    open_sky = np.ones(model.subdivision.shape[0])
+    painted = paint_eyes(model, atlas, Layer(skin.albedo, skin.observed), open_sky)
+    eyes = np.isin(atlas.part, [PARTS.index(piece) for piece in _MADE_OF["eyes"]])
+    share = np.where(eyes, np.clip(skin.observed, 0, 1), 1)[..., None]
+    return atlas.padded((skin.albedo * share + painted * (1 - share)).astype(np.float32), atlas.part >= 0)
+
+
+def _count_above(vertices: Float[np.ndarray, "m 3"], faces: Integer[np.ndarray, "f 3"]) -> int:
+    """Faces that the cut of the neck leaves, with those that close it."""
+    below = (vertices[:, 1] < bust.HEIGHT)[faces].sum(1)
+    return int(np.array([1, 3, 2, 0])[below].sum())
+
+
+def _hair_part(hair: Hair, most: int, texture_px: int) -> AvatarPart:
+    surface = _simplified(hair.mesh, most)
+    corner_uv = hair.texture.corner_uv(surface.vertices, surface.faces)
+    height, width = (round(side * texture_px / 2048) for side in hair.texture.albedo.shape[:2])
+    albedo = _sized(hair.texture.albedo, width, height)
+    mesh, _ = _cut(surface.vertices, surface.faces, corner_uv, np.zeros((len(surface.vertices), 1)), albedo)
+    joints = np.zeros((len(mesh.vertices), 4), np.int64)
+    joints[:, 0] = HEAD
+    weights = np.eye(4)[np.zeros(len(joints), np.int64)]
+    return AvatarPart("hair", mesh, joints, weights, {}, _ROUGHNESS["hair"], two_sided=True)
+
+
+def _simplified(mesh: Mesh, most: int) -> Mesh:
+    if len(mesh.faces) <= most:
+        return mesh
+    import fast_simplification
+
+    points = np.ascontiguousarray(mesh.vertices, np.float32)
+    vertices, faces = fast_simplification.simplify(points, mesh.faces.astype(np.int32), target_count=most)
+    return Mesh(np.asarray(vertices, np.float64), np.asarray(faces, np.int64))
+
+
+def _sized(picture: Float32[np.ndarray, "h w 3"], width_px: int, height_px: int) -> Float32[np.ndarray, "h2 w2 3"]:
+    same = picture.shape[:2] == (height_px, width_px)
+    return picture if same else resize(np.asarray(picture, np.float32), width_px, height_px)
