@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             report=given.report,
             preview=given.preview,
             turntable=given.turntable,
+            normal_frame=given.normal_frame,
             watch=watch,
         )
 
@@ -41,14 +42,23 @@ def parser() -> Parser:
     """What the command understands."""
     made = Parser(
         "spmr-fit",
-        does="A folder of posed views (transforms.json, pictures, masks, normals) to a 3D head.",
+        does="A folder of posed views (pictures, masks, normals, and where each was taken from) to a 3D head.",
         examples=(
             "spmr-fit views/ --out head.ply",
             "spmr-fit views/ --out head.glb --preview head.png",
+            "spmr-fit capture/ --out head.ply --normal-frame camera --report head.json",
         ),
-        closing="The folder may come from spmr-views or from nerfstudio; masks are needed, normals make it better.",
+        closing=(
+            "DIR has a transforms.json (spmr-views, nerfstudio, instant-ngp) or a COLMAP model (in sparse/0).\n"
+            "Masks are needed, normals make it better. Views it holds out are measured, see --report."
+        ),
     )
-    made.add_argument("folder", type=Path, metavar="DIR", help="folder with transforms.json")
+    made.add_argument("folder", type=Path, metavar="DIR", help="folder of posed views")
+    made.add_argument(
+        "--normal-frame",
+        choices=("world", "camera", "camera_opengl", "camera_opencv"),
+        help="frame of the normals (default: as the folder says, else world); camera takes whichever of the two it is",
+    )
     add_head_files(made)
     add_how(made, with_prior=False)
     add_talk(made)

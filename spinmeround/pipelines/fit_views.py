@@ -9,8 +9,10 @@ from typing import Any
 from spinmeround.configs import Quality, preset
 from spinmeround.io import read_views
 from spinmeround.io.formats import Kind
+from spinmeround.io.normal_frames import NormalFrame
 from spinmeround.pipelines import report as reports
 from spinmeround.pipelines import stage_two
+from spinmeround.pipelines.capture import check_sight, placement
 from spinmeround.pipelines.choices import Choice, Device, choose_device
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
 from spinmeround.pipelines.rooms import rooms_of
@@ -30,12 +32,17 @@ def fit_views(
     report: PathLike | None = None,
     preview: PathLike | None = None,
     turntable: PathLike | None = None,
+    normal_frame: NormalFrame | None = None,
     watch: Watch = unwatched,
 ) -> Reconstruction:
-    """A folder with ``transforms.json``, pictures, masks and, where there are any, world normals to a head.
+    """A folder of posed pictures, with masks and, where there are any, normals, to a head.
+
+    Views of another world are turned upright, moved and scaled to that of a head first, and the report says how. Views
+    the folder holds out are not fitted but measured.
 
     Args:
-        folder: what ``spmr-views`` or nerfstudio writes.
+        folder: what ``spmr-views``, nerfstudio, instant-ngp or COLMAP writes; docs/FOLDERS.md has the details.
+        normal_frame: the frame of the normals, whatever the folder says.
 
     Other arguments, and what is raised, are those of ``spinmeround.reconstruct``.
     """
@@ -51,7 +58,11 @@ def fit_views(
     stages = Stages(["folder", *stage_two.planned(wanted, outputs)], expected_s=settings.seconds)
     with watch(stages):
         with stages("folder"):
-            views, held_out = read_views(source, size_px=settings.view_size_px)
+            views, held_out = read_views(source, size_px=settings.view_size_px, normal_frame=normal_frame)
+            check_sight(views)
+            placed = placement(views)
+            if placed is not None:
+                views, held_out = placed.applied(views), None if held_out is None else placed.applied(held_out)
         if held_out is not None:
             stages.also("held out")
         built = stage_two.build(views, wanted, rooms, stages, seed=seed)
@@ -59,7 +70,12 @@ def fit_views(
         measured = None if held_out is None else stage_two.compare(built, held_out, stages)
     told: dict[str, Any] = {
         **reports.common(choices, seed=seed, records=stages.records),
-        "views": {"folder": str(source), "count": len(views), "with_normals": bool(views.normals_world.any())},
+        "views": {
+            "folder": str(source),
+            "count": len(views),
+            "with_normals": bool(views.normals_world.any()),
+            **({} if placed is None else placed.report),
+        },
         **stage_two.describe(built),
         "held_out": measured,
         "files": [str(path) for path in files],
