@@ -5,7 +5,7 @@ Both are read where a view really sees the surface, decided by depth maps of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numba
@@ -21,6 +21,9 @@ from spinmeround.types import Cameras, Views
 ROBUST_ANGLE_DEG = 12.0
 """A view whose normal differs this much from what the others say counts a quarter (Geman-McClure)."""
 
+_ROBUST_NOISES = 2.5
+_FRONTAL_NOISE_RAD = 0.05
+"""Noise of a picture's normals that comes from its pixels alone, seen frontally; it grows as the view gets oblique."""
 _LEAST_COSINE = 0.1
 _CONTINUATION_STEPS = 60
 _RIM_COSINE = 0.35
@@ -54,10 +57,12 @@ class FaceTargets:
     Attributes:
         normals: unit normals, 0 where no view sees the face.
         weight: trust in the target in [0, 1], 0 where no view sees the face.
+        noise_rad: angle by which one view's normal differs from what the others say, root of the median square.
     """
 
     normals: Float[np.ndarray, "f 3"]
     weight: Float[np.ndarray, "f"]
+    noise_rad: float
 
 
 def projection_matrices(cameras: Cameras) -> Float[np.ndarray, "v 3 4"]:
@@ -83,8 +88,14 @@ def normal_level(views: Views, shrink: int) -> NormalPyramidLevel:
         camera_centres(cameras),
         np.ascontiguousarray(normals, np.float32),
         np.ascontiguousarray(trust, np.float32),
-        np.stack([_near_outline_px(a) for a in alpha]),
+        np.stack([near_outline_px(a) for a in alpha]),
     )
+
+
+def seen_from(level: NormalPyramidLevel, cameras: Cameras) -> NormalPyramidLevel:
+    """The same pictures taken by other cameras, given at any picture size."""
+    cameras = resized(cameras, level.cameras.width_px, level.cameras.height_px)
+    return replace(level, cameras=cameras, projections=projection_matrices(cameras), eyes=camera_centres(cameras))
 
 
 def depth_maps(
@@ -101,26 +112,31 @@ def face_targets(
     depth: Float[np.ndarray, "n h w"],
     *,
     tolerance: float,
+    noise_rad: float,
 ) -> FaceTargets:
     """Robust weighted mean over the views of the normals seen at the faces' centroids.
 
     Weights fall with the obliquity of the view against both the present and the seen normal, and with disagreement.
+    Exact normals are taken from the few views that see a face best; noisy ones are better averaged over all.
 
     Args:
         centroids: world frame.
         normals: present unit normals of the faces.
         depth: depth maps of the present surface in the cameras of ``level``.
         tolerance: how far behind the depth map, head units at frontal view, a point still counts as seen.
+        noise_rad: how far one view's normal is expected to be off.
     """
     targets = np.zeros_like(centroids)
-    weight = np.zeros(len(centroids))
-    limit = np.radians(ROBUST_ANGLE_DEG)
+    weight, spread = np.zeros(len(centroids)), np.zeros(len(centroids))
+    limit = max(np.radians(ROBUST_ANGLE_DEG), _ROBUST_NOISES * noise_rad)
     _gather(
         centroids, normals, level.projections, level.eyes, depth, level.normals, level.trust, tolerance, limit,
-        targets, weight,
+        (noise_rad / _FRONTAL_NOISE_RAD) ** 2, targets, weight, spread,
     )  # fmt: skip
+    compared = spread > 0
+    noise_rad = float(np.sqrt(np.median(spread[compared]))) if compared.any() else 0.0
     # Views are weighed against each other steeply, faces less so: what is only seen obliquely must still follow that.
-    return FaceTargets(targets, np.sqrt(np.minimum(weight, 1.0)))
+    return FaceTargets(targets, np.sqrt(np.minimum(weight, 1.0)), noise_rad)
 
 
 def continue_normals(
@@ -173,7 +189,7 @@ def rim_offsets(
     """
     steps, votes = np.zeros(len(vertices)), np.zeros(len(vertices))
     focals = cameras.intrinsics_px[:, [0, 1], [0, 1]].mean(1)
-    own_px = np.stack([_near_outline_px(np.isfinite(d)) for d in depth])
+    own_px = np.stack([near_outline_px(np.isfinite(d)) for d in depth])
     _rims(
         vertices, vertex_normals, projection_matrices(cameras), camera_centres(cameras), focals,
         distance_px, outline_px, own_px, reach, ease, steps, votes,
@@ -181,7 +197,7 @@ def rim_offsets(
     return steps, votes
 
 
-def _near_outline_px(mask: Shaped[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+def near_outline_px(mask: Shaped[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Signed distance to a mask's outline, good within two pixels of it and to a small fraction of a pixel.
 
     A straight edge blurred by a Gaussian is the error function of the distance; distance transforms count from pixel to
@@ -215,7 +231,7 @@ def _diffuse(normals, twin, free, ignored, steps):  # pragma: no cover - compile
 
 @numba.njit(parallel=True, cache=True)
 def _gather(
-    points, normals, projections, eyes, depth, seen, trust, tolerance, limit, out, out_weight
+    points, normals, projections, eyes, depth, seen, trust, tolerance, limit, noise, out, out_weight, out_spread
 ):  # pragma: no cover - compiled
     views, height, width = depth.shape
     for i in numba.prange(points.shape[0]):
@@ -254,17 +270,18 @@ def _gather(
             seen_cosine = (n0 * dx + n1 * dy + n2 * dz) * scale
             if seen_cosine < 0.05:
                 continue
-            w = sure * (cosine * cosine * seen_cosine) ** 2
+            frontal = (cosine * cosine * seen_cosine) ** 2
+            w = sure * frontal * (1 + noise) / (1 + noise * frontal)
             sample[count, 0], sample[count, 1], sample[count, 2], sample[count, 3] = n0, n1, n2, w
             mean0 += w * n0
             mean1 += w * n1
             mean2 += w * n2
             count += 1
-        total = 0.0
+        total = square = plain = 0.0
         for _ in range(2):
             length = np.sqrt(mean0 * mean0 + mean1 * mean1 + mean2 * mean2) + 1e-12
             a0, a1, a2 = mean0 / length, mean1 / length, mean2 / length
-            mean0 = mean1 = mean2 = total = 0.0
+            mean0 = mean1 = mean2 = total = square = plain = 0.0
             for k in range(count):
                 apart = (sample[k, 0] - a0) ** 2 + (sample[k, 1] - a1) ** 2 + (sample[k, 2] - a2) ** 2
                 w = sample[k, 3] / (1 + apart / (limit * limit)) ** 2
@@ -272,10 +289,14 @@ def _gather(
                 mean1 += w * sample[k, 1]
                 mean2 += w * sample[k, 2]
                 total += w
+                square += sample[k, 3] * apart
+                plain += sample[k, 3]
         length = np.sqrt(mean0 * mean0 + mean1 * mean1 + mean2 * mean2)
         if length > 1e-5:
             out[i, 0], out[i, 1], out[i, 2] = mean0 / length, mean1 / length, mean2 / length
             out_weight[i] = total
+            if count > 1:
+                out_spread[i] = square / plain * count / (count - 1)
 
 
 @numba.njit(parallel=True, cache=True)

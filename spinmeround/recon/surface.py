@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer
 
 from spinmeround.errors import InputError
-from spinmeround.geometry import camera_centres, face_normals, vertex_normals
+from spinmeround.geometry import camera_centres, face_normals, project, vertex_normals
+from spinmeround.recon.agreement import Looks, camera_twists, compared, picture_level, twisted
 from spinmeround.recon.evidence import (
     NormalPyramidLevel,
     continue_normals,
@@ -24,13 +25,17 @@ from spinmeround.recon.evidence import (
     face_targets,
     normal_level,
     rim_offsets,
+    seen_from,
 )
 from spinmeround.recon.hull import Hull, Silhouettes, silhouettes, visual_hull
 from spinmeround.recon.integrate import displacements
 from spinmeround.recon.remesh import half_edge_ring, remesh
-from spinmeround.types import Mesh, Views
+from spinmeround.types import Cameras, Mesh, Views
 
 logger = logging.getLogger(__name__)
+
+Ring = tuple[Integer[np.ndarray, "f 3"], Integer[np.ndarray, "h"], Integer[np.ndarray, "v"]]
+"""Faces, half-edge twins and one leaving half-edge per vertex (see ``remesh``)."""
 
 Progress = Callable[[float, str], None]
 """Told the share done in [0, 1] and what is being done."""
@@ -42,6 +47,18 @@ it to keep ears, fine ones are better placed by many normals than by outlines dr
 _STIFFNESS = 0.02
 _RIM_REACH = 3.0
 _HULL_EASE = 0.1
+_TOLERANCE = 0.75
+"""How far off the depth map, in edge lengths, a point still counts as seen."""
+_STEPS_BEFORE_LOOKS = 2
+_LOOKS_GAIN = 6.0
+"""Errors of normals reach over many edges, those of looks over a few pixels; found by trial on shapes with noise."""
+_SURE_NORMALS_RAD = 0.03
+_FAIR_NORMALS_RAD, _FAIR_OUTLINE_PX = 0.05, 0.3
+_NO_NORMALS_RAD = 0.35
+_LEAST_OUTLINE_NOISE_PX = 0.1
+_STILL_PX = 0.12
+"""Of the level's pixels; smaller errors of a camera are not told from those of a coarse surface."""
+_SIGMA_PER_MEDIAN = 1.48
 _PIXELS_PER_EDGE = 1.5
 
 
@@ -66,7 +83,7 @@ SURFACE_PRESETS: dict[Literal["draft", "standard", "high"], SurfaceSettings] = {
 
 
 class NormalSurfaceFitter:
-    """``SurfaceFitter`` for views with world normals; without normals it returns the smoothed visual hull."""
+    """``SurfaceFitter`` for views with world normals; without normals the colours carve a smooth hull."""
 
     def __init__(self, settings: SurfaceSettings = SURFACE_PRESETS["standard"]) -> None:
         self.settings = settings
@@ -83,32 +100,40 @@ class NormalSurfaceFitter:
         Raises:
             InputError: too few views, empty masks, or masks and cameras that do not belong together.
         """
+        return self.fit_with_cameras(views, seed=seed, progress=progress)[0]
+
+    def fit_with_cameras(self, views: Views, *, seed: int, progress: Progress | None = None) -> tuple[Mesh, Cameras]:
+        """The surface, and the cameras from which it looks like the views.
+
+        Cameras that are off by more than a fraction of a pixel are turned about the world's origin and shifted across
+        their line of sight; their mean stays. All others come back as they were given.
+        """
         tell = progress or (lambda fraction, message: None)
         _check(views)
         tell(0.0, "visual hull")
         outlines = silhouettes(views.alpha)
         hull = visual_hull(views.cameras, outlines, cells=self.settings.hull_cells)
-        mesh = hull.mesh
+        mesh, fit = hull.mesh, _Fit(views, outlines, hull)
         total, done = sum(self.settings.iterations), 0
         for halving, iterations in enumerate(self.settings.iterations):
             edge = hull.cell / 2**halving
             mesh = _on_floor(remesh(mesh, edge), hull.floor_y, edge)
-            level = normal_level(views, _shrink(views, mesh, edge))
+            fit.enter_level(edge, _shrink(views, mesh, edge))
             for iteration in range(iterations):
                 tell(0.1 + 0.9 * done / total, f"surface, {len(mesh.vertices)} vertices")
                 if iteration:
                     mesh = _on_floor(remesh(mesh, edge, rounds=1), hull.floor_y, edge)
-                mesh = _step(mesh, views, outlines, level, hull, edge)
+                mesh = fit.step(mesh)
                 done += 1
         tell(1.0, "surface done")
-        return mesh
+        return mesh, fit.cameras
 
 
 def _check(views: Views) -> None:
     if not (np.isfinite(views.normals_world).all() and np.isfinite(views.alpha).all()):
         raise InputError("masks or normals hold NaN or infinite values; write the views again")
     if not views.normals_world.any():
-        logger.warning("the views carry no normals: the surface will be their smoothed visual hull, without hollows")
+        logger.warning("the views carry no normals: hollows are found only where colours show them")
 
 
 def _shrink(views: Views, mesh: Mesh, edge: float) -> int:
@@ -119,40 +144,171 @@ def _shrink(views: Views, mesh: Mesh, edge: float) -> int:
     return 2 ** max(0, int(np.log2(edge_px / _PIXELS_PER_EDGE)))
 
 
-def _step(mesh: Mesh, views: Views, outlines: Silhouettes, level: NormalPyramidLevel, hull: Hull, edge: float) -> Mesh:
-    """One round: look, gather, solve, move."""
-    vertices, faces = mesh.vertices, mesh.faces
-    normals = face_normals(vertices, faces)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
-    directions, pinned = _directions(mesh, hull.floor_y)
-    ring = half_edge_ring(faces, len(vertices))
-    depth = depth_maps(
-        np.concatenate([vertices, hull.skirt.vertices]),
-        np.concatenate([faces, hull.skirt.faces + len(vertices)]),
-        level.cameras,
-    )
-    targets = face_targets(vertices[faces].mean(1), normals, level, depth, tolerance=0.75 * edge)
-    seen = targets.weight > 0
-    cap = np.zeros(len(faces), bool) if hull.floor_y is None else np.all(vertices[faces, 1] <= hull.floor_y, axis=1)
-    wanted = np.where(seen[:, None], targets.normals, normals)
-    wanted = continue_normals(wanted, ring, known=seen & ~cap, ignored=cap)
-    # Without any normals smoothness is all there is beside the outlines, and must hold its own against their noise.
-    weight = np.maximum(targets.weight, _HIDDEN_WEIGHT if seen.any() else 1.0)
-    wanted[cap], weight[cap] = (0.0, -1.0, 0.0), 1.0
-    steps, votes = rim_offsets(
-        vertices, directions, views.cameras, outlines.distance_px, level.outline_px, depth,
-        reach=_RIM_REACH * edge,
-        ease=_HULL_EASE * edge if edge == hull.cell else 0.0,
-    )  # fmt: skip
-    pull_weight = np.where(pinned, 1e3, _RIM_WEIGHT * (edge / hull.cell) ** 2 * np.minimum(votes, 1.0))
-    pull = np.where(pinned, 0.0, steps)
-    moved = displacements(vertices, directions, ring, wanted, weight, pull, pull_weight, stiffness=_STIFFNESS)
-    moved = np.clip(moved, -2 * edge, 2 * edge)
-    logger.debug(
-        "surface: %d vertices, step rms %.2e, rim rms %.2e, seen %.3f",
-        len(vertices), np.sqrt((moved**2).mean()), np.sqrt((steps[votes > 0] ** 2).mean()), seen.mean(),
-    )  # fmt: skip
-    return _on_floor(Mesh(vertices + moved[:, None] * directions, faces), hull.floor_y, edge)
+class _Fit:
+    """What is known so far beside the surface: the cameras, and how far normals, outlines and looks can be trusted."""
+
+    def __init__(self, views: Views, outlines: Silhouettes, hull: Hull) -> None:
+        self.views, self.outlines, self.hull = views, outlines, hull
+        self.cameras = views.cameras
+        self.moving = np.zeros(len(views), bool)
+        self.normal_noise_rad = 0.0 if views.normals_world.any() else _NO_NORMALS_RAD
+        self.steps = 0
+
+    def enter_level(self, edge: float, shrink: int) -> None:
+        """Goes on with edges of this length and pictures shrunk so far."""
+        self.edge, self.shrink = edge, shrink
+        self.level = normal_level(self.views, shrink)
+        self.pictures = picture_level(self.views, self.level)
+        self.look_noise = None
+
+    def step(self, mesh: Mesh) -> Mesh:
+        """One round: look, gather, solve, move."""
+        vertices, faces = mesh.vertices, mesh.faces
+        directions, pinned = _directions(mesh, self.hull.floor_y)
+        ring = half_edge_ring(faces, len(vertices))
+        level = seen_from(self.level, self.cameras)
+        depth = self._depth(mesh, level)
+        looks = None
+        if self.steps >= _STEPS_BEFORE_LOOKS and (self.moving.any() or self._in_doubt):
+            looks = self._looks(mesh, directions, level, depth)
+            if self._cameras_moved(mesh, directions, level, depth, looks):
+                level = seen_from(self.level, self.cameras)
+                depth = self._depth(mesh, level)
+                looks = self._looks(mesh, directions, level, depth)
+        wanted, weight = self._wanted_normals(mesh, ring, level, depth)
+        pull, pull_weight = self._pulls(vertices, directions, level, depth, looks)
+        pull, pull_weight = np.where(pinned, 0.0, pull), np.where(pinned, 1e3, pull_weight)
+        moved = displacements(vertices, directions, ring, wanted, weight, pull, pull_weight, stiffness=_STIFFNESS)
+        moved = np.clip(moved, -2 * self.edge, 2 * self.edge)
+        logger.debug(
+            "surface: %d vertices, step rms %.2e, noise of normals %.2f deg, of outlines %.2f px, cameras moved %d",
+            len(vertices), np.sqrt((moved**2).mean()), np.degrees(self.normal_noise_rad), self.outline_noise_px,
+            self.moving.sum(),
+        )  # fmt: skip
+        self.steps += 1
+        return _on_floor(Mesh(vertices + moved[:, None] * directions, faces), self.hull.floor_y, self.edge)
+
+    @property
+    def _in_doubt(self) -> bool:
+        """Whether looks are worth comparing: once at the start to try the cameras, later if normals disagree."""
+        return self.steps == _STEPS_BEFORE_LOOKS or self.normal_noise_rad > _SURE_NORMALS_RAD
+
+    def _depth(self, mesh: Mesh, level: NormalPyramidLevel) -> Float[np.ndarray, "n y x"]:
+        skirt = self.hull.skirt
+        return depth_maps(
+            np.concatenate([mesh.vertices, skirt.vertices]),
+            np.concatenate([mesh.faces, skirt.faces + len(mesh.vertices)]),
+            level.cameras,
+        )
+
+    def _looks(
+        self,
+        mesh: Mesh,
+        directions: Float[np.ndarray, "v 3"],
+        level: NormalPyramidLevel,
+        depth: Float[np.ndarray, "n y x"],
+    ) -> Looks:
+        tolerance = _TOLERANCE * self.edge
+        looks = compared(mesh.vertices, directions, level, self.pictures, depth, self.look_noise, tolerance=tolerance)
+        self.look_noise = looks.noise
+        return looks
+
+    def _cameras_moved(
+        self,
+        mesh: Mesh,
+        directions: Float[np.ndarray, "v 3"],
+        level: NormalPyramidLevel,
+        depth: Float[np.ndarray, "n y x"],
+        looks: Looks,
+    ) -> bool:
+        """Turns the cameras that are off; what a camera must be off before it is first touched is beyond doubt."""
+        twists = camera_twists(
+            mesh.vertices, directions, level, self.pictures, depth, looks,
+            outline_noise_px=max(self.outline_noise_px / self.shrink, _LEAST_OUTLINE_NOISE_PX),
+            tolerance=_TOLERANCE * self.edge,
+        )  # fmt: skip
+        after = twisted(self.cameras, twists)
+        self.moving |= _motion_px(mesh, self.cameras, after) > _STILL_PX * self.shrink
+        if not self.moving.any():
+            return False
+        twists[~self.moving] = 0
+        twists[self.moving] -= twists[self.moving].mean(0)
+        self.cameras = twisted(self.cameras, twists)
+        return True
+
+    def _wanted_normals(
+        self,
+        mesh: Mesh,
+        ring: Ring,
+        level: NormalPyramidLevel,
+        depth: Float[np.ndarray, "n y x"],
+    ) -> tuple[Float[np.ndarray, "f 3"], Float[np.ndarray, "f"]]:
+        """Target normals of the faces and their weights."""
+        vertices, faces, floor_y = mesh.vertices, mesh.faces, self.hull.floor_y
+        normals = face_normals(vertices, faces)
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
+        targets = face_targets(
+            vertices[faces].mean(1), normals, level, depth,
+            tolerance=_TOLERANCE * self.edge, noise_rad=self.normal_noise_rad,
+        )  # fmt: skip
+        seen = targets.weight > 0
+        cap = np.zeros(len(faces), bool) if floor_y is None else np.all(vertices[faces, 1] <= floor_y, axis=1)
+        wanted = np.where(seen[:, None], targets.normals, normals)
+        wanted = continue_normals(wanted, ring, known=seen & ~cap, ignored=cap)
+        # Without any normals smoothness is all there is beside the outlines, and must hold its own against their noise.
+        weight = np.maximum(targets.weight, _HIDDEN_WEIGHT if seen.any() else 1.0)
+        wanted[cap], weight[cap] = (0.0, -1.0, 0.0), 1.0
+        if seen.any():
+            self.normal_noise_rad = targets.noise_rad
+        return wanted, weight
+
+    def _pulls(
+        self,
+        vertices: Float[np.ndarray, "v 3"],
+        directions: Float[np.ndarray, "v 3"],
+        level: NormalPyramidLevel,
+        depth: Float[np.ndarray, "n y x"],
+        looks: Looks | None,
+    ) -> tuple[Float[np.ndarray, "v"], Float[np.ndarray, "v"]]:
+        """Steps that outlines and looks ask for and their weights, against 1 for a normal seen frontally."""
+        edge = self.edge
+        first = edge == self.hull.cell
+        steps, votes = rim_offsets(
+            vertices, directions, self.cameras, self.outlines.distance_px, level.outline_px, depth,
+            reach=_RIM_REACH * edge, ease=_HULL_EASE * edge if first else 0.0,
+        )  # fmt: skip
+        self.outline_noise_px = _outline_noise_px(self.cameras, vertices, steps[votes > 0])
+        weight = self._rim_weight * (edge / self.hull.cell) ** 2 * np.minimum(votes, 1.0)
+        if looks is None:
+            return steps, weight
+        # An edge's end is known from normals to its length times their error.
+        scale = _LOOKS_GAIN * (edge * self.normal_noise_rad) ** 2
+        total = weight + scale * looks.information
+        return (weight * steps + scale * looks.pull) / np.maximum(total, 1e-12), total
+
+    @property
+    def _rim_weight(self) -> float:
+        """Outlines that contradict the surface count less, unless its normals are no better."""
+        normals = 1 + (self.normal_noise_rad / _FAIR_NORMALS_RAD) ** 2
+        outlines = 1 + (self.outline_noise_px / _FAIR_OUTLINE_PX) ** 2
+        return _RIM_WEIGHT * min(1.0, normals / outlines)
+
+
+def _outline_noise_px(cameras: Cameras, vertices: Float[np.ndarray, "v 3"], steps: Float[np.ndarray, "r"]) -> float:
+    """Standard deviation of the outlines from the surface's, robust, pixels of the views."""
+    distance = np.linalg.norm(camera_centres(cameras) - vertices.mean(0), axis=1)
+    pixels_per_unit = float(np.median(cameras.intrinsics_px[:, 0, 0] / distance))
+    return float(_SIGMA_PER_MEDIAN * np.median(np.abs(steps)) * pixels_per_unit) if len(steps) else 0.0
+
+
+def _motion_px(mesh: Mesh, before: Cameras, after: Cameras) -> Float[np.ndarray, "v"]:
+    """Root mean square distance by which the surface moves in each picture, pixels of the views."""
+    some = mesh.vertices[:: max(1, len(mesh.vertices) // 1000)]
+    motion = []
+    for pose, moved, lens in zip(before.camera_from_world, after.camera_from_world, before.intrinsics_px, strict=True):
+        apart = project(some, moved, lens)[:, :2] - project(some, pose, lens)[:, :2]
+        motion.append(np.sqrt((apart**2).sum(1).mean()))
+    return np.array(motion)
 
 
 def _directions(mesh: Mesh, floor_y: float | None) -> tuple[Float[np.ndarray, "v 3"], Bool[np.ndarray, "v"]]:
