@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from spinmeround.io.atomic import atomic_file as atomic_file
     from spinmeround.io.atomic import atomic_folder as atomic_folder
     from spinmeround.io.atomic import check_file as check_file
+    from spinmeround.io.avatar_files import write_avatar as write_avatar
     from spinmeround.io.colmap import check_colmap_folder as check_colmap_folder
     from spinmeround.io.colmap import write_colmap as write_colmap
     from spinmeround.io.formats import files_written as files_written
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "atomic": ("atomic_file", "atomic_folder", "check_file"),
     "colmap": ("check_colmap_folder", "write_colmap"),
+    "avatar_files": ("write_avatar",),
     "formats": ("files_written", "output_kind"),
     "mesh_files": ("metres_per_unit", "read_mesh", "write_mesh"),
     "splat_files": ("read_splats", "write_splats"),
@@ -48,6 +50,7 @@ __all__ = [
     "read_mesh",
     "read_splats",
     "read_views",
+    "write_avatar",
     "write_colmap",
     "write_mesh",
     "write_splats",

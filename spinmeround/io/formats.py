@@ -27,11 +27,12 @@ def files_written(path: Path | str) -> tuple[Path, ...]:
     return path, path.with_name(f"{stem}.mtl"), path.with_name(f"{stem}_albedo.png")
 
 
-def output_kind(path: Path | str, *, ply: Kind = "splats") -> Kind:
+def output_kind(path: Path | str, *, ply: Kind = "splats", rigged: bool = False) -> Kind:
     """What a file of this name will hold; upper and lower case are the same.
 
     Args:
         ply: what a ``.ply`` holds, the one extension that both kinds use.
+        rigged: whether there may be a rigged head, without which there is no ``.vrm``.
 
     Raises:
         OutputError: an extension nobody here writes, with those that are.
@@ -44,7 +45,9 @@ def output_kind(path: Path | str, *, ply: Kind = "splats") -> Kind:
     if suffix in MESH_SUFFIXES:
         return "mesh"
     if suffix == ".vrm":
-        raise OutputError(f"{path}: .vrm avatars are not written yet; write a .glb instead")
+        if rigged:
+            return "mesh"
+        raise OutputError(f"{path}: a .vrm needs a head that moves, which only spmr-recon makes; write a .glb instead")
     got = f"the extension {suffix!r}" if suffix else "a name without an extension"
     raise OutputError(
         f"{path}: cannot write {got}; known are .ply .spz .splat (splats) and .glb .obj (meshes), "

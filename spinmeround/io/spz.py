@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from spinmeround.errors import InputError
+from spinmeround.errors import InputError, OutputError
 from spinmeround.types import Splats
 
 _HEADER = struct.Struct("<IIIBBBB")
@@ -23,6 +23,7 @@ _MAGIC = 0x5053474E
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
 _MAX_SPLATS = 10_000_000
 _COLOUR = 0.15
+_MAX_REACH, _MAX_SCALE = 1 << 22, float(np.exp(255 / 16 - 10))
 _FRACTIONAL_BITS = 16
 """A step of 15 µm in a file in metres, and room for 128 m; the format's usual 12 bits would be a quarter millimetre."""
 
@@ -33,9 +34,14 @@ def write_spz(path: Path, splats: Splats) -> None:
     What is lost: scales to ±3 %, turns to half a degree in the mean, colours and opacities to 8 bits, SH of degree 1
     to 5 bits and above to 4, as in the format's own writer. A quaternion may come back turned by 180 degrees about an
     axis of its Gaussian, which is the same Gaussian.
+
+    Raises:
+        OutputError: splats too large or too far away for the format's numbers.
     """
     n, k = splats.sh.shape[:2]
     means = splats.means.double().numpy()
+    _check_range(path, np.abs(means).max(initial=0), float(splats.scales.max()))
+    # Far positions take fewer fractional bits, so that 24 bits hold them.
     bits = min(_FRACTIONAL_BITS, 22 - int(np.ceil(np.log2(max(np.abs(means).max(initial=0), 1)))))
     scales = np.log(np.maximum(splats.scales.double().numpy(), 1e-30))
     planes = [
@@ -92,6 +98,15 @@ def read_spz(path: Path) -> Splats:
         torch.from_numpy(raw[1][:, 0] / 255),
         torch.from_numpy(sh),
     )
+
+
+def _check_range(path: Path, reach: float, largest: float) -> None:
+    """A byte holds logarithms of scales up to 255 / 16 - 10, 24 bits hold positions up to four million."""
+    if reach > _MAX_REACH or largest > _MAX_SCALE:
+        raise OutputError(
+            f"{path.suffix} holds positions up to {_MAX_REACH} m and splats up to {_MAX_SCALE:.0f} m, got "
+            f"{reach:.4g} m and {largest:.4g} m; write a smaller head, or a .ply"
+        )
 
 
 def _inflated(path: Path, inflate, packed: bytes, size: int) -> bytes:

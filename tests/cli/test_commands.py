@@ -117,7 +117,12 @@ def bad(tmp_path) -> Path:
         ("folder.jpg", "head.ply", 2, "BAD/folder.jpg is a folder; give the path of one photo in it"),
         ("missing.jpg", "head.ply", 2, "BAD/missing.jpg: no such file"),
         ("text.jpg", "nowhere/head.ply", 3, "no folder OUT/nowhere to write head.ply to: create it first"),
-        ("text.jpg", "head.vrm", 3, "OUT/head.vrm: .vrm avatars are not written yet; write a .glb instead"),
+        (
+            "text.jpg",
+            "head.vrm",
+            3,
+            "OUT/head.vrm: a .vrm must move, but --no-rig was asked for; write a .glb or leave that out",
+        ),
         (
             "text.jpg",
             "head.xyz",
@@ -333,3 +338,30 @@ def test_ctrl_c_ends_a_real_process(room, bad, tmp_path):
     assert error.splitlines()[-1] == "spmr-recon: stopped; no half-written file was left behind"
     assert "Traceback" not in error
     assert list(out.iterdir()) == []
+
+
+def test_a_bad_folder_of_views_is_one_line(sphere_rooms, bad, tmp_path, capsys):
+    """As the command says it; what else is refused, the tests of the rooms know."""
+    sphere_rooms()
+    folder = tmp_path / "v"
+    assert run("views", bad / "text.jpg", "--out", folder, "--rig", "orbit-8", "--quality", "draft", "--quiet") == 0
+    capsys.readouterr()
+    document = json.loads((folder / "transforms.json").read_text())
+    blank = encode_png(np.zeros((320, 320), np.uint8))
+    names = [frame["file_path"] for frame in document["frames"]]
+    for change, told in (
+        ({"frames": document["frames"][:1]}, "one view to fit: a surface needs at least two"),
+        ({"test_filenames": names[1:]}, "one view to fit: a surface needs at least two"),
+        ({"frames": [document["frames"][0] | {"file_path": "../a.png"}]}, "'../a.png' leads out of the folder"),
+        ({"normal_frame": "camera_opengl"}, "(--normal-frame world)?"),
+        ({}, "every mask is empty"),
+    ):
+        if not change:
+            for mask in (folder / "masks").iterdir():
+                mask.write_bytes(blank)
+        (folder / "transforms.json").write_text(json.dumps(document | change))
+        assert run("fit", folder, "--out", tmp_path / "h.ply", "--quality", "draft", "--quiet") == 2
+        error = capsys.readouterr().err
+        assert told in error
+        assert error.count("\n") == 1
+        assert not (tmp_path / "h.ply").exists()

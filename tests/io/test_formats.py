@@ -34,7 +34,7 @@ def test_the_error_lists_what_is_known() -> None:
     )
     with pytest.raises(OutputError, match="a name without an extension"):
         output_kind("head")
-    with pytest.raises(OutputError, match=r"not written yet; write a \.glb instead"):
+    with pytest.raises(OutputError, match=r"which only spmr-recon makes; write a \.glb instead"):
         output_kind("head.vrm")
 
 

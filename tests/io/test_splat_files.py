@@ -134,6 +134,27 @@ def test_spz_far_positions_take_fewer_fractional_bits(tmp_path: Path, make_splat
     torch.testing.assert_close(read_splats(tmp_path / "a.spz", metres_per_unit=1).means, far.means, rtol=0, atol=2e-3)
 
 
+@pytest.mark.parametrize("metres_per_unit", [1e3, 3e5])
+def test_spz_of_a_giant_head_keeps_its_shape(tmp_path: Path, make_splats, metres_per_unit: float) -> None:
+    splats = make_splats(500, degree=0)
+    small = Splats(splats.means, splats.scales.clamp(max=1e-3), *(splats.quats_wxyz, splats.opacities, splats.sh))
+    write_splats(tmp_path / "a.spz", small, metres_per_unit=metres_per_unit)
+    back = read_splats(tmp_path / "a.spz", metres_per_unit=metres_per_unit)
+    torch.testing.assert_close(back.means, small.means, rtol=0, atol=1e-6)
+    assert float((back.scales / small.scales).log().abs().max()) <= 1 / 32 + 1e-5
+    theirs = gsply.spz.read_spz(tmp_path / "a.spz")
+    np.testing.assert_allclose(theirs.means / metres_per_unit, small.means.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("metres_per_unit", [1e5, 1e9])
+def test_spz_refuses_what_its_numbers_cannot_hold(tmp_path: Path, make_splats, metres_per_unit: float) -> None:
+    with pytest.raises(
+        OutputError, match=r"\.spz holds positions up to 4194304 m and splats up to 379 m, got .* a \.ply"
+    ):
+        write_splats(tmp_path / "a.spz", make_splats(), metres_per_unit=metres_per_unit)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_spz_of_version_3_by_gsply_is_read(tmp_path: Path, make_splats, degree: int) -> None:
     splats = make_splats(500, degree=degree)
