@@ -38,7 +38,8 @@ def fit_views(
     """A folder of posed pictures, with masks and, where there are any, normals, to a head.
 
     Views of another world are turned upright, moved and scaled to that of a head first, and the report says how. Views
-    the folder holds out are not fitted but measured.
+    the folder holds out are not fitted but measured. Where there are no normals, cameras are only nearly believed: they
+    are registered to each other first, and held-out ones moved as their neighbours were.
 
     Args:
         folder: what ``spmr-views``, nerfstudio, instant-ngp or COLMAP writes; docs/FOLDERS.md has the details.
@@ -65,6 +66,13 @@ def fit_views(
                 views, held_out = placed.applied(views), None if held_out is None else placed.applied(held_out)
         if held_out is not None:
             stages.also("held out")
+        registered = None
+        if not views.normals_world.any():
+            stages.also("cameras")
+            with stages("cameras") as progress:
+                registered = rooms.register_cameras(views, seed, progress)
+            held_out = None if held_out is None else registered.between(held_out, views)
+            views = registered.applied(views)
         built = stage_two.build(views, wanted, rooms, stages, seed=seed)
         files = stage_two.write(outputs, stages, built, views=views, height_m=height_m)
         measured = None if held_out is None else stage_two.compare(built, held_out, stages)
@@ -75,6 +83,7 @@ def fit_views(
             "count": len(views),
             "with_normals": bool(views.normals_world.any()),
             **({} if placed is None else placed.report),
+            **({} if registered is None else registered.report),
         },
         **stage_two.describe(built),
         "held_out": measured,

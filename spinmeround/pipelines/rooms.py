@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from spinmeround import weights
 from spinmeround.configs import Quality, preset
@@ -14,6 +14,9 @@ from spinmeround.pipelines.diffusion_options import RECOGNITION, DiffusionOption
 from spinmeround.pipelines.stages import Progress
 from spinmeround.protocols import Rasterizer
 from spinmeround.types import Cameras, Mesh, Portrait, Splats, TexturedMesh, Views
+
+if TYPE_CHECKING:
+    from spinmeround.recon.registration import Registration
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,7 @@ class Rooms:
     read_photo: Callable[[Path], Any]
     find_person: Callable[[Path, Any, int | None], Sighting]
     fit_head: Callable[[Sequence[Portrait], int, Progress], Head]
+    register_cameras: Callable[[Views, int, Progress], Registration]
     fit_surface: Callable[[Views, int, Progress], Mesh]
     fit_splats: Callable[[Views, Mesh, int, Progress], Splats]
     paint_texture: Callable[[Views, Mesh, int, Progress], TexturedMesh]
@@ -86,6 +90,11 @@ def rooms_of(quality: Quality, device: str) -> Rooms:
         from spinmeround.template.generator import TemplateGenerator
 
         return TemplateGenerator(progress=progress).fit(portraits, seed=seed)
+
+    def register_cameras(views: Views, seed: int, progress: Progress) -> Registration:
+        from spinmeround.recon.registration import register
+
+        return register(views, _rasterizer(device), seed=seed, progress=progress)
 
     def fit_surface(views: Views, seed: int, progress: Progress) -> Mesh:
         from spinmeround.recon.surface import SURFACE_PRESETS, NormalSurfaceFitter
@@ -116,7 +125,17 @@ def rooms_of(quality: Quality, device: str) -> Rooms:
     ) -> Views:
         return _paint(portraits, cameras, options, device=device, seed=seed, progress=progress)
 
-    return Rooms(read_photo, find_person, fit_head, fit_surface, fit_splats, paint_texture, identify, paint_views)
+    return Rooms(
+        read_photo,
+        find_person,
+        fit_head,
+        register_cameras,
+        fit_surface,
+        fit_splats,
+        paint_texture,
+        identify,
+        paint_views,
+    )
 
 
 def _paint(

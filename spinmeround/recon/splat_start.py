@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 from spinmeround import mesh_raster
 from spinmeround.errors import FitError
 from spinmeround.geometry import camera_centres, face_normals, project, vertex_normals
+from spinmeround.recon.hull import silhouettes, visual_hull
 from spinmeround.types import Mesh, Splats, Views
 
 _log = logging.getLogger(__name__)
@@ -70,20 +71,35 @@ def splats_on_surface(
     )
 
 
-def stray_splats(means: Float[np.ndarray, "n 3"], views: Views) -> Bool[np.ndarray, "n"]:
-    """Which centres lie outside some view's silhouette by more than a few pixels.
+def outline_shell(views: Views, *, cells: int = 64) -> Mesh:
+    """The visual hull's surface without its cut through the neck, going on below it as far as the masks do.
+
+    Raises:
+        InputError: as ``hull.visual_hull``.
+    """
+    hull = visual_hull(views.cameras, silhouettes(views.alpha), cells=cells)
+    vertices, faces = hull.mesh.vertices, hull.mesh.faces
+    if hull.floor_y is not None:
+        faces = faces[~np.all(vertices[faces, 1] <= hull.floor_y + 0.02 * hull.cell, axis=1)]
+    return Mesh(
+        np.concatenate([vertices, hull.skirt.vertices]), np.concatenate([faces, hull.skirt.faces + len(vertices)])
+    )
+
+
+def stray_splats(means: Float[np.ndarray, "n 3"], views: Views, *, tolerated: int = 0) -> Bool[np.ndarray, "n"]:
+    """Which centres lie outside silhouettes by more than a few pixels, in more views than are ``tolerated``.
 
     Only pixels a view is sure of speak: a weight under one half has no vote.
     """
     reach_px = max(2, round(_STRAY_SHARE * views.cameras.width_px))
-    stray = np.zeros(len(means), bool)
+    votes = np.zeros(len(means), np.int32)
     for index in range(len(views)):
         pixels = project(means, views.cameras.camera_from_world[index], views.cameras.intrinsics_px[index])
         x, y, inside = _pixel_index(views, pixels)
         covered = (views.alpha[index] > 0.05) | (views.weight[index] < 0.5)
         near = cv2.dilate(covered.astype(np.uint8), np.ones((2 * reach_px + 1,) * 2, np.uint8)) > 0
-        stray[inside] |= ~near[y[inside], x[inside]]
-    return stray
+        votes[inside] += ~near[y[inside], x[inside]]
+    return votes > tolerated
 
 
 def pixel_width(views: Views, points: Float[np.ndarray, "n 3"]) -> float:

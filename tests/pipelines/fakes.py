@@ -15,6 +15,7 @@ from spinmeround.orbits import orbit_cameras
 from spinmeround.pipelines.diffusion_options import DiffusionOptions
 from spinmeround.pipelines.rooms import Rooms, Sighting
 from spinmeround.pipelines.stages import Progress
+from spinmeround.recon.registration import Registration
 from spinmeround.types import Cameras, Mesh, Portrait, Splats, TexturedMesh, Views
 
 RADIUS = 0.25
@@ -107,6 +108,10 @@ def fake_rooms(*, before: Callable[[str], None] = lambda room: None, faces_seen:
         progress(0.5, "half way")
         return FakeHead()
 
+    def register_cameras(views: Views, seed: int, progress: Progress) -> Registration:
+        before("cameras")
+        return Registration(np.zeros(6), np.zeros((len(views), 6)))
+
     def fit_surface(views: Views, seed: int, progress: Progress) -> Mesh:
         before("surface")
         return sphere_mesh()
@@ -129,4 +134,14 @@ def fake_rooms(*, before: Callable[[str], None] = lambda room: None, faces_seen:
         before("views")
         return sphere_views(cameras)
 
-    return Rooms(read_photo, find_person, fit_head, fit_surface, fit_splats, paint_texture, identify, paint_views)
+    return Rooms(
+        read_photo,
+        find_person,
+        fit_head,
+        register_cameras,
+        fit_surface,
+        fit_splats,
+        paint_texture,
+        identify,
+        paint_views,
+    )

@@ -263,9 +263,9 @@ def test_presets_grow():
 
 def test_crops_cover_the_head(views):
     """What the fit draws of a view is where the view's head is, in the same pixels."""
-    from spinmeround.recon.splats import _Picture
+    from spinmeround.recon.splat_steps import Picture
 
-    picture = _Picture.of(views, 0)
+    picture = Picture.of(views, 0)
     assert picture.rgb.shape[:2] == (picture.camera.height_px, picture.camera.width_px)
     assert picture.camera.width_px < SIZE_PX
     assert float(picture.alpha.sum()) == pytest.approx(views.alpha[0].sum(), rel=1e-5)

@@ -1,0 +1,159 @@
+"""One step of a splat fit: which picture comes next, and the parameters that descend on its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spinmeround.recon.splat_start import z_axes
+from spinmeround.types import Cameras, Splats, Views
+
+_RATES = MappingProxyType(
+    {"means": 0.15, "log_scales": 2e-2, "quats": 4e-3, "logits": 3e-2, "colours": 3.5e-2, "highlights": 2e-3}
+)
+"""Adam's step at the start, in widths of a pixel, natural logs, quaternion parts, logits and SH coefficients."""
+_LAST_RATE = 0.1
+"""Share of a rate that is left at the last step; it falls exponentially."""
+
+_TETHER = 0.02
+"""Share of a splat's distance from the start surface, along its normal, that each step takes back."""
+
+_LONGEST_OVER_SHORTEST = 5.0
+_LARGEST_OVER_START = 6.0
+_FLATTEST = 0.05
+_CROP_MARGIN_PX = 12
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Torch's own operations here are too small to share: its threads would mostly wait, spinning, for each other.
+
+    The rasteriser has threads of its own and is not concerned.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One view, cut to its head: most of a picture is background that needs no drawing."""
+
+    camera: Cameras
+    rgb: Float[Tensor, "h w 3"]
+    alpha: Float[Tensor, "h w"]
+    normals_world: Float[Tensor, "h w 3"]
+    weight: Float[Tensor, "h w"]
+
+    @staticmethod
+    def of(views: Views, index: int) -> Picture:
+        """The part of a view that shows its head, and a margin."""
+        rows, columns = (_span(views.alpha[index] > 0.02, axis) for axis in (1, 0))
+        intrinsics_px = views.cameras.intrinsics_px[[index]].copy()
+        intrinsics_px[0, :2, 2] -= (columns.start, rows.start)
+        size = (columns.stop - columns.start, rows.stop - rows.start)
+        planes = (views.rgb, views.alpha, views.normals_world, views.weight)
+        return Picture(
+            Cameras(views.cameras.camera_from_world[[index]], intrinsics_px, *size),
+            *(torch.from_numpy(np.ascontiguousarray(plane[index, rows, columns], np.float32)) for plane in planes),
+        )
+
+
+def _span(covered: np.ndarray, axis: int) -> slice:
+    """The rows or columns that hold anything, and a margin for what strays; all of them when none does."""
+    used = np.flatnonzero(covered.any(axis=axis))
+    length = covered.shape[1 - axis]
+    if len(used) == 0:
+        return slice(0, length)
+    return slice(max(0, int(used[0]) - _CROP_MARGIN_PX), min(length, int(used[-1]) + 1 + _CROP_MARGIN_PX))
+
+
+def turns(count: int, iterations: int, source: np.random.Generator) -> Iterator[int]:
+    """View after view, each once before any comes again."""
+    order: list[int] = []
+    for _ in range(iterations):
+        order = order or source.permutation(count).tolist()
+        yield order.pop()
+
+
+class Descent:
+    """The unbounded parameters behind a set of splats, and their optimiser."""
+
+    def __init__(self, start: Splats, pixel_width: float, *, tethered: bool = True) -> None:
+        """Starts from splats that lie flat on a surface.
+
+        Args:
+            pixel_width: width of a pixel at the head, head units.
+            tethered: whether that surface is to be believed.
+        """
+        self._tether = _TETHER if tethered else 0.0
+        self._parameters = {
+            "means": start.means.clone(),
+            "log_scales": start.scales.log(),
+            "quats": start.quats_wxyz.clone(),
+            "logits": torch.logit(start.opacities),
+            "colours": start.sh[:, :1].clone(),
+            "highlights": start.sh[:, 1:].clone(),
+        }
+        unit = {"means": pixel_width}
+        groups = [
+            {"params": [values.requires_grad_()], "start": _RATES[name] * unit.get(name, 1.0)}
+            for name, values in self._parameters.items()
+        ]
+        # Few steps: the second moment must forget the start fast, hence 0.99 and not 0.999.
+        self._adam = torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.99), eps=1e-15, fused=True)
+        self._start_means, self._start_normals = start.means, z_axes(start.quats_wxyz)
+        self._largest = float(start.scales.max(dim=1).values.median().log()) + np.log(_LARGEST_OVER_START)
+
+    def splats(self) -> Splats:
+        """The splats of this moment, differentiable in the parameters."""
+        p = self._parameters
+        sh = torch.cat([p["colours"], p["highlights"]], dim=1)
+        return Splats(p["means"], p["log_scales"].exp(), p["quats"], torch.sigmoid(p["logits"]), sh)
+
+    def step(self, loss: Float[Tensor, ""], share_done: float) -> None:
+        """One step of Adam, then the rules of shape."""
+        self._adam.zero_grad()
+        loss.backward()
+        for group in self._adam.param_groups:
+            group["lr"] = group["start"] * _LAST_RATE**share_done
+        self._adam.step()
+        self._pull_to_surface()
+        self._hold_shapes()
+
+    @torch.no_grad()
+    def _pull_to_surface(self) -> None:
+        """Along the normal, views hardly hold a splat: it would wander, and at outlines the outermost ones count.
+
+        A constant pull still moves a splat by several pixels, which a start surface may need; noise does not add up.
+        """
+        means = self._parameters["means"]
+        height = ((means - self._start_means) * self._start_normals).sum(dim=1, keepdim=True)
+        means -= self._tether * height * self._start_normals
+
+    @torch.no_grad()
+    def _hold_shapes(self) -> None:
+        """Third axis the shortest, so that normals keep their meaning; the others within a ratio and a size."""
+        log_scales = self._parameters["log_scales"]
+        in_plane = log_scales[:, :2]
+        in_plane.clamp_(max=self._largest)
+        longest = in_plane.max(dim=1, keepdim=True).values
+        torch.maximum(in_plane, longest - np.log(_LONGEST_OVER_SHORTEST), out=in_plane)
+        shortest = in_plane.min(dim=1).values
+        thickness = log_scales[:, 2]
+        torch.clamp(thickness, longest[:, 0] + np.log(_FLATTEST), shortest, out=thickness)
+
+    @torch.no_grad()
+    def hide(self, which: np.ndarray) -> None:
+        """Makes splats so transparent that they are not drawn any more; the last step removes them."""
+        self._parameters["logits"][torch.from_numpy(which)] = -10.0
