@@ -227,3 +227,25 @@ def test_a_name_without_an_end(tmp_path: Path, make_views) -> None:
     path.write_bytes(path.read_bytes()[: 8 + 64 + 4])
     with pytest.raises(InputError, match="cut short"):
         read_views(tmp_path / "c")
+
+
+def test_pycolmap_reads_ours_and_we_read_its_binary(tmp_path: Path, make_views) -> None:
+    pycolmap = pytest.importorskip("pycolmap", reason="pip install pycolmap, to compare with COLMAP itself")
+    views, model = make_views(4, names=("a", "b", "c", "d")), tmp_path / "c/sparse/0"
+    write_colmap(tmp_path / "c", views)
+    theirs = pycolmap.Reconstruction(str(model))
+    point = np.array([0.05, -0.1, 0.08])
+    for image in theirs.images.values():
+        i = views.names.index(Path(image.name).stem)
+        pose = views.cameras.camera_from_world[i]
+        seen = views.cameras.intrinsics_px[i] @ (pose[:3, :3] @ point + pose[:3, 3])
+        np.testing.assert_allclose(image.project_point(point), seen[:2] / seen[2], atol=1e-9)
+    for file in model.glob("*.txt"):
+        file.unlink()
+    theirs.write_binary(str(model))
+    back, _ = read_views(tmp_path / "c")
+    order = [views.names.index(name) for name in back.names]
+    np.testing.assert_allclose(
+        back.cameras.camera_from_world, views.cameras.camera_from_world[order], rtol=0, atol=1e-12
+    )
+    np.testing.assert_array_equal(back.cameras.intrinsics_px, views.cameras.intrinsics_px[order])
