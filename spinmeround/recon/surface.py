@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from jaxtyping import Bool, Float, Integer
 
 from spinmeround.errors import InputError
 from spinmeround.geometry import camera_centres, face_normals, project, vertex_normals
-from spinmeround.recon.agreement import Looks, camera_twists, compared, picture_level, twisted
+from spinmeround.recon.agreement import Looks, PictureLevel, camera_twists, compared, picture_level, twisted
 from spinmeround.recon.evidence import (
     NormalPyramidLevel,
     continue_normals,
@@ -49,15 +50,19 @@ _RIM_REACH = 3.0
 _HULL_EASE = 0.1
 _TOLERANCE = 0.75
 """How far off the depth map, in edge lengths, a point still counts as seen."""
-_STEPS_BEFORE_LOOKS = 2
+_STEPS_BEFORE_LOOKS = 3
 _LOOKS_GAIN = 6.0
 """Errors of normals reach over many edges, those of looks over a few pixels; found by trial on shapes with noise."""
 _SURE_NORMALS_RAD = 0.03
-_FAIR_NORMALS_RAD, _FAIR_OUTLINE_PX = 0.05, 0.3
+"""Normals that agree this well place the surface better than the pictures' detail can."""
+_FAIR_NORMALS_RAD, _FAIR_OUTLINE_PX = 0.05, 0.15
+"""Errors up to which outlines have their full say: of normals, and of outlines in the level's pixels, to a fraction of
+which a coarse surface's own outline is drawn."""
 _NO_NORMALS_RAD = 0.35
 _LEAST_OUTLINE_NOISE_PX = 0.1
-_STILL_PX = 0.12
-"""Of the level's pixels; smaller errors of a camera are not told from those of a coarse surface."""
+_STILL_PX, _SETTLED_PX = 0.12, 0.03
+"""Of the level's pixels: errors of a camera that are not told from those of a coarse surface, and steps that are no
+longer worth the work."""
 _SIGMA_PER_MEDIAN = 1.48
 _PIXELS_PER_EDGE = 1.5
 
@@ -158,8 +163,9 @@ class _Fit:
         """Goes on with edges of this length and pictures shrunk so far."""
         self.edge, self.shrink = edge, shrink
         self.level = normal_level(self.views, shrink)
-        self.pictures = picture_level(self.views, self.level)
+        self.__dict__.pop("pictures", None)
         self.look_noise = None
+        self.trying_cameras = self.steps == 0 or bool(self.moving.any()) or self._normals_in_doubt
 
     def step(self, mesh: Mesh) -> Mesh:
         """One round: look, gather, solve, move."""
@@ -169,12 +175,12 @@ class _Fit:
         level = seen_from(self.level, self.cameras)
         depth = self._depth(mesh, level)
         looks = None
-        if self.steps >= _STEPS_BEFORE_LOOKS and (self.moving.any() or self._in_doubt):
+        if self.steps >= _STEPS_BEFORE_LOOKS and (self.trying_cameras or self._normals_in_doubt):
             looks = self._looks(mesh, directions, level, depth)
-            if self._cameras_moved(mesh, directions, level, depth, looks):
+            if self.trying_cameras and self._cameras_moved(mesh, directions, level, depth, looks):
                 level = seen_from(self.level, self.cameras)
                 depth = self._depth(mesh, level)
-                looks = self._looks(mesh, directions, level, depth)
+                looks = self._looks(mesh, directions, level, depth) if self._normals_in_doubt else None
         wanted, weight = self._wanted_normals(mesh, ring, level, depth)
         pull, pull_weight = self._pulls(vertices, directions, level, depth, looks)
         pull, pull_weight = np.where(pinned, 0.0, pull), np.where(pinned, 1e3, pull_weight)
@@ -189,9 +195,14 @@ class _Fit:
         return _on_floor(Mesh(vertices + moved[:, None] * directions, faces), self.hull.floor_y, self.edge)
 
     @property
-    def _in_doubt(self) -> bool:
-        """Whether looks are worth comparing: once at the start to try the cameras, later if normals disagree."""
-        return self.steps == _STEPS_BEFORE_LOOKS or self.normal_noise_rad > _SURE_NORMALS_RAD
+    def _normals_in_doubt(self) -> bool:
+        """Whether the pictures' detail can place the surface better than its normals do."""
+        return self.normal_noise_rad > _SURE_NORMALS_RAD
+
+    @cached_property
+    def pictures(self) -> PictureLevel:
+        """Made for a level only if it is looked at."""
+        return picture_level(self.views, self.level)
 
     def _depth(self, mesh: Mesh, level: NormalPyramidLevel) -> Float[np.ndarray, "n y x"]:
         skirt = self.hull.skirt
@@ -227,8 +238,9 @@ class _Fit:
             outline_noise_px=max(self.outline_noise_px / self.shrink, _LEAST_OUTLINE_NOISE_PX),
             tolerance=_TOLERANCE * self.edge,
         )  # fmt: skip
-        after = twisted(self.cameras, twists)
-        self.moving |= _motion_px(mesh, self.cameras, after) > _STILL_PX * self.shrink
+        motion_px = _motion_px(mesh, self.cameras, twisted(self.cameras, twists)) / self.shrink
+        self.moving |= motion_px > _STILL_PX
+        self.trying_cameras = bool((motion_px[self.moving] > _SETTLED_PX).any())
         if not self.moving.any():
             return False
         twists[~self.moving] = 0
@@ -290,7 +302,7 @@ class _Fit:
     def _rim_weight(self) -> float:
         """Outlines that contradict the surface count less, unless its normals are no better."""
         normals = 1 + (self.normal_noise_rad / _FAIR_NORMALS_RAD) ** 2
-        outlines = 1 + (self.outline_noise_px / _FAIR_OUTLINE_PX) ** 2
+        outlines = 1 + (self.outline_noise_px / (_FAIR_OUTLINE_PX * self.shrink)) ** 2
         return _RIM_WEIGHT * min(1.0, normals / outlines)
 
 
