@@ -216,3 +216,4 @@ class Reconstruction:
     mesh: TexturedMesh | None
     report: dict[str, Any]
     files: tuple[Path, ...] = field(default=())
+    avatar: Avatar | None = None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from spinmeround.pipelines.diffusion_options import DiffusionOptions
+    from spinmeround.pipelines.rigging import RigOptions
 
 _ANGLE_LISTS = ("--azimuths", "--elevations")
 
@@ -160,6 +161,25 @@ def diffusion_options(given: argparse.Namespace) -> DiffusionOptions:
         views_at_once=given.views_at_once,
         low_memory=given.low_memory,
     )
+
+
+def add_rig(parser: Parser) -> None:
+    """How an avatar is made."""
+    group = parser.add_argument_group("avatar (.glb, .vrm)")
+    group.add_argument("--no-rig", action="store_true", help="the .glb is a plain mesh that does not move")
+    group.add_argument(
+        "--lod", type=int, choices=(0, 1, 2), default=0, help="about 30,000, 12,000 or 4,000 triangles (default: 0)"
+    )
+    group.add_argument(
+        "--texture-size", type=int, choices=(256, 512, 1024, 2048), default=2048, help="in pixels (default: 2048)"
+    )
+
+
+def rig_options(given: argparse.Namespace) -> RigOptions:
+    """What ``add_rig`` read."""
+    from spinmeround.pipelines.rigging import RigOptions
+
+    return RigOptions(rig=not given.no_rig, lod=given.lod, texture_px=given.texture_size)
 
 
 def add_head_files(parser: Parser) -> None:

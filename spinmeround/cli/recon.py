@@ -11,8 +11,10 @@ from spinmeround.cli.arguments import (
     add_head_files,
     add_how,
     add_photos,
+    add_rig,
     add_talk,
     diffusion_options,
+    rig_options,
 )
 from spinmeround.cli.console import run
 
@@ -43,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             preview=given.preview,
             turntable=given.turntable,
             diffusion=diffusion_options(given),
+            rig=rig_options(given),
             watch=watch,
         )
 
@@ -56,7 +59,8 @@ def parser() -> Parser:
         does="One photo of a face, or several of one person, to a 3D head.",
         examples=(
             "spmr-recon face.jpg --out head.ply                      Gaussian splats",
-            "spmr-recon face.jpg --out head.glb                      a mesh for Blender, game engines and browsers",
+            "spmr-recon face.jpg --out head.glb                      an avatar for Blender, game engines and browsers",
+            "spmr-recon face.jpg --out head.vrm --lod 1              an avatar for virtual worlds, fewer triangles",
             "spmr-recon face.jpg --out head.ply --ply mesh           a mesh as .ply",
             "spmr-recon front.jpg side.jpg --out head.spz --out head.glb",
             "spmr-recon group.jpg --face 2 --out head.ply            the second largest face",
@@ -69,6 +73,7 @@ def parser() -> Parser:
     made.add_argument_group("stage one").add_argument(
         "--views-out", metavar="DIR", help="also write the views of stage one, for spmr-fit or nerfstudio"
     )
+    add_rig(made)
     add_how(made, with_prior=True)
     add_diffusion(made)
     add_talk(made)

@@ -47,6 +47,7 @@ def check_outputs(
     out: Sequence[Path],
     *,
     ply: Kind = "splats",
+    rigged: bool = False,
     views: Path | None = None,
     report: Path | None = None,
     preview: Path | None = None,
@@ -56,6 +57,7 @@ def check_outputs(
     """Sorts the places to write to by kind and asks of each whether it can be written.
 
     Args:
+        rigged: whether there may be a head that moves.
         photos: what is read, and so must stay.
 
     Raises:
@@ -63,7 +65,7 @@ def check_outputs(
             the place of a photo.
         ResourceError: not enough disk.
     """
-    kinds: dict[Path, Literal["splats", "mesh"]] = {path: output_kind(path, ply=ply) for path in out}
+    kinds: dict[Path, Literal["splats", "mesh"]] = {path: output_kind(path, ply=ply, rigged=rigged) for path in out}
     for path, suffixes in ((preview, (".png",)), (turntable, (".mp4",)), (report, (".json",))):
         if path is not None and path.suffix.lower() not in suffixes:
             raise OutputError(f"{path}: expected a name that ends in {' or '.join(suffixes)}")

@@ -14,6 +14,7 @@ from spinmeround.pipelines import stage_one, stage_two
 from spinmeround.pipelines.choices import Device, Prior, choose
 from spinmeround.pipelines.diffusion_options import DiffusionOptions, directions_of
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
+from spinmeround.pipelines.rigging import RigOptions, check_vrm, make_avatar, reason_against
 from spinmeround.pipelines.rooms import rooms_of
 from spinmeround.pipelines.stages import Stages, Watch, check_memory, unwatched
 from spinmeround.types import Reconstruction
@@ -38,14 +39,15 @@ def reconstruct(
     preview: PathLike | None = None,
     turntable: PathLike | None = None,
     diffusion: DiffusionOptions | None = None,
+    rig: RigOptions | None = None,
     watch: Watch = unwatched,
 ) -> Reconstruction:
     """One to several photos of one person to a 3D head.
 
     Args:
         photos: files; more than one must show the same person.
-        out: files to write. ``.ply .spz .splat`` hold splats, ``.glb .obj`` meshes. With none, splats and mesh are
-            both made and only returned.
+        out: files to write. ``.ply .spz .splat`` hold splats, ``.obj`` a mesh, ``.glb .vrm`` an avatar. With none,
+            splats, mesh and avatar are all made and only returned.
         prior: what the unseen sides come from; ``auto`` says what it takes and why.
         seed: the same photos and seed give the same bytes on the same machine.
         ply: what a ``.ply`` holds.
@@ -55,6 +57,8 @@ def reconstruct(
         views_out: folder for the views of stage one.
         report, preview, turntable: a JSON file, a PNG contact sheet, an MP4 video.
         diffusion: how the diffusion model is run, where that prior is taken.
+        rig: how the avatar is made that a ``.glb`` or ``.vrm`` holds where the prior has one to give; with the
+            diffusion prior or ``keep_expression`` a ``.glb`` holds the mesh.
         watch: shows the stages while they run.
 
     Returns:
@@ -73,6 +77,7 @@ def reconstruct(
     outputs = check_outputs(
         as_paths(out),
         ply=ply,
+        rigged=True,
         views=as_path(views_out),
         report=as_path(report),
         preview=as_path(preview),
@@ -82,6 +87,9 @@ def reconstruct(
     options = diffusion or DiffusionOptions()
     choices = choose(prior=prior, device=device, quality=quality, options=options)
     took = choices["prior"].took
+    moving = rig or RigOptions()
+    against = reason_against(moving, prior=took, keep_expression=keep_expression)
+    check_vrm(outputs, against)
     check_memory(quality)
     settings = preset(quality)
     rooms = rooms_of(quality, choices["device"].took)
@@ -110,17 +118,21 @@ def reconstruct(
                 seed=seed,
             )
         built = stage_two.build(seen.views, wanted, rooms, stages, seed=seed)
+        avatar, rigged = make_avatar(seen.head, outputs, moving, stages, against=against)
         crops = [sighting.portrait.rgb for sighting in sightings]
-        files = stage_two.write(outputs, stages, built, views=seen.views, photos=crops, height_m=height_m)
+        files = stage_two.write(
+            outputs, stages, built, views=seen.views, photos=crops, height_m=height_m, avatar=avatar
+        )
     told: dict[str, Any] = {
         **reports.common(choices, seed=seed, records=stages.records),
         "photos": stage_one.describe(sightings),
         **seen.report,
         **stage_two.describe(built),
+        **rigged,
         "files": [str(path) for path in files],
         "licences": reports.licences(took, recognised=options.identity is None),
     }
     if outputs.report is not None:
         reports.write_report(outputs.report, told)
         files = (*files, outputs.report)
-    return Reconstruction(seen.views, built.splats, built.mesh, told, files)
+    return Reconstruction(seen.views, built.splats, built.mesh, told, files, avatar)

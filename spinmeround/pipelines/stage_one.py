@@ -57,10 +57,12 @@ class Seen:
 
     Attributes:
         report: its part of the report.
+        head: the fitted head, where the prior has one.
     """
 
     views: Views
     report: dict[str, Any]
+    head: Head | None = None
 
 
 def planned(prior: str) -> list[Stage]:
@@ -97,7 +99,7 @@ def look_with_template(
             directions, size_px=size_px, photo_cameras=photo_cameras, focal_widths=focal_widths
         )
         views = head.render(cameras, keep_expression=keep_expression, names=names)
-    return Seen(views, {"head": head.report, "texture": shares(head)})
+    return Seen(views, {"head": head.report, "texture": shares(head)}, head)
 
 
 def look_with_diffusion(

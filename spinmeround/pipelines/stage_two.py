@@ -12,13 +12,14 @@ import numpy as np
 from jaxtyping import Float
 
 from spinmeround.errors import FitError
-from spinmeround.io import metres_per_unit, write_mesh, write_splats, write_views
+from spinmeround.io import metres_per_unit, write_avatar, write_mesh, write_splats, write_views
+from spinmeround.io.formats import AVATAR_SUFFIXES
 from spinmeround.pipelines import drawing
 from spinmeround.pipelines.held_out import measure, sentence
 from spinmeround.pipelines.outputs import Outputs
 from spinmeround.pipelines.rooms import Rooms
 from spinmeround.pipelines.stages import Stage, Stages
-from spinmeround.types import Mesh, Splats, TexturedMesh, Views
+from spinmeround.types import Avatar, Mesh, Splats, TexturedMesh, Views
 
 log = logging.getLogger(__name__)
 
@@ -87,12 +88,14 @@ def write(
     views: Views,
     photos: Sequence[Float[np.ndarray, "_ _ 3"]] = (),
     height_m: float | None = None,
+    avatar: Avatar | None = None,
 ) -> tuple[Path, ...]:
     """Writes everything but the report; each file appears whole or not at all.
 
     Args:
         photos: crops for the contact sheet.
         height_m: height of a head in metres, where the file format has a unit.
+        avatar: goes to the formats that can hold one, in place of the mesh.
 
     Returns:
         what was written.
@@ -107,8 +110,11 @@ def write(
                 write_splats(path, built.splats, metres_per_unit=scale)
                 files.append(path)
             for path in outputs.meshes:
-                assert built.mesh is not None
-                write_mesh(path, built.mesh, metres_per_unit=scale)
+                if avatar is not None and path.suffix.lower() in AVATAR_SUFFIXES:
+                    write_avatar(path, avatar, metres_per_unit=scale)
+                else:
+                    assert built.mesh is not None
+                    write_mesh(path, built.mesh, metres_per_unit=scale)
                 files.append(path)
             if outputs.views is not None:
                 write_views(outputs.views, views)

@@ -48,6 +48,7 @@ def personal_morphs(model: HeadModel, neutral: Float[np.ndarray, "n 3"]) -> Floa
         if name.startswith("eye"):
             side = "eye_left" if name.endswith("Left") else "eye_right"
             dense[row] += _off_eyeball(model, rest, dense[row], *eyeball(model, neutral, side))
+    dense *= np.where(_outer_skin(model), 1 - model.masks["scalp"], 1)[:, None]
     dense[np.linalg.norm(dense, axis=2) < _LEAST] = 0
     return dense.astype(np.float32)
 
@@ -68,15 +69,16 @@ def transferred(
     gradient, area, tangent = _gradients(neutral, faces)
     flat = np.repeat(area, 3)
     system = gradient.T @ sp.diags(flat) @ gradient + _ANCHOR * sp.identity(len(neutral))
-    free = np.flatnonzero(~held)
-    solve = splu(system[free][:, free].tocsc()).solve
+    size = float(neutral.std(0).sum() / mean.std(0).sum())
     still = np.linalg.inv(_frames(mean, faces))
     moved = np.zeros((len(model.expression_basis), len(neutral), 3))
     for row, action in enumerate(model.expression_basis.astype(np.float64)):
         change = _frames(mean + action, faces) @ still - np.eye(3)
         wanted = tangent @ np.swapaxes(change, 1, 2)
-        right = gradient.T @ (flat[:, None] * wanted.reshape(-1, 3)) + _ANCHOR * action
-        moved[row, free] = solve(right[free])
+        right = gradient.T @ (flat[:, None] * wanted.reshape(-1, 3)) + _ANCHOR * size * action
+        # What an action leaves alone on the mean head it leaves alone on everyone.
+        free = np.flatnonzero(~held & (np.linalg.norm(action, axis=1) > _LEAST))
+        moved[row, free] = splu(system[free][:, free].tocsc()).solve(right[free])
     return moved
 
 
@@ -95,6 +97,12 @@ def turn_between(before: Float[np.ndarray, "n 3"], after: Float[np.ndarray, "n 3
     u, _, v = np.linalg.svd((before - before.mean(0)).T @ (after - after.mean(0)))
     mirror = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ v))])
     return (u @ mirror @ v).T
+
+
+def _outer_skin(model: HeadModel) -> Bool[np.ndarray, "m"]:
+    skin = np.zeros(model.subdivision.shape[0], bool)
+    skin[model.dense_faces[model.dense_part == PARTS.index("skin")]] = True
+    return skin
 
 
 def _held(model: HeadModel) -> Bool[np.ndarray, "n"]:
@@ -161,9 +169,9 @@ def _off_eyeball(model: HeadModel, rest, moved, centre, radius: float):
     after = rest + moved - centre
     distance = np.linalg.norm(after, axis=1)
     at_rest = np.linalg.norm(rest - centre, axis=1)
-    skin = np.zeros(len(rest), bool)
-    skin[model.dense_faces[model.dense_part == PARTS.index("skin")]] = True
-    touched = skin & (np.linalg.norm(moved, axis=1) > _LEAST) & (after[:, 2] > 0) & (at_rest > 0.96 * radius)
+    touched = (
+        _outer_skin(model) & (np.linalg.norm(moved, axis=1) > _LEAST) & (after[:, 2] > 0) & (at_rest > 0.96 * radius)
+    )
     wanted = np.minimum(radius + _OFF_EYEBALL, np.maximum(at_rest, radius))
     lift = np.where(touched, np.maximum(wanted - distance, 0), 0)
     return after / np.maximum(distance, 1e-9)[:, None] * lift[:, None]

@@ -51,7 +51,7 @@ def skin_weights(model: HeadModel) -> Float[np.ndarray, "m 5"]:
     height = model.dense(model.mean)[:, 1]
     down = np.clip((_NECK_FROM - height) / (_NECK_FROM - _NECK_TO), 0, 1)
     neck = model.masks["neck"] * down * down * (3 - 2 * down)
-    jaw = np.clip(model.dense(_jaw_share(model)), 0, 1)
+    jaw = np.clip(model.subdivision @ _jaw_share(model), 0, 1)
     weights[:, NECK], weights[:, HEAD], weights[:, JAW] = neck * (1 - jaw), (1 - neck) * (1 - jaw), jaw
     for name, joint in (
         ("eye_left", LEFT_EYE), ("eye_right", RIGHT_EYE), ("teeth_upper", HEAD), ("teeth_lower", JAW), ("tongue", JAW),

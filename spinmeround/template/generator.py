@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from spinmeround.template.avatar import Lod, build_avatar
 from spinmeround.template.fit import FittedHead, fit_head
 from spinmeround.template.hair_texture import paint_hair
 from spinmeround.template.hair_volume import (
@@ -20,7 +21,7 @@ from spinmeround.template.head_model import HeadModel, load_head_model
 from spinmeround.template.photo_evidence import gather_evidence
 from spinmeround.template.render import Hair, Skin, render_views
 from spinmeround.template.texture import SkinTexture, bake_texture
-from spinmeround.types import Cameras, Portrait, Views
+from spinmeround.types import Avatar, Cameras, Portrait, Views
 
 Progress = Callable[[float, str], None]
 
@@ -51,6 +52,12 @@ class TemplateHead:
         coarse = self.head.posed(0) if keep_expression else self.head.neutral
         vertices = flatten_covered_ears(self.model, self.model.dense(coarse), self.ears_covered)
         return render_views(Skin(self.model, vertices, self.skin.albedo), self.hair, cameras, names=names)
+
+    def avatar(self, *, lod: Lod = 0, texture_px: int = 2048) -> Avatar:
+        """The head with bones and morph targets, neutral at rest; see ``build_avatar``."""
+        return build_avatar(
+            self.model, self.head.neutral, self.ears_covered, self.skin, self.hair, lod=lod, texture_px=texture_px
+        )
 
 
 class TemplateGenerator:

@@ -119,12 +119,6 @@ def bad(tmp_path) -> Path:
         ("text.jpg", "nowhere/head.ply", 3, "no folder OUT/nowhere to write head.ply to: create it first"),
         (
             "text.jpg",
-            "head.vrm",
-            3,
-            "OUT/head.vrm: a .vrm must move, but --no-rig was asked for; write a .glb or leave that out",
-        ),
-        (
-            "text.jpg",
             "head.xyz",
             3,
             "OUT/head.xyz: cannot write the extension '.xyz'; known are .ply .spz .splat (splats) and .glb .obj "
@@ -139,6 +133,14 @@ def test_bad_input_is_one_line_and_leaves_nothing(photo, out, code, error, bad, 
     told = capsys.readouterr().err.replace(str(bad), "BAD").replace(str(target), "OUT").replace(os.sep, "/")
     assert told == f"spmr-recon: {error}\n"
     assert list(target.iterdir()) == []
+
+
+def test_a_vrm_must_move(bad, tmp_path, capsys):
+    out = tmp_path / "head.vrm"
+    assert run("recon", bad / "text.jpg", "--out", out, "--no-rig", "--quiet") == 3
+    assert capsys.readouterr().err.endswith("but --no-rig was asked for; write a .glb or leave that out\n")
+    assert run("fit", bad, "--out", out, "--quiet") == 3
+    assert "which only spmr-recon makes" in capsys.readouterr().err
 
 
 def test_a_damaged_picture_is_one_line(bad, tmp_path, capsys):

@@ -216,9 +216,11 @@ def test_places_are_refused_before_any_work(rooms, photo, tmp_path):
         raise AssertionError("work began")
 
     rooms(before=before)
-    for out in ("head.xyz", "head", "head.vrm", "nowhere/head.ply", "."):
+    for out in ("head.xyz", "head", "nowhere/head.ply", "."):
         with pytest.raises(OutputError):
             reconstruct(photo, out=tmp_path / out)
+    with pytest.raises(OutputError, match="--keep-expression was asked for"):
+        reconstruct(photo, out=tmp_path / "head.vrm", keep_expression=True)
     with pytest.raises(OutputError, match="written twice"):
         reconstruct(photo, out=[tmp_path / "a.obj"], preview=tmp_path / "a_albedo.png")
     with pytest.raises(OutputError, match=r"ends in \.png"):
