@@ -4,7 +4,8 @@
 
 `scans/igea.ply` of the shared data, scaled to a head of 0.23 m, 16 or 8 views of 512 pixels in three rings with exact
 normals; then 16 views with smooth 8 degree noise on the normals, outlines moved by 2 pixels, and every camera turned
-about the head by half a degree (standard deviations). A solid pattern on the scan is what the texture is held to.
+about the head by half a degree (standard deviations); the same in grey; and exact views without normals. Depths
+are compared in the world as it is, unaligned. A solid pattern on the scan is what the texture is held to.
 """
 
 from __future__ import annotations
@@ -150,7 +151,10 @@ def measure(*, quick: bool) -> list[Figure]:
     cases = {"16 views": (views, 0.15, 1.5)}
     if not quick:
         cases["8 views"] = (photograph(truth, ring_cameras(8)), 0.22, 2.2)
-        cases["16 noisy views"] = (disturbed(views, np.random.default_rng(0)), 0.35, 4.0)
+        noisy = disturbed(views, np.random.default_rng(0))
+        cases["16 noisy views"] = (noisy, 0.35, 4.0)
+        cases["noisy, grey"] = (replace(noisy, rgb=np.full_like(noisy.rgb, 0.5)), None, None)
+        cases["colours alone"] = (replace(views, normals_world=np.zeros_like(views.normals_world)), None, None)
     figures, meshes = [], {}
     for name, (given, depth_bar, normal_bar) in cases.items():
         meshes[name], seconds = _fit(given, settings)
