@@ -1,4 +1,4 @@
-"""Our files in the hands of programs from npm: the Khronos glTF validator and PlayCanvas' splat-transform.
+"""Our files in programs from npm: the Khronos glTF validator, three.js with three-vrm, PlayCanvas' splat-transform.
 
 Needs node and either a package cache or a network; skips with the reason otherwise.
 """
@@ -14,13 +14,37 @@ import numpy as np
 import pytest
 import torch
 
-from spinmeround.io import read_splats, write_mesh, write_splats
-from spinmeround.types import Mesh, Splats, TexturedMesh
+from spinmeround.io import read_splats, write_avatar, write_mesh, write_splats
+from spinmeround.io.vrm import EXPRESSIONS, perfect_sync
+from spinmeround.template.avatar import build_avatar
+from spinmeround.template.head_model import load_head_model
+from spinmeround.template.texture import SkinTexture
+from spinmeround.types import Avatar, Mesh, Splats, TexturedMesh
 
-_PACKAGES = ("gltf-validator@2.0.0-dev.3.10", "@playcanvas/splat-transform@2.7.1")
+_PACKAGES = (
+    "gltf-validator@2.0.0-dev.3.10", "@playcanvas/splat-transform@2.7.1", "three@0.170.0", "@pixiv/three-vrm@3.3.3",
+)  # fmt: skip
 _VALIDATE = """
 const validator = require('gltf-validator'), fs = require('fs');
 validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[2]))).then(r => console.log(JSON.stringify(r)));
+"""
+
+_VRM = """
+import fs from 'fs';
+import { GLTFLoader } from 'three/examples/jsm/loaders/GLTFLoader.js';
+import { VRMLoaderPlugin } from '@pixiv/three-vrm';
+globalThis.self = globalThis;
+globalThis.createImageBitmap = async () => ({ width: 1, height: 1, close() {} });
+globalThis.ProgressEvent ??= class extends Event {};
+const bytes = fs.readFileSync(process.argv[2]);
+const loader = new GLTFLoader();
+loader.register(parser => new VRMLoaderPlugin(parser));
+const { vrm } = (await loader.parseAsync(new Uint8Array(bytes).buffer, '')).userData;
+const bound = vrm.expressionManager.expressions.map(e => [e.expressionName, (e._binds ?? e.binds).length]);
+const eyes = ['leftEye', 'rightEye'].map(n => vrm.humanoid.getNormalizedBoneNode(n));
+vrm.lookAt.yaw = 30; vrm.lookAt.pitch = 10; vrm.update(0.01); vrm.lookAt.yaw = 30; vrm.update(0.01);
+const turned = eyes.map(e => 2 * Math.acos(Math.min(1, Math.abs(e.quaternion.w))));
+console.log(JSON.stringify({ expressions: Object.fromEntries(bound), turned, meta: vrm.meta.name }));
 """
 
 
@@ -36,6 +60,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         pytest.skip(f"npm cannot install {' '.join(_PACKAGES)}: {str(error.stderr)[-200:]}")
     (folder / "validate.js").write_text(_VALIDATE)
+    (folder / "vrm.mjs").write_text(_VRM)
     return folder
 
 
@@ -125,3 +150,38 @@ def test_the_validator_would_find_something(node_folder: Path, tmp_path: Path, s
     data = (tmp_path / "a.glb").read_bytes().replace(b'"componentType":5126', b'"componentType":5123', 1)
     (tmp_path / "b.glb").write_bytes(data)
     assert _validated(node_folder, tmp_path / "b.glb")["issues"]["numErrors"] > 0
+
+
+@pytest.fixture(scope="module")
+def avatar() -> Avatar:
+    """The mean head, bald, moving."""
+    model = load_head_model()
+    skin = SkinTexture(np.full((128, 128, 3), 0.5, np.float32), np.zeros((128, 128), np.float32))
+    return build_avatar(model, model.mean, np.zeros(model.subdivision.shape[0]), skin, None, lod=1, texture_px=128)
+
+
+@pytest.mark.parametrize("suffix", ["glb", "vrm"])
+def test_the_khronos_validator_finds_nothing_in_avatars(
+    node_folder: Path, tmp_path: Path, avatar: Avatar, suffix: str
+) -> None:
+    write_avatar(tmp_path / f"a.{suffix}", avatar)
+    report = _validated(node_folder, tmp_path / f"a.{suffix}")
+    assert (report["issues"]["numErrors"], report["issues"]["numWarnings"]) == (0, 0), report["issues"]["messages"]
+    assert report["info"]["hasSkins"] and report["info"]["hasMorphTargets"]
+    assert report["info"]["totalTriangleCount"] == sum(len(part.mesh.faces) for part in avatar.parts)
+    assert (tmp_path / f"a.{suffix}").stat().st_size < 8e6
+    again = tmp_path / f"again.{suffix}"
+    write_avatar(again, avatar)
+    if suffix == "glb":
+        assert again.read_bytes() == (tmp_path / "a.glb").read_bytes()
+
+
+def test_three_vrm_binds_all_expressions_and_turns_both_eyes(node_folder: Path, tmp_path: Path, avatar: Avatar) -> None:
+    write_avatar(tmp_path / "me.vrm", avatar)
+    command = ["node", str(node_folder / "vrm.mjs"), str(tmp_path / "me.vrm")]
+    done = subprocess.run(command, cwd=node_folder, capture_output=True, text=True, check=True, timeout=120)
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["meta"] == "me"
+    assert set(seen["expressions"]) == {*EXPRESSIONS, *map(perfect_sync, avatar.morph_names)}
+    assert all(count > 0 for name, count in seen["expressions"].items() if name != "neutral")
+    assert min(seen["turned"]) > 0.1
