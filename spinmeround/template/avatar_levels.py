@@ -58,6 +58,7 @@ def _merges() -> tuple[Int[np.ndarray, "t"], Int[np.ndarray, "t"]]:
 
 def _after(model: HeadModel, steps: int) -> Level:
     step, target = _merges()
+    assert len(step) == len(model.uv), "head.npz is newer: run tools/bake_head_levels.py"
     merged: Bool[np.ndarray, "t"] = (step >= 0) & (step < steps)
     final = np.where(merged, target, np.arange(len(target)))
     while (final[final] != final).any():
