@@ -18,11 +18,13 @@ SCRIPTS = (
     "whole_head",
     "shape_synthetic",
     "splats_heldout",
+    "splats_real",
     "repeat_time",
     "bench_surface",
     "bench_raster",
     "model_camera",
     "diffusion_full_size",
+    "diffusion_work_saved",
 )
 
 

@@ -44,6 +44,9 @@ class Sampling:
         guidance: scale of classifier-free guidance; 1 is none and halves the work. The paper's text uses 3.
         guidance_sigmas: guidance acts where ``low <= sigma <= high`` only; elsewhere half the work is saved, at the
             price of results that differ from the published sampler's (arXiv 2404.07724).
+        dense_sigmas: the network is asked at every noise level between these two, of the levels above at every third,
+            of those below at none. ``(0.01, 80)`` saves a quarter of the steps and more, and moves the result by less
+            than the solver errs anyway. The upper end is for 512 × 512 pixels and goes with their side.
         solver: ``euler`` is the published sampler. ``dpmpp-2m`` and ``unipc`` follow the same equation with a second
             order multistep rule on the same sigmas: the same quality in fewer steps, but other pictures than Euler's.
         views_at_once: most views in one joint pass, conditioning views included. The model learned 8; fewer need less
@@ -54,6 +57,7 @@ class Sampling:
     normals_steps: int = 50
     guidance: float = 3.5
     guidance_sigmas: tuple[float, float] = (0.0, float("inf"))
+    dense_sigmas: tuple[float, float] = (0.0, float("inf"))
     solver: Solver = "euler"
     views_at_once: int = 8
 

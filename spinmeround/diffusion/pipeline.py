@@ -208,6 +208,7 @@ def _check_identity(identity: Float[np.ndarray, "e"]) -> None:
 
 def _check_settings(sampling: Sampling) -> None:
     low, high = sampling.guidance_sigmas
+    dense_low, dense_high = sampling.dense_sigmas
     problems = [
         sentence
         for wrong, sentence in (
@@ -215,6 +216,10 @@ def _check_settings(sampling: Sampling) -> None:
             (not 1 <= sampling.normals_steps <= 1000, f"{sampling.normals_steps} steps for normals: 1 to 1000"),
             (not 0 <= sampling.guidance <= 100, f"guidance {sampling.guidance}: it lies between 0 and 100"),
             (not 0 <= low <= high, f"guidance between sigmas {low} and {high}: they must rise from 0"),
+            (
+                not 0 <= dense_low <= dense_high,
+                f"every level between sigmas {dense_low} and {dense_high}: they must rise from 0",
+            ),
             (sampling.views_at_once < 2, f"{sampling.views_at_once} views at once: a pass needs 2, one given"),
         )
         if wrong

@@ -138,7 +138,7 @@ class Run:
             return clean
 
         start = self._start.expand(len(angles_deg), -1, -1, -1)
-        sigmas = schedules.edm_sigmas(self._sampling.steps)
+        sigmas = _levels(self._sampling)
         with visiting(self._unet.network, self._placement):
             return integrate(counted, start, sigmas, solver=self._sampling.solver, after_step=after_step)
 
@@ -185,10 +185,16 @@ def rows_in_all(photos: int, passes: list[tuple[int, int]], sampling: Sampling) 
         passes: given and sampled views of each joint pass.
     """
     guidance = Guidance(sampling.guidance, sampling.guidance_sigmas)
-    both = sum(guidance.acts(sigma) for sigma in schedules.edm_sigmas(sampling.steps)[:-1])
+    levels = _levels(sampling)[:-1]
+    both = sum(guidance.acts(sigma) for sigma in levels)
     return photos * sampling.normals_steps + sum(
-        sampling.steps * (given + sampled) + both * (1 + sampled) for given, sampled in passes
+        len(levels) * (given + sampled) + both * (1 + sampled) for given, sampled in passes
     )
+
+
+def _levels(sampling: Sampling) -> Float[Tensor, "levels"]:
+    """Noise levels of a multi-view pass, 0 at the end."""
+    return schedules.thinned(schedules.edm_sigmas(sampling.steps), dense=sampling.dense_sigmas)
 
 
 def _time(seconds: float) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 _SIGMA_MAX = 700.0
 _SIGMA_MIN = 0.002
 _RHO = 7.0
+_COARSE = 3
 
 
 def edm_sigmas(steps: int) -> Float[Tensor, "levels"]:
@@ -21,6 +22,20 @@ def edm_sigmas(steps: int) -> Float[Tensor, "levels"]:
     ramp = torch.linspace(0, 1, steps)
     low, high = _SIGMA_MIN ** (1 / _RHO), _SIGMA_MAX ** (1 / _RHO)
     return torch.cat([(high + ramp * (low - high)) ** _RHO, torch.zeros(1)])
+
+
+def thinned(sigmas: Float[Tensor, "levels"], *, dense: tuple[float, float]) -> Float[Tensor, "fewer"]:
+    """Some of the levels: all within ``dense``, every third above, none below; always the first, and 0 at the end.
+
+    Far above the spread of clean latents a guess hardly moves from level to level, and what it is wrong by is shrunk by
+    all that follows; far below, the guess is all but what is there already.
+    """
+    low, high = dense
+    kept = [
+        i == 0 or sigma == 0 or (sigma >= low and (sigma <= high or i % _COARSE == 0))
+        for i, sigma in enumerate(sigmas.tolist())
+    ]
+    return sigmas[torch.tensor(kept)]
 
 
 def ddpm_sigmas(steps: int) -> Float[Tensor, "levels"]:

@@ -121,6 +121,14 @@ def test_without_guidance_half_the_work(pipeline):
     assert with_interval < whole
 
 
+def test_fewer_levels_less_work_and_every_pass_counted(pipeline):
+    told = []
+    sampling = replace(FAST, steps=10, dense_sigmas=(0.01, 20.0))
+    got = pipeline(FRONT, [(60.0, 0.0)], seed=1, sampling=sampling, progress=lambda share, _: told.append(share))
+    assert got.unet_passes < 2 + 10 * 4
+    assert told[-1] == 1
+
+
 @pytest.mark.parametrize("change", [{"tiled_vae": True}, {"offload": True}])
 def test_saving_memory_changes_little(files, pipeline, change):
     saving = SpinMeRoundPipeline.from_single_file(files[0], config=files[1], placement=Placement(**change))
@@ -167,6 +175,7 @@ def test_photos_and_faces_that_cannot_be_used(pipeline, change, words):
         ({"normals_steps": 2000}, "2000 steps for normals"),
         ({"guidance": float("nan")}, "guidance nan"),
         ({"guidance_sigmas": (5.0, 1.0)}, "between sigmas 5"),
+        ({"dense_sigmas": (5.0, 1.0)}, "every level between sigmas 5"),
         ({"views_at_once": 1}, "a pass needs 2"),
     ],
 )

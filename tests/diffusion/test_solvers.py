@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spinmeround.diffusion.sampling import integrate
-from spinmeround.diffusion.schedules import edm_sigmas
+from spinmeround.diffusion.schedules import edm_sigmas, thinned
 from spinmeround.diffusion.solvers import rule
 
 SPREAD = 0.5
@@ -63,3 +63,14 @@ def test_last_step_is_the_guess():
         x, clean = torch.randn(1, 1, 2, 2), torch.randn(1, 1, 2, 2)
         end = rule(solver).step(x, clean, sigma=torch.tensor(0.5), sigma_next=torch.tensor(0.0))
         torch.testing.assert_close(end, clean)
+
+
+def test_fewer_levels_keep_the_ends_and_all_between():
+    sigmas = edm_sigmas(30)
+    fewer = thinned(sigmas, dense=(0.01, 20.0))
+    assert fewer[0] == sigmas[0]
+    assert fewer[-1] == 0
+    assert torch.equal(fewer[(fewer >= 0.01) & (fewer <= 20)], sigmas[(sigmas >= 0.01) & (sigmas <= 20)])
+    assert torch.equal(fewer[fewer > 20], sigmas[sigmas > 20][::3])
+    assert not ((fewer > 0) & (fewer < 0.01)).any()
+    assert torch.equal(thinned(sigmas, dense=(0.0, float("inf"))), sigmas)
