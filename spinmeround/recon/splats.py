@@ -137,7 +137,7 @@ def _for_colour_alone(settings: SplatSettings, views: int) -> SplatSettings:
     """Splats that have to find their place: fewer, and more steps. Highlights as far as that many views tell them."""
     return SplatSettings(
         count=min(settings.count, _MOST_WITHOUT_NORMALS),
-        iterations=2 * settings.iterations,
+        iterations=3 * settings.iterations,
         sh_degree=max(settings.sh_degree, 1 if views >= _VIEWS_FOR_HIGHLIGHTS else 0),
     )
 
