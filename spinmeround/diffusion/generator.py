@@ -62,7 +62,8 @@ class DiffusionGenerator:
         )
         if not (np.isfinite(drawn.rgb).all() and np.isfinite(drawn.normals).all()):
             raise FitError(
-                "the model's pictures hold NaN; use --precision float32, and look whether the weights are whole"
+                f"the model's pictures of {size_px} px hold NaN; use --precision float32, look whether the weights are "
+                "whole, and use a model for 512 px or more: below that its pass of normals overshoots"
             )
         log.debug("the UNet saw %d views", drawn.unet_passes)
         mattes = {
