@@ -45,9 +45,9 @@ class Sampling:
         guidance_sigmas: guidance acts where ``low <= sigma <= high`` only; elsewhere half the work is saved, at the
             price of results that differ from the published sampler's (arXiv 2404.07724).
         dense_sigmas: the network is asked at every noise level between these two, of the levels above at every third,
-            of those below at none. ``(0.01, 80)`` saves a quarter of the steps and more. On small models trained for the
-            purpose that moved the result by less than the solver errs anyway; the upper end of 80 is carried over from
-            them to 512 × 512 pixels by the pictures' side, untried with the published weights.
+            of those below at none. ``(0.01, 80)`` saves a quarter of the steps and more. On small models that moved the
+            result by less than the solver errs anyway; the upper end of 80 is carried over from them to 512 × 512
+            pixels by the pictures' side, untried with the published weights.
         solver: ``euler`` is the published sampler. ``dpmpp-2m`` and ``unipc`` follow the same equation with a second
             order multistep rule on the same sigmas: the same quality in fewer steps, but other pictures than Euler's.
         views_at_once: most views in one joint pass, conditioning views included. The model learned 8; fewer need less
