@@ -48,7 +48,7 @@ check: .venv/dev.stamp
 	$(BIN)/python tools/check_docs.py
 
 bench: .venv/dev.stamp
-	$(BIN)/python benchmarks/run_all.py
+	PYTHONPATH=. $(BIN)/python benchmarks/run_all.py
 
 clean:
 	rm -rf .venv out build dist

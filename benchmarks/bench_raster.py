@@ -1,6 +1,6 @@
 """How fast are splats drawn and differentiated? The CPU rasteriser against plain torch, in one run.
 
-    python benchmarks/bench_raster.py [--quick]
+    PYTHONPATH=. python benchmarks/bench_raster.py [--quick]
 
 Splats lie as a fit leaves them: opaque discs on a head-sized ball, together covering it a few times over whatever their
 number. The plain torch side is the specification of the tests in float32, made as fast as plain torch goes: each 16 by
@@ -10,10 +10,8 @@ number. The plain torch side is the specification of the tests in float32, made 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,8 +21,6 @@ from spinmeround.geometry import project
 from spinmeround.orbits import orbit_cameras
 from spinmeround.recon.raster_numba import NumbaRasterizer
 from spinmeround.types import Cameras, Rendering, Splats
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.recon import splat_specification
 
 SIZE_PX = 512

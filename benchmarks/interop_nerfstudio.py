@@ -4,7 +4,7 @@ nerfstudio pins some 200 packages; its parser alone needs few, in a folder of th
 
     pip install --no-deps --target nerfstudio-only nerfstudio==1.1.5 viser msgspec websockets zstandard tensorboard \
         absl-py grpcio protobuf markdown werkzeug tensorboard-data-server
-    python benchmarks/interop_nerfstudio.py --packages nerfstudio-only
+    PYTHONPATH=nerfstudio-only python benchmarks/interop_nerfstudio.py
 """
 
 from __future__ import annotations
@@ -59,11 +59,7 @@ def _ray_errors(parsed: Any, views: Views) -> tuple[float, float]:
 
 def main() -> None:
     """Prints a table; exits with 1 when something differs."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--packages", type=Path, help="folder that nerfstudio was installed to")
-    arguments = parser.parse_args()
-    if arguments.packages:
-        sys.path.append(str(arguments.packages.resolve()))
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     warnings.simplefilter("ignore")
     views, test = _views([0, 40, 95, 200, 300], 64, "a"), _views([20, 120], 64, "b")
     figures = []

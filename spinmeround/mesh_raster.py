@@ -69,7 +69,7 @@ _BAND_ROWS = 32
 
 
 @numba.njit(parallel=True, cache=True)
-def _spread(attributes, faces, face, barycentric, out):  # pragma: no cover - compiled
+def _spread(attributes, faces, face, barycentric, out):
     for row in numba.prange(face.shape[0]):
         for column in range(face.shape[1]):
             f = face[row, column]
@@ -81,7 +81,7 @@ def _spread(attributes, faces, face, barycentric, out):  # pragma: no cover - co
 
 
 @numba.njit(parallel=True, cache=True)
-def _draw(pixels, faces, face, barycentric, depth):  # pragma: no cover - compiled
+def _draw(pixels, faces, face, barycentric, depth):
     height, width = face.shape
     bands = (height + _BAND_ROWS - 1) // _BAND_ROWS
     for band in numba.prange(bands):

@@ -174,7 +174,7 @@ def twisted(cameras: Cameras, twists: Float[np.ndarray, "v 6"]) -> Cameras:
 
 
 @numba.njit(cache=True, inline="always")
-def _visible(depth, column, row, far, slack):  # pragma: no cover - compiled
+def _visible(depth, column, row, far, slack):
     """Whether all four pixels around a place show the surface the point lies on."""
     height, width = depth.shape
     if not (0 <= column < width - 1 and 0 <= row < height - 1):
@@ -187,7 +187,7 @@ def _visible(depth, column, row, far, slack):  # pragma: no cover - compiled
 
 
 @numba.njit(cache=True, inline="always")
-def _sample(picture, column, row, out):  # pragma: no cover - compiled
+def _sample(picture, column, row, out):
     """Values and slopes of all channels between four pixels: ``out[c] = value, d/dx, d/dy``."""
     ic, ir = int(column), int(row)
     fc, fr = column - ic, row - ir
@@ -202,7 +202,7 @@ def _sample(picture, column, row, out):  # pragma: no cover - compiled
 @numba.njit(cache=True)
 def _collect(
     point, normal, projections, eyes, depth, pictures, trust, tolerance, value, slope, w
-):  # pragma: no cover - compiled
+):
     """What each view that sees a point shows there and how that changes as the point moves along its normal."""
     views, channels = pictures.shape[0], pictures.shape[3]
     x, y, z = point
@@ -237,7 +237,7 @@ def _collect(
 def _compare(
     points, normals, projections, eyes, depth, pictures, trust, tolerance, noise,
     pull, information, look, weight, spread,
-):  # fmt: skip # pragma: no cover - compiled
+):  # fmt: skip
     views, channels = pictures.shape[0], pictures.shape[3]
     for i in numba.prange(points.shape[0]):
         value, slope = np.empty((views, channels)), np.empty((views, channels))
@@ -278,7 +278,7 @@ def _compare(
 def _align(
     points, normals, projections, eyes, depth, pictures, trust, tolerance, noise, look, weight,
     outline_px, own_px, outline_noise_px, left, right,
-):  # fmt: skip # pragma: no cover - compiled
+):  # fmt: skip
     views, channels = pictures.shape[0], pictures.shape[3]
     for v in numba.prange(views):
         at, by = np.empty((channels, 3)), np.empty(6)

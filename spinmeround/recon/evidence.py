@@ -208,7 +208,7 @@ def near_outline_px(mask: Shaped[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]
 
 
 @numba.njit(cache=True)
-def _diffuse(normals, twin, free, ignored, steps):  # pragma: no cover - compiled
+def _diffuse(normals, twin, free, ignored, steps):
     now, after = normals.copy(), normals.copy()
     for _ in range(steps):
         for i in range(free.shape[0]):
@@ -232,7 +232,7 @@ def _diffuse(normals, twin, free, ignored, steps):  # pragma: no cover - compile
 @numba.njit(parallel=True, cache=True)
 def _gather(
     points, normals, projections, eyes, depth, seen, trust, tolerance, limit, noise, out, out_weight, out_spread
-):  # pragma: no cover - compiled
+):
     views, height, width = depth.shape
     for i in numba.prange(points.shape[0]):
         sample = np.empty((views, 4))
@@ -302,7 +302,7 @@ def _gather(
 @numba.njit(parallel=True, cache=True)
 def _rims(
     vertices, normals, projections, eyes, focals, distance_px, outline_px, own_px, reach, ease, steps, votes
-):  # pragma: no cover - compiled
+):
     views, height, width = distance_px.shape
     shrink = width / own_px.shape[2]
     for i in numba.prange(vertices.shape[0]):

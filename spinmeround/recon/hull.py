@@ -256,7 +256,7 @@ def _camera_arrays(cameras: Cameras) -> tuple[Float[np.ndarray, "v 3 4"], Float[
 
 
 @numba.njit(parallel=True, cache=True)
-def _carve(field, low, cell, projections, focals_px, distance_px, margins_px, growth):  # pragma: no cover - compiled
+def _carve(field, low, cell, projections, focals_px, distance_px, margins_px, growth):
     views, height, width = distance_px.shape
     for i in numba.prange(field.shape[0]):
         for j in range(field.shape[1]):

@@ -49,7 +49,7 @@ def displacements(
 @numba.njit(parallel=True, cache=True)
 def _assemble(
     vertices, directions, faces, twin, leaving, targets, weights, stiffness, offsets, columns, values, diagonal, right
-):  # pragma: no cover - compiled
+):
     """Rows of the normal equations; row v walks once around v, each face adds its two edges that end in v."""
     for v in numba.prange(vertices.shape[0]):
         start, stop = offsets[v], offsets[v + 1]
@@ -80,7 +80,7 @@ def _assemble(
 @numba.njit(cache=True)
 def _conjugate_gradients(
     offsets, columns, values, diagonal, right, iterations, tolerance
-):  # pragma: no cover - compiled
+):
     """Jacobi-preconditioned. One thread: thousands of short loops would spend longer at barriers than at work."""
     n = right.shape[0]
     x, image = np.zeros(n), np.zeros(n)

@@ -6,7 +6,7 @@ import numba
 
 
 @numba.njit(cache=True, inline="always")
-def seen_at(projection, x, y, z):  # pragma: no cover - compiled
+def seen_at(projection, x, y, z):
     """Column and row in pixels, and the distance along the camera's axis, of a world point.
 
     Args:
@@ -19,7 +19,7 @@ def seen_at(projection, x, y, z):  # pragma: no cover - compiled
 
 
 @numba.njit(cache=True, inline="always")
-def bilinear(image, column, row):  # pragma: no cover - compiled
+def bilinear(image, column, row):
     """Value at an index between pixels (0 is the centre of the first); beyond the border the border's."""
     column = min(max(column, 0.0), image.shape[1] - 1.001)
     row = min(max(row, 0.0), image.shape[0] - 1.001)

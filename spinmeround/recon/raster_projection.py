@@ -38,7 +38,7 @@ _SH_1 = 0.4886025119029199
 
 
 @numba.njit
-def _sh_basis(x, y, z, count, basis):  # pragma: no cover - compiled
+def _sh_basis(x, y, z, count, basis):
     """Real spherical harmonics of a unit direction, INRIA order and signs; fills ``count`` = 1, 4, 9 or 16 values."""
     basis[0] = _SH_0
     if count > 1:
@@ -58,7 +58,7 @@ def _sh_basis(x, y, z, count, basis):  # pragma: no cover - compiled
 
 
 @numba.njit
-def _sh_slopes(x, y, z, count, dx, dy, dz):  # pragma: no cover - compiled
+def _sh_slopes(x, y, z, count, dx, dy, dz):
     """Partial derivatives of ``_sh_basis`` as polynomials in x, y, z."""
     dx[:count], dy[:count], dz[:count] = 0, 0, 0
     if count > 1:
@@ -83,7 +83,7 @@ def _sh_slopes(x, y, z, count, dx, dy, dz):  # pragma: no cover - compiled
 
 
 @numba.njit
-def _rotation(quat, rotation):  # pragma: no cover - compiled
+def _rotation(quat, rotation):
     """Fills world-from-local of a quaternion of any length; returns the length."""
     w, x, y, z = np.float64(quat[0]), np.float64(quat[1]), np.float64(quat[2]), np.float64(quat[3])
     length = math.sqrt(w * w + x * x + y * y + z * z)
@@ -96,7 +96,7 @@ def _rotation(quat, rotation):  # pragma: no cover - compiled
 
 
 @numba.njit
-def _rotation_backward(quat, length, g, out):  # pragma: no cover - compiled
+def _rotation_backward(quat, length, g, out):
     """Gradient g of the matrix to the quaternion, through its normalisation."""
     w, x, y, z = quat[0] / length, quat[1] / length, quat[2] / length, quat[3] / length
     gw = 2 * (x * (g[2, 1] - g[1, 2]) + y * (g[0, 2] - g[2, 0]) + z * (g[1, 0] - g[0, 1]))
@@ -109,14 +109,14 @@ def _rotation_backward(quat, length, g, out):  # pragma: no cover - compiled
 
 
 @numba.njit
-def _product(a, b, out):  # pragma: no cover - compiled
+def _product(a, b, out):
     for i in range(3):
         for j in range(3):
             out[i, j] = a[i, 0] * b[0, j] + a[i, 1] * b[1, j] + a[i, 2] * b[2, j]
 
 
 @numba.njit
-def _to_camera(mean, pose):  # pragma: no cover - compiled
+def _to_camera(mean, pose):
     a, b, c = np.float64(mean[0]), np.float64(mean[1]), np.float64(mean[2])
     x = pose[0, 0] * a + pose[0, 1] * b + pose[0, 2] * c + pose[0, 3]
     y = pose[1, 0] * a + pose[1, 1] * b + pose[1, 2] * c + pose[1, 3]
@@ -125,7 +125,7 @@ def _to_camera(mean, pose):  # pragma: no cover - compiled
 
 
 @numba.njit
-def _held(slope, focal, centre, size):  # pragma: no cover - compiled
+def _held(slope, focal, centre, size):
     """x / z held within the field of view and its margin, or within 1."""
     margin = _FIELD_MARGIN * 0.5 * size / focal
     lowest, highest = -centre / focal - margin, (size - centre) / focal + margin
@@ -133,7 +133,7 @@ def _held(slope, focal, centre, size):  # pragma: no cover - compiled
 
 
 @numba.njit
-def _half_axes(x, y, z, lens, width, height, turned, scale, axes):  # pragma: no cover - compiled
+def _half_axes(x, y, z, lens, width, height, turned, scale, axes):
     """Fills the 2 by 3 matrix J C S; its rows are the splat's half axes seen along x and y of the picture."""
     h, v = _held(x / z, lens[0], lens[2], width), _held(y / z, lens[1], lens[3], height)
     for k in range(3):
@@ -142,7 +142,7 @@ def _half_axes(x, y, z, lens, width, height, turned, scale, axes):  # pragma: no
 
 
 @numba.njit
-def _covariance(axes, dilation):  # pragma: no cover - compiled
+def _covariance(axes, dilation):
     """xx, xy, yy, and the determinants with dilation and without.
 
     Both are sums of positive terms (Cauchy-Binet), so that needles keep them.
@@ -158,7 +158,7 @@ def _covariance(axes, dilation):  # pragma: no cover - compiled
 
 
 @numba.njit
-def _shortest(scale):  # pragma: no cover - compiled
+def _shortest(scale):
     axis = 0
     for k in range(1, 3):
         if scale[k] < scale[axis]:
@@ -167,7 +167,7 @@ def _shortest(scale):  # pragma: no cover - compiled
 
 
 @numba.njit
-def _facing(rotation, axis, mean, eye):  # pragma: no cover - compiled
+def _facing(rotation, axis, mean, eye):
     """+1 or -1: the sign that turns a column of the rotation toward the eye."""
     toward = 0.0
     for k in range(3):
@@ -176,7 +176,7 @@ def _facing(rotation, axis, mean, eye):  # pragma: no cover - compiled
 
 
 @numba.njit
-def _direction(mean, eye, basis):  # pragma: no cover - compiled
+def _direction(mean, eye, basis):
     """Unit vector from the eye to the mean, and the distance."""
     a, b, c = mean[0] - eye[0], mean[1] - eye[1], mean[2] - eye[2]
     distance = max(math.sqrt(a * a + b * b + c * c), 1e-12)
@@ -204,7 +204,7 @@ def project_splats(
     antialiased,
     records,
     tiles,
-):  # pragma: no cover - compiled
+):
     """Fills records and tile ranges [x0, x1) x [y0, y1); an empty range means the splat is not seen.
 
     Args:
@@ -261,7 +261,7 @@ def project_splats(
 
 
 @numba.njit
-def _sh_backward(mean, sh, eye, colour, g_colour, basis, slopes, g_mean, g_sh):  # pragma: no cover - compiled
+def _sh_backward(mean, sh, eye, colour, g_colour, basis, slopes, g_mean, g_sh):
     """Gradient of the colour to the coefficients, and to the mean through the viewing direction."""
     count = sh.shape[0]
     dx, dy, dz, distance = _direction(mean, eye, basis)
@@ -285,7 +285,7 @@ def _sh_backward(mean, sh, eye, colour, g_colour, basis, slopes, g_mean, g_sh): 
 @numba.njit
 def _footprint_backward(
     moments, x, y, z, lens, width, height, turned, scale, dilation, antialiased, axes, g_turned, g_scale
-):  # pragma: no cover - compiled
+):
     """From the moments of d(loss)/d(log alpha) about the centre to the mean in the camera frame, C and the scales.
 
     With K the inverse covariance, d(log alpha)/d(u, v) = K d and d(log alpha)/d(cov) = K d d^T K / 2; antialiased, half
@@ -325,7 +325,7 @@ def _footprint_backward(
 
 
 @numba.njit
-def _camera_backward(mean, g_camera, g_turned, rotation, out):  # pragma: no cover - compiled
+def _camera_backward(mean, g_camera, g_turned, rotation, out):
     """Gradient to the pose, through the mean in the camera frame and C = R_camera R_splat."""
     for j in range(3):
         for k in range(3):
@@ -344,7 +344,7 @@ def project_splats_backward(
     first, last, means, scales, quats, opacities, sh, pose, lens, eye, width, height, dilation, antialiased, records,
     splat_starts, rows,
     g_means, g_scales, g_quats, g_opacities, g_sh, g_camera_rows,
-):  # fmt: skip  # pragma: no cover - compiled
+):  # fmt: skip
     """Adds the rows of each splat in tile order and carries the sum back to its fields; unseen splats get 0.
 
     Args:

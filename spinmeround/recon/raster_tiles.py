@@ -56,7 +56,7 @@ _CHECK_EVERY = 16
 
 
 @numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, inline="always")
-def _exp2(x):  # pragma: no cover - compiled
+def _exp2(x):
     """2^x, -126 <= x <= 127, by a minimax polynomial; relative error 2.3e-7. No library call, so it vectorises."""
     whole = np.floor(x + _f(0.5))
     rest = x - whole
@@ -71,7 +71,7 @@ def _exp2(x):  # pragma: no cover - compiled
 
 
 @compiled("int64(int32[:,::1], int64, int64[::1], int64[::1])")
-def count_pairs(tiles, tiles_x, tile_starts, splat_starts):  # pragma: no cover - compiled
+def count_pairs(tiles, tiles_x, tile_starts, splat_starts):
     """Prefix sums of (tile, splat) pairs by tile and by splat; returns their number."""
     for i in range(tiles.shape[0]):
         x0, x1, y0, y1 = tiles[i, 0], tiles[i, 1], tiles[i, 2], tiles[i, 3]
@@ -85,7 +85,7 @@ def count_pairs(tiles, tiles_x, tile_starts, splat_starts):  # pragma: no cover 
 
 
 @compiled("void(int64[::1], int32[:,::1], int64, int64[::1], int64[::1], int32[::1], int32[::1])")
-def list_pairs(order, tiles, tiles_x, tile_starts, splat_starts, pair_splat, pair_row):  # pragma: no cover - compiled
+def list_pairs(order, tiles, tiles_x, tile_starts, splat_starts, pair_splat, pair_row):
     """Counting sort: walking the splats once from near to far leaves every tile's list sorted by depth.
 
     Args:
@@ -107,7 +107,7 @@ def list_pairs(order, tiles, tiles_x, tile_starts, splat_starts, pair_splat, pai
 
 
 @numba.njit(inline="always")
-def _open_rows(scratch, planes, tile_x, tile_y, width, height, live):  # pragma: no cover - compiled
+def _open_rows(scratch, planes, tile_x, tile_y, width, height, live):
     """Full light at the pixels of the tile that lie in the picture, none at the others, which so count as finished."""
     for r in range(TILE):
         inside = tile_y * TILE + r < height
@@ -117,7 +117,7 @@ def _open_rows(scratch, planes, tile_x, tile_y, width, height, live):  # pragma:
 
 
 @numba.njit(inline="always")
-def _close_rows(scratch, planes, live):  # pragma: no cover - compiled
+def _close_rows(scratch, planes, live):
     """Marks rows whose pixels are all finished; true while any row is left."""
     any_live = False
     for r in range(TILE):
@@ -137,7 +137,7 @@ def _close_rows(scratch, planes, live):  # pragma: no cover - compiled
 )
 def blend_tiles(
     first, last, tile_starts, pair_splat, records, rgb, normals, depth, alpha, walked
-):  # pragma: no cover - compiled
+):
     """Blends tiles ``first`` to ``last``; ``walked`` gets how many splats of its list a tile used."""
     height, width = alpha.shape
     tiles_x = (width + TILE - 1) // TILE
@@ -196,7 +196,7 @@ def blend_tiles(
 @numba.njit(inline="always")
 def _load_gradients(
     scratch, tile_x, tile_y, rgb, normals, depth, alpha, g_rgb, g_normals, g_depth, g_alpha
-):  # pragma: no cover - compiled
+):
     """Plane 1 gets g . pixel, planes 2 to 9 the gradients g of rgb, normal, depth, alpha."""
     height, width = alpha.shape
     for r in range(min(TILE, height - tile_y * TILE)):
@@ -214,7 +214,7 @@ def _load_gradients(
 
 
 @numba.njit(inline="always", fastmath={"reassoc", "contract", "nsz", "arcp"})
-def _store_row(rows, row, sums, u):  # pragma: no cover - compiled
+def _store_row(rows, row, sums, u):
     """Adds up the lanes.
 
     Values 0..5 of a row are the moments S, Sx, Sy, Sxx, Sxy, Syy of d(loss)/d(log alpha) about the splat's centre,
@@ -249,7 +249,7 @@ def blend_tiles_backward(
     first, last, tile_starts, pair_splat, pair_row, records,
     rgb, normals, depth, alpha, walked,
     g_rgb, g_normals, g_depth, g_alpha, rows,
-):  # fmt: skip  # pragma: no cover - compiled
+):  # fmt: skip
     """Gradient of ``blend_tiles``: one row per pair, see ``_store_row``."""
     height, width = alpha.shape
     tiles_x = (width + TILE - 1) // TILE

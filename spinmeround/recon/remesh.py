@@ -131,17 +131,17 @@ def _grown(array: np.ndarray, length: int) -> np.ndarray:
 
 
 @numba.njit(cache=True, inline="always")
-def _next(h):  # pragma: no cover - compiled
+def _next(h):
     return h + 1 if h % 3 < 2 else h - 2
 
 
 @numba.njit(cache=True, inline="always")
-def _previous(h):  # pragma: no cover - compiled
+def _previous(h):
     return h - 1 if h % 3 > 0 else h + 2
 
 
 @numba.njit(cache=True)
-def _pair(faces, offsets, twin):  # pragma: no cover - compiled
+def _pair(faces, offsets, twin):
     """Fills ``twin`` from lists of the half-edges that leave each vertex; false if an edge is open or used twice."""
     filled = offsets[:-1].copy()
     leaving = np.empty(twin.shape[0], np.int64)
@@ -164,7 +164,7 @@ def _pair(faces, offsets, twin):  # pragma: no cover - compiled
 
 
 @numba.njit(cache=True)
-def _split_long(vertices, faces, twin, used_v, used_f, longest):  # pragma: no cover - compiled
+def _split_long(vertices, faces, twin, used_v, used_f, longest):
     """Each edge u-v above ``longest`` gets a middle vertex m; faces (u v a), (v u b) become four."""
     limit = longest * longest
     last = 3 * used_f
@@ -203,7 +203,7 @@ def _split_long(vertices, faces, twin, used_v, used_f, longest):  # pragma: no c
 
 
 @numba.njit(cache=True)
-def _valence(twin, leaving, v):  # pragma: no cover - compiled
+def _valence(twin, leaving, v):
     count = 0
     h = leaving[v]
     while True:
@@ -214,7 +214,7 @@ def _valence(twin, leaving, v):  # pragma: no cover - compiled
 
 
 @numba.njit(cache=True)
-def _are_neighbours(faces, twin, leaving, u, v):  # pragma: no cover - compiled
+def _are_neighbours(faces, twin, leaving, u, v):
     h = leaving[u]
     while True:
         n = _next(h)
@@ -226,20 +226,20 @@ def _are_neighbours(faces, twin, leaving, u, v):  # pragma: no cover - compiled
 
 
 @numba.njit(cache=True)
-def _normal(p, q, r):  # pragma: no cover - compiled
+def _normal(p, q, r):
     ax, ay, az = q[0] - p[0], q[1] - p[1], q[2] - p[2]
     bx, by, bz = r[0] - p[0], r[1] - p[1], r[2] - p[2]
     return ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
 
 
 @numba.njit(cache=True)
-def _cosine(m, n):  # pragma: no cover - compiled
+def _cosine(m, n):
     scale = np.sqrt((m[0] ** 2 + m[1] ** 2 + m[2] ** 2) * (n[0] ** 2 + n[1] ** 2 + n[2] ** 2))
     return (m[0] * n[0] + m[1] * n[1] + m[2] * n[2]) / scale if scale > 0 else -1.0
 
 
 @numba.njit(cache=True)
-def _may_move(vertices, faces, twin, leaving, v, other, target, longest):  # pragma: no cover - compiled
+def _may_move(vertices, faces, twin, leaving, v, other, target, longest):
     """Whether v can go to ``target`` without a long edge or a turned face; faces that hold ``other`` vanish."""
     h = leaving[v]
     while True:
@@ -261,7 +261,7 @@ def _may_move(vertices, faces, twin, leaving, v, other, target, longest):  # pra
 
 
 @numba.njit(cache=True)
-def _common_neighbours(faces, twin, leaving, u, v):  # pragma: no cover - compiled
+def _common_neighbours(faces, twin, leaving, u, v):
     count = 0
     h = leaving[u]
     while True:
@@ -274,7 +274,7 @@ def _common_neighbours(faces, twin, leaving, u, v):  # pragma: no cover - compil
 
 
 @numba.njit(cache=True)
-def _collapse_short(vertices, faces, twin, leaving, shortest, longest):  # pragma: no cover - compiled
+def _collapse_short(vertices, faces, twin, leaving, shortest, longest):
     """Merges the ends of edges below ``shortest`` in their middle where the link condition holds."""
     target = np.empty(3)
     for h in range(3 * faces.shape[0]):
@@ -317,7 +317,7 @@ def _collapse_short(vertices, faces, twin, leaving, shortest, longest):  # pragm
 
 
 @numba.njit(cache=True)
-def _equalise_valences(vertices, faces, twin, leaving):  # pragma: no cover - compiled
+def _equalise_valences(vertices, faces, twin, leaving):
     """Flips edges where that brings the four valences nearer to six and bends nothing."""
     valence = np.empty(vertices.shape[0], np.int64)
     for v in range(vertices.shape[0]):
@@ -359,7 +359,7 @@ def _equalise_valences(vertices, faces, twin, leaving):  # pragma: no cover - co
 
 
 @numba.njit(parallel=True, cache=True)
-def _relaxed(vertices, faces, twin, leaving, rate):  # pragma: no cover - compiled
+def _relaxed(vertices, faces, twin, leaving, rate):
     out = vertices.copy()
     for v in numba.prange(vertices.shape[0]):
         nx = ny = nz = sx = sy = sz = 0.0

@@ -190,7 +190,7 @@ def _sample(
 
 
 @numba.njit(cache=True)
-def _cubic(t):  # pragma: no cover - compiled
+def _cubic(t):
     """Catmull-Rom weights of four neighbours at -1, 0, 1, 2."""
     return (
         ((-0.5 * t + 1) * t - 0.5) * t,
@@ -203,7 +203,7 @@ def _cubic(t):  # pragma: no cover - compiled
 @numba.njit(parallel=True, cache=True)
 def _blend(
     points, normals, projections, eyes, footprints, rgb, low, trust, depth, high, out, out_weight
-):  # pragma: no cover - compiled
+):
     views, height, width = depth.shape
     for i in numba.prange(points.shape[0]):
         seen = np.empty((views, 4))

@@ -136,7 +136,7 @@ def _strand_angle(rgb, sigma_px: float):
 
 
 @numba.njit(cache=True)
-def _quilt(bank, places, tries, window, height, width):  # pragma: no cover - compiled
+def _quilt(bank, places, tries, window, height, width):
     side = window.shape[0]
     out = np.zeros((height, width, 3), np.float32)
     weight = np.zeros((height, width), np.float32)

@@ -113,7 +113,7 @@ def _mirrored_coordinates(model: HeadModel, twin, any_uv, texels) -> Integer[np.
 
 
 @numba.njit(parallel=True, cache=True)
-def _spread(face, barycentric, corners, values):  # pragma: no cover - compiled
+def _spread(face, barycentric, corners, values):
     height, width = face.shape
     channels = values.shape[1]
     out = np.zeros((height, width, channels), np.float32)
@@ -130,7 +130,7 @@ def _spread(face, barycentric, corners, values):  # pragma: no cover - compiled
 
 
 @numba.njit(cache=True)
-def _gather(face, barycentric, corners, image, weight, count):  # pragma: no cover - compiled
+def _gather(face, barycentric, corners, image, weight, count):
     channels = image.shape[2]
     total, mass = np.zeros((count, channels)), np.zeros(count)
     height, width = face.shape

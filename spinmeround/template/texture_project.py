@@ -134,7 +134,7 @@ def _photo_trust(
 
 
 @numba.njit(parallel=True, cache=True)
-def _look_up(face, texels, rgb, maps, depth):  # pragma: no cover - compiled
+def _look_up(face, texels, rgb, maps, depth):
     size = face.shape[0]
     height, width = depth.shape
     zoom = rgb.shape[0] / height
