@@ -24,7 +24,7 @@ _SHOULDER_RINGS = ((25, 1.0, 1.0), (35, 1.12, 1.1), (45, 1.5, 1.25), (58, 2.2, 1
 
 
 @dataclass(frozen=True)
-class _Figure:
+class Figure:
     """What is photographed: the head with its hair, finely split, and a bust under it.
 
     Attributes:
@@ -73,7 +73,7 @@ def photograph(
 
     The head is skin, eyes and hair down to the rim of the neck.
     """
-    figure, light = _dressed(canvas, vertices_mm, paint), _draw_light(rng)
+    figure, light = dressed(canvas, vertices_mm, paint), _draw_light(rng)
     size = _SAMPLES * cameras.width_px
     fine = Cameras(cameras.camera_from_world, cameras.intrinsics_px * [[_SAMPLES], [_SAMPLES], [1]], size, size)
     buffer = rasterize(figure.vertices, figure.faces, fine, index)
@@ -116,7 +116,8 @@ def _bust(
     return np.concatenate(rings), np.concatenate([band + k * count for k in range(len(rings) - 1)])
 
 
-def _dressed(canvas: Canvas, vertices_mm: Float[np.ndarray, "v 3"], paint: Paint) -> _Figure:
+def dressed(canvas: Canvas, vertices_mm: Float[np.ndarray, "v 3"], paint: Paint) -> Figure:
+    """A head in its person's shape, with hair and shoulders."""
     both, faces = np.concatenate([vertices_mm, canvas.mean_mm], axis=1), canvas.faces
     uv, uv_faces, kind = canvas.uv, canvas.uv_faces, canvas.part[canvas.faces[:, 0]]
     for _ in range(2):
@@ -127,7 +128,7 @@ def _dressed(canvas: Canvas, vertices_mm: Float[np.ndarray, "v 3"], paint: Paint
     head = skin + vertex_normals(skin, faces) * hair_thickness_mm(place, paint)[:, None]
     bust, bust_faces = _bust(vertices_mm, canvas.neck_loop)
     bust_place, _ = _bust(canvas.mean_mm, canvas.neck_loop)
-    return _Figure(
+    return Figure(
         np.concatenate([head, bust]),
         np.concatenate([faces, bust_faces + len(head)]),
         np.concatenate([place, bust_place]),
@@ -137,7 +138,7 @@ def _dressed(canvas: Canvas, vertices_mm: Float[np.ndarray, "v 3"], paint: Paint
     )
 
 
-def _sky_share(figure: _Figure, normals: Float[np.ndarray, "v 3"], *, seed: int) -> Float[np.ndarray, "v"]:
+def _sky_share(figure: Figure, normals: Float[np.ndarray, "v 3"], *, seed: int) -> Float[np.ndarray, "v"]:
     """Share of the sky above each vertex that the figure itself does not hide, cosine-weighted."""
     mesh = trimesh.Trimesh(figure.vertices, figure.faces, process=False)
     rng = np.random.default_rng(seed)
@@ -149,7 +150,7 @@ def _sky_share(figure: _Figure, normals: Float[np.ndarray, "v 3"], *, seed: int)
     return open_sky / _SKY_RAYS
 
 
-def _look(figure: _Figure, lips_mask: Float[np.ndarray, "mh mw"], buffer: FaceBuffer, paint: Paint) -> _Seen:
+def _look(figure: Figure, lips_mask: Float[np.ndarray, "mh mw"], buffer: FaceBuffer, paint: Paint) -> _Seen:
     normals = vertex_normals(figure.vertices, figure.faces)
     open_sky = _sky_share(figure, normals, seed=paint.seed)
     attributes = np.concatenate([normals, open_sky[:, None], figure.place], axis=1)

@@ -58,7 +58,7 @@ def measure_quality(quality: Quality, photo: Path) -> tuple[list[float], dict[st
     )
     views, rooms = head.render(cameras, names=names), rooms_of(quality, "cpu")
     started = time.perf_counter()
-    surface = rooms.fit_surface(views, 0, _silent)
+    surface, _ = rooms.fit_surface(views, 0, _silent)
     shaped = time.perf_counter()
     splats = rooms.fit_splats(views, surface, 0, _silent)
     seconds = {"surface": shaped - started, "splats": time.perf_counter() - shaped}

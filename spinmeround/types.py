@@ -187,6 +187,25 @@ class Avatar:
 
 
 @dataclass(frozen=True)
+class FaceClip:
+    """What a face does over time, as keys between which everything changes evenly.
+
+    Attributes:
+        times_s: increasing, from 0.
+        morphs: weights in [0, 1] of morph targets by ARKit's names; those that are absent rest.
+        turns_wxyz: unit quaternions by joint, of which ``head`` is the whole turn against the shoulders; joints that
+            are absent rest.
+    """
+
+    times_s: Float[np.ndarray, "n"]
+    morphs: Mapping[str, Float[np.ndarray, "n"]]
+    turns_wxyz: Mapping[str, Float[np.ndarray, "n 4"]]
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+
+@dataclass(frozen=True)
 class Rendering:
     """What a rasteriser returns. ``rgb`` is premultiplied by ``alpha`` over black.
 

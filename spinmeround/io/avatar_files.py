@@ -17,15 +17,18 @@ from spinmeround.images import to_uint8
 from spinmeround.io import vrm
 from spinmeround.io.atomic import atomic_file
 from spinmeround.io.formats import AVATAR_SUFFIXES
+from spinmeround.io.glb_animation import face_animation
 from spinmeround.io.glb_buffer import Buffer, container
 from spinmeround.io.mesh_corners import smooth_normals, split_corners
-from spinmeround.types import Avatar, AvatarPart, Joint
+from spinmeround.types import Avatar, AvatarPart, FaceClip, Joint
 
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _REPEAT, _CLAMP = 9729, 9987, 10497, 33071
 _JPEG_QUALITY = 92
 
 
-def write_avatar(path: Path | str, avatar: Avatar, *, metres_per_unit: float = METRES_PER_UNIT) -> None:
+def write_avatar(
+    path: Path | str, avatar: Avatar, *, metres_per_unit: float = METRES_PER_UNIT, clip: FaceClip | None = None
+) -> None:
     """Writes ``.glb`` or ``.vrm``, by the extension, in metres, +Y up and +Z to the front.
 
     Each part is a mesh of its own on one skin. Morph targets carry their names in ``mesh.extras.targetNames`` and
@@ -33,19 +36,22 @@ def write_avatar(path: Path | str, avatar: Avatar, *, metres_per_unit: float = M
 
     Args:
         metres_per_unit: factor from head units to metres.
+        clip: goes into a ``.glb`` as its animation.
 
     Raises:
-        OutputError: an unknown extension, or a place that cannot be written.
+        OutputError: an unknown extension, a clip for a ``.vrm``, or a place that cannot be written.
         ResourceError: the disk is full.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in AVATAR_SUFFIXES:
         raise OutputError(f"{path}: avatars are written as {' '.join(AVATAR_SUFFIXES)}, not as {path.suffix!r}")
+    if suffix == ".vrm" and clip is not None:
+        raise OutputError(f"{path}: VRM 1.0 has no animations; write a .glb")
     joints, lift = _in_metres(avatar.joints, metres_per_unit), np.zeros(3)
     if suffix == ".vrm":
         joints, lift = vrm.with_body(joints)
-    document, binary = _document(avatar, joints, lift, metres_per_unit)
+    document, binary = _document(avatar, joints, lift, metres_per_unit, clip)
     if suffix == ".vrm":
         vrm.extend(document, avatar, joints, name=path.stem)
     with atomic_file(path) as unfinished:
@@ -57,7 +63,11 @@ def _in_metres(joints: Sequence[Joint], metres_per_unit: float) -> tuple[Joint, 
 
 
 def _document(
-    avatar: Avatar, joints: tuple[Joint, ...], lift: Float[np.ndarray, "3"], metres_per_unit: float
+    avatar: Avatar,
+    joints: tuple[Joint, ...],
+    lift: Float[np.ndarray, "3"],
+    metres_per_unit: float,
+    clip: FaceClip | None,
 ) -> tuple[dict[str, Any], bytes]:
     """The glTF: first a node for each joint, then one for each part.
 
@@ -75,13 +85,18 @@ def _document(
     materials = [_material(part, textures) for part in avatar.parts]
     mesh_from_bone = np.tile(np.eye(4), (len(own), 1, 1))
     mesh_from_bone[:, :3, 3] = [-joints[index].position for index in own]
+    matrices = buffer.add_matrices(mesh_from_bone)
+    moving: dict[str, Any] = {}
+    if clip is not None:
+        part_nodes = range(len(joints), len(nodes))
+        moving["animations"] = [face_animation(buffer, avatar, clip, joint_nodes=own, part_nodes=part_nodes)]
     document = {
         "asset": {"version": "2.0", "generator": "spinmeround"},
         "scene": 0,
         "scenes": [{"nodes": [k for k, j in enumerate(joints) if j.parent < 0] + [*range(len(joints), len(nodes))]}],
         "nodes": nodes,
         "meshes": meshes,
-        "skins": [{"name": "head", "joints": own, "inverseBindMatrices": buffer.add_matrices(mesh_from_bone)}],
+        "skins": [{"name": "head", "joints": own, "inverseBindMatrices": matrices}],
         "materials": materials,
         "textures": textures.textures,
         "images": textures.images,
@@ -90,7 +105,7 @@ def _document(
         "bufferViews": buffer.views,
         "buffers": [{"byteLength": len(buffer.data)}],
     }
-    return document, bytes(buffer.data)
+    return document | moving, bytes(buffer.data)
 
 
 def _bones(joints: Sequence[Joint]) -> list[dict[str, Any]]:

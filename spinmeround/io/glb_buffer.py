@@ -61,6 +61,17 @@ class Buffer:
         self.accessors.append({"bufferView": view, "componentType": FLOAT, "count": len(matrices), "type": "MAT4"})
         return len(self.accessors) - 1
 
+    def add_samples(self, values: Float[np.ndarray, "n *k"], *, limits: bool = False) -> int:
+        """Keys of an animation: numbers or quaternions, with their range where glTF demands it."""
+        values = np.ascontiguousarray(values, "<f4")
+        kind = "SCALAR" if values.ndim == 1 else f"VEC{values.shape[1]}"
+        accessor: dict[str, Any] = {"bufferView": self.add_view(values.tobytes()), "componentType": FLOAT}
+        accessor |= {"count": len(values), "type": kind}
+        if limits:
+            accessor |= {"min": [float(values.min())], "max": [float(values.max())]}
+        self.accessors.append(accessor)
+        return len(self.accessors) - 1
+
     def add_sparse_vectors(self, values: Float[np.ndarray, "n 3"]) -> int:
         """Vectors most of which are zero: only the others take space."""
         values = np.asarray(values, "<f4")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from spinmeround import mesh_raster
 from spinmeround.errors import OutputError, ResourceError
@@ -23,7 +23,7 @@ Draw = Callable[[Cameras], Views]
 """A finished head, drawn as any cameras see it."""
 
 SHEET_AZIMUTHS_DEG = (0, 45, 90, 135, 180, -135, -90, -45)
-_TILE_PX = 256
+TILE_PX = 256
 _FILM_PX, _FILM_FRAMES, _FILM_FPS = 512, 96, 24
 _SAMPLES = 2
 
@@ -50,24 +50,43 @@ def splats_drawer(splats: Splats) -> Draw:
     return draw
 
 
-def mesh_drawer(mesh: TexturedMesh) -> Draw:
-    """Draws a textured mesh without light, four samples a pixel."""
-    normals = vertex_normals(mesh.vertices, mesh.faces)
-    texture = np.ascontiguousarray(mesh.albedo, np.float32)
-    scale = np.array([texture.shape[1], -texture.shape[0]])
-    texels = (mesh.uv * scale + [-0.5, texture.shape[0] - 0.5]).astype(np.float32)
+def mesh_drawer(*meshes: TexturedMesh) -> Draw:
+    """Draws textured meshes, one in front of another, without light, four samples a pixel.
+
+    Texture coordinates left or right of a texture begin it anew, as those of unrolled hair do at its seam.
+    """
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
+    vertices = np.concatenate([mesh.vertices for mesh in meshes])
+    faces = np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=False)])
+    normals = np.concatenate([vertex_normals(mesh.vertices, mesh.faces) for mesh in meshes])
+    owner = np.repeat(np.arange(len(meshes)), [len(mesh.faces) for mesh in meshes])
+    uv = np.concatenate([mesh.uv for mesh in meshes])
+    uv_starts = np.cumsum([0, *(len(mesh.uv) for mesh in meshes)])
+    uv_faces = np.concatenate([mesh.uv_faces + start for mesh, start in zip(meshes, uv_starts, strict=False)])
+    textures = [np.ascontiguousarray(mesh.albedo, np.float32) for mesh in meshes]
+
+    def colours(buffer: mesh_raster.FaceBuffer) -> Float32[np.ndarray, "h w 3"]:
+        where = mesh_raster.interpolate(uv, uv_faces, buffer)
+        part = np.where(buffer.face >= 0, owner[buffer.face], -1)
+        rgb = np.zeros((*part.shape, 3), np.float32)
+        for index, texture in enumerate(textures):
+            height, width = texture.shape[:2]
+            x = (where[..., 0] * width - 0.5) % width
+            y = np.clip((1 - where[..., 1]) * height - 0.5, 0, height - 1)
+            mine = part == index
+            drawn = cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+            rgb[mine] = drawn[mine]
+        return rgb
 
     def draw(cameras: Cameras) -> Views:
         size_px = (cameras.width_px, cameras.height_px)
         large = resized(cameras, size_px[0] * _SAMPLES, size_px[1] * _SAMPLES)
         pictures = []
         for index in range(len(cameras)):
-            buffer = mesh_raster.rasterize(mesh.vertices, mesh.faces, large, index)
-            where = mesh_raster.interpolate(texels, mesh.uv_faces, buffer)
-            hit = (buffer.face >= 0).astype(np.float32)
-            rgb = cv2.remap(texture, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            normal = mesh_raster.interpolate(normals, mesh.faces, buffer)
-            stack = np.concatenate([rgb * hit[..., None], normal * hit[..., None], hit[..., None]], axis=-1)
+            buffer = mesh_raster.rasterize(vertices, faces, large, index)
+            hit = (buffer.face >= 0).astype(np.float32)[..., None]
+            normal = mesh_raster.interpolate(normals, faces, buffer)
+            stack = np.concatenate([colours(buffer) * hit, normal * hit, hit], axis=-1)
             pictures.append(cv2.resize(stack, size_px, interpolation=cv2.INTER_AREA))
         stack = np.stack(pictures)
         alpha = stack[..., 6]
@@ -78,26 +97,48 @@ def mesh_drawer(mesh: TexturedMesh) -> Draw:
     return draw
 
 
-def write_contact_sheet(path: Path, draw: Draw, photos: Sequence[Float[np.ndarray, "_ _ 3"]] = ()) -> None:
+def write_contact_sheet(
+    path: Path,
+    draw: Draw,
+    photos: Sequence[Float[np.ndarray, "_ _ 3"]] = (),
+    *,
+    expressions: Mapping[str, UInt8[np.ndarray, "_ _ 3"]] | None = None,
+) -> None:
     """Writes a PNG: the photos, then a row of colours and a row of normals from all sides.
 
     Args:
         photos: square crops, shown large on the left.
+        expressions: at most eight tiles of ``TILE_PX`` by caption, shown in a third row.
 
     Raises:
         OutputError, ResourceError: it cannot be written.
     """
     cameras = orbit_cameras(
-        SHEET_AZIMUTHS_DEG, [0] * len(SHEET_AZIMUTHS_DEG), size_px=_TILE_PX, focal_widths=WHOLE_FOCAL_WIDTHS
+        SHEET_AZIMUTHS_DEG, [0] * len(SHEET_AZIMUTHS_DEG), size_px=TILE_PX, focal_widths=WHOLE_FOCAL_WIDTHS
     )
     views = draw(cameras)
     colours = composite(views.rgb, views.alpha)
     normals = composite(views.normals_world * 0.5 + 0.5, views.alpha)
     captions = [f"{azimuth:+d}" if azimuth else "0" for azimuth in SHEET_AZIMUTHS_DEG]
     rows = [_row(to_uint8(colours), captions), _row(to_uint8(normals), captions)]
-    sheet = np.concatenate([*_mosaic(photos), np.concatenate(rows)], axis=1)
+    if expressions:
+        rows.append(_row(np.stack(list(expressions.values())), list(expressions)))
+    columns = [*_mosaic(photos), _below(rows)]
+    sheet = np.concatenate([_filled(column, len(rows) * TILE_PX, column.shape[1]) for column in columns], axis=1)
     with atomic_file(path) as unfinished:
         unfinished.write_bytes(encode_png(sheet))
+
+
+def _below(rows: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[np.ndarray, "h w 3"]:
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate([_filled(row, len(row), width) for row in rows])
+
+
+def _filled(picture: UInt8[np.ndarray, "h w 3"], height_px: int, width_px: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """The picture with white below and right of it."""
+    white = np.full((height_px, width_px, 3), 255, np.uint8)
+    white[: picture.shape[0], : picture.shape[1]] = picture
+    return white
 
 
 def write_turntable(path: Path, draw: Draw, *, progress: Callable[[float, str], None]) -> None:
@@ -138,17 +179,18 @@ def _turn(draw: Draw) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
 def _row(tiles: UInt8[np.ndarray, "v h w 3"], captions: Sequence[str]) -> UInt8[np.ndarray, "h w2 3"]:
     labelled = [np.ascontiguousarray(tile) for tile in tiles]
     for tile, caption in zip(labelled, captions, strict=True):
-        cv2.putText(tile, caption, (8, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (100, 100, 100), 1, cv2.LINE_AA)
+        for colour, thickness in (((255, 255, 255), 3), ((100, 100, 100), 1)):
+            cv2.putText(tile, caption, (8, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thickness, cv2.LINE_AA)
     return np.concatenate(labelled, axis=1)
 
 
 def _mosaic(photos: Sequence[Float[np.ndarray, "_ _ 3"]]) -> list[UInt8[np.ndarray, "h w 3"]]:
     """One photo as high as the sheet, several in two rows."""
     if len(photos) <= 1:
-        return [to_uint8(resize(photo, 2 * _TILE_PX, 2 * _TILE_PX)) for photo in photos]
+        return [to_uint8(resize(photo, 2 * TILE_PX, 2 * TILE_PX)) for photo in photos]
     columns = math.ceil(len(photos) / 2)
-    mosaic = np.full((2 * _TILE_PX, columns * _TILE_PX, 3), 255, np.uint8)
+    mosaic = np.full((2 * TILE_PX, columns * TILE_PX, 3), 255, np.uint8)
     for index, photo in enumerate(photos):
-        y, x = (index // columns) * _TILE_PX, (index % columns) * _TILE_PX
-        mosaic[y : y + _TILE_PX, x : x + _TILE_PX] = to_uint8(resize(photo, _TILE_PX, _TILE_PX))
+        y, x = (index // columns) * TILE_PX, (index % columns) * TILE_PX
+        mosaic[y : y + TILE_PX, x : x + TILE_PX] = to_uint8(resize(photo, TILE_PX, TILE_PX))
     return [mosaic]

@@ -12,6 +12,7 @@ from spinmeround.io.formats import Kind
 from spinmeround.io.normal_frames import NormalFrame
 from spinmeround.pipelines import report as reports
 from spinmeround.pipelines import stage_two
+from spinmeround.pipelines.camera_motion import describe_motion
 from spinmeround.pipelines.capture import check_sight, placement
 from spinmeround.pipelines.choices import Choice, Device, choose_device
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
@@ -74,7 +75,7 @@ def fit_views(
             held_out = None if held_out is None else registered.between(held_out, views)
             views = registered.applied(views)
         built = stage_two.build(views, wanted, rooms, stages, seed=seed)
-        files = stage_two.write(outputs, stages, built, views=views, height_m=height_m)
+        files = stage_two.write(outputs, stages, built, height_m=height_m)
         measured = None if held_out is None else stage_two.compare(built, held_out, stages)
     told: dict[str, Any] = {
         **reports.common(choices, seed=seed, records=stages.records),
@@ -93,4 +94,4 @@ def fit_views(
     if outputs.report is not None:
         reports.write_report(outputs.report, told)
         files = (*files, outputs.report)
-    return Reconstruction(views, built.splats, built.mesh, told, files)
+    return Reconstruction(built.views, built.splats, built.mesh, told, files)

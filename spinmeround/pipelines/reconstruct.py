@@ -11,6 +11,7 @@ from spinmeround.io.formats import Kind
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS
 from spinmeround.pipelines import report as reports
 from spinmeround.pipelines import stage_one, stage_two
+from spinmeround.pipelines.camera_motion import describe_motion
 from spinmeround.pipelines.choices import Device, Prior, choose
 from spinmeround.pipelines.diffusion_options import DiffusionOptions, directions_of
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
@@ -120,13 +121,12 @@ def reconstruct(
         built = stage_two.build(seen.views, wanted, rooms, stages, seed=seed)
         avatar, rigged = make_avatar(seen.head, outputs, moving, stages, against=against)
         crops = [sighting.portrait.rgb for sighting in sightings]
-        files = stage_two.write(
-            outputs, stages, built, views=seen.views, photos=crops, height_m=height_m, avatar=avatar
-        )
+        files = stage_two.write(outputs, stages, built, photos=crops, height_m=height_m, avatar=avatar)
     told: dict[str, Any] = {
         **reports.common(choices, seed=seed, records=stages.records),
         "photos": stage_one.describe(sightings),
         **seen.report,
+        **describe_motion(seen.views.cameras, built.views),
         **stage_two.describe(built),
         **rigged,
         "files": [str(path) for path in files],
@@ -135,4 +135,4 @@ def reconstruct(
     if outputs.report is not None:
         reports.write_report(outputs.report, told)
         files = (*files, outputs.report)
-    return Reconstruction(seen.views, built.splats, built.mesh, told, files, avatar)
+    return Reconstruction(built.views, built.splats, built.mesh, told, files, avatar)

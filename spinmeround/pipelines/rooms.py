@@ -59,13 +59,16 @@ class Head(Protocol):
 
 @dataclass(frozen=True)
 class Rooms:
-    """One call a stage. Every random draw comes from the seed."""
+    """One call a stage. Every random draw comes from the seed.
+
+    ``fit_surface`` also gives the cameras from which the surface looks like the views: those given, where they fit.
+    """
 
     read_photo: Callable[[Path], Any]
     find_person: Callable[[Path, Any, int | None], Sighting]
     fit_head: Callable[[Sequence[Portrait], int, Progress], Head]
     register_cameras: Callable[[Views, int, Progress], Registration]
-    fit_surface: Callable[[Views, int, Progress], Mesh]
+    fit_surface: Callable[[Views, int, Progress], tuple[Mesh, Cameras]]
     fit_splats: Callable[[Views, Mesh, int, Progress], Splats]
     paint_texture: Callable[[Views, Mesh, int, Progress], TexturedMesh]
     identify: Callable[[Sequence[Portrait], Path | None], list[Portrait]]
@@ -96,10 +99,10 @@ def rooms_of(quality: Quality, device: str) -> Rooms:
 
         return register(views, _rasterizer(device), seed=seed, progress=progress)
 
-    def fit_surface(views: Views, seed: int, progress: Progress) -> Mesh:
+    def fit_surface(views: Views, seed: int, progress: Progress) -> tuple[Mesh, Cameras]:
         from spinmeround.recon.surface import SURFACE_PRESETS, NormalSurfaceFitter
 
-        return NormalSurfaceFitter(SURFACE_PRESETS[quality]).fit(views, seed=seed, progress=progress)
+        return NormalSurfaceFitter(SURFACE_PRESETS[quality]).fit_with_cameras(views, seed=seed, progress=progress)
 
     def fit_splats(views: Views, surface: Mesh, seed: int, progress: Progress) -> Splats:
         from spinmeround.recon.splats import SPLAT_PRESETS, GaussianFitter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +53,20 @@ def planned(wanted: Wanted, outputs: Outputs) -> list[Stage]:
 
 @dataclass(frozen=True)
 class Built:
-    """What stage two made of the views."""
+    """What stage two made of the views.
 
+    Attributes:
+        views: those that were given, with the cameras they turned out to have.
+    """
+
+    views: Views
     surface: Mesh
     splats: Splats | None
     mesh: TexturedMesh | None
 
 
 def build(views: Views, wanted: Wanted, rooms: Rooms, stages: Stages, *, seed: int) -> Built:
-    """Fits what is wanted.
+    """Fits what is wanted; splats and texture with the cameras that the surface was found to be seen from.
 
     Raises:
         FitError: the views show nothing, or do not agree on any shape.
@@ -70,14 +75,15 @@ def build(views: Views, wanted: Wanted, rooms: Rooms, stages: Stages, *, seed: i
         raise FitError("no view shows anything: every mask is empty")
     splats = mesh = None
     with stages("surface") as progress:
-        surface = rooms.fit_surface(views, seed, progress)
+        surface, cameras = rooms.fit_surface(views, seed, progress)
+    views = replace(views, cameras=cameras)
     if wanted.splats:
         with stages("splats") as progress:
             splats = rooms.fit_splats(views, surface, seed, progress)
     if wanted.mesh:
         with stages("texture") as progress:
             mesh = rooms.paint_texture(views, surface, seed, progress)
-    return Built(surface, splats, mesh)
+    return Built(views, surface, splats, mesh)
 
 
 def write(
@@ -85,7 +91,6 @@ def write(
     stages: Stages,
     built: Built,
     *,
-    views: Views,
     photos: Sequence[Float[np.ndarray, "_ _ 3"]] = (),
     height_m: float | None = None,
     avatar: Avatar | None = None,
@@ -117,7 +122,7 @@ def write(
                     write_mesh(path, built.mesh, metres_per_unit=scale)
                 files.append(path)
             if outputs.views is not None:
-                write_views(outputs.views, views)
+                write_views(outputs.views, built.views)
                 files.append(outputs.views)
     files += _draw(outputs, stages, built, photos)
     for path in files:

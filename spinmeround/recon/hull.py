@@ -60,12 +60,16 @@ class Hull:
         floor_y: world height of the flat cut through the neck, or ``None`` where the views show the lower end.
         skirt: open surface of what the masks show below that cut. No part of the result, but it stands in the pictures
             and hides or is hidden; no faces where there is no cut.
+        field: at the voxels' corners, negative inside the solid with its skirt; near the outlines' cones their distance.
+        low: world position of the field's first sample.
     """
 
     mesh: Mesh
     cell: float
     floor_y: float | None
     skirt: Mesh
+    field: Float[np.ndarray, "x y z"]
+    low: Float[np.ndarray, "3"]
 
 
 def silhouettes(alpha: Float[np.ndarray, "v h w"]) -> Silhouettes:
@@ -106,14 +110,16 @@ def visual_hull(cameras: Cameras, outlines: Silhouettes, *, cells: int = 64) -> 
     margins_px = _margins_px(cameras, outlines, floor_y)
     _carve(field, low, cell, *_camera_arrays(cameras), outlines.distance_px, margins_px, _GROWTH_BEYOND_BORDER)
     skirt = Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
+    solid = largest_solid(field)
+    outside = solid
     if floor_y is not None:
-        whole = _boundary(_largest_solid(field), low, cell)
+        whole = _boundary(solid, low, cell)
         skirt = Mesh(whole.vertices, whole.faces[(whole.vertices[whole.faces, 1] < floor_y).all(1)])
         heights = low[1] + cell * np.arange(shape[1])
-        field = np.maximum(field, (floor_y - heights)[None, :, None].astype(np.float32))
-    mesh = _boundary(_largest_solid(field), low, cell)
+        outside = largest_solid(np.maximum(field, (floor_y - heights)[None, :, None].astype(np.float32)))
+    mesh = _boundary(outside, low, cell)
     logger.debug("hull: %s voxels of %.4f, %d vertices, floor %s", shape, cell, len(mesh.vertices), floor_y)
-    return Hull(mesh, cell, floor_y, skirt)
+    return Hull(mesh, cell, floor_y, skirt, solid, low)
 
 
 def _boundary(field: Float[np.ndarray, "x y z"], low: Float[np.ndarray, "3"], cell: float) -> Mesh:
@@ -286,7 +292,7 @@ def _carve(field, low, cell, projections, focals_px, distance_px, margins_px, gr
                 field[i, j, k] = outside
 
 
-def _largest_solid(field: Float[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
+def largest_solid(field: Float[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
     """The field with all but its largest solid part turned to air, cavities filled, and air all around."""
     solid, count = label(field < 0)
     if count == 0:

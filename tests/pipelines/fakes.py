@@ -112,9 +112,9 @@ def fake_rooms(*, before: Callable[[str], None] = lambda room: None, faces_seen:
         before("cameras")
         return Registration(np.zeros(6), np.zeros((len(views), 6)))
 
-    def fit_surface(views: Views, seed: int, progress: Progress) -> Mesh:
+    def fit_surface(views: Views, seed: int, progress: Progress) -> tuple[Mesh, Cameras]:
         before("surface")
-        return sphere_mesh()
+        return sphere_mesh(), views.cameras
 
     def fit_splats(views: Views, surface: Mesh, seed: int, progress: Progress) -> Splats:
         before("splats")
