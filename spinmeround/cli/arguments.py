@@ -66,6 +66,15 @@ def positive(text: str) -> float:
     return value
 
 
+def expression(text: str) -> dict[str, float]:
+    """``jawOpen=0.6,happy=1`` as numbers by name."""
+    try:
+        pairs = [part.split("=") for part in text.split(",")]
+        return {name.strip(): float(value) for name, value in pairs if name.strip() or value}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected NAME=NUMBER such as jawOpen=0.6, got {text!r}") from None
+
+
 def counted(text: str) -> int:
     """A whole number from 1."""
     if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
@@ -173,6 +182,16 @@ def add_rig(parser: Parser) -> None:
     group.add_argument(
         "--texture-size", type=int, choices=(256, 512, 1024, 2048), default=2048, help="in pixels (default: 2048)"
     )
+    group.add_argument(
+        "--expression",
+        action="append",
+        type=expression,
+        metavar="NAME=SHARE",
+        help="show jawOpen=0.6 or happy=1,tongueOut=0.5 in the preview; ARKit's names or VRM's presets, 0 to 1",
+    )
+    group.add_argument(
+        "--animate", type=Path, metavar="CLIP.csv", help="bake a recording by Live Link Face into the .glb"
+    )
 
 
 def rig_options(given: argparse.Namespace) -> RigOptions:
@@ -180,6 +199,11 @@ def rig_options(given: argparse.Namespace) -> RigOptions:
     from spinmeround.pipelines.rigging import RigOptions
 
     return RigOptions(rig=not given.no_rig, lod=given.lod, texture_px=given.texture_size)
+
+
+def expression_asked(given: argparse.Namespace) -> dict[str, float]:
+    """What all ``--expression`` say together, the last word for each name."""
+    return {name: share for each in given.expression or () for name, share in each.items()}
 
 
 def add_head_files(parser: Parser) -> None:

@@ -14,6 +14,7 @@ from spinmeround.cli.arguments import (
     add_rig,
     add_talk,
     diffusion_options,
+    expression_asked,
     rig_options,
 )
 from spinmeround.cli.console import run
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             turntable=given.turntable,
             diffusion=diffusion_options(given),
             rig=rig_options(given),
+            expression=expression_asked(given),
+            animate=given.animate,
             watch=watch,
         )
 
@@ -61,6 +64,7 @@ def parser() -> Parser:
             "spmr-recon face.jpg --out head.ply                      Gaussian splats",
             "spmr-recon face.jpg --out head.glb                      an avatar for Blender, game engines and browsers",
             "spmr-recon face.jpg --out head.vrm --lod 1              an avatar for virtual worlds, fewer triangles",
+            "spmr-recon face.jpg --out head.glb --animate take.csv   the avatar repeats what Live Link Face recorded",
             "spmr-recon face.jpg --out head.ply --ply mesh           a mesh as .ply",
             "spmr-recon front.jpg side.jpg --out head.spz --out head.glb",
             "spmr-recon group.jpg --face 2 --out head.ply            the second largest face",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -102,7 +103,7 @@ def write_contact_sheet(
     draw: Draw,
     photos: Sequence[Float[np.ndarray, "_ _ 3"]] = (),
     *,
-    expressions: Mapping[str, UInt8[np.ndarray, "_ _ 3"]] | None = None,
+    expressions: Mapping[str, UInt8[np.ndarray, "_ _ 3"]] = MappingProxyType({}),
 ) -> None:
     """Writes a PNG: the photos, then a row of colours and a row of normals from all sides.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from spinmeround.configs import Quality, preset
 from spinmeround.io.formats import Kind
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS
+from spinmeround.pipelines import acting, stage_one, stage_two
 from spinmeround.pipelines import report as reports
-from spinmeround.pipelines import stage_one, stage_two
 from spinmeround.pipelines.camera_motion import describe_motion
 from spinmeround.pipelines.choices import Device, Prior, choose
 from spinmeround.pipelines.diffusion_options import DiffusionOptions, directions_of
@@ -41,6 +41,8 @@ def reconstruct(
     turntable: PathLike | None = None,
     diffusion: DiffusionOptions | None = None,
     rig: RigOptions | None = None,
+    expression: Mapping[str, float] | None = None,
+    animate: PathLike | None = None,
     watch: Watch = unwatched,
 ) -> Reconstruction:
     """One to several photos of one person to a 3D head.
@@ -60,13 +62,15 @@ def reconstruct(
         diffusion: how the diffusion model is run, where that prior is taken.
         rig: how the avatar is made that a ``.glb`` or ``.vrm`` holds where the prior has one to give; with the
             diffusion prior or ``keep_expression`` a ``.glb`` holds the mesh.
+        expression: shown by the avatar in the preview: numbers in [0, 1] by ARKit's names or VRM's presets.
+        animate: a CSV of Live Link Face, baked into the avatar's ``.glb``.
         watch: shows the stages while they run.
 
     Returns:
         the views, what was made of them in the world frame and head units, and what ``report`` holds.
 
     Raises:
-        InputError: a photo that cannot be read or has no usable face.
+        InputError: a photo that cannot be read or has no usable face, an unknown expression, an unusable clip.
         OutputError: a place that cannot be written; nothing was begun.
         WeightsError: a model file that is absent and cannot be fetched.
         MissingDependencyError: a prior or device this machine or version does not have.
@@ -91,6 +95,7 @@ def reconstruct(
     moving = rig or RigOptions()
     against = reason_against(moving, prior=took, keep_expression=keep_expression)
     check_vrm(outputs, against)
+    asked = acting.prepare(expression, as_path(animate), outputs, against=against)
     check_memory(quality)
     settings = preset(quality)
     rooms = rooms_of(quality, choices["device"].took)
@@ -121,7 +126,7 @@ def reconstruct(
         built = stage_two.build(seen.views, wanted, rooms, stages, seed=seed)
         avatar, rigged = make_avatar(seen.head, outputs, moving, stages, against=against)
         crops = [sighting.portrait.rgb for sighting in sightings]
-        files = stage_two.write(outputs, stages, built, photos=crops, height_m=height_m, avatar=avatar)
+        files = stage_two.write(outputs, stages, built, photos=crops, height_m=height_m, avatar=avatar, asked=asked)
     told: dict[str, Any] = {
         **reports.common(choices, seed=seed, records=stages.records),
         "photos": stage_one.describe(sightings),
@@ -129,6 +134,7 @@ def reconstruct(
         **describe_motion(seen.views.cameras, built.views),
         **stage_two.describe(built),
         **rigged,
+        **(asked.described() if avatar is not None else {}),
         "files": [str(path) for path in files],
         "licences": reports.licences(took, recognised=options.identity is None),
     }

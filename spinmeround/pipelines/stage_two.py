@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from spinmeround.errors import FitError
 from spinmeround.io import metres_per_unit, write_avatar, write_mesh, write_splats, write_views
 from spinmeround.io.formats import AVATAR_SUFFIXES
 from spinmeround.pipelines import drawing
+from spinmeround.pipelines.acting import Acting
 from spinmeround.pipelines.held_out import measure, sentence
 from spinmeround.pipelines.outputs import Outputs
+from spinmeround.pipelines.posing import expression_tiles
 from spinmeround.pipelines.rooms import Rooms
 from spinmeround.pipelines.stages import Stage, Stages
 from spinmeround.types import Avatar, Mesh, Splats, TexturedMesh, Views
@@ -94,6 +96,7 @@ def write(
     photos: Sequence[Float[np.ndarray, "_ _ 3"]] = (),
     height_m: float | None = None,
     avatar: Avatar | None = None,
+    asked: Acting | None = None,
 ) -> tuple[Path, ...]:
     """Writes everything but the report; each file appears whole or not at all.
 
@@ -101,6 +104,7 @@ def write(
         photos: crops for the contact sheet.
         height_m: height of a head in metres, where the file format has a unit.
         avatar: goes to the formats that can hold one, in place of the mesh.
+        asked: what the avatar does.
 
     Returns:
         what was written.
@@ -116,7 +120,8 @@ def write(
                 files.append(path)
             for path in outputs.meshes:
                 if avatar is not None and path.suffix.lower() in AVATAR_SUFFIXES:
-                    write_avatar(path, avatar, metres_per_unit=scale)
+                    clip = asked.clip if asked is not None and path.suffix.lower() == ".glb" else None
+                    write_avatar(path, avatar, metres_per_unit=scale, clip=clip)
                 else:
                     assert built.mesh is not None
                     write_mesh(path, built.mesh, metres_per_unit=scale)
@@ -124,7 +129,7 @@ def write(
             if outputs.views is not None:
                 write_views(outputs.views, built.views)
                 files.append(outputs.views)
-    files += _draw(outputs, stages, built, photos)
+    files += _draw(outputs, stages, built, photos, lambda: _expressions(avatar, asked))
     for path in files:
         log.info("wrote %s", path)
     return tuple(files)
@@ -137,12 +142,24 @@ def _drawer(built: Built) -> drawing.Draw:
     return drawing.mesh_drawer(built.mesh)
 
 
-def _draw(outputs: Outputs, stages: Stages, built: Built, photos: Sequence[Float[np.ndarray, "_ _ 3"]]) -> list[Path]:
+def _expressions(avatar: Avatar | None, asked: Acting | None) -> Mapping[str, UInt8[np.ndarray, "_ _ 3"]]:
+    if avatar is None:
+        return {}
+    return expression_tiles(avatar, asked.expression if asked is not None else {})
+
+
+def _draw(
+    outputs: Outputs,
+    stages: Stages,
+    built: Built,
+    photos: Sequence[Float[np.ndarray, "_ _ 3"]],
+    expressions: Callable[[], Mapping[str, UInt8[np.ndarray, "_ _ 3"]]],
+) -> list[Path]:
     files: list[Path] = []
     draw = _drawer(built)
     if outputs.preview is not None:
         with stages("preview"):
-            drawing.write_contact_sheet(outputs.preview, draw, photos)
+            drawing.write_contact_sheet(outputs.preview, draw, photos, expressions=expressions())
         files.append(outputs.preview)
     if outputs.turntable is not None:
         with stages("turntable") as progress:
