@@ -84,9 +84,12 @@ def distance(
 
 def measure(*, quick: bool) -> list[Figure]:
     """All figures."""
-    torch.set_num_threads(1)  # work this small gains nothing from threads, and loses much when they wait for each other
     azimuths = (0.0, 90.0, 180.0, 270.0) if quick else tuple(45.0 * i for i in range(8))
     heads = rendered_heads(24 if quick else 60, azimuths_deg=azimuths, size_px=_SIZE)
+    # Work this small gains nothing from threads, and loses much when they wait for each other. Said after numba has
+    # rendered, which sets torch's threads as well as its own.
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # gradients this small would take several times as long
     unseen = heads[-1:] if quick else heads[-2:]
     model = SmallModel(azimuths_deg=azimuths, size=_SIZE)
     losses = model.train(heads[: -len(unseen)], steps=120 if quick else 400)

@@ -29,9 +29,12 @@ def recorded(golden):
     return golden.pipeline()
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def one_thread():
-    """Test processes run side by side, and threads that wait for each other cost more than they gain."""
+    """Test processes run side by side, and threads that wait for each other cost more than they gain.
+
+    Set for each test: numba's kernels set torch's threads as well as their own.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

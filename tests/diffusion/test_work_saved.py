@@ -16,16 +16,14 @@ AZIMUTHS = (0.0, 120.0, 240.0)
 @pytest.fixture(scope="module")
 def trained():
     """A model of three views of 8 × 8 pixels after some seconds of training, and a head it was not shown."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # gradients this small would take several times as long
     *shown, unseen = rendered_heads(12, azimuths_deg=AZIMUTHS, size_px=8)
+    torch.set_num_threads(1)  # again: numba, which renders, sets torch's threads as well as its own
+    torch.set_flush_denormal(True)  # gradients this small would take several times as long
     model = SmallModel(azimuths_deg=AZIMUTHS, size=8)
     with torch.inference_mode(False), torch.enable_grad():
         losses = model.train(torch.stack(shown), steps=60)
     assert sum(losses[-15:]) < 0.8 * sum(losses[:15]), "the model has learned nothing"
     yield model, unseen
-    torch.set_num_threads(threads)
     torch.set_flush_denormal(False)
 
 
