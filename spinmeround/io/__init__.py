@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spinmeround.io.atomic import atomic_folder as atomic_folder
     from spinmeround.io.atomic import check_file as check_file
     from spinmeround.io.avatar_files import write_avatar as write_avatar
+    from spinmeround.io.avatar_read import read_avatar as read_avatar
     from spinmeround.io.colmap import check_colmap_folder as check_colmap_folder
     from spinmeround.io.colmap import write_colmap as write_colmap
     from spinmeround.io.formats import files_written as files_written
@@ -30,6 +31,7 @@ _ROOMS = {
     "atomic": ("atomic_file", "atomic_folder", "check_file"),
     "colmap": ("check_colmap_folder", "write_colmap"),
     "avatar_files": ("write_avatar",),
+    "avatar_read": ("read_avatar",),
     "formats": ("files_written", "output_kind"),
     "mesh_files": ("metres_per_unit", "read_mesh", "write_mesh"),
     "splat_files": ("read_splats", "write_splats"),
@@ -47,6 +49,7 @@ __all__ = [
     "files_written",
     "metres_per_unit",
     "output_kind",
+    "read_avatar",
     "read_mesh",
     "read_splats",
     "read_views",

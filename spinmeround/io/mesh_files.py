@@ -17,7 +17,7 @@ from spinmeround.io.mesh_ply import read_mesh_ply, write_mesh_ply
 from spinmeround.io.obj import read_obj, write_obj
 from spinmeround.types import Mesh, TexturedMesh
 
-_READERS = {".glb": read_glb, ".obj": read_obj, ".ply": read_mesh_ply}
+_READERS = {".glb": read_glb, ".obj": read_obj, ".ply": read_mesh_ply, ".vrm": read_glb}
 
 
 def metres_per_unit(mesh: Mesh | TexturedMesh, *, height_m: float | None = None) -> float:
@@ -73,10 +73,11 @@ def write_mesh(path: Path | str, mesh: Mesh | TexturedMesh, *, metres_per_unit: 
 
 
 def read_mesh(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> Mesh | TexturedMesh:
-    """Reads what ``write_mesh`` writes, and other programs' files of one mesh with at most one texture.
+    """Reads what ``write_mesh`` writes, avatars at rest, and other programs' files of meshes.
 
     The frame of the file is kept. Polygons are cut into triangles; vertices that a format had to split along the seams
-    of the texture are joined again. Colours of vertices are left aside.
+    of the texture are joined again. The parts of a ``.glb`` come together as one mesh, and so do their
+    textures. Colours of vertices are left aside.
 
     Args:
         metres_per_unit: that of the writer; 1 keeps the units of the file.
@@ -87,7 +88,7 @@ def read_mesh(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> 
     path = Path(path)
     read = _READERS.get(path.suffix.lower())
     if read is None:
-        raise InputError(f"{path}: meshes are read from {' '.join(MESH_SUFFIXES)}, not from {path.suffix!r}")
+        raise InputError(f"{path}: meshes are read from {' '.join(_READERS)}, not from {path.suffix!r}")
     mesh = read(path)
     fault = _fault(mesh)
     if fault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from spinmeround.errors import InputError
 from spinmeround.geometry import camera_centres, invert_rigid, pixel_rays_world
 from spinmeround.orbits import orbit_cameras
-from spinmeround.types import Splats, TexturedMesh, Views
+from spinmeround.types import Avatar, AvatarPart, FaceClip, Joint, Splats, TexturedMesh, Views
 
 
 @pytest.fixture
@@ -77,6 +78,42 @@ def sphere() -> TexturedMesh:
     albedo = np.stack([grid[1] / 63, grid[0] / 31, (grid.sum(0) % 5) / 4], axis=-1)
     albedo = np.rint(albedo * 255) / 255
     return TexturedMesh(vertices, np.array(faces), uv, np.array(uv_faces), albedo.astype(np.float32))
+
+
+@pytest.fixture
+def small_avatar(sphere: TexturedMesh) -> Avatar:
+    """Two globes on a neck, a left eye that turns, and hair whose texture coordinates reach past the seam."""
+    count = len(sphere.vertices)
+    joints = (
+        Joint("neck", -1, np.array([0.0, -0.3, 0.0])),
+        Joint("head", 0, np.array([0.0, -0.1, 0.0])),
+        Joint("leftEye", 1, np.array([0.1, 0.0, 0.25])),
+        Joint("rightEye", 1, np.array([-0.1, 0.0, 0.25])),
+    )
+    carried = np.zeros((count, 4), np.int64)
+    carried[:, 0], carried[:, 1] = 1, 0
+    share = np.clip(0.5 + sphere.vertices[:, 1], 0, 1)
+    shares = np.stack([share, 1 - share, 0 * share, 0 * share], axis=1)
+    upper = np.where(sphere.vertices[:, 1:2] > 0, 1.0, 0.0) * sphere.vertices
+    morphs = {"jawOpen": -0.1 * upper, "eyeBlinkLeft": 0.05 * upper, "eyeLookOutLeft": 0.02 * upper}
+    skin = AvatarPart("skin", sphere, carried, shares, morphs, 0.6)
+    small = replace(sphere, vertices=0.1 * sphere.vertices + joints[2].position)
+    alone, one = np.zeros_like(carried), np.eye(4)[np.zeros(count, np.int64)]
+    eye = AvatarPart("eyes", small, alone + 2 * (one > 0), one, {"eyeLookOutLeft": 0.1 * morphs["jawOpen"]}, 0.1)
+    above = replace(
+        sphere, vertices=1.1 * sphere.vertices, uv=sphere.uv + np.array([0.25, 0]), albedo=sphere.albedo[:, ::2, ::-1]
+    )
+    hair = AvatarPart("hair", above, alone + (one > 0), one, {}, 0.8, two_sided=True)
+    return Avatar((skin, eye, hair), joints, tuple(morphs))
+
+
+@pytest.fixture
+def clip() -> FaceClip:
+    """A second in which the jaw opens, the head turns to its left and the left eye with it."""
+    times = np.linspace(0, 1, 31)
+    half = np.radians(20) * times / 2
+    turn = np.stack([np.cos(half), 0 * half, np.sin(half), 0 * half], axis=1)
+    return FaceClip(times, {"jawOpen": times, "eyeLookOutLeft": 0.5 * times}, {"head": turn, "leftEye": turn})
 
 
 @pytest.fixture

@@ -1,0 +1,175 @@
+"""A binary glTF 2.0 file taken apart: its JSON, its numbers, where its nodes stand, its textures."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Float, Float32, Shaped
+
+from spinmeround.errors import InputError
+from spinmeround.images import to_float
+from spinmeround.io.pictures import decode_picture
+
+_TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+_WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
+_MOST_ZEROS = 2**26
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A file's JSON and its binary chunk."""
+
+    path: Path
+    document: dict[str, Any]
+    binary: memoryview
+
+    def accessor(self, index: int) -> Shaped[np.ndarray, "n k"]:
+        """The values of an accessor; numbers marked as normalised come back in [0, 1] or [-1, 1]."""
+        accessor = self.document["accessors"][index]
+        kind = np.dtype(_TYPES[accessor["componentType"]])
+        width, count = _WIDTHS[accessor["type"]], int(accessor["count"])
+        if "bufferView" in accessor:
+            values = self._strided(accessor, kind, count, width)
+        elif 0 <= count * width <= _MOST_ZEROS:
+            values = np.zeros((count, width), kind)
+        else:
+            raise ValueError(f"an accessor of {count} values without data")
+        if (sparse := accessor.get("sparse")) is not None:
+            some, at, put = int(sparse["count"]), sparse["indices"], sparse["values"]
+            rows = self._strided(at, np.dtype(_TYPES[at["componentType"]]), some, 1)[:, 0]
+            values[rows] = self._strided(put, kind, some, width)
+        if accessor.get("normalized") and kind.kind in "iu":
+            return values / np.iinfo(kind).max
+        return values
+
+    def _strided(self, part: dict[str, Any], kind: np.dtype, count: int, width: int) -> Shaped[np.ndarray, "n k"]:
+        view = self.document["bufferViews"][part["bufferView"]]
+        stride = int(view.get("byteStride", kind.itemsize * width))
+        data = self.view(view)[int(part.get("byteOffset", 0)) :]
+        if count < 0 or stride < kind.itemsize * width or (count - 1) * stride + kind.itemsize * width > len(data):
+            raise ValueError("an accessor reaches over the end of its data")
+        return np.ndarray((count, width), kind, data, strides=(stride, kind.itemsize)).copy()
+
+    def view(self, view: dict[str, Any]) -> memoryview:
+        """The bytes of a buffer view."""
+        start, length = int(view.get("byteOffset", 0)), int(view["byteLength"])
+        if view.get("buffer", 0) != 0 or start < 0 or length < 0 or start + length > len(self.binary):
+            raise ValueError("a part reaches over the end of the binary chunk")
+        return self.binary[start : start + length]
+
+    def placed(self) -> dict[int, Float[np.ndarray, "4 4"]]:
+        """World from node for the nodes of the scene, in order; a node is visited once, so that cycles end."""
+        nodes = self.document.get("nodes", [])
+        scenes = self.document.get("scenes", [])
+        roots = scenes[self.document.get("scene", 0)].get("nodes", []) if scenes else range(len(nodes))
+        waiting = [(np.eye(4), index) for index in reversed(list(roots))]
+        found: dict[int, Float[np.ndarray, "4 4"]] = {}
+        while waiting:
+            world_from_parent, index = waiting.pop()
+            if index in found:
+                continue
+            node = nodes[index]
+            found[index] = world_from_parent @ _local(node)
+            waiting += [(found[index], child) for child in reversed(node.get("children", []))]
+        return found
+
+    def skin_matrices(self, skin: int, placed: dict[int, Float[np.ndarray, "4 4"]]) -> Float[np.ndarray, "j 4 4"]:
+        """World from mesh by joint, as the joints stand in the file."""
+        joints = self.document["skins"][skin]["joints"]
+        bound = self.document["skins"][skin].get("inverseBindMatrices")
+        mesh = np.tile(np.eye(4), (len(joints), 1, 1))
+        if bound is not None:
+            mesh = np.swapaxes(self.accessor(bound).astype(np.float64).reshape(-1, 4, 4), 1, 2)
+        return np.stack([placed[joint] for joint in joints]) @ mesh
+
+    def albedo(self, part: dict[str, Any]) -> tuple[int, int] | None:
+        """The image of a primitive's base colour, by number, and the number of its texture coordinates."""
+        if "material" not in part:
+            return None
+        used = self.document["materials"][part["material"]].get("pbrMetallicRoughness", {}).get("baseColorTexture")
+        if used is None:
+            return None
+        if "KHR_texture_transform" in used.get("extensions", {}):
+            raise InputError(f"{self.path}: the texture is moved by KHR_texture_transform; apply that first")
+        return int(self.document["textures"][used["index"]]["source"]), int(used.get("texCoord", 0))
+
+    def picture(self, index: int) -> Float32[np.ndarray, "h w 3"]:
+        """An image of the file."""
+        image = self.document["images"][index]
+        if "bufferView" not in image:
+            raise InputError(f"{self.path}: the texture lies outside the file; export it as one .glb")
+        data = bytes(self.view(self.document["bufferViews"][image["bufferView"]]))
+        picture = to_float(decode_picture(data, name=f"{self.path}: the texture"))
+        return np.ascontiguousarray(np.broadcast_to(picture[..., :3], (*picture.shape[:2], 3)))
+
+
+def with_scene(path: Path, read: Callable[[Scene], Result]) -> Result:
+    """What ``read`` makes of a file.
+
+    Raises:
+        InputError: not such a file, damaged, or compressed.
+    """
+    scene = _opened(path)
+    try:
+        required = [name for name in scene.document.get("extensionsRequired", []) if name != "VRMC_vrm"]
+        if required:
+            raise InputError(
+                f"{path}: needs {', '.join(required)}, which is not read here; export it without compression"
+            )
+        return read(scene)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path}: a damaged glTF file ({type(error).__name__}: {error}); export it again") from error
+
+
+def _opened(path: Path) -> Scene:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+    if len(data) < 20 or data[:4] != b"glTF":
+        raise InputError(f"{path}: not a binary glTF file")
+    _, version, size = struct.unpack_from("<4sII", data)
+    if version != 2:
+        raise InputError(f"{path}: glTF of version {version}; this reads version 2")
+    if size > len(data):
+        raise InputError(f"{path}: cut short: {len(data)} bytes of {size}; copy or export it again")
+    chunks: dict[bytes, memoryview] = {}
+    offset = 12
+    while offset + 8 <= size:
+        length, kind = struct.unpack_from("<I4s", data, offset)
+        if offset + 8 + length > size:
+            raise InputError(f"{path}: a damaged glTF file (a chunk reaches over its end); export it again")
+        chunks.setdefault(kind, memoryview(data)[offset + 8 : offset + 8 + length])
+        offset += 8 + length
+    try:
+        document = json.loads(bytes(chunks.get(b"JSON", b"")))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: a damaged glTF file (its JSON cannot be read); export it again") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: a damaged glTF file (its JSON is no object); export it again")
+    return Scene(path, document, chunks.get(b"BIN\x00", memoryview(b"")))
+
+
+def _local(node: dict[str, Any]) -> Float[np.ndarray, "4 4"]:
+    if "matrix" in node:
+        return np.array(node["matrix"], np.float64).reshape(4, 4).T
+    x, y, z, w = node.get("rotation", (0, 0, 0, 1))
+    turn = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn * np.array(node.get("scale", (1, 1, 1)), np.float64)
+    matrix[:3, 3] = node.get("translation", (0, 0, 0))
+    return matrix

@@ -1,0 +1,153 @@
+"""Avatars to files and back, whole or as one mesh, and the animation baked into them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pygltflib
+import pytest
+
+from spinmeround.errors import InputError, OutputError
+from spinmeround.io import read_avatar, read_mesh, write_avatar, write_mesh
+from spinmeround.types import Avatar, AvatarPart, FaceClip, TexturedMesh
+
+
+def corners(part: AvatarPart) -> np.ndarray:
+    return part.mesh.vertices[part.mesh.faces]
+
+
+@pytest.mark.parametrize("suffix", ["glb", "vrm"])
+def test_an_avatar_comes_back_whole(tmp_path: Path, small_avatar: Avatar, suffix: str) -> None:
+    write_avatar(tmp_path / f"a.{suffix}", small_avatar)
+    back = read_avatar(tmp_path / f"a.{suffix}")
+    lifted = back.joints[0].position - small_avatar.joints[0].position
+    assert (np.abs(lifted[1]) > 1) == (suffix == "vrm")
+    assert [(j.name, j.parent) for j in back.joints] == [(j.name, j.parent) for j in small_avatar.joints]
+    assert back.morph_names == small_avatar.morph_names
+    for mine, theirs in zip(small_avatar.parts, back.parts, strict=True):
+        assert (mine.name, mine.roughness, mine.two_sided) == (
+            theirs.name,
+            pytest.approx(theirs.roughness),
+            theirs.two_sided,
+        )
+        assert len(theirs.mesh.vertices) == len(mine.mesh.vertices)  # joined over the seam
+        np.testing.assert_allclose(corners(theirs), corners(mine) + lifted, atol=1e-6)
+        np.testing.assert_allclose(theirs.mesh.uv[theirs.mesh.uv_faces], mine.mesh.uv[mine.mesh.uv_faces], atol=1e-6)
+        assert list(theirs.morphs) == list(mine.morphs)
+        for name, moved in mine.morphs.items():
+            np.testing.assert_allclose(theirs.morphs[name][theirs.mesh.faces], moved[mine.mesh.faces], atol=1e-7)
+        by_joint = np.zeros((2, *mine.mesh.faces.shape, 3))
+        for row, part in zip(by_joint, (mine, theirs), strict=True):
+            for k in range(3):
+                row[..., k] = ((part.joints == k) * part.weights).sum(1)[part.mesh.faces]
+        np.testing.assert_allclose(by_joint[0], by_joint[1], atol=1e-6)
+        assert np.abs(theirs.mesh.albedo - mine.mesh.albedo).mean() < 0.05  # JPEG
+    assert back.parts[0].mesh.albedo is back.parts[1].mesh.albedo
+
+
+def test_an_avatar_is_read_as_one_mesh(tmp_path: Path, small_avatar: Avatar) -> None:
+    write_avatar(tmp_path / "a.glb", small_avatar)
+    whole = read_mesh(tmp_path / "a.glb")
+    assert isinstance(whole, TexturedMesh)
+    expected = np.concatenate([corners(part) for part in small_avatar.parts])
+    np.testing.assert_allclose(whole.vertices[whole.faces], expected, atol=1e-6)
+    assert whole.uv.min() >= 0 and whole.uv.max() <= 1
+    colours = np.concatenate([colours_of_faces(part.mesh) for part in small_avatar.parts])
+    # Every channel but the noisy one, which JPEG smears; faces over the hair's seam are among them.
+    assert np.abs(colours_of_faces(whole) - colours)[:1056, :2].max() < 0.1
+    assert np.quantile(np.abs(colours_of_faces(whole) - colours)[1056:, 1:], 0.95) < 0.1
+    write_mesh(tmp_path / "b.obj", whole)
+    assert len(read_mesh(tmp_path / "b.obj").faces) == len(whole.faces)
+
+
+def colours_of_faces(mesh: TexturedMesh) -> np.ndarray:
+    """The texel in the middle of each face; left and right of the texture it begins anew."""
+    height, width = mesh.albedo.shape[:2]
+    u, v = mesh.uv[mesh.uv_faces].mean(1).T
+    row = np.clip(((1 - v) * height).astype(int), 0, height - 1)
+    return mesh.albedo[row, (u * width).astype(int) % width]
+
+
+def test_parts_without_a_texture_bring_their_colour(tmp_path: Path, small_avatar: Avatar) -> None:
+    write_avatar(tmp_path / "a.glb", small_avatar)
+    file = pygltflib.GLTF2().load_binary(str(tmp_path / "a.glb"))
+    assert file is not None
+    surface = file.materials[1].pbrMetallicRoughness
+    surface.baseColorTexture, surface.baseColorFactor = None, [1.0, 0.2140411, 0.0, 1.0]
+    file.save_binary(str(tmp_path / "b.glb"))
+    whole = read_mesh(tmp_path / "b.glb")
+    assert isinstance(whole, TexturedMesh)
+    count = len(small_avatar.parts[0].mesh.faces)
+    np.testing.assert_allclose(colours_of_faces(whole)[count : 2 * count], [[1, 0.5, 0]] * count, atol=1e-3)
+    with pytest.raises(InputError, match="the part 'eyes' has no texture"):
+        read_avatar(tmp_path / "b.glb")
+
+
+def test_a_skinned_mesh_stands_where_its_bones_are(tmp_path: Path, small_avatar: Avatar) -> None:
+    write_avatar(tmp_path / "a.glb", small_avatar)
+    file = pygltflib.GLTF2().load_binary(str(tmp_path / "a.glb"))
+    assert file is not None
+    file.nodes[0].translation = [0.5, 0.0, 0.0]  # of the neck; it was below the origin
+    file.nodes[4].translation = [9.0, 9.0, 9.0]  # of the skin itself, which a skeleton overrules
+    file.save_binary(str(tmp_path / "b.glb"))
+    moved = (
+        read_mesh(tmp_path / "b.glb", metres_per_unit=1).vertices
+        - read_mesh(tmp_path / "a.glb", metres_per_unit=1).vertices
+    )
+    np.testing.assert_allclose(moved, [[0.5, 0.3 * 0.23 / 0.56, 0]] * len(moved), atol=1e-6)
+
+
+def test_what_is_no_avatar_is_refused(
+    tmp_path: Path, sphere: TexturedMesh, small_avatar: Avatar, survives_corruption
+) -> None:
+    write_mesh(tmp_path / "a.glb", sphere)
+    with pytest.raises(InputError, match="no mesh with a skeleton, so no avatar; read_mesh reads plain meshes"):
+        read_avatar(tmp_path / "a.glb")
+    write_avatar(tmp_path / "b.glb", small_avatar)
+    assert survives_corruption(tmp_path / "b.glb", read_avatar, flips=40) > 30
+
+
+def track(file: pygltflib.GLTF2, name: str, path: str) -> np.ndarray:
+    """The keys of an animation's channel."""
+    data = file.binary_blob()
+    animation = file.animations[0]
+    channel = next(c for c in animation.channels if file.nodes[c.target.node].name == name and c.target.path == path)
+    accessor = file.accessors[animation.samplers[channel.sampler].output]
+    view = file.bufferViews[accessor.bufferView]
+    width = {"SCALAR": 1, "VEC4": 4}[accessor.type]
+    return np.frombuffer(data, np.float32, accessor.count * width, view.byteOffset).reshape(accessor.count, width)
+
+
+def test_a_clip_is_baked_as_an_animation(tmp_path: Path, small_avatar: Avatar, clip: FaceClip) -> None:
+    write_avatar(tmp_path / "a.glb", small_avatar, clip=clip)
+    file = pygltflib.GLTF2().load_binary(str(tmp_path / "a.glb"))
+    assert file is not None
+    skin = track(file, "skin", "weights").reshape(len(clip), 3)
+    np.testing.assert_allclose(skin, np.stack([clip.times_s, 0 * clip.times_s, clip.times_s / 2], axis=1), atol=1e-7)
+    # The bone turns the eye, so that the morph target must not.
+    assert not track(file, "eyes", "weights").any()
+    np.testing.assert_allclose(
+        track(file, "leftEye", "rotation"), np.roll(clip.turns_wxyz["leftEye"], -1, 1), atol=1e-7
+    )
+    neck, head = (2 * np.degrees(np.arcsin(track(file, name, "rotation")[-1])) for name in ("neck", "head"))
+    np.testing.assert_allclose(neck[:3], [0, 8, 0], atol=1e-4)
+    np.testing.assert_allclose(head[:3], [0, 12, 0], atol=1e-4)
+    times = file.accessors[file.animations[0].samplers[0].input]
+    assert (times.min, times.max) == ([0.0], [1.0])
+    assert read_avatar(tmp_path / "a.glb").morph_names == small_avatar.morph_names
+
+
+def test_without_angles_the_morph_targets_turn_the_eyes(tmp_path: Path, small_avatar: Avatar, clip: FaceClip) -> None:
+    write_avatar(tmp_path / "a.glb", small_avatar, clip=replace(clip, turns_wxyz={}))
+    file = pygltflib.GLTF2().load_binary(str(tmp_path / "a.glb"))
+    assert file is not None
+    np.testing.assert_allclose(track(file, "eyes", "weights")[:, 0], clip.times_s / 2, atol=1e-7)
+    assert {channel.target.path for channel in file.animations[0].channels} == {"weights"}
+
+
+def test_a_vrm_takes_no_clip(tmp_path: Path, small_avatar: Avatar, clip: FaceClip) -> None:
+    with pytest.raises(OutputError, match=r"VRM 1.0 has no animations; write a .glb"):
+        write_avatar(tmp_path / "a.vrm", small_avatar, clip=clip)
+    assert list(tmp_path.iterdir()) == []
