@@ -1,7 +1,7 @@
-"""Strands of hair continued by exemplar: patches of the photo's own hair, turned upright and quilted together.
+"""Strands of hair continued by example: noise with the contrast of the photo's hair, drawn out along its strands.
 
-Method: Efros and Freeman, "Image quilting for texture synthesis and transfer" (2001), with patches turned so that
-their strands run down, and blended overlaps that keep their deviation instead of cut ones.
+Method: line integral convolution (Cabral and Leedom, "Imaging vector fields using line integral convolution", 1993) of
+noise in bands, one for each width of strand.
 """
 
 from __future__ import annotations
@@ -13,165 +13,190 @@ import numba
 import numpy as np
 from jaxtyping import Float
 
+from spinmeround.template.hair_map import blur_around
 from spinmeround.template.photo_evidence import PhotoEvidence
 
-_PATCHES = 600
-"""Patches of strands taken from a photo."""
-_TRIES = 24
-"""Patches tried at a place."""
-_SIDES = (60, 48, 36)
-"""Sides of a patch in texels; the largest of which the photo's hair holds enough is used."""
-_SMALLEST = 16
-"""Side of the patches that cropped hair is learnt from, texels."""
+_WIDTHS = (0.8, 1.6, 3.2, 6.4)
+"""Widths of strands and of locks, texels: each band holds what a blur of this deviation takes away."""
+_LEAST_PIXELS = 400
+"""Pixels of hair that strands can be learnt from."""
+_LENGTHS = (2.0, 20.0)
+"""Length over width of cropped or curled hair, which shows no direction, and of hair that plainly shows one."""
+_DIRECTED = (2.5, 4.0)
+"""Where hair begins to show a direction and where it plainly does: energy of the slopes across over that along. Noise
+without a direction has 2.5 at the sharpness of the measure."""
+_FINE_SHARE = 0.75
+"""Least contrast of a band beside the next wider: a photo blurs the finest strands away."""
+_COARSE_SHARE = 0.7
+"""Most contrast of locks beside the next finer band, in cropped hair half of it: the rest is light on its form."""
+_WAVE, _WAVE_TEXELS = 0.22, 48.0
+"""How far strands stray from the flow (deviation, radians), and over which distance."""
+_DOWN = 0.15
+"""Weight of the way down against the directions that are seen: matters where nothing near is seen."""
+_LUMINANCE = np.array([0.3, 0.6, 0.1], np.float32)
 
 
-def quilt_strands(
+def strand_flow(colour: Float[np.ndarray, "h w 3"], trust: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Direction of the strands all over a map: as seen where hair is seen, and from there on slowly turning down.
+
+    Args:
+        colour: what the photos show on the map.
+        trust: 0 where they show nothing.
+
+    Returns:
+        Radians in [0, pi]; 0 runs along a row, pi / 2 down a column.
+    """
+    seen = (trust > 0.15).astype(np.float32)
+    grey = colour.astype(np.float32) @ _LUMINANCE
+    detail = _blur_within(grey, seen, 1.0) - _blur_within(grey, seen, _WIDTHS[-1])
+    inner = cv2.erode(seen, np.ones((5, 5), np.uint8))
+    dx, dy = (cv2.Sobel(detail, cv2.CV_32F, *order) * inner for order in ((1, 0), (0, 1)))
+    # Directions along the strands have no sign: they are averaged at twice their angle.
+    cosine, sine, energy = (blur_around(part, 6.0) for part in (dy * dy - dx * dx, -2 * dx * dy, dx * dx + dy * dy))
+    usual = float(np.median(energy[inner > 0])) if inner.any() else 1.0
+    energy = energy / max(usual, 1e-12)
+    cosine, sine = cosine / max(usual, 1e-12), sine / max(usual, 1e-12)
+    mean_cosine, mean_sine = np.full(grey.shape, -1, np.float32), np.zeros(grey.shape, np.float32)
+    for width in (90.0, 40.0, 16.0, 6.0):
+        weight = blur_around(energy, width) + _DOWN
+        mean_cosine = (blur_around(cosine, width) + _DOWN * mean_cosine) / weight
+        mean_sine = (blur_around(sine, width) + _DOWN * mean_sine) / weight
+    angle = 0.5 * np.arctan2(mean_sine, mean_cosine)
+    return np.where(angle < 0, angle + np.pi, angle).astype(np.float32)
+
+
+def grow_strands(
     evidence: Sequence[PhotoEvidence],
-    shape: tuple[int, int],
+    flow: Float[np.ndarray, "h w"],
     texel: float,
     *,
     generator: np.random.Generator,
 ) -> Float[np.ndarray, "h w 3"]:
-    """Fine detail of hair over a map that closes around its columns, strands running down the rows.
+    """Fine detail of hair over a map that closes around its columns.
 
     Args:
-        shape: rows and columns of the map.
+        flow: direction of the strands, as ``strand_flow`` has it.
         texel: side of a texel in head units.
-        generator: draws patches and tries.
+        generator: draws the noise.
 
     Returns:
         Offsets to a slow colour, about zero mean; all 0 where the photos hold too little hair to learn from.
     """
-    height, width = shape
-    for side in _SIDES:
-        bank = _gather_patches(evidence, side, texel, generator)
-        if len(bank) < 30:
-            continue
-        step = side * 2 // 3
-        grid = np.meshgrid(np.arange(0, height - step, step), np.arange(0, width, step), indexing="ij")
-        # Shaken places keep the eye from finding rows and columns; few tries keep one patch from winning everywhere.
-        shaken = np.stack(grid, axis=-1).reshape(-1, 2) + generator.integers(
-            -side // 8, side // 8 + 1, (grid[0].size, 2)
-        )
-        places = np.stack([np.clip(shaken[:, 0], 0, height - side), shaken[:, 1] % width], axis=1)
-        tries = generator.integers(0, len(bank), size=(len(places), _TRIES))
-        return _quilt(bank, places, tries, _window(side), height, width)
-    return _scatter(evidence, texel, height, width, generator)
+    samples = [_hair_of(photo, texel) for photo in evidence]
+    samples = [sample for sample in samples if (sample[1] > 0.5).sum() >= _LEAST_PIXELS]
+    if not samples:
+        return np.zeros((*flow.shape, 3), np.float32)
+    contrasts, length = _measure(samples)
+    direction = flow + _WAVE * _noise(flow.shape, _WAVE_TEXELS, generator)
+    grown = np.zeros(flow.shape, np.float32)
+    for width, contrast in zip(_WIDTHS, contrasts, strict=True):
+        band = _band(width, length, direction, generator)
+        grown += band * (contrast / max(float(band.std()), 1e-9))
+    return _coloured(grown, samples)
 
 
-def _window(side: int):
-    """Weight of a patch: 1 in the middle, falling over a third of the side."""
-    rise = np.minimum(np.arange(side) + 1, np.arange(side)[::-1] + 1) / (side // 3 + 1)
-    rise = np.minimum(rise, 1)
-    return (rise[:, None] * rise[None]).astype(np.float32)
-
-
-def _scatter(evidence: Sequence[PhotoEvidence], texel: float, height: int, width: int, generator: np.random.Generator):
-    """Cropped hair: small patches thrown at random with random sign, which keeps their spectrum and repeats nothing.
-
-    Method: spot noise (van Wijk 1991), whose spectrum is that of its spots.
-    """
-    side = _SMALLEST
-    bank = _gather_patches(evidence, side, texel, generator, upright=False)
-    if len(bank) < 30:
-        return np.zeros((height, width, 3), np.float32)
-    count = 12 * height * width // side**2
-    places = np.stack([generator.integers(0, height - side, count), generator.integers(0, width, count)], axis=1)
-    picks = generator.integers(0, 2 * len(bank), size=(count, 1))
-    return _quilt(np.concatenate([bank, -bank]), places, picks, _window(side), height, width)
-
-
-def _gather_patches(
-    evidence: Sequence[PhotoEvidence], side: int, texel: float, generator: np.random.Generator, *, upright: bool = True
-):
-    return np.concatenate([_patches_of_photo(photo, side, texel, generator, upright) for photo in evidence])
-
-
-def _patches_of_photo(photo: PhotoEvidence, side: int, texel: float, generator: np.random.Generator, upright: bool):
-    """Detail patches [n side side 3] of one photo at the map's scale, their strands turned upright or at random."""
-    # Texels per pixel where the head's centre lies.
+def _hair_of(photo: PhotoEvidence, texel: float):
+    """Colour and mask of a photo's hair, resampled so that a pixel is a texel where the head's centre lies."""
     scale = photo.camera_from_world[2, 3] / photo.intrinsics_px[0, 0] / texel
-    rgb = photo.portrait.rgb.astype(np.float32)
     sure = ((photo.portrait.hair > 0.85) & photo.portrait.observed).astype(np.uint8)
-    # What is slower than a patch would show as a pattern of patches.
-    detail = _detail(rgb, sure.astype(np.float32), sigma_px=side / 8 / scale)
-    # The largest square that turns freely inside the hair has this half diagonal; corners may reach out a little.
-    room = cv2.distanceTransform(sure, cv2.DIST_L2, 5)
-    rows, columns = np.nonzero(room > 0.6 * side / scale)
-    if len(rows) < max(30, 0.5 * (side / scale) ** 2 * upright):
-        # Upright patches are quilted, and would show as repeats if they all came from one spot.
-        return np.zeros((0, side, side, 3), np.float32)
-    chosen = generator.integers(0, len(rows), size=_PATCHES)
-    angle = _strand_angle(rgb, sigma_px=max(side / scale / 4, 1.5))
-    if not upright:
-        angle = generator.uniform(0, 2 * np.pi, angle.shape)
-    flips = generator.integers(0, 2, size=_PATCHES)
-    patches = np.empty((_PATCHES, side, side, 3), np.float32)
-    for k, (row, column) in enumerate(zip(rows[chosen], columns[chosen], strict=True)):
-        # Columns of the matrix: the photo's direction across and along the strands, per texel.
-        along = np.array([np.cos(angle[row, column]), np.sin(angle[row, column])]) / scale
-        across = np.array([along[1], -along[0]]) * (1 if flips[k] else -1)
-        corner = np.array([column, row]) - (across + along) * (side / 2)
-        matrix = np.stack([across, along, corner], axis=1)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        patches[k] = cv2.warpAffine(detail, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT)
-    return patches
+    sure = cv2.erode(sure, np.ones((3, 3), np.uint8)).astype(np.float32)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    rgb = cv2.resize(photo.portrait.rgb.astype(np.float32), None, fx=scale, fy=scale, interpolation=interpolation)
+    return rgb, cv2.resize(sure, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_AREA)
 
 
-def _detail(rgb, sure, sigma_px: float):
-    """The photo less its blur within the hair."""
-    weights = cv2.GaussianBlur(sure, (0, 0), sigma_px)
-    blurred = cv2.GaussianBlur(rgb * sure[..., None], (0, 0), sigma_px) / np.maximum(weights, 1e-3)[..., None]
-    return (rgb - blurred) * sure[..., None]
+def _blur_within(image, mask, width: float):
+    """Blur that reads nothing outside the mask."""
+    masked = image * (mask if image.ndim == 2 else mask[..., None])
+    weight = np.maximum(cv2.GaussianBlur(mask, (0, 0), width), 1e-3)
+    return cv2.GaussianBlur(masked, (0, 0), width) / (weight if image.ndim == 2 else weight[..., None])
 
 
-def _strand_angle(rgb, sigma_px: float):
-    """Direction of the strands per pixel in radians, pointing down the picture, from the structure tensor."""
-    grey = cv2.GaussianBlur(rgb @ np.array([0.3, 0.6, 0.1], np.float32), (0, 0), 0.8)
-    dx, dy = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
-    xx, yy, xy = (cv2.GaussianBlur(p, (0, 0), sigma_px) for p in (dx * dx, dy * dy, dx * dy))
-    across = 0.5 * np.arctan2(2 * xy, xx - yy)
-    along = across + np.pi / 2
-    return np.where(np.sin(along) < 0, along + np.pi, along)
+def _measure(samples) -> tuple[list[float], float]:
+    """Contrast of each band in the photos' hair, and how many times longer than wide its strands run."""
+    measured = [_measure_band(samples, width) for width in _WIDTHS]
+    low, high = _DIRECTED
+    directed = float(np.clip((max(ratio for _, ratio in measured) - low) / (high - low), 0, 1))
+    contrasts = [contrast for contrast, _ in measured]
+    contrasts[3] = min(contrasts[3], _COARSE_SHARE * contrasts[2])
+    contrasts[2:] = [contrast * (0.5 + 0.5 * directed) for contrast in contrasts[2:]]
+    for k in (1, 0):
+        contrasts[k] = max(contrasts[k], _FINE_SHARE * contrasts[k + 1])
+    return contrasts, _LENGTHS[0] + directed * (_LENGTHS[1] - _LENGTHS[0])
+
+
+def _measure_band(samples, width: float) -> tuple[float, float]:
+    """Deviation of one band, and the energy of its slopes across the strands over that along them."""
+    power, count, across, along = 0.0, 0, 0.0, 0.0
+    for rgb, mask in samples:
+        grey = rgb @ _LUMINANCE
+        band = _blur_within(grey, mask, width / 2) - _blur_within(grey, mask, width)
+        inside = (cv2.GaussianBlur(mask, (0, 0), width) > 0.8) & (mask > 0.5)
+        dx, dy = cv2.Sobel(band, cv2.CV_32F, 1, 0), cv2.Sobel(band, cv2.CV_32F, 0, 1)
+        xx, yy, xy = (_blur_within(part, mask, 4 * width) for part in (dx * dx, dy * dy, dx * dy))
+        mean, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+        power += float((band[inside] ** 2).sum())
+        across += float((mean + spread)[inside].sum())
+        along += float((mean - spread)[inside].sum())
+        count += int(inside.sum())
+    return np.sqrt(power / max(count, 1)), across / max(along, 1e-12)
+
+
+def _noise(shape, width: float, generator: np.random.Generator):
+    """Noise of unit deviation that varies over ``width`` texels."""
+    noise = blur_around(generator.standard_normal(shape, dtype=np.float32), width)
+    return noise / max(float(noise.std()), 1e-9)
+
+
+def _band(width: float, length: float, direction, generator: np.random.Generator):
+    """Strands of one width; wide ones are drawn on a smaller map."""
+    shrink = max(1, int(width / 1.6))
+    rows, columns = direction.shape[0] // shrink, direction.shape[1] // shrink
+    noise = _noise((rows, columns), width / shrink, generator)
+    # Cosine and sine are shrunk, not the angle: it jumps from pi to 0.
+    along_x, along_y = (
+        cv2.resize(part(direction), (columns, rows), interpolation=cv2.INTER_AREA) for part in (np.cos, np.sin)
+    )
+    step = max(width / shrink / 2, 0.5)
+    drawn = _draw_out(noise, along_x, along_y, step, int(0.5 * width / shrink * length / step))
+    drawn = cv2.resize(drawn, direction.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    return drawn - blur_around(drawn, 2 * width * max(1.0, length / 4))
 
 
 @numba.njit(cache=True)
-def _quilt(bank, places, tries, window, height, width):
-    side = window.shape[0]
-    out = np.zeros((height, width, 3), np.float32)
-    weight = np.zeros((height, width), np.float32)
-    energy = np.zeros((height, width), np.float32)
-    for p in range(places.shape[0]):
-        top, left = places[p, 0], places[p, 1]
-        best, best_error = tries[p, 0], np.inf
-        for t in range(tries.shape[1]):
-            patch = bank[tries[p, t]]
-            error = 0.0
-            for r in range(0, side, 2):
-                for c in range(0, side, 2):
-                    x = (left + c) % width
-                    w = weight[top + r, x]
-                    if w > 0:
-                        for k in range(3):
-                            d = out[top + r, x, k] / w - patch[r, c, k]
-                            error += d * d
-                if error >= best_error:
-                    break
-            if error < best_error:
-                best, best_error = tries[p, t], error
-        for r in range(side):
-            for c in range(side):
-                x = (left + c) % width
-                w = window[r, c]
-                for k in range(3):
-                    out[top + r, x, k] += w * bank[best, r, c, k]
-                weight[top + r, x] += w
-                energy[top + r, x] += w * w
-    for r in range(height):
-        for c in range(width):
-            if weight[r, c] > 0:
-                # Averaging unrelated strands flattens them; dividing by the root of the energy keeps their deviation.
-                scale = 1 / np.sqrt(energy[r, c])
-                for k in range(3):
-                    out[r, c, k] *= scale
+def _draw_out(noise, along_x, along_y, step, steps):
+    """Mean of the noise along the strands, ``steps`` to either side, under a Hann window."""
+    height, width = noise.shape
+    out = np.empty_like(noise)
+    for row in range(height):
+        for column in range(width):
+            total, weight = noise[row, column], 1.0
+            for sign in (-1, 1):
+                x, y = float(column), float(row)
+                for k in range(1, steps + 1):
+                    nearest_row, nearest_column = int(y + 0.5), int(np.floor(x + 0.5)) % width
+                    x += sign * step * along_x[nearest_row, nearest_column]
+                    y += sign * step * along_y[nearest_row, nearest_column]
+                    if y < 0 or y > height - 1:
+                        break
+                    top, left = min(int(y), height - 2), int(np.floor(x))
+                    down, right = y - top, x - left
+                    first, second = left % width, (left + 1) % width
+                    value = (1 - down) * ((1 - right) * noise[top, first] + right * noise[top, second])
+                    value += down * ((1 - right) * noise[top + 1, first] + right * noise[top + 1, second])
+                    share = 0.5 + 0.5 * np.cos(np.pi * k / (steps + 1))
+                    total += share * value
+                    weight += share
+            out[row, column] = total / weight
     return out
+
+
+def _coloured(grown, samples):
+    """Lightness spread as in the photos' hair, with the colour that goes along with it there."""
+    detail = np.concatenate([(rgb - _blur_within(rgb, mask, _WIDTHS[-1]))[mask > 0.9] for rgb, mask in samples])
+    lightness = detail @ _LUMINANCE
+    # The ends are left out: they are bits of skin and of background.
+    levels = np.linspace(0.02, 0.98, 97)
+    spread = np.interp(grown, np.quantile(grown, levels), np.quantile(lightness, levels))
+    tint = (detail * lightness[:, None]).sum(0) / max(float((lightness**2).sum()), 1e-9)
+    return (spread[..., None] * tint).astype(np.float32)

@@ -17,7 +17,8 @@ from jaxtyping import Float, Integer
 from spinmeround import mesh_raster
 from spinmeround.geometry import project, vertex_normals
 from spinmeround.images import sample
-from spinmeround.template.hair_strands import quilt_strands
+from spinmeround.template.hair_map import blur_around
+from spinmeround.template.hair_strands import grow_strands, strand_flow
 from spinmeround.template.photo_evidence import PhotoEvidence
 from spinmeround.types import Mesh
 
@@ -77,7 +78,7 @@ def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, generator: np.r
 
     Args:
         hair: the hair's surface, world frame.
-        generator: draws the places that patches are taken from and tried at.
+        generator: draws the noise that unseen strands are made from.
     """
     centre = hair.vertices.mean(0) * [1, 0, 1]
     centre[1] = hair.vertices[:, 1].max() - _RADIUS - 0.03
@@ -85,7 +86,7 @@ def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, generator: np.r
     colour, trust = _project_photos(hair, position, normal, occupied, evidence)
     slow = _slow_colour(colour, trust)
     seen = np.where(trust[..., None] > 0, colour - slow, 0)
-    continued = quilt_strands(evidence, (HEIGHT, WIDTH), _TEXEL, generator=generator)
+    continued = grow_strands(evidence, strand_flow(colour, trust), _TEXEL, generator=generator)
     blend = cv2.GaussianBlur(np.clip(trust * 1.6, 0, 1), (0, 0), 2)[..., None]
     # Two unrelated patterns average out; the square root keeps their deviation.
     strands = (seen * blend + continued * (1 - blend)) / np.sqrt(blend**2 + (1 - blend) ** 2)
@@ -153,26 +154,14 @@ def _project_photos(hair: Mesh, position, normal, occupied, evidence: Sequence[P
     return colour, np.clip(weight, 0, 1)
 
 
-def _wrap(image, margin: int):
-    """The map continued by ``margin`` texels past its left and right end."""
-    return np.concatenate([image[:, -margin:], image, image[:, :margin]], axis=1) if margin else image
-
-
 def _slow_colour(colour, trust):
     """Colour without strands: blurred at growing scales, so that the unseen takes the colour of the nearest seen."""
-    margin = WIDTH // 2
     overall = (colour * trust[..., None]).sum((0, 1)) / max(trust.sum(), 1e-6)
     slow = np.broadcast_to(overall, colour.shape)
     stacked = np.dstack([colour * trust[..., None], trust])
-    stacked = np.concatenate([stacked[:, -margin:], stacked, stacked[:, :margin]], axis=1)
-    for sigma in (160.0, 70.0, 28.0, 10.0):
-        # The map is shrunk in step with the blur: the same result at a fraction of the work.
-        shrink = max(1, int(sigma / 6))
-        small = cv2.resize(stacked, (2 * WIDTH // shrink, HEIGHT // shrink), interpolation=cv2.INTER_AREA)
-        blurred = cv2.GaussianBlur(small, (0, 0), sigma / shrink, borderType=cv2.BORDER_REFLECT)
-        blurred = cv2.resize(blurred, (2 * WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)[:, margin:-margin]
-        weights = blurred[..., 3:]
-        slow = (blurred[..., :3] + _FAR_PRIOR * slow) / (weights + _FAR_PRIOR)
+    for width in (160.0, 70.0, 28.0, 10.0):
+        blurred = blur_around(stacked, width)
+        slow = (blurred[..., :3] + _FAR_PRIOR * slow) / (blurred[..., 3:] + _FAR_PRIOR)
     return slow
 
 

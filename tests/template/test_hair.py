@@ -9,7 +9,7 @@ from spinmeround.geometry import framed, project
 from spinmeround.orbits import orbit_cameras
 from spinmeround.template import hair_volume
 from spinmeround.template.fit import FittedHead, FittedPhoto
-from spinmeround.template.hair_strands import quilt_strands
+from spinmeround.template.hair_strands import grow_strands, strand_flow
 from spinmeround.template.hair_texture import paint_hair
 from spinmeround.template.head_model import load_head_model
 from spinmeround.template.photo_evidence import gather_evidence
@@ -140,12 +140,26 @@ def test_flattened_ears_lie_within_the_hair(model):
     np.testing.assert_array_equal(flat[untouched], vertices[untouched])
 
 
-def test_strands_keep_their_deviation_and_their_direction(capped):
+def test_strands_keep_their_contrast_and_follow_the_flow(capped):
     evidence = capped[0]
-    strands = quilt_strands(evidence, (192, 256), 0.0015, generator=np.random.default_rng(0))
-    assert 0.5 < strands.std() / (0.1 / np.sqrt(2)) < 1.5
-    down, across = np.abs(np.diff(strands, axis=0)).mean(), np.abs(np.diff(strands, axis=1)).mean()
-    assert across > 2 * down, "strands run down the map"
+    for angle in (np.pi / 2, 0.0):
+        flow = np.full((192, 256), angle, np.float32)
+        strands = grow_strands(evidence, flow, 0.0015, generator=np.random.default_rng(0))
+        assert 0.5 < strands.std() / (0.1 / np.sqrt(2)) < 1.5
+        down, across = np.abs(np.diff(strands, axis=0)).mean(), np.abs(np.diff(strands, axis=1)).mean()
+        along, athwart = (down, across) if angle else (across, down)
+        assert athwart > 2 * along
+
+
+def test_the_flow_is_as_seen_and_turns_down_far_from_it():
+    rows, columns = np.mgrid[:192, :256]
+    slanted = 0.5 + 0.2 * np.sin((columns - rows) * 0.8)  # stripes at 45 degrees
+    trust = ((abs(columns - 128) < 30) & (abs(rows - 96) < 30)).astype(np.float32)
+    flow = strand_flow(np.repeat((slanted * trust)[..., None], 3, axis=2).astype(np.float32), trust)
+    assert np.median(abs(flow[80:112, 112:144] - np.pi / 4)) < 0.1
+    np.testing.assert_allclose(
+        strand_flow(np.zeros((64, 96, 3), np.float32), np.zeros((64, 96), np.float32)), np.pi / 2
+    )
 
 
 def test_colour_is_the_photos_where_seen_and_repeats_with_the_seed(capped):
