@@ -143,6 +143,41 @@ def test_a_vrm_must_move(bad, tmp_path, capsys):
     assert "which only spmr-recon makes" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "error"),
+    [
+        (["--expression", "jawOpn=0.5", "--preview", "OUT/p.png"], 2, "called 'jawOpn' (perhaps jawOpen?); known are"),
+        (["--expression", "jawOpen=2", "--preview", "OUT/p.png"], 2, "jawOpen=2: expected a number from 0 to 1"),
+        (["--expression", "jawOpen=0.5"], 3, "and none was asked for; add --preview FILE.png"),
+        (
+            ["--expression", "jawOpen=1", "--no-rig", "--preview", "OUT/p.png"],
+            3,
+            "but --no-rig was asked for; leave one",
+        ),
+        (["--animate", "missing.csv"], 2, "missing.csv: cannot be read: no such file or directory"),
+        (
+            ["--animate", "BAD/text.jpg"],
+            2,
+            "no column Timecode; give the .csv of a take by Live Link Face, with commas",
+        ),
+        (["--animate", "missing.csv", "--keep-expression"], 3, "--animate needs an avatar, but an avatar rests with"),
+    ],
+)
+def test_what_an_avatar_cannot_do_is_said_at_once(options, code, error, bad, tmp_path, capsys):
+    given = [option.replace("OUT", str(tmp_path)).replace("BAD", str(bad)) for option in options]
+    assert run("recon", bad / "text.jpg", "--out", tmp_path / "head.glb", *given, "--quiet") == code
+    told = capsys.readouterr().err
+    assert error in told and told.count("\n") == 1
+    assert list(tmp_path.iterdir()) in ([], [bad])
+
+
+def test_expressions_are_numbers_by_name(bad, tmp_path, capsys):
+    assert run("recon", bad / "text.jpg", "--out", tmp_path / "head.glb", "--expression", "jawOpen") == 2
+    assert "expected NAME=NUMBER such as jawOpen=0.6, got 'jawOpen'" in capsys.readouterr().err
+    assert run("recon", bad / "text.jpg", "--out", tmp_path / "head.ply", "--animate", "take.csv", "--quiet") == 3
+    assert "--animate needs an avatar in a .glb, and none is written; add --out head.glb" in capsys.readouterr().err
+
+
 def test_a_damaged_picture_is_one_line(bad, tmp_path, capsys):
     assert run("recon", bad / "cut.png", "--out", tmp_path / "head.ply", "--quiet") == 2
     error = capsys.readouterr().err

@@ -19,7 +19,7 @@ from spinmeround.io.vrm import EXPRESSIONS, perfect_sync
 from spinmeround.template.avatar import build_avatar
 from spinmeround.template.head_model import load_head_model
 from spinmeround.template.texture import SkinTexture
-from spinmeround.types import Avatar, Mesh, Splats, TexturedMesh
+from spinmeround.types import Avatar, FaceClip, Mesh, Splats, TexturedMesh
 
 _PACKAGES = (
     "gltf-validator@2.0.0-dev.3.10", "@playcanvas/splat-transform@2.7.1", "three@0.170.0", "@pixiv/three-vrm@3.3.3",
@@ -47,6 +47,26 @@ const turned = eyes.map(e => 2 * Math.acos(Math.min(1, Math.abs(e.quaternion.w))
 console.log(JSON.stringify({ expressions: Object.fromEntries(bound), turned, meta: vrm.meta.name }));
 """
 
+_PLAY = """
+import fs from 'fs';
+import { AnimationMixer } from 'three';
+import { GLTFLoader } from 'three/examples/jsm/loaders/GLTFLoader.js';
+globalThis.self = globalThis;
+globalThis.createImageBitmap = async () => ({ width: 1, height: 1, close() {} });
+globalThis.ProgressEvent ??= class extends Event {};
+const bytes = fs.readFileSync(process.argv[2]);
+const gltf = await new GLTFLoader().parseAsync(new Uint8Array(bytes).buffer, '');
+const mixer = new AnimationMixer(gltf.scene);
+mixer.clipAction(gltf.animations[0]).play();
+mixer.update(0.5);
+const skin = gltf.scene.getObjectByName('skin');
+const turn = name => gltf.scene.getObjectByName(name).quaternion.toArray();
+console.log(JSON.stringify({
+  duration: gltf.animations[0].duration, jaw: skin.morphTargetInfluences[skin.morphTargetDictionary.jawOpen],
+  neck: turn('neck'), head: turn('head'), eye: turn('leftEye'),
+}));
+"""
+
 
 @pytest.fixture(scope="session")
 def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -61,6 +81,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(f"npm cannot install {' '.join(_PACKAGES)}: {str(error.stderr)[-200:]}")
     (folder / "validate.js").write_text(_VALIDATE)
     (folder / "vrm.mjs").write_text(_VRM)
+    (folder / "play.mjs").write_text(_PLAY)
     return folder
 
 
@@ -185,3 +206,20 @@ def test_three_vrm_binds_all_expressions_and_turns_both_eyes(node_folder: Path, 
     assert set(seen["expressions"]) == {*EXPRESSIONS, *map(perfect_sync, avatar.morph_names)}
     assert all(count > 0 for name, count in seen["expressions"].items() if name != "neutral")
     assert min(seen["turned"]) > 0.1
+
+
+def test_three_plays_a_clip_that_the_validator_likes(
+    node_folder: Path, tmp_path: Path, avatar: Avatar, clip: FaceClip
+) -> None:
+    write_avatar(tmp_path / "a.glb", avatar, clip=clip)
+    report = _validated(node_folder, tmp_path / "a.glb")
+    assert (report["issues"]["numErrors"], report["issues"]["numWarnings"]) == (0, 0), report["issues"]["messages"]
+    assert report["info"]["animationCount"] == 1
+    command = ["node", str(node_folder / "play.mjs"), str(tmp_path / "a.glb")]
+    done = subprocess.run(command, cwd=node_folder, capture_output=True, text=True, check=True, timeout=120)
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["duration"] == pytest.approx(1)
+    assert seen["jaw"] == pytest.approx(0.5, abs=1e-5)
+    for bone, turned_deg in (("neck", 4), ("head", 6), ("eye", 10)):
+        half = np.radians(turned_deg) / 2
+        np.testing.assert_allclose(seen[bone], [0, np.sin(half), 0, np.cos(half)], atol=1e-5)

@@ -8,7 +8,8 @@ import pytest
 from spinmeround.io.pictures import read_picture
 from spinmeround.orbits import orbit_cameras
 from spinmeround.pipelines.drawing import SHEET_AZIMUTHS_DEG, mesh_drawer, splats_drawer, write_contact_sheet
-from spinmeround.types import TexturedMesh
+from spinmeround.pipelines.posing import ROW, expression_tiles, posed
+from spinmeround.types import Avatar, AvatarPart, TexturedMesh
 from tests.pipelines.fakes import sphere_mesh, sphere_splats, sphere_texture
 
 
@@ -58,3 +59,52 @@ def test_contact_sheet_has_the_photos_and_two_rows(photos, columns, tmp_path):
         assert (sheet[100, 100] == 64).all()
     front_normal = sheet[256 + 115, 256 * columns + 128].astype(float) / 255 * 2 - 1
     np.testing.assert_allclose(front_normal, [0, 0, 1], atol=0.1)
+
+
+def quad(left: float, right: float, depth: float, albedo: np.ndarray, *, turns: float = 0) -> TexturedMesh:
+    corners = np.array([[left, -1, depth], [right, -1, depth], [right, 1, depth], [left, 1, depth]])
+    faces = np.array([[0, 1, 2], [0, 2, 3]])
+    uv = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]]) + [[turns, 0]]
+    return TexturedMesh(corners, faces, uv, faces, albedo.astype(np.float32))
+
+
+def test_meshes_hide_one_another_and_textures_begin_anew():
+    red, half = np.zeros((8, 8, 3)), np.zeros((8, 8, 3))
+    red[..., 0], half[:, 4:, 2] = 1, 1
+    behind, before = quad(-1, 1, 0.0, half, turns=1.0), quad(-1, 0, 0.1, red)
+    picture = mesh_drawer(behind, before)(orbit_cameras([0.0], [0.0], size_px=64)).rgb[0]
+    np.testing.assert_allclose(picture[30, 16], [1, 0, 0], atol=1e-3)
+    np.testing.assert_allclose(picture[30, 56], [0, 0, 1], atol=1e-3)
+
+
+def smiling_sphere() -> Avatar:
+    mesh = sphere_mesh()
+    upper = np.where(mesh.vertices[:, 1:2] > 0, mesh.vertices, 0)
+    count = len(mesh.vertices)
+    still = np.zeros((count, 4), np.int64), np.eye(4)[np.zeros(count, np.int64)]
+    return Avatar((AvatarPart("skin", sphere_texture(mesh), *still, {"jawOpen": upper}, 0.5),), (), ("jawOpen",))
+
+
+def test_expressions_are_drawn_with_their_morph_targets(tmp_path):
+    avatar = smiling_sphere()
+    rest = avatar.parts[0].mesh.vertices
+    np.testing.assert_allclose(
+        posed(avatar.parts[0], {"jawOpen": 0.5, "tongueOut": 1}).vertices,
+        rest + 0.5 * avatar.parts[0].morphs["jawOpen"],
+    )
+    tiles = expression_tiles(avatar, {})
+    assert list(tiles) == list(ROW) == ["neutral", "blink", "smile", "jaw open", "look left"]
+    np.testing.assert_array_equal(tiles["neutral"], tiles["blink"])
+    assert (tiles["jaw open"] < 200).sum() > 1.1 * (tiles["neutral"] < 200).sum()
+    asked = expression_tiles(avatar, {"jawOpen": 1})
+    np.testing.assert_array_equal(asked["asked for, +0"], tiles["jaw open"])
+    write_contact_sheet(
+        tmp_path / "sheet.png",
+        mesh_drawer(avatar.parts[0].mesh),
+        [np.zeros((80, 80, 3), np.float32)],
+        expressions=asked,
+    )
+    sheet = read_picture(tmp_path / "sheet.png")
+    assert sheet.shape == (768, 512 + 8 * 256, 3)
+    assert (sheet[600, 100] == 255).all()
+    np.testing.assert_array_equal(sheet[600:768, 512 + 3 * 256 : 512 + 4 * 256], tiles["jaw open"][88:])
