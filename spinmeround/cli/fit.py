@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             preview=given.preview,
             turntable=given.turntable,
             normal_frame=given.normal_frame,
+            cameras=given.cameras,
             watch=watch,
         )
 
@@ -58,6 +59,13 @@ def parser() -> Parser:
         "--normal-frame",
         choices=("world", "camera", "camera_opengl", "camera_opencv"),
         help="frame of the normals (default: as the folder says, else world); camera takes whichever of the two it is",
+    )
+    made.add_argument(
+        "--cameras",
+        choices=("auto", "keep", "register"),
+        default="auto",
+        help="auto moves those that turn out to be off and reports it; keep believes the folder; register moves all "
+        "until colours agree, for cameras known to within some degrees (default: auto)",
     )
     add_head_files(made)
     add_how(made, with_prior=False)

@@ -12,11 +12,11 @@ from spinmeround.io.formats import Kind
 from spinmeround.io.normal_frames import NormalFrame
 from spinmeround.pipelines import report as reports
 from spinmeround.pipelines import stage_two
-from spinmeround.pipelines.camera_motion import describe_motion
+from spinmeround.pipelines.camera_motion import describe_motion, follow
 from spinmeround.pipelines.capture import check_sight, placement
 from spinmeround.pipelines.choices import Choice, Device, choose_device
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
-from spinmeround.pipelines.rooms import rooms_of
+from spinmeround.pipelines.rooms import CameraTrust, rooms_of
 from spinmeround.pipelines.stages import Stages, Watch, check_memory, unwatched
 from spinmeround.types import Reconstruction
 
@@ -34,17 +34,20 @@ def fit_views(
     preview: PathLike | None = None,
     turntable: PathLike | None = None,
     normal_frame: NormalFrame | None = None,
+    cameras: CameraTrust = "auto",
     watch: Watch = unwatched,
 ) -> Reconstruction:
     """A folder of posed pictures, with masks and, where there are any, normals, to a head.
 
     Views of another world are turned upright, moved and scaled to that of a head first, and the report says how. Views
-    the folder holds out are not fitted but measured. Where there are no normals, cameras are only nearly believed: they
-    are registered to each other first, and held-out ones moved as their neighbours were.
+    the folder holds out are not fitted but measured. Cameras that turn out to be off are moved, and the report says
+    which and how far: without normals, those whose outlines contradict each other are registered to each other first,
+    and held-out ones move as their neighbours did; then the surface turns back single ones.
 
     Args:
         folder: what ``spmr-views``, nerfstudio, instant-ngp or COLMAP writes; docs/FOLDERS.md has the details.
         normal_frame: the frame of the normals, whatever the folder says.
+        cameras: ``keep`` leaves them where the folder has them, ``register`` registers them in any case.
 
     Other arguments, and what is raised, are those of ``spinmeround.reconstruct``.
     """
@@ -55,7 +58,7 @@ def fit_views(
     choices = {"device": choose_device(device), "quality": Choice(quality, quality, "asked for")}
     check_memory(quality)
     settings = preset(quality)
-    rooms = rooms_of(quality, choices["device"].took)
+    rooms = rooms_of(quality, choices["device"].took, cameras)
     wanted = stage_two.Wanted.by(outputs)
     stages = Stages(["folder", *stage_two.planned(wanted, outputs)], expected_s=settings.seconds)
     with watch(stages):
@@ -67,15 +70,17 @@ def fit_views(
                 views, held_out = placed.applied(views), None if held_out is None else placed.applied(held_out)
         if held_out is not None:
             stages.also("held out")
-        registered = None
-        if not views.normals_world.any():
+        given, registered = views.cameras, None
+        if cameras == "register" or (cameras == "auto" and not views.normals_world.any()):
             stages.also("cameras")
             with stages("cameras") as progress:
                 registered = rooms.register_cameras(views, seed, progress)
-            held_out = None if held_out is None else registered.between(held_out, views)
-            views = registered.applied(views)
+            if registered is not None:
+                views = registered.applied(views)
         built = stage_two.build(views, wanted, rooms, stages, seed=seed)
         files = stage_two.write(outputs, stages, built, height_m=height_m)
+        if held_out is not None and registered is not None:
+            held_out = follow(held_out, given, built.views.cameras)
         measured = None if held_out is None else stage_two.compare(built, held_out, stages)
     told: dict[str, Any] = {
         **reports.common(choices, seed=seed, records=stages.records),
@@ -84,7 +89,7 @@ def fit_views(
             "count": len(views),
             "with_normals": bool(views.normals_world.any()),
             **({} if placed is None else placed.report),
-            **({} if registered is None else registered.report),
+            **describe_motion(given, built.views),
         },
         **stage_two.describe(built),
         "held_out": measured,

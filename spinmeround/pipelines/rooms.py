@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from spinmeround import weights
 from spinmeround.configs import Quality, preset
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from spinmeround.recon.registration import Registration
 
 log = logging.getLogger(__name__)
+
+CameraTrust = Literal["auto", "keep", "register"]
+"""How far the cameras of views are believed: found out, wholly, or so little that they are registered first."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,14 @@ class Head(Protocol):
 class Rooms:
     """One call a stage. Every random draw comes from the seed.
 
-    ``fit_surface`` also gives the cameras from which the surface looks like the views: those given, where they fit.
+    ``register_cameras`` gives nothing where the cameras are good as they are. ``fit_surface`` also gives the cameras
+    from which the surface looks like the views: those given, where they fit.
     """
 
     read_photo: Callable[[Path], Any]
     find_person: Callable[[Path, Any, int | None], Sighting]
     fit_head: Callable[[Sequence[Portrait], int, Progress], Head]
-    register_cameras: Callable[[Views, int, Progress], Registration]
+    register_cameras: Callable[[Views, int, Progress], Registration | None]
     fit_surface: Callable[[Views, int, Progress], tuple[Mesh, Cameras]]
     fit_splats: Callable[[Views, Mesh, int, Progress], Splats]
     paint_texture: Callable[[Views, Mesh, int, Progress], TexturedMesh]
@@ -75,7 +79,7 @@ class Rooms:
     paint_views: Callable[[Sequence[Portrait], Cameras, DiffusionOptions, int, Progress], Views]
 
 
-def rooms_of(quality: Quality, device: str) -> Rooms:
+def rooms_of(quality: Quality, device: str, cameras: CameraTrust = "auto") -> Rooms:
     """The rooms of this version; on ``cuda`` the diffusion model and the splats are there, all else is on the CPU."""
 
     def read_photo(path: Path) -> Any:
@@ -94,15 +98,17 @@ def rooms_of(quality: Quality, device: str) -> Rooms:
 
         return TemplateGenerator(progress=progress).fit(portraits, seed=seed)
 
-    def register_cameras(views: Views, seed: int, progress: Progress) -> Registration:
-        from spinmeround.recon.registration import register
+    def register_cameras(views: Views, seed: int, progress: Progress) -> Registration | None:
+        from spinmeround.recon.registration import register, register_if_needed
 
-        return register(views, _rasterizer(device), seed=seed, progress=progress)
+        find = register if cameras == "register" else register_if_needed
+        return find(views, _rasterizer(device), seed=seed, progress=progress)
 
     def fit_surface(views: Views, seed: int, progress: Progress) -> tuple[Mesh, Cameras]:
         from spinmeround.recon.surface import SURFACE_PRESETS, NormalSurfaceFitter
 
-        return NormalSurfaceFitter(SURFACE_PRESETS[quality]).fit_with_cameras(views, seed=seed, progress=progress)
+        fitter = NormalSurfaceFitter(SURFACE_PRESETS[quality])
+        return fitter.fit_with_cameras(views, seed=seed, keep_cameras=cameras == "keep", progress=progress)
 
     def fit_splats(views: Views, surface: Mesh, seed: int, progress: Progress) -> Splats:
         from spinmeround.recon.splats import SPLAT_PRESETS, GaussianFitter

@@ -4,6 +4,10 @@ Pictures whose cameras are only nearly known (generated ones, a rig assumed leve
 else does. A small fit at low resolution carries the poses along: by a motion all views share, in each camera's own
 axes, since views of one rig share its mistakes, and a small one of each view's own. Cameras turn about the world's
 origin and shift across their line of sight; their distance is the unit of length and stays.
+
+Such a fit is good to about a pixel, so it is no help to cameras that are better. Whether it is needed, and whether it
+helped, is told by the outlines: with the right cameras the visual hull touches every mask's outline from inside
+("silhouette coherence", Hernández, Schmitt and Cipolla 2007).
 """
 
 from __future__ import annotations
@@ -17,9 +21,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spinmeround.geometry import camera_centres, resized
+from spinmeround.geometry import resized
 from spinmeround.images import resize
+from spinmeround.mesh_raster import rasterize
 from spinmeround.protocols import Rasterizer
+from spinmeround.recon.hull import silhouettes, visual_hull
 from spinmeround.recon.losses import structural_dissimilarity, weighted_l1
 from spinmeround.recon.splat_start import outline_shell, pixel_width, splats_on_surface
 from spinmeround.recon.splat_steps import Descent, Picture, one_torch_thread, turns
@@ -47,6 +53,10 @@ _ROUNDS = (
 )
 _LAST_RATE = 0.02
 """Share of a rate that is left at the last step: a camera that was right must not end up shaken."""
+_GAP_PX, _MOST_GAP_PX = 256, 5.0
+_FAIR_GAP = 0.003
+"""Voxels and hair thinner than they make most of it with exact cameras; a head seen from degrees off makes twice it."""
+_HELPED = 0.8
 _FREE = (1.0, 1.0, 1.0, 1.0, 1.0, 0.0)
 """Which parts of a motion are fitted: all but the one along the line of sight."""
 
@@ -63,34 +73,9 @@ class Registration:
     shared: Float[np.ndarray, "6"]
     own: Float[np.ndarray, "v 6"]
 
-    @property
-    def report(self) -> dict[str, object]:
-        """What the run's report says about it."""
-        turned_deg = np.degrees(np.linalg.norm((self.shared + self.own)[:, :3], axis=1))
-        return {
-            "cameras_turned_deg": {
-                "mean": round(float(turned_deg.mean()), 3),
-                "most": round(float(turned_deg.max()), 3),
-            }
-        }
-
     def applied(self, views: Views) -> Views:
         """The views that were registered, with better cameras."""
         return replace(views, cameras=_moved(views.cameras, self.shared + self.own))
-
-    def between(self, others: Views, registered: Views) -> Views:
-        """Views of the same rig that were not looked at: moved as their two nearest neighbours on either side were.
-
-        Args:
-            registered: those that were looked at, with their cameras as given before.
-        """
-        eyes, known = camera_centres(others.cameras), camera_centres(registered.cameras)
-        away = np.linalg.norm(eyes[:, None] - known[None], axis=2)
-        nearest = np.argsort(away, axis=1, kind="stable")[:, :2]
-        share = 1 / np.maximum(np.take_along_axis(away, nearest, axis=1), 1e-9)
-        share /= share.sum(axis=1, keepdims=True)
-        own = (self.own[nearest] * share[..., None]).sum(axis=1)
-        return replace(others, cameras=_moved(others.cameras, self.shared + own))
 
 
 def register(
@@ -111,9 +96,57 @@ def register(
             progress(done / total, f"registering cameras at {each.size_px} pixels")
             _fit(views, rasterizer, each, shared, own, source)
             done += each.turns
-    found = Registration(shared.numpy(), torch.stack(own).numpy())
-    _log.info("registered cameras: %s", found.report)
-    return found
+    return Registration(shared.numpy(), torch.stack(own).numpy())
+
+
+def register_if_needed(
+    views: Views, rasterizer: Rasterizer, *, seed: int, progress: Callable[[float, str], None]
+) -> Registration | None:
+    """``register`` where outlines contradict each other; nothing where they do not, or go on to contradict each other.
+
+    Raises:
+        InputError, FitError: as ``register``.
+    """
+    progress(0.0, "comparing outlines")
+    before = outline_gap(views)
+    if before < _FAIR_GAP:
+        _log.info("outlines agree to %.2f %% of the picture: the cameras are taken as they are", 100 * before)
+        return None
+    found = register(views, rasterizer, seed=seed, progress=progress)
+    after = outline_gap(found.applied(views))
+    helped = after < _HELPED * before
+    _log.info(
+        "outlines disagree by %.2f %% of the picture, with registered cameras by %.2f %%: these are %s",
+        100 * before, 100 * after, "taken" if helped else "left aside",
+    )  # fmt: skip
+    return found if helped else None
+
+
+def outline_gap(views: Views) -> float:
+    """By how much masks reach over the outline of the solid they all agree on, as a share of the pictures' width.
+
+    Root mean square along a mask's outline away from the picture's border, median over the views. Far outliers count
+    little: what is thinner than the solid's voxels is not in it.
+
+    Raises:
+        InputError: as ``hull.visual_hull``.
+    """
+    small = _shrunk(views, _GAP_PX)
+    outlines = silhouettes(small.alpha)
+    hull = visual_hull(small.cameras, outlines)
+    vertices = np.concatenate([hull.mesh.vertices, hull.skirt.vertices])
+    faces = np.concatenate([hull.mesh.faces, hull.skirt.faces + len(hull.mesh.vertices)])
+    gaps_px = []
+    for index, distance_px in enumerate(outlines.distance_px):
+        covered = np.isfinite(rasterize(vertices, faces, small.cameras, index).depth)
+        if not covered.any():
+            gaps_px.append(_MOST_GAP_PX)
+            continue
+        along = np.zeros(covered.shape, bool)
+        along[2:-2, 2:-2] = np.abs(distance_px[2:-2, 2:-2]) < 0.75
+        off_px = silhouettes(covered[None].astype(np.float32)).distance_px[0] - distance_px
+        gaps_px.append(np.sqrt((np.clip(off_px[along], -_MOST_GAP_PX, _MOST_GAP_PX) ** 2).mean()) if along.any() else 0)
+    return float(np.median(gaps_px)) / small.cameras.width_px
 
 
 def _fit(

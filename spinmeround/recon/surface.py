@@ -107,18 +107,21 @@ class NormalSurfaceFitter:
         """
         return self.fit_with_cameras(views, seed=seed, progress=progress)[0]
 
-    def fit_with_cameras(self, views: Views, *, seed: int, progress: Progress | None = None) -> tuple[Mesh, Cameras]:
+    def fit_with_cameras(
+        self, views: Views, *, seed: int, keep_cameras: bool = False, progress: Progress | None = None
+    ) -> tuple[Mesh, Cameras]:
         """The surface, and the cameras from which it looks like the views.
 
         Cameras that are off by more than a fraction of a pixel are turned about the world's origin and shifted across
-        their line of sight; their mean stays. All others come back as they were given.
+        their line of sight; their mean stays. All others come back as they were given, and so do all of them with
+        ``keep_cameras``.
         """
         tell = progress or (lambda fraction, message: None)
         _check(views)
         tell(0.0, "visual hull")
         outlines = silhouettes(views.alpha)
         hull = visual_hull(views.cameras, outlines, cells=self.settings.hull_cells)
-        mesh, fit = hull.mesh, _Fit(views, outlines, hull)
+        mesh, fit = hull.mesh, _Fit(views, outlines, hull, keep_cameras=keep_cameras)
         total, done = sum(self.settings.iterations), 0
         for halving, iterations in enumerate(self.settings.iterations):
             edge = hull.cell / 2**halving
@@ -152,8 +155,8 @@ def _shrink(views: Views, mesh: Mesh, edge: float) -> int:
 class _Fit:
     """What is known so far beside the surface: the cameras, and how far normals, outlines and looks can be trusted."""
 
-    def __init__(self, views: Views, outlines: Silhouettes, hull: Hull) -> None:
-        self.views, self.outlines, self.hull = views, outlines, hull
+    def __init__(self, views: Views, outlines: Silhouettes, hull: Hull, *, keep_cameras: bool) -> None:
+        self.views, self.outlines, self.hull, self.keep_cameras = views, outlines, hull, keep_cameras
         self.cameras = views.cameras
         self.moving = np.zeros(len(views), bool)
         self.normal_noise_rad = 0.0 if views.normals_world.any() else _NO_NORMALS_RAD
@@ -165,7 +168,8 @@ class _Fit:
         self.level = normal_level(self.views, shrink)
         self.__dict__.pop("pictures", None)
         self.look_noise = None
-        self.trying_cameras = self.steps == 0 or bool(self.moving.any()) or self._normals_in_doubt
+        tried = self.steps > 0 and not self.moving.any() and not self._normals_in_doubt
+        self.trying_cameras = not (self.keep_cameras or tried)
 
     def step(self, mesh: Mesh) -> Mesh:
         """One round: look, gather, solve, move."""

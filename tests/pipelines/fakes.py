@@ -108,9 +108,9 @@ def fake_rooms(*, before: Callable[[str], None] = lambda room: None, faces_seen:
         progress(0.5, "half way")
         return FakeHead()
 
-    def register_cameras(views: Views, seed: int, progress: Progress) -> Registration:
+    def register_cameras(views: Views, seed: int, progress: Progress) -> Registration | None:
         before("cameras")
-        return Registration(np.zeros(6), np.zeros((len(views), 6)))
+        return None
 
     def fit_surface(views: Views, seed: int, progress: Progress) -> tuple[Mesh, Cameras]:
         before("surface")

@@ -33,7 +33,7 @@ def photo(tmp_path: Path) -> Path:
 def rooms(monkeypatch):
     def install(**how):
         for module in (reconstruct_module, make_views_module, fit_views_module):
-            monkeypatch.setattr(module, "rooms_of", lambda quality, device: fake_rooms(**how))
+            monkeypatch.setattr(module, "rooms_of", lambda *_: fake_rooms(**how))
 
     install()
     return install

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from spinmeround.geometry import camera_centres
+from spinmeround.recon import registration
 from spinmeround.recon.raster_numba import NumbaRasterizer
-from spinmeround.recon.registration import Registration, register
+from spinmeround.recon.registration import Registration, outline_gap, register, register_if_needed
 from spinmeround.types import Cameras, Views
 from tests.recon.scenes import cameras, draw, sphere, union
 
@@ -54,14 +55,42 @@ def test_a_rig_said_to_be_level_that_is_not_is_found_out_and_a_right_one_is_left
     assert off_deg(kept.applied(scene).cameras, scene.cameras) < 0.3
 
 
-def test_views_between_move_as_their_neighbours_and_keep_their_distance(scene):
+def test_cameras_turn_and_shift_but_keep_their_distance(scene):
     own = np.zeros((len(scene), 6))
     own[:, 0] = np.radians(np.arange(len(scene)))
-    shared = np.array([0.0, 0.02, 0.0, 0.01, -0.01, 0.5])
-    moved = Registration(shared, own).applied(scene).cameras
-    expected = camera_centres(moved)
-    same = Registration(shared, own).between(scene, scene).cameras
-    np.testing.assert_allclose(camera_centres(same), expected, atol=1e-6)
+    moved = Registration(np.array([0.0, 0.02, 0.0, 0.01, -0.01, 0.5]), own).applied(scene).cameras
     np.testing.assert_allclose(moved.camera_from_world[:, 2, 3], scene.cameras.camera_from_world[:, 2, 3], atol=1e-6)
     turns = moved.camera_from_world[:, :3, :3]
     np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), np.broadcast_to(np.eye(3), turns.shape), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def profile() -> Views:
+    """A head with a profile, that looks different from a little higher."""
+    parts = [((0, 0, 0), (0.17, 0.25, 0.2)), ((0, -0.02, 0.22), (0.03, 0.03, 0.06))]
+    parts += [((0, -0.2, 0.12), (0.06, 0.05, 0.08)), ((0, 0.12, -0.2), (0.07, 0.06, 0.08))]
+    views = draw(union(*(sphere(centre, radii) for centre, radii in parts)), cameras(RING), patches)
+    return replace(views, normals_world=np.zeros_like(views.normals_world))
+
+
+def test_outlines_tell_whether_cameras_need_registering(profile, monkeypatch, caplog):
+    def no_need(*_, **__):
+        raise AssertionError("registered")
+
+    assert outline_gap(profile) < 0.002
+    monkeypatch.setattr(registration, "register", no_need)
+    with caplog.at_level("INFO"):
+        assert register_if_needed(profile, NumbaRasterizer(), seed=0, progress=lambda share, doing: None) is None
+    assert "the cameras are taken as they are" in caplog.text
+
+
+@pytest.mark.parametrize(("found_deg", "taken"), [(-4.0, True), (0.0, False), (3.0, False)])
+def test_registered_cameras_are_taken_only_if_outlines_agree_better(profile, found_deg, taken, monkeypatch, caplog):
+    found = Registration(np.array([np.radians(found_deg), 0, 0, 0, 0, 0]), np.zeros((len(profile), 6)))
+    monkeypatch.setattr(registration, "register", lambda *_, **__: found)
+    wrong = pitched(profile, 4.0)
+    assert outline_gap(wrong) > 2 * outline_gap(profile)
+    with caplog.at_level("INFO"):
+        got = register_if_needed(wrong, NumbaRasterizer(), seed=0, progress=lambda share, doing: None)
+    assert got is (found if taken else None)
+    assert ("these are taken" if taken else "these are left aside") in caplog.text
