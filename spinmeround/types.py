@@ -212,12 +212,19 @@ class Rendering:
     Attributes:
         depth: expected distance along the camera's +Z, premultiplied by ``alpha``.
         normals_world: blended world normals, premultiplied, not renormalised.
+        median_depth: distance along the camera's +Z at which half of the light is left, that of the last splat where
+            more than half gets through; 0 where nothing is drawn, not premultiplied. Which splat it comes from has no
+            gradient, that splat's depth has. None where the rasteriser has none.
+        distortion: how far what a pixel shows is spread in depth: sum over all pairs of splats of weight times weight
+            times squared distance in depth. Surfels alone have it, else None.
     """
 
     rgb: Float[Tensor, "v h w 3"]
     alpha: Float[Tensor, "v h w"]
     depth: Float[Tensor, "v h w"]
     normals_world: Float[Tensor, "v h w 3"]
+    median_depth: Float[Tensor, "v h w"] | None = None
+    distortion: Float[Tensor, "v h w"] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a picture of splats is, in plain torch: the specification that the fast rasterisers are compared with.
+"""What a picture of 3D Gaussians is, in plain torch: the specification that the fast rasterisers are compared with.
 
 Written for reading, float64 in mind: every splat meets every pixel, autograd differentiates. See the docstring of
 ``spinmeround.recon.raster_projection`` for the equations.
@@ -24,8 +24,8 @@ def render(
     """The rendering of ``splats`` in their own dtype; differentiable in every field and in the poses."""
     poses = torch.as_tensor(cameras.camera_from_world) if camera_from_world is None else camera_from_world
     views = [_view(splats, cameras, pose, index, dilation_px2, antialiased) for index, pose in enumerate(poses)]
-    rgb, alpha, depth, normals = (torch.stack(planes) for planes in zip(*views, strict=True))
-    return Rendering(rgb=rgb, alpha=alpha, depth=depth, normals_world=normals)
+    rgb, alpha, depth, normals, median = (torch.stack(planes) for planes in zip(*views, strict=True))
+    return Rendering(rgb=rgb, alpha=alpha, depth=depth, normals_world=normals, median_depth=median)
 
 
 def rotation_matrices(quats_wxyz):
@@ -66,23 +66,47 @@ def _view(splats, cameras, camera_from_world, index, dilation_px2, antialiased):
     dtype = splats.means.dtype
     camera_from_world = camera_from_world.to(dtype)
     intrinsics_px = torch.as_tensor(cameras.intrinsics_px[index], dtype=dtype)
+    axis = torch.argmin(splats.scales, dim=1)
+    picture, alpha, median = blend(
+        splats.means, splats.quats_wxyz, splats.scales, splats.opacities,
+        torch.cat(colours_and_normals(splats, camera_from_world, axis), 1),
+        camera_from_world, intrinsics_px, cameras.width_px, cameras.height_px, dilation_px2, antialiased,
+    )  # fmt: skip
+    return picture[..., :3], alpha, picture[..., 6], picture[..., 3:6], median
+
+
+def colours_and_normals(splats, camera_from_world, axis):
+    """What each splat looks like from the camera; its normal is the given one of its axes."""
     eye = -camera_from_world[:3, :3].T @ camera_from_world[:3, 3]
     directions = torch.nn.functional.normalize(splats.means - eye, dim=1)
     colours = (0.5 + sh_sum(splats.sh, directions)).clamp_min(0)
-    shortest = torch.argmin(splats.scales, dim=1)
-    normals = rotation_matrices(splats.quats_wxyz)[torch.arange(len(shortest)), :, shortest]
-    normals = torch.where((directions * normals).sum(1, keepdim=True) <= 0, normals, -normals)
-    picture, alpha = blend(
-        splats.means, splats.quats_wxyz, splats.scales, splats.opacities, torch.cat([colours, normals], 1),
-        camera_from_world, intrinsics_px, cameras.width_px, cameras.height_px, dilation_px2, antialiased,
-    )  # fmt: skip
-    return picture[..., :3], alpha, picture[..., 6], picture[..., 3:6]
+    normals = rotation_matrices(splats.quats_wxyz)[torch.arange(len(axis)), :, axis]
+    return colours, torch.where((directions * normals).sum(1, keepdim=True) <= 0, normals, -normals)
+
+
+def pixel_centres(width, height, dtype):
+    rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    return torch.stack([columns, rows], -1).reshape(-1, 1, 2).to(dtype)
+
+
+def blending_weights(raw):
+    """Weights of splats from their alpha [pixels, near to far], and which splat's depth is the median (-1 for none)."""
+    opaque = torch.where(raw >= MIN_ALPHA, raw.clamp_max(MAX_ALPHA), 0)
+    light = torch.cumprod(torch.cat([torch.ones_like(opaque[:, :1]), 1 - opaque], 1), 1)[:, :-1]
+    weights = torch.where(light > MIN_LIGHT, opaque * light, 0)
+    place = torch.arange(raw.shape[1]).expand_as(raw)
+    return weights, torch.where((weights > 0) & (light > 0.5), place, -1).amax(1)
+
+
+def gather_median(depths, median):
+    """Of depths [pixels, splats], the one the median comes from."""
+    return torch.where(median >= 0, depths.gather(1, median.clamp_min(0)[:, None])[:, 0], 0)
 
 
 def blend(
     means, quats, scales, opacities, values, camera_from_world, k, width, height, dilation_px2, antialiased=False
 ):
-    """Values of each splat, and its depth after them, blended front to back: ([h w c+1], alpha [h w])."""
+    """Values of each splat, and its depth after them, blended front to back: ([h w c+1], alpha, median depth)."""
     dtype = means.dtype
     turn, shift = camera_from_world[:3, :3], camera_from_world[:3, 3]
     camera = means @ turn.T + shift
@@ -109,14 +133,10 @@ def blend(
     if antialiased:
         strength = strength * torch.sqrt(torch.linalg.det(sharp) / torch.linalg.det(covariance))
 
-    rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    pixels = torch.stack([columns, rows], -1).reshape(-1, 1, 2).to(dtype)
-    offset = pixels - (focal * torch.stack([x / z, y / z], 1) + centre_px)
+    offset = pixel_centres(width, height, dtype) - (focal * torch.stack([x / z, y / z], 1) + centre_px)
     falloff = 0.5 * torch.einsum("pni,nij,pnj->pn", offset, torch.linalg.inv(covariance), offset)
     raw = strength * torch.exp(-falloff)
-    opaque = torch.where(raw >= MIN_ALPHA, raw.clamp_max(MAX_ALPHA), 0)
-    one = torch.ones_like(opaque[:, :1])
-    light = torch.cumprod(torch.cat([one, 1 - opaque], 1), 1)[:, :-1]
-    weights = torch.where(light > MIN_LIGHT, opaque * light, 0)
+    weights, median = blending_weights(raw)
     picture = weights @ torch.cat([values[drawn], z[:, None]], 1)
-    return picture.reshape(height, width, -1), weights.sum(1).reshape(height, width)
+    depth = gather_median(z.expand_as(raw), median)
+    return picture.reshape(height, width, -1), weights.sum(1).reshape(height, width), depth.reshape(height, width)

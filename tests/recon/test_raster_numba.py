@@ -9,96 +9,39 @@ import torch
 from spinmeround.errors import ResourceError
 from spinmeround.geometry import select
 from spinmeround.orbits import orbit_cameras
+from spinmeround.protocols import Rasterizer
 from spinmeround.recon.raster_numba import NumbaRasterizer
-from spinmeround.types import Cameras, Rendering, Splats
+from spinmeround.recon.raster_surfels import NumbaSurfelRasterizer
+from spinmeround.types import Cameras, Splats
 from tests.recon import splat_specification
+from tests.recon.raster_scenes import (
+    FIELDS,
+    PLANES,
+    SCENES,
+    assert_matches,
+    assert_same_bytes,
+    camera,
+    disc,
+    leaves,
+    random_splats,
+)
 
-FIELDS = ("means", "scales", "quats_wxyz", "opacities", "sh")
-PLANES = ("rgb", "alpha", "depth", "normals_world")
-
-
-def random_splats(count: int, *, size: float = 0.02, spread: float = 0.15, degree: int = 0, seed: int = 0) -> Splats:
-    source = torch.Generator().manual_seed(seed)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=source)
-
-    return Splats(
-        means=normal(count, 3) * spread,
-        scales=torch.exp(normal(count, 3) * 0.7) * size,
-        quats_wxyz=normal(count, 4),
-        opacities=torch.rand(count, generator=source) * 0.98 + 0.01,
-        sh=normal(count, (degree + 1) ** 2, 3) * 0.4,
-    )
-
-
-def camera(*, width: int = 72, height: int = 72, principal_px=None, focal_px: float = 280.0, distance: float = 2.7):
-    square = orbit_cameras([20.0], [10.0], size_px=72, radius=distance)
-    cx, cy = principal_px or (width / 2, height / 2)
-    intrinsics_px = np.array([[[focal_px, 0, cx], [0, focal_px * 1.1, cy], [0, 0, 1.0]]])
-    return Cameras(square.camera_from_world, intrinsics_px, width, height)
-
-
-def needles() -> Splats:
-    splats = random_splats(40, seed=3)
-    return Splats(
-        splats.means, splats.scales * torch.tensor([20.0, 0.2, 0.2]), splats.quats_wxyz, splats.opacities, splats.sh
-    )
-
-
-SCENES = {
-    "overlapping": (random_splats(400, degree=1), camera()),
-    "degree 2": (random_splats(60, degree=2), camera()),
-    "degree 3": (random_splats(60, degree=3), camera()),
-    "clipped at the borders": (random_splats(200, spread=0.5, size=0.05), camera()),
-    "wide, principal point off centre": (random_splats(150), camera(width=90, height=37, principal_px=(13.0, 30.5))),
-    "tall, smaller than a tile": (random_splats(60), camera(width=7, height=50, principal_px=(3.0, 20.0))),
-    "tiny": (random_splats(150, size=1e-5), camera()),
-    "huge": (random_splats(25, size=0.8), camera()),
-    "needles": (needles(), camera()),
-    "opaque stack": (random_splats(300, spread=0.02, size=0.04), camera()),
-    "around and behind the camera": (random_splats(200, spread=0.6, size=0.05), camera(distance=0.5, focal_px=40.0)),
-}
-
-
-def leaves(splats: Splats, dtype: torch.dtype) -> Splats:
-    return Splats(*(getattr(splats, name).clone().to(dtype).requires_grad_() for name in FIELDS))
-
-
-def assert_same_bytes(a: Rendering, b: Rendering) -> None:
-    for plane in PLANES:
-        assert torch.equal(getattr(a, plane), getattr(b, plane)), plane
+BOTH = pytest.mark.parametrize("kind", [NumbaRasterizer, NumbaSurfelRasterizer])
 
 
 @pytest.mark.parametrize(
     ("name", "antialiased"), [(n, False) for n in SCENES] + [(n, True) for n in SCENES if n != "tiny"]
 )
 def test_values_and_gradients_match_the_specification(name, antialiased):
-    splats, cameras = SCENES[name]
-    fast, plain = leaves(splats, torch.float32), leaves(splats, torch.float64)
-    poses = [torch.tensor(cameras.camera_from_world, dtype=torch.float64, requires_grad=True) for _ in range(2)]
-    drawn = NumbaRasterizer(antialiased=antialiased).render(fast, cameras, camera_from_world=poses[0])
-    expected = splat_specification.render(plain, cameras, camera_from_world=poses[1], antialiased=antialiased)
-    source = torch.Generator().manual_seed(1)
-    loss_fast, loss_plain = torch.zeros(()), torch.zeros((), dtype=torch.float64)
-    for plane in PLANES:
-        ours, theirs = getattr(drawn, plane), getattr(expected, plane)
-        assert float((ours - theirs).detach().abs().max()) < 1e-5 * max(1.0, float(theirs.detach().abs().max())), plane
-        weight = torch.randn(ours.shape, generator=source)
-        loss_fast = loss_fast + (weight * ours).sum()
-        loss_plain = loss_plain + (weight.double() * theirs).sum()
-    assert expected.alpha.max() > 0.3
-    loss_fast.backward()
-    loss_plain.backward()
-    for field in FIELDS:
-        ours, theirs = getattr(fast, field).grad, getattr(plain, field).grad
-        assert ours is not None and theirs is not None
-        assert float((ours - theirs).norm()) < 1e-4 * float(theirs.norm()), field
-        worst = float((ours - theirs).abs().max()) / float(theirs.abs().max())
-        assert worst < 1e-4, f"{field}: {worst}"
-    ours, theirs = (pose.grad for pose in poses)
-    assert ours is not None and theirs is not None
-    assert float((ours - theirs).norm()) < 1e-4 * float(theirs.norm())
+    def specify(splats, cameras, **poses):
+        return splat_specification.render(splats, cameras, antialiased=antialiased, **poses)
+
+    assert_matches(NumbaRasterizer(antialiased=antialiased).render, specify, SCENES[name])
+
+
+@BOTH
+def test_it_is_a_rasterizer(kind):
+    assert isinstance(kind(), Rasterizer)
 
 
 def test_dilation_is_the_specifications():
@@ -137,13 +80,14 @@ def test_each_output_has_a_gradient_of_its_own():
         )
 
 
-def test_bytes_do_not_depend_on_threads():
+@BOTH
+def test_bytes_do_not_depend_on_threads(kind):
     splats, cameras = random_splats(3000, degree=1), camera(width=200, height=150)
     results = []
     for threads in (1, 2, 5):
         fields = leaves(splats, torch.float32)
-        drawn = NumbaRasterizer(threads=threads).render(fields, cameras)
-        (drawn.rgb.square().sum() + drawn.normals_world.sum() + drawn.depth.sum()).backward()
+        drawn = kind(threads=threads).render(fields, cameras)
+        (drawn.rgb.square().sum() + drawn.normals_world.sum() + drawn.median_depth.sum()).backward()
         results.append((drawn, [getattr(fields, name).grad for name in FIELDS]))
     for drawn, gradients in results[1:]:
         assert_same_bytes(drawn, results[0][0])
@@ -151,10 +95,11 @@ def test_bytes_do_not_depend_on_threads():
             assert torch.equal(ours, first)
 
 
-def test_several_cameras_are_the_single_ones_stacked():
+@BOTH
+def test_several_cameras_are_the_single_ones_stacked(kind):
     splats = random_splats(100)
     cameras = orbit_cameras([0.0, 90.0, 200.0], [0.0, 10.0, -20.0], size_px=40)
-    rasterizer = NumbaRasterizer()
+    rasterizer = kind()
     together = rasterizer.render(splats, cameras)
     assert together.rgb.shape == (3, 40, 40, 3)
     for index in range(3):
@@ -162,26 +107,29 @@ def test_several_cameras_are_the_single_ones_stacked():
         assert torch.equal(together.rgb[index], alone.rgb[0])
 
 
-def test_a_crop_is_a_camera_with_a_shifted_principal_point():
+@BOTH
+def test_a_crop_is_a_camera_with_a_shifted_principal_point(kind):
     splats, whole = random_splats(200), camera(width=80, height=64)
     intrinsics_px = whole.intrinsics_px.copy()
     intrinsics_px[:, 0, 2] -= 21
     intrinsics_px[:, 1, 2] -= 10
     crop = Cameras(whole.camera_from_world, intrinsics_px, 40, 33)
-    a, b = NumbaRasterizer().render(splats, whole), NumbaRasterizer().render(splats, crop)
+    a, b = kind().render(splats, whole), kind().render(splats, crop)
     torch.testing.assert_close(a.rgb[:, 10:43, 21:61], b.rgb, rtol=0, atol=2e-5)
 
 
-def test_no_splats_give_empty_pictures_and_empty_gradients():
+@BOTH
+def test_no_splats_give_empty_pictures_and_empty_gradients(kind):
     splats = leaves(random_splats(0), torch.float32)
-    drawn = NumbaRasterizer().render(splats, camera())
+    drawn = kind().render(splats, camera())
     for plane in PLANES:
         assert not getattr(drawn, plane).any()
     drawn.rgb.sum().backward()
     assert splats.means.grad is not None and splats.means.grad.shape == (0, 3)
 
 
-def test_splats_that_cannot_be_drawn_change_nothing():
+@BOTH
+def test_splats_that_cannot_be_drawn_change_nothing(kind):
     """NaN, zero rotation, behind the camera, invisible: the others look as if those were not there."""
     good = random_splats(50)
     bad = random_splats(6, seed=9)
@@ -191,10 +139,10 @@ def test_splats_that_cannot_be_drawn_change_nothing():
     bad.means[4] = torch.tensor([0.0, 0.0, 50.0])
     bad.opacities[5] = 1 / 255
     mixed = leaves(Splats(*(torch.cat([getattr(bad, n), getattr(good, n)]) for n in FIELDS)), torch.float32)
-    rasterizer, cameras = NumbaRasterizer(), orbit_cameras([0.0], [0.0], size_px=64)
+    rasterizer, cameras = kind(), orbit_cameras([0.0], [0.0], size_px=64)
     drawn = rasterizer.render(mixed, cameras)
     assert_same_bytes(drawn, rasterizer.render(good, cameras))
-    (drawn.rgb.sum() + drawn.depth.sum()).backward()
+    (drawn.rgb.sum() + drawn.depth.sum() + drawn.median_depth.sum()).backward()
     for name in FIELDS:
         gradient = getattr(mixed, name).grad
         assert not gradient[:6].any(), name
@@ -219,17 +167,23 @@ def test_a_lone_flat_splat_shows_its_own_depth_normal_and_colour():
     np.testing.assert_allclose(drawn.rgb[middle].numpy(), [alpha * 0.7820948, alpha * 0.5, 0], rtol=1e-5)
 
 
-def test_the_normal_faces_the_camera_from_both_sides():
-    disc = Splats(
-        torch.zeros(1, 3),
-        torch.tensor([[0.1, 0.1, 0.001]]),
-        torch.tensor([[1.0, 0, 0, 0]]),
-        torch.tensor([0.9]),
-        torch.zeros(1, 1, 3),
-    )
-    drawn = NumbaRasterizer().render(disc, orbit_cameras([0.0, 180.0], [0.0, 0.0], size_px=64))
+@BOTH
+def test_the_normal_faces_the_camera_from_both_sides(kind):
+    drawn = kind().render(disc(), orbit_cameras([0.0, 180.0], [0.0, 0.0], size_px=64))
     assert float(drawn.normals_world[0, 30, 32, 2]) > 0.8
     assert float(drawn.normals_world[1, 30, 32, 2]) < -0.8
+
+
+@BOTH
+@pytest.mark.parametrize(("opacity", "seen"), [(0.4, 1), (0.6, 0)])
+def test_median_depth_is_where_half_the_light_is_left(kind, opacity, seen):
+    """Two discs; a pixel that lets more than half of the light through shows the last."""
+    front, back = disc(opacity=opacity, depth=0.0), disc(opacity=0.9, depth=0.3)
+    both = Splats(*(torch.cat([getattr(front, n), getattr(back, n)]) for n in FIELDS))
+    for splats, expected in ((both, 2.7 + 0.3 * seen), (disc(opacity=0.1, depth=0.2), 2.9)):
+        drawn = kind().render(splats, orbit_cameras([0.0], [0.0], size_px=65))
+        assert float(drawn.median_depth[0, 32, 32]) == pytest.approx(expected, rel=1e-6)
+        assert float(drawn.median_depth[0, 0, 0]) == 0
 
 
 def test_unusable_input_is_said():
@@ -243,7 +197,8 @@ def test_unusable_input_is_said():
         NumbaRasterizer().render(splats, skewed)
 
 
-def test_absurdly_large_splats_are_refused_before_memory_is_taken():
+@BOTH
+def test_absurdly_large_splats_are_refused_before_memory_is_taken(kind):
     count = 20_000
     splats = Splats(
         torch.zeros(count, 3),
@@ -253,4 +208,4 @@ def test_absurdly_large_splats_are_refused_before_memory_is_taken():
         torch.zeros(count, 1, 3),
     )
     with pytest.raises(ResourceError, match="far too large"):
-        NumbaRasterizer().render(splats, orbit_cameras([0.0], [0.0], size_px=1024))
+        kind().render(splats, orbit_cameras([0.0], [0.0], size_px=1024))
