@@ -84,7 +84,7 @@ def photograph(
     head[hit] = seen.on_head
     out = (cameras.width_px, cameras.height_px)
     linear, head = (cv2.resize(each, out, interpolation=cv2.INTER_AREA) for each in (linear, head))
-    picture = _srgb(cv2.GaussianBlur(linear, (0, 0), 0.5)) + rng.normal(0, 0.008, linear.shape)
+    picture = srgb(cv2.GaussianBlur(linear, (0, 0), 0.5)) + rng.normal(0, 0.008, linear.shape)
     return (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8), head
 
 
@@ -202,6 +202,7 @@ def _background(size: int, rng: np.random.Generator) -> Float[np.ndarray, "h w 3
     return cv2.resize(rough.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC).clip(0.01, 1)
 
 
-def _srgb(linear: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
+def srgb(linear: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+    """Linear light as sRGB."""
     linear = np.clip(linear, 0, 1)
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

@@ -23,7 +23,7 @@ _OFF_EYEBALL = 0.4 * _MM
 """Distance that moved lids keep from the eyeball: on coarse meshes an edge dips below its ends."""
 _LEAST = 0.01 * _MM
 """Displacements below this are none."""
-_LIDS = {
+LIDS = {
     "Left": ((384, 385, 386, 387, 388), (381, 380, 374, 373, 390)),
     "Right": ((157, 158, 159, 160, 161), (154, 153, 145, 144, 163)),
 }
@@ -140,16 +140,17 @@ def _gradients(vertices: Float[np.ndarray, "n 3"], faces):
     return gradient, double / 2, np.eye(3) - unit[:, :, None] * unit[:, None]
 
 
-def _marks(model: HeadModel, coarse, numbers) -> Float[np.ndarray, "k 3"]:
+def landmark_points(model: HeadModel, coarse: Float[np.ndarray, "n 3"], numbers) -> Float[np.ndarray, "k 3"]:
+    """Where some of the landmarks lie on coarse vertices, or how far they move where displacements are given."""
     corners = model.faces[model.landmark_faces[list(numbers)]]
     return (coarse[corners] * model.landmark_barycentric[list(numbers)][..., None]).sum(1)
 
 
 def _closing(model: HeadModel, neutral, action, side: str) -> float:
     """Factor on a blink that makes the lids of this person meet wherever they are apart."""
-    upper, lower = _LIDS[side]
-    gap = (_marks(model, neutral, upper) - _marks(model, neutral, lower))[:, 1]
-    shut = -(_marks(model, action, upper) - _marks(model, action, lower))[:, 1]
+    upper, lower = LIDS[side]
+    gap = (landmark_points(model, neutral, upper) - landmark_points(model, neutral, lower))[:, 1]
+    shut = -(landmark_points(model, action, upper) - landmark_points(model, action, lower))[:, 1]
     needed = (gap + _OVERLAP) / np.maximum(shut, 1e-4)
     return float(np.clip(needed.max(), 0.4, 1.6))
 

@@ -1,0 +1,159 @@
+"""Posed views of heads that were never fitted by the template: synthetic people bent out of their family, and a scan.
+
+    ANNY_CACHE_DIR=... python benchmarks/strangers.py OUT.png     a contact sheet of them
+
+Shape and paint come from ``people``; a smooth random displacement of several millimetres then takes each shape out of
+the space in which both these people and the template were made.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import people
+import people_paint
+import people_photo
+from jaxtyping import Float
+
+from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
+from spinmeround.images import composite, to_uint8
+from spinmeround.mesh_raster import interpolate, rasterize
+from spinmeround.orbits import RIGS, WHOLE_FOCAL_WIDTHS, orbit_cameras
+from spinmeround.types import Cameras, Mesh, Views
+
+MM = 1000 * METRES_PER_UNIT
+"""Millimetres in a head unit."""
+EYES = np.array([0.0, -0.02, 0.16])
+"""Where the middle between a person's eyes comes to lie, head units."""
+
+_BUMPS = 60
+_BUMP_MM = 28.0
+_SAMPLES = 2
+_KEY, _FILL = np.array([0.45, 0.45, 0.77]), np.array([-0.75, 0.15, 0.64])
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """A head and posed views of it.
+
+    Attributes:
+        skin: head without hair and clothes, world frame.
+        views: pictures with exact normals and masks of the head with hair and bust.
+    """
+
+    skin: Mesh
+    views: Views
+
+
+def rig(size_px: int) -> Cameras:
+    """The sixteen cameras of the standard rig."""
+    azimuths, elevations = zip(*RIGS["orbit-16"], strict=True)
+    return orbit_cameras(azimuths, elevations, size_px=size_px, focal_widths=WHOLE_FOCAL_WIDTHS)
+
+
+def make_stranger(seed: int, *, off_space_mm: float, size_px: int = 512, expression: bool = False) -> Stranger:
+    """One synthetic person.
+
+    Args:
+        off_space_mm: root mean square of the displacement over the face.
+        expression: a small one, instead of none.
+    """
+    maker, look = people.head_maker(), np.random.default_rng([seed, 0])
+    shape = maker.draw_shape(look)
+    drawn = maker.draw_expression(look) if expression else {}
+    neutral, (posed,) = maker.neutral_and_posed(shape, [drawn])
+    bend = _bending(maker, neutral, seed, off_space_mm)
+    neutral, posed = neutral + bend, posed + bend
+    paint = people_paint.draw_paint(shape[0], look)
+    lips = cv2.imread(str(people.texture_folder() / "mpfb_lips.jpg"), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+    canvas = people_paint.Canvas(maker.mean_mm, maker.faces, maker.uv, maker.uv_faces, maker.part, lips)
+    figure = people_photo.dressed(canvas, posed, paint)
+    cameras = rig(size_px)
+    return Stranger(Mesh(neutral / MM + EYES, maker.faces), _photographed(figure, canvas, paint, cameras))
+
+
+def _bending(
+    maker: people.HeadMaker, vertices: Float[np.ndarray, "v 3"], seed: int, off_space_mm: float
+) -> Float[np.ndarray, "v 3"]:
+    """Smooth random displacement; each eyeball moves as a whole."""
+    rng = np.random.default_rng([seed, 7])
+    centres = vertices[rng.integers(0, len(vertices), _BUMPS)]
+    pushes = rng.normal(size=(_BUMPS, 3))
+    where = vertices.copy()
+    for eye in people_paint.EYEBALLS:
+        where[maker.part == eye] = vertices[maker.part == eye].mean(0)
+    gap = ((where[:, None] - centres) ** 2).sum(-1)
+    field = np.exp(-gap / (2 * _BUMP_MM**2)) @ pushes
+    on_face = np.unique(maker.faces[maker.face])
+    return field * (off_space_mm / np.sqrt((field[on_face] ** 2).sum(1).mean()))
+
+
+def _photographed(
+    figure: people_photo.Figure, canvas: people_paint.Canvas, paint: people_paint.Paint, cameras: Cameras
+) -> Views:
+    """Exact normals and masks, colours under a sky and two lamps."""
+    vertices = figure.vertices / MM + EYES
+    normals = vertex_normals(vertices, figure.faces)
+    size = _SAMPLES * cameras.width_px
+    fine = Cameras(cameras.camera_from_world, cameras.intrinsics_px * [[_SAMPLES], [_SAMPLES], [1]], size, size)
+    planes = [
+        _seen(figure, canvas, paint, vertices, normals, fine, index, cameras.width_px) for index in range(len(cameras))
+    ]
+    rgb, world, alpha = (np.stack(kind) for kind in zip(*planes, strict=True))
+    return Views(cameras, rgb, world, alpha, np.ones_like(alpha))
+
+
+def _seen(figure, canvas, paint, vertices, normals, fine: Cameras, index: int, size_px: int):
+    buffer = rasterize(vertices, figure.faces, fine, index)
+    hit = buffer.face >= 0
+    attributes = np.concatenate([normals, figure.place], axis=1)
+    seen = interpolate(attributes, figure.faces, buffer)[hit].astype(np.float64)
+    normal = seen[:, :3] / np.maximum(np.linalg.norm(seen[:, :3], axis=1, keepdims=True), 1e-9)
+    kind = figure.kind[buffer.face[hit]]
+    albedo, _ = people_paint.albedo_of(canvas, seen[:, 3:], kind, _lips(figure, canvas, buffer), paint)
+    lit = 0.35 + 0.2 * normal[:, 1:2] + 0.5 * np.clip(normal @ _KEY, 0, None)[:, None]
+    lit = lit + 0.2 * np.clip(normal @ _FILL, 0, None)[:, None]
+    planes = np.zeros((*buffer.face.shape, 7), np.float32)
+    planes[hit] = np.concatenate([np.clip(albedo * lit, 0, 1), normal, np.ones((len(normal), 1))], axis=1)
+    small = cv2.resize(planes, (size_px, size_px), interpolation=cv2.INTER_AREA)
+    alpha = small[..., 6]
+    inside = np.maximum(alpha, 1e-6)[..., None]
+    rgb = np.where(alpha[..., None] > 0, (small[..., :3] / inside) ** (1 / 2.2), 0)
+    length = np.linalg.norm(small[..., 3:6], axis=-1, keepdims=True)
+    world = np.where(length > 1e-6, small[..., 3:6] / np.maximum(length, 1e-6), 0)
+    return rgb.astype(np.float32), world.astype(np.float32), alpha
+
+
+def _lips(figure: people_photo.Figure, canvas: people_paint.Canvas, buffer) -> Float[np.ndarray, "n"]:
+    """Share of lip at each sample that hits the figure."""
+    hit = buffer.face >= 0
+    face = buffer.face[hit]
+    on_head = face < len(figure.uv_faces)
+    corners = figure.uv[figure.uv_faces[np.where(on_head, face, 0)]]
+    u, v = (corners * buffer.barycentric[hit][..., None]).sum(1).T
+    height, width = canvas.lips_mask.shape
+    row = np.clip(((1 - v) * height).astype(int), 0, height - 1)
+    column = np.clip((u * width).astype(int), 0, width - 1)
+    return canvas.lips_mask[row, column] * on_head
+
+
+def main() -> None:
+    """Writes a contact sheet: five views of each stranger."""
+    parser = argparse.ArgumentParser(description="Writes a contact sheet of strangers.")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--count", type=int, default=4)
+    arguments = parser.parse_args()
+    rows = []
+    for seed in range(arguments.count):
+        views = make_stranger(seed, off_space_mm=4.0, size_px=256).views
+        pictures = to_uint8(composite(views.rgb, views.alpha))[[0, 1, 2, 8, 15]]
+        rows.append(np.hstack(list(pictures)))
+    cv2.imwrite(str(arguments.out), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+
+
+if __name__ == "__main__":
+    main()
