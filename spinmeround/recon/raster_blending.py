@@ -121,7 +121,7 @@ def _load_gradients(scratch, tile_x, tile_y, rgb, normals, depth, alpha, g_rgb, 
 def _store_row(rows, row, sums):
     """Adds up the lanes.
 
-    Values 0..5 of a row are the moments S, St, Sw, Stt, Stw, Sww of d(loss)/d(log alpha) in the coordinates of the root,
+    Values 0..5 of a row are the moments S, St, Sw, Stt, Stw, Sww of d(loss)/d(log alpha) in the root's coordinates,
     where even a needle is round; 8..14 the gradients of rgb, normal and depth.
     """
     for c in range(_SUMS):

@@ -9,9 +9,7 @@ from torch import Tensor
 from spinmeround.types import Cameras, Splats
 
 
-def check_splats_and_cameras(
-    splats: Splats, cameras: Cameras, camera_from_world: Float[Tensor, "..."] | None
-) -> None:
+def check_splats_and_cameras(splats: Splats, cameras: Cameras, camera_from_world: Float[Tensor, "..."] | None) -> None:
     """Refuses what no rasteriser understands.
 
     Raises:

@@ -16,8 +16,8 @@ Only u^2 + v^2 matters, so G may be turned: its triangular root [[p, q], [0, r]]
 ``ROOT_SCALE`` as for 3D Gaussians. A surfel whose plane all but holds the eye (sine below 1e-6) has no (u, v): the
 paper's low-pass filter alone draws it.
 
-The box around what can be seen is exact: that of the conic u^2 + v^2 = 2 ln(255 opacity), and the filter's disc. A conic
-that reaches behind the camera is an open curve; such a surfel goes to all tiles.
+The box around what can be seen is exact: that of the conic u^2 + v^2 = 2 ln(255 opacity), and the filter's disc. A
+conic that reaches behind the camera is an open curve; such a surfel goes to all tiles.
 
 Everything here is computed in float64.
 """

@@ -23,9 +23,9 @@ class NumbaSurfelRasterizer:
     """``Rasterizer`` for surfels on the CPU, differentiable in every field of ``Splats`` and in the poses.
 
     2D Gaussian Splatting (Huang et al. 2024): a splat is flat, in the plane of its first two axes; the third is its
-    normal, and the third scale has no meaning and no gradient. Depths are those where rays meet the splats, so a slanted
-    splat shows its slant. What is not drawn, and how alpha and light are held, is as in ``NumbaRasterizer``; splats of
-    zero size are not drawn either. A splat never looks smaller than a Gaussian of 1/2 pixel^2.
+    normal, and the third scale has no meaning and no gradient. Depths are those where rays meet the splats, so a
+    slanted splat shows its slant. What is not drawn, and how alpha and light are held, is as in ``NumbaRasterizer``;
+    splats of zero size are not drawn either. A splat never looks smaller than a Gaussian of 1/2 pixel^2.
 
     The gradient of median depth is that of the one meeting it comes from.
     """

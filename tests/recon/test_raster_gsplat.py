@@ -136,9 +136,7 @@ def test_the_surfel_adapter_around_the_specification_is_the_specification(preten
     drawn = raster_gsplat.GsplatSurfelRasterizer().render(ours, front)
     expected = surfel_specification.render(plain, front)
     for plane, tolerance in (("depth", 2e-5), ("median_depth", 2e-5), ("distortion", 1e-6)):
-        torch.testing.assert_close(
-            getattr(drawn, plane).double(), getattr(expected, plane), rtol=0, atol=tolerance
-        )
+        torch.testing.assert_close(getattr(drawn, plane).double(), getattr(expected, plane), rtol=0, atol=tolerance)
     drawn.distortion.sum().backward()
     expected.distortion.sum().backward()
     torch.testing.assert_close(ours.opacities.grad.double(), plain.opacities.grad, rtol=1e-3, atol=1e-4)

@@ -76,7 +76,8 @@ def test_distortion_of_two_discs_is_the_product_of_their_weights_times_the_squar
 
 def test_the_third_scale_means_nothing():
     splats = random_splats(80)
-    thick = Splats(splats.means, splats.scales * torch.tensor([1.0, 1.0, 50.0]), *(getattr(splats, n) for n in FIELDS[2:]))
+    thicker = splats.scales * torch.tensor([1.0, 1.0, 50.0])
+    thick = Splats(splats.means, thicker, *(getattr(splats, name) for name in FIELDS[2:]))
     fields = leaves(thick, torch.float32)
     drawn, thin = (NumbaSurfelRasterizer().render(s, camera()) for s in (fields, splats))
     assert torch.equal(drawn.rgb, thin.rgb)
