@@ -128,7 +128,7 @@ def _imported() -> set[str]:
 
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
-    modules = {"pillow": "PIL", "scikit-image": "skimage", "opencv-python-headless": "cv2"}
+    modules = {"pillow": "PIL", "scikit-image": "skimage", "opencv-python-headless": "cv2", "usd-core": "pxr"}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
     def names(requirements: list[str]) -> set[str]:

@@ -174,7 +174,7 @@ def diffusion_options(given: argparse.Namespace) -> DiffusionOptions:
 
 def add_rig(parser: Parser) -> None:
     """How an avatar is made."""
-    group = parser.add_argument_group("avatar (.glb, .vrm)")
+    group = parser.add_argument_group("avatar (.glb, .vrm, .usdz)")
     group.add_argument("--no-rig", action="store_true", help="the .glb is a plain mesh that does not move")
     group.add_argument(
         "--lod", type=int, choices=(0, 1, 2), default=0, help="about 30,000, 12,000 or 4,000 triangles (default: 0)"
@@ -215,7 +215,7 @@ def add_head_files(parser: Parser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="file to write; .ply .spz .splat hold splats, .glb .obj meshes; repeat it for several files",
+        help="file to write; .ply .spz .splat hold splats, .glb .obj .usdz meshes; repeat it for several files",
     )
     group.add_argument(
         "--ply", choices=("splats", "mesh"), default="splats", help="what a .ply holds (default: splats)"

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
 from spinmeround.errors import OutputError
 from spinmeround.geometry import METRES_PER_UNIT
-from spinmeround.images import to_uint8
 from spinmeround.io import vrm
 from spinmeround.io.atomic import atomic_file
 from spinmeround.io.formats import AVATAR_SUFFIXES
 from spinmeround.io.glb_animation import face_animation
 from spinmeround.io.glb_buffer import Buffer, container
 from spinmeround.io.mesh_corners import smooth_normals, split_corners
+from spinmeround.io.pictures import encode_jpeg
+from spinmeround.io.usd import write_usdz
 from spinmeround.types import Avatar, AvatarPart, FaceClip, Joint
 
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _REPEAT, _CLAMP = 9729, 9987, 10497, 33071
-_JPEG_QUALITY = 92
 
 
 def write_avatar(
     path: Path | str, avatar: Avatar, *, metres_per_unit: float = METRES_PER_UNIT, clip: FaceClip | None = None
 ) -> None:
-    """Writes ``.glb`` or ``.vrm``, by the extension, in metres, +Y up and +Z to the front.
+    """Writes ``.glb``, ``.vrm`` or ``.usdz``, by the extension, in metres, +Y up and +Z to the front.
 
     Each part is a mesh of its own on one skin. Morph targets carry their names in ``mesh.extras.targetNames`` and
     store only the vertices they move; the textures are JPEG. A ``.vrm`` stands on the ground on a body of bones alone.
@@ -39,15 +37,19 @@ def write_avatar(
         clip: goes into a ``.glb`` as its animation.
 
     Raises:
-        OutputError: an unknown extension, a clip for a ``.vrm``, or a place that cannot be written.
+        OutputError: an unknown extension, a clip for another format, or a place that cannot be written.
+        MissingDependencyError: a ``.usdz`` without usd-core.
         ResourceError: the disk is full.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in AVATAR_SUFFIXES:
         raise OutputError(f"{path}: avatars are written as {' '.join(AVATAR_SUFFIXES)}, not as {path.suffix!r}")
-    if suffix == ".vrm" and clip is not None:
-        raise OutputError(f"{path}: VRM 1.0 has no animations; write a .glb")
+    if suffix != ".glb" and clip is not None:
+        raise OutputError(f"{path}: animations go into a .glb; write one")
+    if suffix == ".usdz":
+        write_usdz(path, avatar, metres_per_unit=metres_per_unit)
+        return
     joints, lift = _in_metres(avatar.joints, metres_per_unit), np.zeros(3)
     if suffix == ".vrm":
         joints, lift = vrm.with_body(joints)
@@ -164,14 +166,8 @@ class _Textures:
     def number(self, part: AvatarPart) -> int:
         albedo = part.mesh.albedo
         if id(albedo) not in self._known:
-            view = self.buffer.add_view(_jpeg(albedo))
+            view = self.buffer.add_view(encode_jpeg(albedo))
             self.images.append({"name": f"{part.name}_albedo", "mimeType": "image/jpeg", "bufferView": view})
             self.textures.append({"source": len(self.images) - 1, "sampler": 0})
             self._known[id(albedo)] = len(self.textures) - 1
         return self._known[id(albedo)]
-
-
-def _jpeg(albedo: Float[np.ndarray, "h w 3"]) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(to_uint8(albedo)).save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    return stream.getvalue()

@@ -10,8 +10,8 @@ from spinmeround.errors import OutputError
 Kind = Literal["splats", "mesh"]
 
 SPLAT_SUFFIXES = (".ply", ".spz", ".splat")
-MESH_SUFFIXES = (".glb", ".obj", ".ply")
-AVATAR_SUFFIXES = (".glb", ".vrm")
+MESH_SUFFIXES = (".glb", ".obj", ".ply", ".usdz")
+AVATAR_SUFFIXES = (".glb", ".vrm", ".usdz")
 
 
 def files_written(path: Path | str) -> tuple[Path, ...]:
@@ -50,6 +50,6 @@ def output_kind(path: Path | str, *, ply: Kind = "splats", rigged: bool = False)
         raise OutputError(f"{path}: a .vrm needs a head that moves, which only spmr-recon makes; write a .glb instead")
     got = f"the extension {suffix!r}" if suffix else "a name without an extension"
     raise OutputError(
-        f"{path}: cannot write {got}; known are .ply .spz .splat (splats) and .glb .obj (meshes), "
+        f"{path}: cannot write {got}; known are .ply .spz .splat (splats) and .glb .obj .usdz (meshes), "
         "and .ply with --ply mesh"
     )

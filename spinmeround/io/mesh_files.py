@@ -15,6 +15,7 @@ from spinmeround.io.glb import write_glb
 from spinmeround.io.glb_read import read_glb
 from spinmeround.io.mesh_ply import read_mesh_ply, write_mesh_ply
 from spinmeround.io.obj import read_obj, write_obj
+from spinmeround.io.usd import write_usdz
 from spinmeround.types import Mesh, TexturedMesh
 
 _READERS = {".glb": read_glb, ".obj": read_obj, ".ply": read_mesh_ply, ".vrm": read_glb}
@@ -45,6 +46,7 @@ def write_mesh(path: Path | str, mesh: Mesh | TexturedMesh, *, metres_per_unit: 
     * ``.glb``: one file with the texture as PNG inside.
     * ``.obj``: three files, ``head.obj``, ``head.mtl`` and ``head_albedo.png``.
     * ``.ply``: one file, no texture: each vertex has the texture's mean colour around it, and seams are closed.
+    * ``.usdz``: one file with the texture as JPEG inside.
 
     Args:
         metres_per_unit: factor from head units to metres.
@@ -52,6 +54,7 @@ def write_mesh(path: Path | str, mesh: Mesh | TexturedMesh, *, metres_per_unit: 
     Raises:
         OutputError: an unknown extension, or a place that cannot be written.
         ResourceError: the disk is full.
+        MissingDependencyError: a ``.usdz`` without usd-core.
         ValueError: an empty mesh, indices out of range, or values that are not finite.
     """
     path = Path(path)
@@ -64,6 +67,9 @@ def write_mesh(path: Path | str, mesh: Mesh | TexturedMesh, *, metres_per_unit: 
     scaled = replace(mesh, vertices=np.asarray(mesh.vertices, np.float64) * metres_per_unit)
     if suffix == ".obj":
         write_obj(path, scaled)
+        return
+    if suffix == ".usdz":
+        write_usdz(path, scaled, metres_per_unit=1.0)
         return
     with atomic_file(path) as unfinished:
         if suffix == ".glb":

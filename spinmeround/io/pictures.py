@@ -9,14 +9,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from PIL import Image, WebPImagePlugin  # noqa: F401 - Pillow itself imports this one only on failure
 
 from spinmeround.errors import InputError
+from spinmeround.images import to_uint8
 
 MAX_PIXELS = 64_000_000
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _PNG_LEVEL = 6
+_JPEG_QUALITY = 92
 
 
 def encode_png(picture: Shaped[np.ndarray, "h w *c"]) -> bytes:
@@ -30,6 +32,13 @@ def encode_png(picture: Shaped[np.ndarray, "h w *c"]) -> bytes:
     ordered = picture[..., ::-1] if picture.ndim == 3 else picture
     _, data = cv2.imencode(".png", np.ascontiguousarray(ordered), [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
     return data.tobytes()
+
+
+def encode_jpeg(albedo: Float[np.ndarray, "h w 3"]) -> bytes:
+    """JPEG bytes of a texture, every channel at full resolution."""
+    stream = io.BytesIO()
+    Image.fromarray(to_uint8(albedo)).save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return stream.getvalue()
 
 
 def picture_size_px(path: Path) -> tuple[int, int]:

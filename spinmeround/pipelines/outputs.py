@@ -12,6 +12,7 @@ from spinmeround.errors import OutputError
 from spinmeround.io.atomic import check_file
 from spinmeround.io.formats import Kind, files_written, output_kind
 from spinmeround.io.transforms import check_views_folder
+from spinmeround.io.usd import require_usd
 
 PathLike = str | os.PathLike[str]
 
@@ -64,8 +65,12 @@ def check_outputs(
         OutputError: an unknown extension, a folder that is not there or cannot be written, one place named twice, or
             the place of a photo.
         ResourceError: not enough disk.
+        MissingDependencyError: a ``.usdz`` without usd-core.
     """
     kinds: dict[Path, Literal["splats", "mesh"]] = {path: output_kind(path, ply=ply, rigged=rigged) for path in out}
+    for path in out:
+        if path.suffix.lower() == ".usdz":
+            require_usd(path)
     for path, suffixes in ((preview, (".png",)), (turntable, (".mp4",)), (report, (".json",))):
         if path is not None and path.suffix.lower() not in suffixes:
             raise OutputError(f"{path}: expected a name that ends in {' or '.join(suffixes)}")

@@ -121,7 +121,7 @@ def bad(tmp_path) -> Path:
             "text.jpg",
             "head.xyz",
             3,
-            "OUT/head.xyz: cannot write the extension '.xyz'; known are .ply .spz .splat (splats) and .glb .obj "
+            "OUT/head.xyz: cannot write the extension '.xyz'; known are .ply .spz .splat (splats) and .glb .obj .usdz "
             "(meshes), and .ply with --ply mesh",
         ),
     ],

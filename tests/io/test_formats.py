@@ -29,8 +29,8 @@ def test_the_error_lists_what_is_known() -> None:
     with pytest.raises(OutputError) as caught:
         output_kind("head.stl")
     assert str(caught.value) == (
-        "head.stl: cannot write the extension '.stl'; known are .ply .spz .splat (splats) and .glb .obj (meshes), "
-        "and .ply with --ply mesh"
+        "head.stl: cannot write the extension '.stl'; known are .ply .spz .splat (splats) and .glb .obj .usdz "
+        "(meshes), and .ply with --ply mesh"
     )
     with pytest.raises(OutputError, match="a name without an extension"):
         output_kind("head")
