@@ -95,12 +95,17 @@ def blending_weights(raw):
     light = torch.cumprod(torch.cat([torch.ones_like(opaque[:, :1]), 1 - opaque], 1), 1)[:, :-1]
     weights = torch.where(light > MIN_LIGHT, opaque * light, 0)
     place = torch.arange(raw.shape[1]).expand_as(raw)
-    return weights, torch.where((weights > 0) & (light > 0.5), place, -1).amax(1)
+    return weights, one_more(torch.where((weights > 0) & (light > 0.5), place, -1), -1).amax(1)
 
 
 def gather_median(depths, median):
     """Of depths [pixels, splats], the one the median comes from."""
-    return torch.where(median >= 0, depths.gather(1, median.clamp_min(0)[:, None])[:, 0], 0)
+    return one_more(depths, 0).gather(1, median[:, None] + 1)[:, 0]
+
+
+def one_more(values, first):
+    """A column before the others, so that there is one even where there are no splats."""
+    return torch.nn.functional.pad(values, (1, 0), value=first)
 
 
 def blend(
