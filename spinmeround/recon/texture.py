@@ -83,9 +83,26 @@ def bake_texture(
     palette = _palette(views, small)
     normals = vertex_normals(small.vertices, small.faces)
     fill = _vertex_fill(small, normals, palette)
-    albedo = _paint(small, normals, atlas, palette, fill, size_px)
+    albedo, _ = _paint(small, normals, atlas, palette, fill, size_px)
     tell(1.0, "texture done")
     return TexturedMesh(small.vertices, small.faces, atlas.uv, atlas.uv_faces, albedo)
+
+
+def paint_layout(
+    views: Views, surface: Mesh, mesh: Mesh, atlas: Atlas, *, size_px: int
+) -> tuple[Float[np.ndarray, "s s 3"], Float[np.ndarray, "s s"]]:
+    """Paints a mesh that has a layout of its own from views of a surface it lies on.
+
+    Args:
+        surface: what the views see; parts of ``mesh`` that lie well under it are hidden.
+        mesh: its texels' places in the world.
+
+    Returns:
+        sRGB texture, row 0 at the top, and which share of each texel was seen; 0 between charts.
+    """
+    palette = _palette(views, surface)
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    return _paint(mesh, normals, atlas, palette, _vertex_fill(mesh, normals, palette), size_px)
 
 
 def _palette(views: Views, mesh: Mesh) -> _Palette:
@@ -156,7 +173,8 @@ def _paint(
     palette: _Palette,
     fill: Float[np.ndarray, "v 3"],
     size_px: int,
-) -> Float[np.ndarray, "s s 3"]:
+) -> tuple[Float[np.ndarray, "s s 3"], Float[np.ndarray, "s s"]]:
+    """The texture, and how much of each texel was seen."""
     layout = np.stack([atlas.uv[:, 0] * size_px, (1 - atlas.uv[:, 1]) * size_px, np.ones(len(atlas.uv))], axis=1)
     buffer = rasterize_pixels(layout, atlas.uv_faces, size_px, size_px)
     covered = buffer.face >= 0
@@ -173,7 +191,9 @@ def _paint(
     nearest = np.asarray(nearest, np.int64)
     by_label = np.zeros((int(nearest.max()) + 1, 3), np.float32)
     by_label[nearest[covered]] = colours
-    return by_label[nearest]
+    seen = np.zeros(covered.shape, np.float32)
+    seen[covered] = share[:, 0]
+    return by_label[nearest], seen
 
 
 def _sample(
@@ -201,9 +221,7 @@ def _cubic(t):
 
 
 @numba.njit(parallel=True, cache=True)
-def _blend(
-    points, normals, projections, eyes, footprints, rgb, low, trust, depth, high, out, out_weight
-):
+def _blend(points, normals, projections, eyes, footprints, rgb, low, trust, depth, high, out, out_weight):
     views, height, width = depth.shape
     for i in numba.prange(points.shape[0]):
         seen = np.empty((views, 4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -44,6 +45,7 @@ def build_avatar(
     *,
     lod: Lod = 0,
     texture_px: int = 2048,
+    more: Sequence[AvatarPart] = (),
 ) -> Avatar:
     """Rigs one person's head.
 
@@ -52,14 +54,15 @@ def build_avatar(
         ears_covered: share of hair over each dense vertex; ears that it covers lie flat.
         lod: level of detail, see ``FACES``.
         texture_px: side of the skin's texture; that of the hair is half as wide.
+        more: parts that are made already; they count among the triangles.
     """
     rest = flatten_covered_ears(model, model.dense(neutral), ears_covered)
     morphs = personal_morphs(model, neutral)
-    parts = []
-    budget = FACES[lod]
+    parts = list(more)
+    budget = FACES[lod] - sum(len(part.mesh.faces) for part in parts)
     if hair is not None:
         parts.append(_hair_part(hair, int(_HAIR_SHARE * budget), texture_px))
-        budget -= len(parts[0].mesh.faces)
+        budget -= len(parts[-1].mesh.faces)
     chosen = level(model, budget, lambda faces: _count_above(rest, faces))
     albedo = _sized(_with_bare_eyes(model, skin), texture_px, texture_px)
     weights = skin_weights(model)
@@ -129,10 +132,15 @@ def _hair_part(hair: Hair, most: int, texture_px: int) -> AvatarPart:
     height, width = (round(side * texture_px / 2048) for side in hair.texture.albedo.shape[:2])
     albedo = _sized(hair.texture.albedo, width, height)
     mesh, _ = _cut(surface.vertices, surface.faces, corner_uv, np.zeros((len(surface.vertices), 1)), albedo)
+    return carried_part("hair", mesh, HEAD)
+
+
+def carried_part(name: str, mesh: TexturedMesh, joint: int) -> AvatarPart:
+    """Hair or clothes: hangs whole on one bone."""
     joints = np.zeros((len(mesh.vertices), 4), np.int64)
-    joints[:, 0] = HEAD
+    joints[:, 0] = joint
     weights = np.eye(4)[np.zeros(len(joints), np.int64)]
-    return AvatarPart("hair", mesh, joints, weights, {}, _ROUGHNESS["hair"], two_sided=True)
+    return AvatarPart(name, mesh, joints, weights, {}, _ROUGHNESS["hair"], two_sided=True)
 
 
 def _simplified(mesh: Mesh, most: int) -> Mesh:

@@ -71,7 +71,7 @@ def project_photo(
     # Twice as large by a cubic spline first, so that bilinear look-ups keep the photo's sharpness.
     large = resized(camera, 2 * camera.width_px, 2 * camera.height_px)
     rgb = cv2.resize(_to_the_edge(portrait), (large.width_px, large.height_px), interpolation=cv2.INTER_CUBIC)
-    openings, around = _openings(portrait)
+    openings, around = face_openings(portrait.landmarks_px, portrait.alpha.shape[0], portrait.alpha.shape[1])
     maps = np.dstack([skin_trust * (1 - around), inner_trust * openings, portrait.hair]).astype(np.float32)
     depth = np.where(np.isfinite(buffer.depth), buffer.depth, 0).astype(np.float32)
     out_rgb, out_maps = _look_up(atlas.face, texels, np.clip(rgb, 0, 1).astype(np.float32), maps, depth)
@@ -99,15 +99,17 @@ def _to_the_edge(portrait: Portrait) -> Float32[np.ndarray, "h w 3"]:
     return (portrait.rgb * (1 - share) + continued * share).astype(np.float32)
 
 
-def _openings(portrait: Portrait) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
+def face_openings(
+    landmarks_px: Float[np.ndarray, "478 2"], height_px: int, width_px: int
+) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
     """1 inside the eyes and between the lips, 0 on skin, with a soft border; and the same with more room around teeth.
 
     A tooth that gets onto a lip shows far more than a lip that goes on behind a tooth.
     """
-    softness = portrait.alpha.shape[0] / 768
-    eyes, mouth = (np.zeros(portrait.alpha.shape, np.uint8) for _ in range(2))
+    softness = height_px / 768
+    eyes, mouth = (np.zeros((height_px, width_px), np.uint8) for _ in range(2))
     for drawn, ring in ((eyes, _RIGHT_EYE), (eyes, _LEFT_EYE), (mouth, _INNER_LIPS)):
-        cv2.fillPoly(drawn, [np.round(portrait.landmarks_px[ring] * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+        cv2.fillPoly(drawn, [np.round(landmarks_px[ring] * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
     wide = cv2.dilate(mouth, np.ones((3, 3), np.uint8), iterations=max(1, round(2 * softness)))
     soft = [cv2.GaussianBlur(np.maximum(eyes, m).astype(np.float32) / 255, (0, 0), softness) for m in (mouth, wide)]
     return soft[0], soft[1]

@@ -1,0 +1,98 @@
+"""A head that moves, from any surface and its views: the template registered to it, painted from the views."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from spinmeround.types import Avatar, AvatarPart, Mesh, Views
+
+if TYPE_CHECKING:
+    from spinmeround.pipelines.stages import Progress
+    from spinmeround.template.registration import RegisteredHead
+
+_MOST_SHARE = 0.4
+"""Of the triangles, for all that the template cannot express."""
+
+
+@dataclass(frozen=True)
+class SurfaceHead:
+    """The template on a surface.
+
+    Attributes:
+        views: what sees the surface.
+        pictures: in how many of them, or of the bare surface, the face was found.
+    """
+
+    registered: RegisteredHead
+    surface: Mesh
+    views: Views
+    pictures: int
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """How well the template lies on the surface."""
+        return {"face_found_in_views": self.pictures} | self.registered.report
+
+    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int) -> Avatar:
+        """The head with bones and morph targets, neutral at rest, upright and looking ahead."""
+        from spinmeround.recon.atlas import Atlas
+        from spinmeround.recon.texture import paint_layout
+        from spinmeround.template.avatar import build_avatar
+        from spinmeround.template.registration_parts import ears_under
+        from spinmeround.template.registration_texture import finish_texture, split_views
+
+        head = self.registered
+        model = head.model
+        mesh = Mesh(head.world_from_head(model.dense(head.posed)), model.dense_faces)
+        layout = Atlas(model.uv.astype(float), model.uv_faces)
+        painted = [
+            paint_layout(views, self.surface, mesh, layout, size_px=texture_px)
+            for views in split_views(head, self.views)
+        ]
+        skin = finish_texture(head, painted[0], painted[1])
+        more = self._more(lod, texture_px // 2)
+        covered = ears_under(head, self.surface)
+        return build_avatar(model, head.neutral, covered, skin, None, lod=lod, texture_px=texture_px, more=more)
+
+    def _more(self, lod: Literal[0, 1, 2], texture_px: int) -> tuple[AvatarPart, ...]:
+        """Hair and clothes as the surface has them, in the frame of the upright head."""
+        from spinmeround.recon.atlas import simplify, unwrap
+        from spinmeround.recon.texture import paint_layout
+        from spinmeround.template.avatar import FACES, carried_part
+        from spinmeround.template.avatar_rig import HEAD, NECK
+        from spinmeround.template.registration_parts import left_over
+        from spinmeround.types import TexturedMesh
+
+        head_from_world = self.registered.world_from_head.inverse()
+        pieces = left_over(self.registered, self.surface)
+        total = sum(len(piece.faces) for piece in pieces.values())
+        parts = []
+        for name, piece in pieces.items():
+            most = int(_MOST_SHARE * FACES[lod] * len(piece.faces) / total)
+            small = simplify(piece, most)
+            atlas = unwrap(small, texture_px)
+            albedo, _ = paint_layout(self.views, self.surface, small, atlas, size_px=texture_px)
+            mesh = TexturedMesh(head_from_world(small.vertices), small.faces, atlas.uv, atlas.uv_faces, albedo)
+            parts.append(carried_part(name, mesh, HEAD if name == "hair" else NECK))
+        return tuple(parts)
+
+
+def head_on_surface(views: Views, surface: Mesh, progress: Progress | None = None) -> SurfaceHead | None:
+    """Registers the template to a surface; none if no face is found on it.
+
+    Args:
+        views: pictures of the surface, from the cameras it was fitted with.
+
+    Raises:
+        WeightsError: the files that find a face are absent and cannot be fetched.
+    """
+    from spinmeround.template.head_model import load_head_model
+    from spinmeround.template.registration import register_template
+    from spinmeround.template.registration_marks import find_marks
+
+    marks = find_marks(views, surface)
+    if marks is None:
+        return None
+    registered = register_template(load_head_model(), surface, marks, progress=progress)
+    return SurfaceHead(registered, surface, replace(views, names=()), marks.pictures)

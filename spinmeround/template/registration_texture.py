@@ -1,0 +1,72 @@
+"""The texture of a registered head: which pixels show skin and which eyes and teeth, and what no view shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from spinmeround.geometry import camera_centres, project, vertex_normals
+from spinmeround.template.avatar_morphs import landmark_points
+from spinmeround.template.head_model import PARTS
+from spinmeround.template.registration import RegisteredHead
+from spinmeround.template.texture import SkinTexture, shared_atlas
+from spinmeround.template.texture_eyes import paint_eyes, paint_mouth
+from spinmeround.template.texture_fill import Layer
+from spinmeround.template.texture_light import ambient_occlusion, light_factor
+from spinmeround.template.texture_project import face_openings
+from spinmeround.types import Views
+
+_SKIN = PARTS.index("skin")
+_SEES_EYES = 0.5
+"""Cosine between the face's direction and that to the camera from which eyes and teeth are looked at."""
+
+
+def split_views(head: RegisteredHead, views: Views) -> tuple[Views, Views]:
+    """The views as evidence of skin, and those from the front as evidence of what lies in eyes and mouth."""
+    height, width = views.alpha.shape[1:]
+    marks = head.world_from_head(landmark_points(head.model, head.posed, range(478)))
+    ahead = head.world_from_head.rotation @ np.array([0.0, 0.0, 1.0])
+    toward = camera_centres(views.cameras) - marks.mean(0)
+    frontal = (toward @ ahead) / np.linalg.norm(toward, axis=1)
+    skin, inner = views.weight.copy(), np.zeros_like(views.weight)
+    for index in np.flatnonzero(frontal > 0):
+        camera = views.cameras
+        pixels = project(marks, camera.camera_from_world[index], camera.intrinsics_px[index])[:, :2]
+        inside, around = face_openings(pixels, height, width)
+        skin[index] *= 1 - around
+        if frontal[index] > _SEES_EYES:
+            inner[index] = views.weight[index] * inside
+    return replace(views, weight=skin), replace(views, weight=inner)
+
+
+def finish_texture(
+    head: RegisteredHead,
+    skin: tuple[Float[np.ndarray, "t t 3"], Float[np.ndarray, "t t"]],
+    inner: tuple[Float[np.ndarray, "t t 3"], Float[np.ndarray, "t t"]],
+) -> SkinTexture:
+    """Evens out the light on the skin, and paints what no view shows of eyes and mouth.
+
+    Args:
+        skin: colours and which share of them was seen, from the first of ``split_views``; colours are complete.
+        inner: the same from the second; colours mean nothing where nothing was seen.
+    """
+    model = head.model
+    atlas = shared_atlas(len(skin[0]))
+    rest = model.dense(head.neutral)
+    posed = model.dense(head.posed)
+    on_skin = atlas.part == _SKIN
+    bare = atlas.spread(np.asarray(1 - np.maximum(model.masks["scalp"], model.masks["lips"]), np.float64)[:, None])
+    seen = np.where(on_skin, skin[1] * bare[..., 0], 0).astype(np.float32)
+    colours, mass = atlas.gather(skin[0], seen, len(rest))
+    factor = light_factor(colours, vertex_normals(posed, model.dense_faces), mass)
+    lit = skin[0] * atlas.spread(factor)
+    occlusion = ambient_occlusion(rest, model.dense_faces)
+    layer = Layer(inner[0].astype(np.float32), np.where(on_skin, 0, inner[1]).astype(np.float32))
+    painted = paint_eyes(model, atlas, layer, occlusion) + paint_mouth(atlas, layer, occlusion)
+    share = layer.weight[..., None]
+    albedo = np.where(on_skin[..., None], lit, layer.rgb * share + painted * (1 - share))
+    observed: Float32[np.ndarray, "t t"] = np.where(on_skin, skin[1], layer.weight).astype(np.float32)
+    inside = atlas.part >= 0
+    return SkinTexture(atlas.padded(np.clip(albedo, 0, 1), inside), np.where(inside, observed, 0).astype(np.float32))
