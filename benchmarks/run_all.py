@@ -18,6 +18,7 @@ SCRIPTS = (
     "whole_head",
     "shape_synthetic",
     "splats_heldout",
+    "texture_heldout",
     "splats_real",
     "repeat_time",
     "bench_surface",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spinmeround.cli.arguments import Parser, add_head_files, add_how, add_talk
+from spinmeround.cli.arguments import Parser, add_head_files, add_how, add_talk, counted
 from spinmeround.cli.console import run
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def action(watch: Watch) -> None:
         from spinmeround.pipelines.fit_views import fit_views
+        from spinmeround.pipelines.mesh_levels import MeshLevels
 
         fit_views(
             given.folder,
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             turntable=given.turntable,
             normal_frame=given.normal_frame,
             cameras=given.cameras,
+            levels=MeshLevels(given.faces, given.lods),
             watch=watch,
         )
 
@@ -47,6 +49,7 @@ def parser() -> Parser:
         examples=(
             "spmr-fit views/ --out head.ply",
             "spmr-fit views/ --out head.glb --preview head.png",
+            "spmr-fit views/ --out head.glb --faces 40000 --lods 2",
             "spmr-fit capture/ --out head.ply --normal-frame camera --report head.json",
         ),
         closing=(
@@ -66,6 +69,14 @@ def parser() -> Parser:
         default="auto",
         help="auto moves those that turn out to be off and reports it; keep believes the folder; register moves all "
         "until colours agree, for cameras known to within some degrees (default: auto)",
+    )
+    made.add_argument("--faces", type=counted, default=20_000, metavar="N", help="of a mesh (default: 20000)")
+    made.add_argument(
+        "--lods",
+        type=int,
+        choices=(0, 1, 2, 3),
+        default=0,
+        help="coarser meshes beside each, head_lod1.glb ..., with a quarter of the faces each (default: 0)",
     )
     add_head_files(made)
     add_how(made, with_prior=False)

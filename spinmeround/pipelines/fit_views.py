@@ -15,6 +15,7 @@ from spinmeround.pipelines import stage_two
 from spinmeround.pipelines.camera_motion import describe_motion, follow
 from spinmeround.pipelines.capture import check_sight, placement
 from spinmeround.pipelines.choices import Choice, Device, choose_device
+from spinmeround.pipelines.mesh_levels import MeshLevels
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
 from spinmeround.pipelines.rooms import CameraTrust, rooms_of
 from spinmeround.pipelines.stages import Stages, Watch, check_memory, unwatched
@@ -35,6 +36,7 @@ def fit_views(
     turntable: PathLike | None = None,
     normal_frame: NormalFrame | None = None,
     cameras: CameraTrust = "auto",
+    levels: MeshLevels | None = None,
     watch: Watch = unwatched,
 ) -> Reconstruction:
     """A folder of posed pictures, with masks and, where there are any, normals, to a head.
@@ -48,12 +50,19 @@ def fit_views(
         folder: what ``spmr-views``, nerfstudio, instant-ngp or COLMAP writes; docs/FOLDERS.md has the details.
         normal_frame: the frame of the normals, whatever the folder says.
         cameras: ``keep`` leaves them where the folder has them, ``register`` registers them in any case.
+        levels: how many faces a mesh has, and which coarser ones are written beside it.
 
     Other arguments, and what is raised, are those of ``spinmeround.reconstruct``.
     """
     source = Path(folder)
+    levels = levels or MeshLevels()
+    lods = levels.files(as_paths(out), ply=ply)
     outputs = check_outputs(
-        as_paths(out), ply=ply, report=as_path(report), preview=as_path(preview), turntable=as_path(turntable)
+        (*as_paths(out), *lods),
+        ply=ply,
+        report=as_path(report),
+        preview=as_path(preview),
+        turntable=as_path(turntable),
     )
     choices = {"device": choose_device(device), "quality": Choice(quality, quality, "asked for")}
     check_memory(quality)
@@ -77,8 +86,8 @@ def fit_views(
                 registered = rooms.register_cameras(views, seed, progress)
             if registered is not None:
                 views = registered.applied(views)
-        built = stage_two.build(views, wanted, rooms, stages, seed=seed)
-        files = stage_two.write(outputs, stages, built, height_m=height_m)
+        built = stage_two.build(views, wanted, rooms, stages, seed=seed, levels=levels)
+        files = stage_two.write(outputs, stages, built, height_m=height_m, lods=lods)
         if held_out is not None and registered is not None:
             held_out = follow(held_out, given, built.views.cameras)
         measured = None if held_out is None else stage_two.compare(built, held_out, stages)

@@ -65,7 +65,7 @@ class Rooms:
     """One call a stage. Every random draw comes from the seed.
 
     ``register_cameras`` gives nothing where the cameras are good as they are. ``fit_surface`` also gives the cameras
-    from which the surface looks like the views: those given, where they fit.
+    from which the surface looks like the views: those given, where they fit. ``paint_texture`` takes a face budget.
     """
 
     read_photo: Callable[[Path], Any]
@@ -116,10 +116,11 @@ def rooms_of(quality: Quality, device: str, cameras: CameraTrust = "auto") -> Ro
         fitter = GaussianFitter(_rasterizer(device), SPLAT_PRESETS[quality], progress=progress)
         return fitter.fit(views, surface, seed=seed)
 
-    def paint_texture(views: Views, surface: Mesh, seed: int, progress: Progress) -> TexturedMesh:
+    def paint_texture(views: Views, surface: Mesh, faces: int, progress: Progress) -> TexturedMesh:
         from spinmeround.recon.texture import bake_texture
 
-        return bake_texture(views, surface, size_px=preset(quality).texture_px, progress=progress)
+        size_px = preset(quality).texture_px
+        return bake_texture(views, surface, size_px=size_px, faces=faces, progress=progress)
 
     def identify(portraits: Sequence[Portrait], file: Path | None) -> list[Portrait]:
         from spinmeround.diffusion.identity import ArcFace, identified, read_identity

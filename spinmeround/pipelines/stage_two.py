@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from spinmeround.io.formats import AVATAR_SUFFIXES
 from spinmeround.pipelines import drawing
 from spinmeround.pipelines.acting import Acting
 from spinmeround.pipelines.held_out import measure, sentence
+from spinmeround.pipelines.mesh_levels import MeshLevels
 from spinmeround.pipelines.outputs import Outputs
 from spinmeround.pipelines.posing import expression_tiles
 from spinmeround.pipelines.rooms import Rooms
@@ -59,15 +61,19 @@ class Built:
 
     Attributes:
         views: those that were given, with the cameras they turned out to have.
+        coarser: levels of detail of ``mesh``, one after the other.
     """
 
     views: Views
     surface: Mesh
     splats: Splats | None
     mesh: TexturedMesh | None
+    coarser: tuple[TexturedMesh, ...] = ()
 
 
-def build(views: Views, wanted: Wanted, rooms: Rooms, stages: Stages, *, seed: int) -> Built:
+def build(
+    views: Views, wanted: Wanted, rooms: Rooms, stages: Stages, *, seed: int, levels: MeshLevels | None = None
+) -> Built:
     """Fits what is wanted; splats and texture with the cameras that the surface was found to be seen from.
 
     Raises:
@@ -75,7 +81,8 @@ def build(views: Views, wanted: Wanted, rooms: Rooms, stages: Stages, *, seed: i
     """
     if not (views.alpha > 0.5).any():
         raise FitError("no view shows anything: every mask is empty")
-    splats = mesh = None
+    levels = levels or MeshLevels()
+    splats, meshes = None, list[TexturedMesh]()
     with stages("surface") as progress:
         surface, cameras = rooms.fit_surface(views, seed, progress)
     views = replace(views, cameras=cameras)
@@ -84,8 +91,11 @@ def build(views: Views, wanted: Wanted, rooms: Rooms, stages: Stages, *, seed: i
             splats = rooms.fit_splats(views, surface, seed, progress)
     if wanted.mesh:
         with stages("texture") as progress:
-            mesh = rooms.paint_texture(views, surface, seed, progress)
-    return Built(views, surface, splats, mesh)
+            meshes = [
+                rooms.paint_texture(views, surface, levels.faces_of(level), progress)
+                for level in range(levels.lods + 1)
+            ]
+    return Built(views, surface, splats, meshes[0] if meshes else None, tuple(meshes[1:]))
 
 
 def write(
@@ -97,6 +107,7 @@ def write(
     height_m: float | None = None,
     avatar: Avatar | None = None,
     asked: Acting | None = None,
+    lods: Mapping[Path, int] = MappingProxyType({}),
 ) -> tuple[Path, ...]:
     """Writes everything but the report; each file appears whole or not at all.
 
@@ -105,6 +116,7 @@ def write(
         height_m: height of a head in metres, where the file format has a unit.
         avatar: goes to the formats that can hold one, in place of the mesh.
         asked: what the avatar does.
+        lods: which meshes hold a coarser level, and which.
 
     Returns:
         what was written.
@@ -124,7 +136,7 @@ def write(
                     write_avatar(path, avatar, metres_per_unit=scale, clip=clip)
                 else:
                     assert built.mesh is not None
-                    write_mesh(path, built.mesh, metres_per_unit=scale)
+                    write_mesh(path, (built.mesh, *built.coarser)[lods.get(path, 0)], metres_per_unit=scale)
                 files.append(path)
             if outputs.views is not None:
                 write_views(outputs.views, built.views)
@@ -189,5 +201,6 @@ def describe(built: Built) -> dict[str, Any]:
             "vertices": len(mesh.vertices),
             "triangles": len(mesh.faces),
             "texture_px": [int(mesh.albedo.shape[1]), int(mesh.albedo.shape[0])],
+            "coarser_triangles": [len(each.faces) for each in built.coarser],
         }
     return described

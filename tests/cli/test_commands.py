@@ -27,7 +27,7 @@ COMMANDS = {"recon": recon, "views": views, "fit": fit, "weights": weights, "doc
 def sphere_rooms(monkeypatch):
     def install(**how):
         for module in ("reconstruct", "make_views", "fit_views"):
-            monkeypatch.setattr(f"spinmeround.pipelines.{module}.rooms_of", lambda quality, device: fake_rooms(**how))
+            monkeypatch.setattr(f"spinmeround.pipelines.{module}.rooms_of", lambda *_: fake_rooms(**how))
 
     return install
 
@@ -359,7 +359,7 @@ def test_ctrl_c_ends_a_real_process(room, bad, tmp_path):
         "def before(room):\n"
         f"    if room == {room!r}:\n"
         "        sys.stdout.write('here\\n'); sys.stdout.flush(); time.sleep(30)\n"
-        "reconstruct.rooms_of = lambda quality, device: fake_rooms(before=before)\n"
+        "reconstruct.rooms_of = lambda *_: fake_rooms(before=before)\n"
         "from spinmeround.cli.recon import main\n"
         f"sys.exit(main([{str(bad / 'text.jpg')!r}, '--out', {str(out / 'head.ply')!r}, '--quality', 'draft']))"
     )

@@ -120,7 +120,7 @@ def fake_rooms(*, before: Callable[[str], None] = lambda room: None, faces_seen:
         before("splats")
         return sphere_splats(surface)
 
-    def paint_texture(views: Views, surface: Mesh, seed: int, progress: Progress) -> TexturedMesh:
+    def paint_texture(views: Views, surface: Mesh, faces: int, progress: Progress) -> TexturedMesh:
         before("texture")
         return sphere_texture(surface)
 

@@ -1,0 +1,48 @@
+"""Face budgets and coarser meshes beside the finest."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from spinmeround import fit_views
+from spinmeround.errors import InputError, OutputError
+from spinmeround.io import read_mesh, write_views
+from spinmeround.pipelines import fit_views as fit_views_module
+from spinmeround.pipelines.mesh_levels import MeshLevels
+from spinmeround.recon.texture import bake_texture
+from tests.pipelines.fakes import fake_rooms, sphere_views
+from tests.recon import scenes
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    def paint(views, surface, faces, progress):
+        return bake_texture(views, scenes.sphere(radii=(0.17, 0.22, 0.19))[0], size_px=128, faces=faces)
+
+    monkeypatch.setattr(fit_views_module, "rooms_of", lambda *_: dataclasses.replace(fake_rooms(), paint_texture=paint))
+    write_views(tmp_path / "views", sphere_views(scenes.cameras(scenes.LEVEL, size_px=64)))
+    return tmp_path
+
+
+def test_coarser_meshes_are_written_beside_the_finest(folder):
+    result = fit_views(
+        folder / "views", out=[folder / "a.glb", folder / "b.obj", folder / "c.ply"], quality="draft",
+        levels=MeshLevels(9600, 2), report=folder / "r.json",
+    )  # fmt: skip
+    for name, faces in (("a.glb", 9600), ("a_lod1.glb", 2400), ("a_lod2.glb", 600), ("b_lod2.obj", 600)):
+        assert abs(len(read_mesh(folder / name).faces) - faces) <= 0.02 * faces
+        assert folder / name in result.files
+    assert not (folder / "c_lod1.ply").exists(), "splats have no levels"
+    mesh = json.loads((folder / "r.json").read_text(encoding="utf-8"))["mesh"]
+    assert [mesh["triangles"], *mesh["coarser_triangles"]] == [9600, 2400, 600]
+
+
+def test_too_few_faces_and_places_that_meet_are_refused(folder):
+    with pytest.raises(InputError, match="a mesh of 312 faces is no head any more; ask for 500 or more"):
+        MeshLevels(5000, 2)
+    with pytest.raises(OutputError, match="written twice"):
+        fit_views(folder / "views", out=[folder / "a.glb", folder / "a_lod1.glb"], levels=MeshLevels(lods=1))
