@@ -6,6 +6,11 @@ exception is a defect and shows its traceback.
 
 from __future__ import annotations
 
+import errno
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+"""What torch says on CUDA, on Linux and macOS, and on Windows: for the main memory it has no exception of its own."""
+
 
 class SpinMeRoundError(Exception):
     """Base of everything this package raises on purpose."""
@@ -51,3 +56,12 @@ class FitError(SpinMeRoundError):
     """A fit that did not converge to anything worth writing."""
 
     exit_code = 7
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception, of whatever library, means that memory ran out."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    )

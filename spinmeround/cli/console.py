@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-from spinmeround.errors import ResourceError, SpinMeRoundError
+from spinmeround.errors import ResourceError, SpinMeRoundError, is_out_of_memory
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -39,14 +39,16 @@ def run(command: str, action: Callable[[Watch], None], *, quiet: bool = False, v
         sys.stdout.flush()
     except SpinMeRoundError as error:
         return _failed(command, error, error.exit_code)
-    except MemoryError:
-        return _failed(command, ResourceError("not enough memory; close other programs"), ResourceError.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write(f"{command}: stopped; no half-written file was left behind\n")
         return EXIT_STOPPED
     except BrokenPipeError:
         # Whoever read our output has seen enough; without this Python complains once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _failed(command, ResourceError("not enough memory; close other programs"), ResourceError.exit_code)
     return 0
 
 

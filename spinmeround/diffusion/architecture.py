@@ -59,10 +59,11 @@ def from_published(config: Mapping[str, Any], *, text_encoder: Mapping[str, Any]
         unet = _unet(params["network_config"]["params"])
         vae = _vae(params["first_stage_config"]["params"], scale=float(params["scale_factor"]))
         text = dict(text_encoder if text_encoder is not None else config["text_encoder"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        wrong = f"has no {error}" if isinstance(error, KeyError) else f"cannot be used ({error})"
         raise InputError(
-            f"the model configuration has no usable {error}; it should be laid out as the published inference "
-            "configuration, with model.params.network_config and model.params.first_stage_config"
+            f"the model configuration {wrong}; it should be laid out as the published inference configuration, with "
+            "model.params.network_config and model.params.first_stage_config"
         ) from error
     if unet["in_channels"] != unet["out_channels"] + RAY_CHANNELS + 1:
         raise InputError(
@@ -74,7 +75,7 @@ def from_published(config: Mapping[str, Any], *, text_encoder: Mapping[str, Any]
 
 def _unet(published: Mapping[str, Any]) -> dict[str, Any]:
     """A ``MultiViewUNetModel`` in diffusers' words."""
-    widths = [published["model_channels"] * factor for factor in published["channel_mult"]]
+    widths = [int(published["model_channels"]) * int(factor) for factor in published["channel_mult"]]
     levels = range(len(widths))
     attends = [2**level in published["attention_resolutions"] for level in levels]
     per_head = published.get("num_head_channels", -1)
@@ -86,7 +87,7 @@ def _unet(published: Mapping[str, Any]) -> dict[str, Any]:
         "down_block_types": ["CrossAttnDownBlock2D" if attends[i] else "DownBlock2D" for i in levels],
         "up_block_types": ["CrossAttnUpBlock2D" if attends[i] else "UpBlock2D" for i in reversed(levels)],
         "block_out_channels": widths,
-        "layers_per_block": published["num_res_blocks"],
+        "layers_per_block": int(published["num_res_blocks"]),
         "cross_attention_dim": published["context_dim"],
         # diffusers takes the number of heads under this name when it is given no other.
         "attention_head_dim": heads,
@@ -104,7 +105,7 @@ def _vae(published: Mapping[str, Any], *, scale: float) -> dict[str, Any]:
         "out_channels": shape["out_ch"],
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
-        "block_out_channels": [shape["ch"] * factor for factor in shape["ch_mult"]],
+        "block_out_channels": [int(shape["ch"]) * int(factor) for factor in shape["ch_mult"]],
         "layers_per_block": shape["num_res_blocks"],
         "latent_channels": published["embed_dim"],
         "sample_size": 512,

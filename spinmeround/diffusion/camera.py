@@ -52,10 +52,12 @@ class ModelRig:
             InputError: an elevation too steep to have an up direction.
         """
         azimuths, elevations = [a for a, _ in poses], [e + ELEVATION_DEG for _, e in poses]
-        if not all(np.isfinite(azimuths)) or not all(abs(e) <= _STEEPEST_DEG for e in elevations):
-            raise InputError(
-                f"the model's cameras cannot stand at {list(poses)}: elevations lie within -85 to 78 degrees"
-            )
+        for azimuth, elevation in zip(azimuths, elevations, strict=True):
+            if not (np.isfinite(azimuth) and abs(elevation) <= _STEEPEST_DEG):
+                raise InputError(
+                    f"no camera of the model at azimuth {azimuth:g} and {elevation:g} degrees above its equator: "
+                    f"elevations lie within ±{_STEEPEST_DEG:g}"
+                )
         in_rig = orbit_cameras(azimuths, elevations, size_px=size_px, focal_widths=FOCAL_WIDTHS)
         intrinsics_px = in_rig.intrinsics_px.copy()
         intrinsics_px[:, :2, 2] = np.array(PRINCIPAL_POINT) * size_px

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spinmeround.errors import WeightsError
+from spinmeround.errors import WeightsError, is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +22,7 @@ VAE_PREFIX = "first_stage_model."
 TEXT_PREFIX = "conditioner.embedders.0."
 _NAMED = 4
 """How many keys an error names."""
+_IS_IT_PUBLISHED = "is it the published checkpoint? For one of another shape there is spmr-convert --config"
 
 _RESNET = {
     "norm1": "in_layers.0",
@@ -49,25 +53,26 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     """
     import pickle
 
-    import torch
-
-    if not path.is_file():
-        raise WeightsError(f"no checkpoint at {path}")
     try:
-        try:
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as error:
-            if "mmap" not in str(error):
-                raise
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+        _check_is_pickle(path)
+        return _tensors(_unpickled(path), path)
     except pickle.UnpicklingError as error:
+        if "truncated" in str(error):
+            raise _damaged(path, error) from error
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        more = f" ({named[1]})" if named else ""
         raise WeightsError(
-            f"{path} is not a plain file of tensors, and what else is in it could run code when opened; it was not "
-            "opened. Get the file from its publisher again"
+            f"{path} holds more than tensors{more}, which could run code when opened; it was not opened. Get the file "
+            "from its publisher again"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path} cannot be read as a checkpoint ({_first_line(error)}); get it again") from error
-    return _tensors(loaded, path)
+    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise _damaged(path, error) from error
+    except OSError as error:
+        if is_out_of_memory(error):
+            raise
+        raise WeightsError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
 
 
 def read_safetensors(folder: Path) -> dict[str, Tensor]:
@@ -76,21 +81,31 @@ def read_safetensors(folder: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: there are none, or one cannot be read.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise WeightsError(f"no .safetensors file in {folder}; make the folder anew with spmr-convert")
     tensors: dict[str, Tensor] = {}
-    for file in files:
-        try:
+    for file in _safetensors_files(folder):
+        with _reading_safetensors(file):
             tensors |= load_file(file)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(
-                f"{file} cannot be read ({_first_line(error)}); make it anew with spmr-convert"
-            ) from error
     return tensors
+
+
+def count_numbers(path: Path) -> int:
+    """How many numbers all tensors of a checkpoint, or of the subfolders of a folder, hold together.
+
+    Raises:
+        WeightsError: as when they are read.
+    """
+    from safetensors import safe_open
+
+    if not path.is_dir():
+        return sum(value.numel() for value in read_pickle(path).values())
+    total = 0
+    for folder in sorted(entry for entry in path.iterdir() if entry.is_dir()):
+        for file in _safetensors_files(folder):
+            with _reading_safetensors(file), safe_open(file, framework="pt") as opened:
+                total += sum(math.prod(opened.get_slice(key).get_shape()) for key in opened.keys())  # noqa: SIM118
+    return total
 
 
 def assign(
@@ -128,7 +143,10 @@ def assign(
             if given[key].shape != shape
         ],
     )
-    _refuse(source, "has values that are not finite at", [k for k, v in given.items() if not torch.isfinite(v).all()])
+    whole = [key for key, value in given.items() if not value.is_floating_point()]
+    _refuse(source, "has whole numbers instead of fractions at", whole)
+    spoilt = [key for key, value in given.items() if not torch.isfinite(value).all()]
+    _refuse(source, "has NaN or infinity at", spoilt, advice="download or copy it again")
     own = {key: given[name].to(dtype) for name, (key, _) in wanted.items()}
     module.load_state_dict(own, strict=True, assign=True)
     module.requires_grad_(False)
@@ -220,6 +238,69 @@ def _inner(parts: list[str], renamed: Mapping[str, str]) -> str:
     return f"{renamed.get(stem, stem)}.{kind}"
 
 
+def _check_is_pickle(path: Path) -> None:
+    """Looks at how a file begins, since what else it may be deserves a plainer word than a pickle's errors.
+
+    Raises:
+        WeightsError: it is absent, a folder, or neither a zip nor a pickle, which is what torch writes.
+    """
+    if path.is_dir():
+        raise WeightsError(f"{path} is a folder; give the checkpoint itself, such as {path / 'spmr.ckpt'}")
+    if not path.is_file():
+        raise WeightsError(f"no checkpoint at {path}; save the published one there, or give the path it has")
+    with path.open("rb") as file:
+        first = file.read(40)
+    if not first:
+        raise WeightsError(f"{path} is empty (0 bytes); download or copy it again")
+    if not first.startswith((b"PK", b"\x80")):
+        shown = first.decode("ascii", errors="replace")
+        what = (
+            f"a text that begins with {shown.split(chr(10))[0]!r}"
+            if shown.isprintable() or "\n" in shown
+            else "neither zip nor pickle"
+        )
+        raise WeightsError(f"{path} is no checkpoint ({what}); download the published file itself again")
+
+
+def _unpickled(path: Path) -> object:
+    """What torch makes of a file without running anything in it."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of unusual pickles, which are read or refused all the same
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError as error:
+            if "mmap" not in str(error):
+                raise
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _damaged(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{path} is cut short or damaged ({_first_sentence(error)}); download or copy it again")
+
+
+def _safetensors_files(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise WeightsError(f"no .safetensors file in {folder}; make the folder anew with spmr-convert")
+    return files
+
+
+@contextmanager
+def _reading_safetensors(file: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (SafetensorError, OSError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise WeightsError(
+            f"{file} cannot be read ({_first_sentence(error)}); make it anew with spmr-convert"
+        ) from error
+
+
 def _as_linear(value: Tensor, shape: tuple[int, ...]) -> Tensor:
     is_pointwise = value.ndim == 4 and value.shape[2:] == (1, 1) and len(shape) == 2
     return value[:, :, 0, 0] if is_pointwise else value
@@ -230,17 +311,21 @@ def _tensors(loaded: object, path: Path) -> dict[str, Tensor]:
 
     tensors = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
     if not isinstance(tensors, dict) or not tensors:
-        raise WeightsError(f"{path} holds no state_dict: a {type(loaded).__name__} is no checkpoint")
+        raise WeightsError(
+            f"{path} holds no state_dict: a {type(loaded).__name__} is no checkpoint; download the published one again"
+        )
     strange = [str(key) for key, value in tensors.items() if not isinstance(value, torch.Tensor)]
     _refuse(path, "has something other than tensors at", strange)
+    _refuse(path, "has names that are no text:", [str(key) for key in tensors if not isinstance(key, str)])
     return tensors
 
 
-def _refuse(source: Path | str, verdict: str, keys: list[str]) -> None:
+def _refuse(source: Path | str, verdict: str, keys: list[str], *, advice: str = _IS_IT_PUBLISHED) -> None:
     if keys:
         more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-        raise WeightsError(f"{source} {verdict} {', '.join(keys[:_NAMED])}{more}; is it the published checkpoint?")
+        raise WeightsError(f"{source} {verdict} {', '.join(keys[:_NAMED])}{more}; {advice}")
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+def _first_sentence(error: Exception) -> str:
+    words = str(error).strip() or type(error).__name__
+    return re.split(r"\n|\. ", words)[0][:200]

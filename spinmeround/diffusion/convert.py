@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spinmeround.diffusion import networks
+from spinmeround.errors import ResourceError, is_out_of_memory
 from spinmeround.io.atomic import check_folder
 
 
@@ -20,7 +21,15 @@ def convert(checkpoint: Path, out: Path, *, config: Path | None = None) -> None:
         WeightsError: the checkpoint is absent, or is not what it should be.
         InputError: ``config`` cannot be read.
         OutputError: ``out`` holds something else, or cannot be written.
-        ResourceError: the disk is full.
+        ResourceError: the disk is full, or memory is.
     """
     check_folder(out, may_replace=networks.is_saved)
-    networks.save(networks.from_single_file(checkpoint, config=config), out)
+    try:
+        networks.save(networks.from_single_file(checkpoint, config=config), out)
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        size = checkpoint.stat().st_size / 1e9
+        raise ResourceError(
+            f"not enough memory to convert {checkpoint}: it needs {size:.1f} GB; close other programs"
+        ) from error

@@ -17,6 +17,7 @@ from spinmeround.types import Portrait
 MODEL_FILE = "glintr100.onnx"
 SIZE = 512
 _FACE_PX = 112
+_NPY = b"\x93NUMPY"
 _UNIT_TOLERANCE = 1e-3
 
 _TEMPLATE_PX = np.array(
@@ -99,11 +100,18 @@ def read_identity(path: Path) -> Float[np.ndarray, "512"]:
         InputError: the file cannot be read, or is not 512 finite numbers of unit length.
     """
     try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read as a NumPy array ({error}); save one with numpy.save") from error
-    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.size != SIZE or values.ndim > 2:
-        got = f"{values.dtype} of shape {values.shape}" if isinstance(values, np.ndarray) else "several arrays"
+        with path.open("rb") as file:
+            values = np.lib.format.open_memmap(path, mode="r") if file.read(6) == _NPY else None
+    except OSError as error:
+        raise InputError(
+            f"{path}: {(error.strerror or str(error)).lower()}; give a file that numpy.save wrote"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} is damaged or no array of numbers ({error}); save one with numpy.save") from error
+    if values is None:
+        raise InputError(f"{path} is no .npy file; save the embedding with numpy.save")
+    if values.dtype.kind != "f" or values.size != SIZE or values.ndim > 2:
+        got = f"{values.dtype} of shape {values.shape}"
         raise InputError(f"{path}: an ArcFace embedding is {SIZE} floating point numbers, got {got}")
     embedding = values.reshape(-1).astype(np.float64)
     if not np.isfinite(embedding).all():

@@ -9,6 +9,8 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from spinmeround.errors import InputError
+
 Solver = Literal["euler", "dpmpp-2m", "unipc"]
 Progress = Callable[[float, str], None]
 """Called with the share done in [0, 1] and a sentence for the user."""
@@ -17,6 +19,9 @@ Pose = tuple[float, float]
 
 ANCHORS: tuple[Pose, ...] = tuple((azimuth, 0.0) for azimuth in (45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0))
 """The views that are sampled first, together (section 3.3 of the SpinMeRound paper, arXiv 2504.10716)."""
+LEAST_VIEWS_AT_ONCE = 2
+"""One given view and one to sample."""
+_MOST_STEPS, _MOST_GUIDANCE = 1000, 100.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,27 @@ class Sampling:
     dense_sigmas: tuple[float, float] = (0.0, float("inf"))
     solver: Solver = "euler"
     views_at_once: int = 8
+
+    def check(self) -> None:
+        """Makes sure that the model can be sampled so.
+
+        Raises:
+            InputError: it cannot; all that is wrong is named.
+        """
+        wrong = []
+        for count, what in ((self.steps, "steps"), (self.normals_steps, "steps for normals")):
+            if not 1 <= count <= _MOST_STEPS:
+                wrong.append(f"{count} {what}: 1 to {_MOST_STEPS} are possible")
+        # Written so that a NaN fails too.
+        if not 0 <= self.guidance <= _MOST_GUIDANCE:
+            wrong.append(f"guidance {self.guidance:g}: it lies between 0 and {_MOST_GUIDANCE:g}")
+        for (low, high), what in ((self.guidance_sigmas, "guidance"), (self.dense_sigmas, "every level")):
+            if not 0 <= low <= high:
+                wrong.append(f"{what} between sigmas {low} and {high}: they must rise from 0")
+        if self.views_at_once < LEAST_VIEWS_AT_ONCE:
+            wrong.append(f"{self.views_at_once} views at once: a pass needs {LEAST_VIEWS_AT_ONCE}, one of them given")
+        if wrong:
+            raise InputError("; ".join(wrong))
 
 
 @dataclass(frozen=True)

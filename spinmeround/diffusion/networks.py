@@ -65,7 +65,9 @@ def from_single_file(
     prefixes = (checkpoint.UNET_PREFIX, checkpoint.VAE_PREFIX, checkpoint.TEXT_PREFIX)
     checkpoint.refuse_unknown(tensors, prefixes, source=path)
 
-    unet, vae = architecture.build_unet(look), architecture.build_vae(look)
+    unet, vae, text_encoder = _built(
+        look, InputError("the model configuration describes no networks that can be built")
+    )
     names = checkpoint.unet_names(unet.state_dict(), blocks=look.unet["layers_per_block"])
     part = checkpoint.with_prefix(tensors, checkpoint.UNET_PREFIX)
     checkpoint.assign(unet, part, names=names, source=path, dtype=unet_dtype)
@@ -76,7 +78,7 @@ def from_single_file(
     part = checkpoint.with_prefix(tensors, checkpoint.TEXT_PREFIX)
     part = {key.removeprefix(checkpoint.TEXT_PREFIX): value for key, value in part.items()}
     text_source = path if part else encoder
-    text_encoder = _text_encoder(look, part or _encoder_tensors(encoder, path), source=text_source, dtype=dtype)
+    _assign_text(text_encoder, part or _encoder_tensors(encoder, path), source=text_source, dtype=dtype)
     tokenizer = path.parent / "tokenizer"
     sentence = text.read_sentence(tokenizer) if tokenizer.is_dir() else text.PUBLISHED
     return _checked(Networks(unet, vae, text_encoder, sentence), source=path)
@@ -97,13 +99,16 @@ def load(folder: Path, *, dtype: torch.dtype | None = None, unet_dtype: torch.dt
         raise WeightsError(f"{folder / _INDEX} has no usable sentence ({error}); make it with spmr-convert") from error
     configs = {part: _public(_read_json(folder / part / "config.json")) for part in _PARTS}
     look = Architecture(**configs)
-    unet, vae = architecture.build_unet(look), architecture.build_vae(look)
+    broken = WeightsError(
+        f"the configurations in {folder} describe no networks; make the folder anew with spmr-convert"
+    )
+    unet, vae, text_encoder = _built(look, broken)
     for network, part, kind in ((unet, "unet", unet_dtype), (vae, "vae", dtype)):
         own = {key: key for key in network.state_dict()}
         tensors = checkpoint.read_safetensors(folder / part)
         checkpoint.assign(network, tensors, names=own, source=folder / part, dtype=kind)
     place = folder / "text_encoder"
-    text_encoder = _text_encoder(look, checkpoint.read_safetensors(place), source=place, dtype=dtype)
+    _assign_text(text_encoder, checkpoint.read_safetensors(place), source=place, dtype=dtype)
     return _checked(Networks(unet, vae, text_encoder, sentence), source=folder)
 
 
@@ -142,18 +147,32 @@ def _architecture(config: Path | None, encoder_config: Path) -> Architecture:
     try:
         words = config.read_text(encoding="utf-8")
         tables = tomllib.loads(words) if config.suffix == ".toml" else json.loads(words)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the model configuration {config}: {error}") from error
+    except OSError as error:
+        raise InputError(
+            f"cannot read the model configuration {config}: {(error.strerror or str(error)).lower()}"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"the model configuration {config} is no JSON or TOML: {error}") from error
+    if not isinstance(tables, dict):
+        raise InputError(f"the model configuration {config} cannot be used: it is a {type(tables).__name__}, no table")
     return architecture.from_published(tables.get("inference_config", tables), text_encoder=encoder)
 
 
-def _text_encoder(
-    look: Architecture, tensors: Mapping[str, Tensor], *, source: Path, dtype: torch.dtype | None
-) -> CLIPTextModel:
-    model = architecture.build_text_encoder(look)
+def _built(
+    look: Architecture, if_not: InputError | WeightsError
+) -> tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel]:
+    """The networks without weights; what cannot be built raises ``if_not`` with the reason."""
+    try:
+        return architecture.build_unet(look), architecture.build_vae(look), architecture.build_text_encoder(look)
+    except Exception as error:  # each library has classes of its own for what it cannot build
+        raise type(if_not)(f"{if_not} ({str(error) or type(error).__name__})") from error
+
+
+def _assign_text(
+    model: CLIPTextModel, tensors: Mapping[str, Tensor], *, source: Path, dtype: torch.dtype | None
+) -> None:
     names = checkpoint.text_names(model.state_dict())
     checkpoint.assign(model, checkpoint.short_text_keys(tensors), names=names, source=source, dtype=dtype)
-    return model
 
 
 def _encoder_tensors(folder: Path, path: Path) -> Mapping[str, Tensor]:
@@ -208,11 +227,14 @@ def _public(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WeightsError(f"no {path}; make the folder with: spmr-convert spmr.ckpt --out {path.parent}") from None
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read ({error}); make the folder anew with spmr-convert") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} holds no table of settings; make the folder anew with spmr-convert")
+    return content
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

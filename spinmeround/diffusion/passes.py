@@ -53,7 +53,7 @@ def plan(photos: Sequence[Pose], wanted: Sequence[Pose], *, views_at_once: int) 
     room = views_at_once - len(photos) - (_NEAREST if between else 0)
     if room < 1:
         raise InputError(
-            f"{views_at_once} views at once leave no room beside {len(photos)} photos and {_NEAREST} anchors; "
+            f"{views_at_once} views at once leave no room beside those given, {len(photos)} and {_NEAREST} anchors; "
             f"raise it to {len(photos) + _NEAREST + 1} or more, or use fewer photos"
         )
     first = [JointPass(tuple(photos), part) for part in _parts(anchors, views_at_once - len(photos))]

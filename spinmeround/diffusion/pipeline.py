@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spinmeround.diffusion import networks
+from spinmeround.diffusion.cost import Meter, rows_in_all
 from spinmeround.diffusion.latents import DOWNSCALE, LatentCodec
 from spinmeround.diffusion.model_views import Conditioning, ModelViews, Pose, Progress, Sampling
 from spinmeround.diffusion.networks import Networks
@@ -24,7 +25,7 @@ from spinmeround.diffusion.placement import (
     visiting,
 )
 from spinmeround.diffusion.pose_map import model_angles_deg
-from spinmeround.diffusion.run import Meter, Noise, Run, rows_in_all, seeded_noise
+from spinmeround.diffusion.run import Noise, Run, seeded_noise
 from spinmeround.diffusion.sampling import Told
 from spinmeround.diffusion.text import IDENTITY_SIZE, identity_tokens
 from spinmeround.diffusion.unet import MultiViewUNet
@@ -56,14 +57,18 @@ class SpinMeRoundPipeline:
         cls, path: Path | str, *, config: Path | None = None, placement: Placement = _AS_PUBLISHED
     ) -> SpinMeRoundPipeline:
         """From ``spmr.ckpt`` as published; see ``networks.from_single_file``."""
-        parts = networks.from_single_file(Path(path), config=config, dtype=torch.float32, unet_dtype=placement.dtype)
-        return cls(parts, placement=placement)
+        with out_of_memory_explained(placement):
+            parts = networks.from_single_file(
+                Path(path), config=config, dtype=torch.float32, unet_dtype=placement.dtype
+            )
+            return cls(parts, placement=placement)
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, *, placement: Placement = _AS_PUBLISHED) -> SpinMeRoundPipeline:
         """From a folder that ``spmr-convert`` or ``save_pretrained`` made; see ``networks.load``."""
-        parts = networks.load(Path(folder), dtype=torch.float32, unet_dtype=placement.dtype)
-        return cls(parts, placement=placement)
+        with out_of_memory_explained(placement):
+            parts = networks.load(Path(folder), dtype=torch.float32, unet_dtype=placement.dtype)
+            return cls(parts, placement=placement)
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Writes the folder that ``from_pretrained`` reads, in the precision the networks are in."""
@@ -80,12 +85,11 @@ class SpinMeRoundPipeline:
         progress: Progress = lambda _share, _sentence: None,
     ) -> ModelViews:
         """Views of the person from each of ``poses``; see ``ViewSampler``."""
-        _check_settings(sampling)
+        sampling.check()
         _check_identity(conditioning.identity)
         photos = self._photos(conditioning)
         passes = plan(conditioning.poses, poses, views_at_once=sampling.views_at_once)
-        rows = rows_in_all(len(photos), [(len(p.given), len(p.sampled)) for p in passes], sampling)
-        meter = Meter(rows, progress)
+        meter = Meter(rows_in_all(len(photos), passes, sampling), progress)
         with out_of_memory_explained(self.placement, views_at_once=sampling.views_at_once):
             identity = torch.from_numpy(conditioning.identity).float()[None]
             run = self.run(identity, photos=photos, sampling=sampling, noise=seeded_noise(seed), meter=meter)
@@ -204,25 +208,3 @@ def _check_identity(identity: Float[np.ndarray, "e"]) -> None:
     # Written so that a NaN fails too.
     if not abs(length - 1) <= _UNIT_TOLERANCE:
         raise InputError(f"the identity has length {length:.4g}: divide the ArcFace embedding by its length")
-
-
-def _check_settings(sampling: Sampling) -> None:
-    low, high = sampling.guidance_sigmas
-    dense_low, dense_high = sampling.dense_sigmas
-    problems = [
-        sentence
-        for wrong, sentence in (
-            (not 1 <= sampling.steps <= 1000, f"{sampling.steps} steps: 1 to 1000 are possible"),
-            (not 1 <= sampling.normals_steps <= 1000, f"{sampling.normals_steps} steps for normals: 1 to 1000"),
-            (not 0 <= sampling.guidance <= 100, f"guidance {sampling.guidance}: it lies between 0 and 100"),
-            (not 0 <= low <= high, f"guidance between sigmas {low} and {high}: they must rise from 0"),
-            (
-                not 0 <= dense_low <= dense_high,
-                f"every level between sigmas {dense_low} and {dense_high}: they must rise from 0",
-            ),
-            (sampling.views_at_once < 2, f"{sampling.views_at_once} views at once: a pass needs 2, one given"),
-        )
-        if wrong
-    ]
-    if problems:
-        raise InputError("; ".join(problems))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from spinmeround.errors import ResourceError
+from spinmeround.diffusion.model_views import LEAST_VIEWS_AT_ONCE
+from spinmeround.errors import ResourceError, is_out_of_memory
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -88,28 +89,36 @@ def visiting(network: torch.nn.Module, placement: Placement) -> Iterator[None]:
 
 
 @contextmanager
-def out_of_memory_explained(placement: Placement, *, views_at_once: int) -> Iterator[None]:
+def out_of_memory_explained(placement: Placement, *, views_at_once: int | None = None) -> Iterator[None]:
     """Turns what torch raises when memory runs out into one error.
+
+    Args:
+        views_at_once: of the sampling; None while the networks are only loaded.
 
     Raises:
         ResourceError: memory ran out inside; the message says what to lower.
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        text = str(error)
-        if not isinstance(error, MemoryError) and "out of memory" not in text and "not enough memory" not in text:
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_out_of_memory(error):
             raise
-        advice = [f"fewer views at once than {views_at_once}"]
-        if placement.precision == "float32":
-            advice.append("precision bfloat16")
-        if not placement.offload and placement.device != "cpu":
-            advice.append("offload")
-        if not placement.tiled_vae:
-            advice.append("a tiled autoencoder")
+        where = "memory" if placement.device == "cpu" else f"memory on {placement.device}"
         raise ResourceError(
-            f"not enough memory on {placement.device} for the diffusion model; try {', or '.join(advice)}"
+            f"not enough {where} for the diffusion model; {what_to_lower(placement, views_at_once)}"
         ) from error
+
+
+def what_to_lower(placement: Placement, views_at_once: int | None) -> str:
+    """What would make the networks take less memory, as advice."""
+    ways = []
+    if views_at_once is not None and views_at_once > LEAST_VIEWS_AT_ONCE:
+        ways.append(f"fewer views at once than {views_at_once} (--views-at-once)")
+    if placement.precision == "float32":
+        ways.append("16 bits for the network (--precision bfloat16)")
+    if not placement.tiled_vae or not (placement.offload or placement.device == "cpu"):
+        ways.append("one network and one tile at a time (--low-memory)")
+    return f"try {', or '.join(ways)}" if ways else "close other programs"
 
 
 def _move(network: torch.nn.Module, placement: Placement) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable
 
 import torch
@@ -11,14 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spinmeround.diffusion import schedules
+from spinmeround.diffusion.cost import Meter
 from spinmeround.diffusion.latents import LatentCodec
-from spinmeround.diffusion.model_views import Progress, Sampling
+from spinmeround.diffusion.model_views import Sampling
 from spinmeround.diffusion.placement import Placement, visiting
 from spinmeround.diffusion.pose_map import pose_maps
 from spinmeround.diffusion.sampling import Guidance, GuidedViews, Known, PhotoNormals, Told, integrate
 from spinmeround.diffusion.unet import MultiViewUNet
-
-log = logging.getLogger(__name__)
 
 Noise = Callable[[tuple[int, ...]], Tensor]
 """Draws standard normal numbers of a shape, float32, on the CPU."""
@@ -28,30 +25,6 @@ def seeded_noise(seed: int) -> Noise:
     """The draws of a seed: the same on every device, and the same as the published code's for that seed."""
     generator = torch.Generator("cpu").manual_seed(seed)
     return lambda shape: torch.randn(shape, generator=generator)
-
-
-class Meter:
-    """Counts the views the UNet has seen and tells how far the run is.
-
-    Args:
-        rows: views the UNet will have seen in the end.
-    """
-
-    def __init__(self, rows: int, progress: Progress) -> None:
-        self.done = 0
-        self._rows = rows
-        self._progress = progress
-        self._started = time.perf_counter()
-        self._told = False
-
-    def __call__(self, rows: int, sentence: str) -> None:
-        """After a step in which the UNet saw so many views."""
-        self.done += rows
-        if not self._told:
-            self._told = True
-            pace = (time.perf_counter() - self._started) / rows
-            log.info("the UNet needs %.1f s for a view and step here: about %s in all", pace, _time(pace * self._rows))
-        self._progress(min(1.0, self.done / self._rows), sentence)
 
 
 class Run:
@@ -138,7 +111,7 @@ class Run:
             return clean
 
         start = self._start.expand(len(angles_deg), -1, -1, -1)
-        sigmas = _levels(self._sampling)
+        sigmas = schedules.levels(self._sampling)
         with visiting(self._unet.network, self._placement):
             return integrate(counted, start, sigmas, solver=self._sampling.solver, after_step=after_step)
 
@@ -176,28 +149,3 @@ class Run:
     def _rays(self, angles_deg: Float[Tensor, "v 3"]) -> Float[Tensor, "v 144 h w"]:
         height, width = self._size
         return pose_maps(angles_deg, height=height, width=width).to(self._placement.device)
-
-
-def rows_in_all(photos: int, passes: list[tuple[int, int]], sampling: Sampling) -> int:
-    """Views the UNet sees in a run.
-
-    Args:
-        passes: given and sampled views of each joint pass.
-    """
-    guidance = Guidance(sampling.guidance, sampling.guidance_sigmas)
-    levels = _levels(sampling)[:-1]
-    both = sum(guidance.acts(sigma) for sigma in levels)
-    return photos * sampling.normals_steps + sum(
-        len(levels) * (given + sampled) + both * (1 + sampled) for given, sampled in passes
-    )
-
-
-def _levels(sampling: Sampling) -> Float[Tensor, "levels"]:
-    """Noise levels of a multi-view pass, 0 at the end."""
-    return schedules.thinned(schedules.edm_sigmas(sampling.steps), dense=sampling.dense_sigmas)
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

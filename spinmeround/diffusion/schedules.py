@@ -7,10 +7,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_SIGMA_MAX = 700.0
-_SIGMA_MIN = 0.002
-_RHO = 7.0
+from spinmeround.diffusion.model_views import Sampling
+
+_SIGMA_MAX, _SIGMA_MIN, _RHO = 700.0, 0.002, 7.0
+"""Of the multi-view pass, as published; the last two are those of Karras et al. (arXiv 2206.00364, table 1)."""
+_BETA_FIRST, _BETA_LAST, _TIMES = 0.00085, 0.012, 1000
+"""Of Stable Diffusion's training, linear in the square root (configs/stable-diffusion/v1-inference.yaml there)."""
 _COARSE = 3
+"""Where ``thinned`` skips levels, it keeps one in so many."""
+
+
+def levels(sampling: Sampling) -> Float[Tensor, "levels"]:
+    """Noise levels of a multi-view pass, falling, with 0 at the end."""
+    return thinned(edm_sigmas(sampling.steps), dense=sampling.dense_sigmas)
 
 
 def edm_sigmas(steps: int) -> Float[Tensor, "levels"]:
@@ -44,9 +53,9 @@ def ddpm_sigmas(steps: int) -> Float[Tensor, "levels"]:
     Args:
         steps: 1 to 1000; one level more is returned.
     """
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    betas = torch.linspace(_BETA_FIRST**0.5, _BETA_LAST**0.5, _TIMES, dtype=torch.float64) ** 2
     kept = np.cumprod(1 - betas.numpy())
-    times = np.linspace(999, 0, steps, endpoint=False).astype(int)
+    times = np.linspace(_TIMES - 1, 0, steps, endpoint=False).astype(int)
     ratio = torch.tensor((1 - kept[times]) / kept[times], dtype=torch.float32)
     return torch.cat([ratio**0.5, torch.zeros(1)])
 

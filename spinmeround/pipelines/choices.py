@@ -53,7 +53,7 @@ def choose_prior(asked: Prior, *, device: str, options: DiffusionOptions) -> Cho
         case "template":
             return Choice(asked, "template", "asked for")
         case "diffusion":
-            check_ready(options)
+            check_ready(options, device=device)
             return Choice(asked, "diffusion", "asked for")
         case "auto":
             return _told("prior", _auto_prior(device, options))
@@ -94,7 +94,7 @@ def _auto_prior(device: str, options: DiffusionOptions) -> Choice:
     if device != "cuda":
         return Choice("auto", "template", "the diffusion model is there, but takes hours without --device cuda")
     try:
-        check_ready(options)
+        check_ready(options, device=device)
     except (WeightsError, MissingDependencyError) as error:
         return Choice("auto", "template", f"the diffusion model is there, but not all it needs: {error}")
     return Choice("auto", "diffusion", "the model and all it needs are there, and so is a card")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from spinmeround import weights
 from spinmeround.configs import Quality
 from spinmeround.errors import InputError, WeightsError
 from spinmeround.orbits import RIGS
+
+if TYPE_CHECKING:
+    from spinmeround.diffusion.model_views import Sampling
 
 CHECKPOINT = "spmr.ckpt"
 CONVERTED = "spinmeround"
@@ -53,6 +56,13 @@ class DiffusionOptions:
     views_at_once: int | None = None
     low_memory: bool = False
 
+    def sampling(self) -> Sampling:
+        """How the model is sampled."""
+        from spinmeround.diffusion.model_views import Sampling
+
+        asked = {name: getattr(self, name) for name in ("steps", "guidance", "solver", "views_at_once")}
+        return Sampling(**{name: value for name, value in asked.items() if value is not None})
+
     @property
     def given(self) -> list[str]:
         """Names of the options somebody set."""
@@ -79,11 +89,11 @@ def checkpoint_path() -> Path | None:
     return published if published.is_file() else None
 
 
-def check_ready(options: DiffusionOptions) -> None:
+def check_ready(options: DiffusionOptions, *, device: str) -> None:
     """Asks for everything the model needs before any work is done.
 
     Raises:
-        InputError: the identity given cannot be used.
+        InputError: the identity given cannot be used, or an option is out of range.
         WeightsError: the model or the recognition network is absent; the message says where from, under which licence,
             and where to.
         MissingDependencyError: the recognition network is there, but not what runs it.
@@ -95,6 +105,9 @@ def check_ready(options: DiffusionOptions) -> None:
             f"without its text encoder, {encoder.manual} [{encoder.licence}] in {(place / ENCODER).parent}; "
             "until then use --prior template"
         )
+    options.sampling().check()
+    if options.precision == "float16" and device != "cuda":
+        raise InputError("--precision float16 is for a card; on a CPU use --precision bfloat16, or add --device cuda")
     if options.identity is not None:
         from spinmeround.diffusion.identity import read_identity
 

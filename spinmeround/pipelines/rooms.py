@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from spinmeround import weights
 from spinmeround.configs import Quality, preset
+from spinmeround.errors import ResourceError
 from spinmeround.pipelines.diffusion_options import RECOGNITION, DiffusionOptions, checkpoint_path
+from spinmeround.pipelines.memory import free_bytes
 from spinmeround.pipelines.stages import Progress
 from spinmeround.protocols import Rasterizer
 from spinmeround.types import Cameras, Mesh, Portrait, Splats, TexturedMesh, Views
 
 if TYPE_CHECKING:
+    from spinmeround.diffusion.placement import Placement
     from spinmeround.recon.registration import Registration
 
 log = logging.getLogger(__name__)
@@ -157,26 +160,27 @@ def _paint(
     seed: int,
     progress: Progress,
 ) -> Views:
-    """Loads the model, says on a CPU how slow it will be, and runs it."""
+    """Asks whether it can be done, loads the model, says on a CPU how slow it will be, and runs it."""
     from spinmeround.diffusion.camera import photo_poses, rig_of
     from spinmeround.diffusion.cost import expected_seconds, in_words
     from spinmeround.diffusion.generator import DiffusionGenerator
-    from spinmeround.diffusion.model_views import Sampling
+    from spinmeround.diffusion.passes import plan
     from spinmeround.diffusion.pipeline import SpinMeRoundPipeline
     from spinmeround.diffusion.placement import Placement
 
-    asked = {"steps": options.steps, "guidance": options.guidance, "solver": options.solver,
-             "views_at_once": options.views_at_once}  # fmt: skip
-    sampling = Sampling(**{name: value for name, value in asked.items() if value is not None})
+    sampling = options.sampling()
     precision = options.precision or ("float16" if device == "cuda" else "float32")
     placement = Placement(device, precision, offload=options.low_memory, tiled_vae=options.low_memory)
+    poses, own = rig_of(portraits[0]).poses(cameras), photo_poses(portraits)
+    plan(own, poses, views_at_once=sampling.views_at_once)
     progress(0.0, "loading the model")
     path = checkpoint_path()
     assert path is not None, "asked for before the run began"
+    if device == "cpu":
+        _check_model_fits(path, placement, views_at_once=sampling.views_at_once)
     load = SpinMeRoundPipeline.from_pretrained if path.is_dir() else SpinMeRoundPipeline.from_single_file
     model = load(path, placement=placement)
     if device == "cpu":
-        poses, own = rig_of(portraits[0]).poses(cameras), photo_poses(portraits)
         seconds = expected_seconds(model.parts.unet, own, poses, sampling=sampling, size_px=cameras.width_px)
         log.warning(
             "on this CPU the diffusion model needs about %s for %d views; fewer --views, --solver dpmpp-2m --steps 25, "
@@ -185,6 +189,25 @@ def _paint(
             len(cameras),
         )
     return DiffusionGenerator(model, sampling=sampling, progress=progress).generate(portraits, cameras, seed=seed)
+
+
+def _check_model_fits(path: Path, placement: Placement, *, views_at_once: int) -> None:
+    """Asks whether the model fits into what is free: most systems end a program that takes more without a word.
+
+    Raises:
+        ResourceError: it does not.
+    """
+    from spinmeround.diffusion.checkpoint import count_numbers
+    from spinmeround.diffusion.cost import expected_bytes
+    from spinmeround.diffusion.placement import what_to_lower
+
+    needed = expected_bytes(count_numbers(path), placement=placement, views_at_once=views_at_once)
+    free = free_bytes()
+    if free < needed:
+        raise ResourceError(
+            f"the diffusion model needs {needed / 1e9:.1f} GB of free memory and {free / 1e9:.1f} GB are free; "
+            f"{what_to_lower(placement, views_at_once)}"
+        )
 
 
 def _rasterizer(device: str) -> Rasterizer:

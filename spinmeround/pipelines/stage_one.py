@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -156,6 +155,8 @@ _STEPS = 50
 _STEP_SECONDS = (12.0, 0.1)
 """Of one view and step of the diffusion model, on a CPU and on a card: a guess."""
 
+_FARTHEST_DEG, _STEEPEST_DEG = 3600.0, 85.0
+"""Ten turns, since nobody means more, and short of the pole, where a camera has no up."""
 _HEAD_RADIUS = 0.42
 """A ball around the origin of this radius holds a head with its hair, head units."""
 
@@ -169,9 +170,11 @@ def check_directions(directions: Sequence[Direction]) -> None:
     if not directions:
         raise InputError("no direction to look from; give at least one azimuth and one elevation")
     for azimuth_deg, elevation_deg in directions:
-        if not (math.isfinite(azimuth_deg) and abs(elevation_deg) <= 85):
+        # Written so that a NaN fails too.
+        if not (abs(azimuth_deg) <= _FARTHEST_DEG and abs(elevation_deg) <= _STEEPEST_DEG):
             raise InputError(
-                f"azimuth {azimuth_deg:g}, elevation {elevation_deg:g}: azimuths are finite, elevations -85 to 85"
+                f"no camera at azimuth {azimuth_deg:g}, elevation {elevation_deg:g}: azimuths lie within "
+                f"±{_FARTHEST_DEG:g} degrees, elevations within ±{_STEEPEST_DEG:g}"
             )
     stems = [_stem(*direction) for direction in directions]
     for stem in stems:

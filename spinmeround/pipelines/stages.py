@@ -14,7 +14,7 @@ from typing import Literal
 import psutil
 
 from spinmeround.configs import Quality, preset
-from spinmeround.errors import ResourceError
+from spinmeround.errors import ResourceError, is_out_of_memory
 from spinmeround.pipelines.memory import free_bytes
 
 log = logging.getLogger(__name__)
@@ -172,18 +172,11 @@ def _resource_errors(stage: Stage) -> Iterator[None]:
     advice = "close other programs, or use --quality draft"
     try:
         yield
-    except MemoryError as error:
-        raise ResourceError(f"not enough memory while {SENTENCES[stage]}; {advice}") from error
-    except RuntimeError as error:
-        # torch has no exception of its own for the main memory.
-        if "not enough memory" in str(error) or "out of memory" in str(error):
+    except (MemoryError, RuntimeError, OSError) as error:
+        if is_out_of_memory(error):
             raise ResourceError(f"not enough memory while {SENTENCES[stage]}; {advice}") from error
-        raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
             raise ResourceError(f"the disk is full while {SENTENCES[stage]}; free some space and run again") from error
-        if error.errno == errno.ENOMEM:
-            raise ResourceError(f"not enough memory while {SENTENCES[stage]}; {advice}") from error
         raise
 
 

@@ -75,10 +75,9 @@ def test_other_cameras_are_not_the_models():
 
 
 def test_absurd_angles():
-    with pytest.raises(InputError, match="elevations lie within"):
-        ModelRig(np.eye(4)).cameras([(0.0, 89.0)], size_px=64)
-    with pytest.raises(InputError, match="elevations lie within"):
-        ModelRig(np.eye(4)).cameras([(float("nan"), 0.0)], size_px=64)
+    for pose in ((0.0, 80.0), (0.0, -92.0), (0.0, float("nan")), (float("inf"), 0.0)):
+        with pytest.raises(InputError, match=r"no camera of the model at azimuth .*elevations lie within ±85"):
+            ModelRig(np.eye(4)).cameras([(0.0, 0.0), pose], size_px=64)
 
 
 def test_several_photos_are_counted_from_the_first():

@@ -12,7 +12,7 @@ from spinmeround.cli.convert import main as spmr_convert
 from spinmeround.diffusion import checkpoint, networks
 from spinmeround.diffusion.architecture import build_text_encoder, build_unet, build_vae, from_published, published
 from spinmeround.diffusion.pipeline import SpinMeRoundPipeline
-from spinmeround.errors import InputError, OutputError, WeightsError
+from spinmeround.errors import InputError, OutputError, ResourceError, WeightsError
 from tests.diffusion import tiny
 
 UNET_KEY = "model.diffusion_model.out.2.weight"
@@ -155,7 +155,7 @@ def test_only_the_first_few_keys_are_named(tmp_path, state):
 def test_values_that_are_not_finite_are_refused(tmp_path, state, key, value):
     spoilt = state[key].clone()
     spoilt.view(-1)[0] = value
-    with pytest.raises(WeightsError, match="not finite"):
+    with pytest.raises(WeightsError, match=r"has NaN or infinity at .*weight; download or copy it again"):
         opened(tmp_path, {**state, key: spoilt})
 
 
@@ -168,26 +168,51 @@ def test_a_pickle_that_wants_to_run_code_does_not(tmp_path, capsys):
 
     file = tmp_path / "spmr.ckpt"
     torch.save({"state_dict": {"weight": Evil()}}, file)
-    with pytest.raises(WeightsError, match="could run code"):
+    with pytest.raises(WeightsError, match=r"more than tensors \(getattr\), which could run code"):
         checkpoint.read_pickle(file)
-    file.write_bytes(pickle.dumps({"state_dict": Evil()}, protocol=2))
-    with pytest.raises(WeightsError):
-        checkpoint.read_pickle(file)
+    for protocol in (0, 2, 5):
+        file.write_bytes(pickle.dumps({"state_dict": Evil()}, protocol=protocol))
+        with pytest.raises(WeightsError):
+            checkpoint.read_pickle(file)
     assert spmr_convert([str(file), "--out", str(tmp_path / "folder")]) == WeightsError.exit_code
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not mark.exists()
     assert not (tmp_path / "folder").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"<html>not found</html>", b"\x80\x02N."])
-def test_files_that_are_no_checkpoint(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", r"is empty \(0 bytes\); download"),
+        (b"PK\x03\x04 cut short", "is cut short or damaged"),
+        (b"<html>\nnot found</html>", r"is no checkpoint \(a text that begins with '<html>'\)"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "begins with 'version https://git-lfs"),
+        (b"text", "is no checkpoint"),
+        (b"\x93NUMPY\x01\x00", "neither zip nor pickle"),
+        (b"\x80\x02N.", "is cut short or damaged"),
+        (b"\x80\x02}q", "is cut short or damaged"),
+    ],
+)
+def test_files_that_are_no_checkpoint(tmp_path, content, told):
     file = tmp_path / "spmr.ckpt"
     file.write_bytes(content)
-    with pytest.raises(WeightsError, match=r"spmr\.ckpt"):
+    with pytest.raises(WeightsError, match=rf"spmr\.ckpt.*{told}"):
         checkpoint.read_pickle(file)
 
 
-@pytest.mark.parametrize("loaded", [{}, [1, 2], {"state_dict": {}}, {"state_dict": {"epoch": 3}}])
+def test_files_that_cannot_be_opened(tmp_path, monkeypatch):
+    def refused(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    file, _ = tiny.write(tmp_path, {"a": torch.zeros(1)})
+    monkeypatch.setattr(torch, "load", refused)
+    with pytest.raises(WeightsError, match="cannot be read: permission denied"):
+        checkpoint.read_pickle(file)
+    with pytest.raises(WeightsError, match="is a folder; give the checkpoint itself"):
+        checkpoint.read_pickle(tmp_path)
+
+
+@pytest.mark.parametrize("loaded", [{}, [1, 2], {"state_dict": {}}, {"epoch": 3}, {5: torch.zeros(1)}])
 def test_files_without_tensors(tmp_path, loaded):
     torch.save(loaded, tmp_path / "spmr.ckpt")
     with pytest.raises(WeightsError):
@@ -197,7 +222,7 @@ def test_files_without_tensors(tmp_path, loaded):
 def test_a_cut_checkpoint(tmp_path, state):
     file, _ = tiny.write(tmp_path, state)
     file.write_bytes(file.read_bytes()[:-5000])
-    with pytest.raises(WeightsError, match="cannot be read"):
+    with pytest.raises(WeightsError, match=r"is cut short or damaged \(.*\); download or copy it again"):
         checkpoint.read_pickle(file)
 
 
@@ -230,6 +255,47 @@ def test_a_folder_of_something_else(tmp_path, state):
         networks.load(tmp_path / "mine")
 
 
+def test_whole_numbers_are_no_weights(tmp_path, state):
+    with pytest.raises(WeightsError, match=rf"whole numbers .* {UNET_KEY}"):
+        opened(tmp_path, {**state, UNET_KEY: state[UNET_KEY].long()})
+
+
+def test_numbers_are_counted_without_reading_them(tmp_path, state):
+    parts = opened(tmp_path / "published", state)
+    networks.save(parts, tmp_path / "folder")
+    expected = sum(value.numel() for value in all_tensors(parts).values())
+    assert checkpoint.count_numbers(tmp_path / "folder") == expected
+    assert checkpoint.count_numbers(tmp_path / "published" / "spmr.ckpt") == expected
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory"), OSError(12, "no memory")])
+@pytest.mark.parametrize("where", ["torch.load", "safetensors.torch.save_file"])
+def test_converting_without_memory_is_one_line(tmp_path, state, monkeypatch, capsys, where, error):
+    def fails(*_args, **_kwargs):
+        raise error
+
+    file, look = tiny.write(tmp_path / "published", state)
+    monkeypatch.setattr(where, fails)
+    command = [str(file), "--out", str(tmp_path / "folder"), "--config", str(look)]
+    assert spmr_convert(command) == ResourceError.exit_code
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "not enough memory to convert" in told
+    assert "close other programs" in told
+    assert [entry.name for entry in tmp_path.iterdir()] == ["published"]
+
+
+def test_converting_can_be_stopped(tmp_path, state, monkeypatch, capsys):
+    def stopped(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    file, look = tiny.write(tmp_path / "published", state)
+    monkeypatch.setattr("safetensors.torch.save_file", stopped)
+    assert spmr_convert([str(file), "--out", str(tmp_path / "folder"), "--config", str(look)]) == 130
+    assert capsys.readouterr().err == "spmr-convert: stopped; no half-written file was left behind\n"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["published"]
+
+
 def test_configurations_that_do_not_fit(tmp_path, state):
     broken = json.loads(json.dumps(tiny.CONFIG))
     broken["model"]["params"]["network_config"]["params"]["in_channels"] = 12
@@ -239,9 +305,31 @@ def test_configurations_that_do_not_fit(tmp_path, state):
     with pytest.raises(InputError, match="'model_channels'"):
         opened(tmp_path / "b", state, broken)
     file, look = tiny.write(tmp_path / "c", state)
-    look.write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match="cannot read the model configuration"):
-        networks.from_single_file(file, config=look)
+    with pytest.raises(InputError, match=r"cannot read the model configuration .*no such file"):
+        networks.from_single_file(file, config=tmp_path / "none.json")
+    for text, told in (("{", "is no JSON or TOML"), ("[1]", "cannot be used"), ('{"model": 5}', "cannot be used")):
+        look.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match=f"the model configuration .*{told}"):
+            networks.from_single_file(file, config=look)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("model_channels", 33), ("model_channels", "x"), ("channel_mult", []), ("context_dim", "a"), ("num_heads", 0)],
+)
+def test_networks_that_cannot_be_built(tmp_path, state, name, value):
+    broken = json.loads(json.dumps(tiny.CONFIG))
+    broken["model"]["params"]["network_config"]["params"][name] = value
+    with pytest.raises(InputError, match=r"the model configuration (cannot be used|describes no networks)"):
+        opened(tmp_path, state, broken)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"foo": 1}', '{"in_channels": "x"}'])
+def test_a_folder_with_a_broken_configuration(tmp_path, state, text):
+    networks.save(opened(tmp_path / "published", state), tmp_path / "folder")
+    (tmp_path / "folder" / "unet" / "config.json").write_text(text, encoding="utf-8")
+    with pytest.raises(WeightsError, match="make the folder anew with spmr-convert"):
+        networks.load(tmp_path / "folder")
 
 
 def test_parts_that_do_not_fit_each_other(tmp_path):

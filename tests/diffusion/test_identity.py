@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import sys
 from types import SimpleNamespace
 
@@ -125,7 +126,7 @@ def test_an_embedding_of_ones_own(values, tmp_path):
         (np.zeros(512), "has length 0, expected 1"),
         (np.where(np.arange(512) == 3, np.nan, unit()), "holds NaN or infinity"),
         (np.ones(512, int), r"got int64 of shape \(512,\)"),
-        (np.array([{"a": 1}], dtype=object), "cannot be read as a NumPy array"),
+        (np.array([{"a": 1}], dtype=object), "no array of numbers .*Python objects"),
     ],
 )
 def test_embeddings_that_are_none(values, told, tmp_path):
@@ -136,12 +137,24 @@ def test_embeddings_that_are_none(values, told, tmp_path):
 
 def test_files_that_are_no_arrays(tmp_path):
     (tmp_path / "text.npy").write_text("hello")
-    np.savez(tmp_path / "many.npz", a=unit())
-    for name in ("text.npy", "none.npy"):
-        with pytest.raises(InputError, match=f"{name}: cannot be read"):
+    (tmp_path / "pickle.npy").write_bytes(pickle.dumps(unit()))
+    np.savez(tmp_path / "many.npy.npz", a=unit())
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "many.npy.npz").read_bytes()[:100])
+    for name in ("text.npy", "pickle.npy", "many.npy.npz", "cut.npz"):
+        with pytest.raises(InputError, match=rf"{name} is no \.npy file; save the embedding with numpy\.save"):
             read_identity(tmp_path / name)
-    with pytest.raises(InputError, match="several arrays"):
-        read_identity(tmp_path / "many.npz")
+    with pytest.raises(InputError, match=r"none\.npy: no such file"):
+        read_identity(tmp_path / "none.npy")
+    np.save(tmp_path / "whole.npy", unit())
+    whole = (tmp_path / "whole.npy").read_bytes()
+    # A head that promises more than there is, up to more than memory holds.
+    for name, content in (
+        ("cut.npy", whole[:500]),
+        ("huge.npy", whole.replace(b"(512,), }" + b" " * 12, b"(512000000000,), } ".ljust(21))),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=f"{name} is damaged"):
+            read_identity(tmp_path / name)
 
 
 def test_several_photos_agree_on_one_unit_embedding():

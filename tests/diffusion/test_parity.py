@@ -7,9 +7,10 @@ import re
 import torch
 
 from spinmeround.diffusion import schedules
+from spinmeround.diffusion.cost import Meter
 from spinmeround.diffusion.model_views import Sampling
 from spinmeround.diffusion.pose_map import pose_map, pose_maps, pose_matrix
-from spinmeround.diffusion.run import Meter, seeded_noise
+from spinmeround.diffusion.run import seeded_noise
 from spinmeround.diffusion.solvers import Euler
 from spinmeround.diffusion.text import PUBLISHED, identity_tokens
 from spinmeround.diffusion.unet import Samples

@@ -189,7 +189,9 @@ def test_settings_that_make_no_sense(pipeline, change, words):
     [
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("DefaultCPUAllocator: not enough memory"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12"),
+        OSError(12, "Cannot allocate memory"),
     ],
 )
 def test_too_little_memory_says_what_to_lower(pipeline, monkeypatch, error):
@@ -197,8 +199,20 @@ def test_too_little_memory_says_what_to_lower(pipeline, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(pipeline.codec, "encode", fails)
-    with pytest.raises(ResourceError, match=r"fewer views at once than 8, or precision bfloat16, or a tiled"):
+    with pytest.raises(ResourceError, match=r"than 8 \(--views-at-once\), or .*bfloat16\), or .*--low-memory"):
         pipeline(FRONT, [(60.0, 0.0)], seed=1, sampling=FAST)
+
+
+def test_too_little_memory_to_load_says_what_to_lower(files, monkeypatch):
+    def fails(*_args, **_kwargs):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("spinmeround.diffusion.checkpoint.read_pickle", fails)
+    with pytest.raises(ResourceError, match="diffusion model; try 16 bits for the network"):
+        SpinMeRoundPipeline.from_single_file(files[0], config=files[1])
+    lowest = Placement(precision="bfloat16", tiled_vae=True)
+    with pytest.raises(ResourceError, match="diffusion model; close other programs"):
+        SpinMeRoundPipeline.from_single_file(files[0], config=files[1], placement=lowest)
 
 
 def test_other_errors_stay_what_they_are():

@@ -10,7 +10,7 @@ import pytest
 
 from spinmeround import weights
 from spinmeround.cli import recon, views
-from spinmeround.errors import InputError, MissingDependencyError, WeightsError
+from spinmeround.errors import InputError, MissingDependencyError, ResourceError, WeightsError
 from spinmeround.io import read_views
 from spinmeround.pipelines.diffusion_options import DiffusionOptions, check_ready, directions_of
 from tests.diffusion import tiny
@@ -91,26 +91,103 @@ def test_asked_directions_and_the_same_bytes_for_the_same_seed(weights_folder, p
 def test_what_is_missing_is_named_with_source_licence_and_place(tmp_path, monkeypatch):
     monkeypatch.setenv("SPMR_WEIGHTS", str(tmp_path))
     with pytest.raises(WeightsError) as raised:
-        check_ready(DiffusionOptions())
+        check_ready(DiffusionOptions(), device="cpu")
     told = str(raised.value)
     for part in ("arXiv 2504.10716", "OpenRAIL-M", str(tmp_path / "spmr.ckpt"), "Arc2Face", str(tmp_path / "models")):
         assert part in told
     assert "--prior template" in told
     (tmp_path / "spmr.ckpt").write_bytes(b"x")
     with pytest.raises(WeightsError, match=r"non-commercial.*spmr-weights fetch glintr100\.onnx.*--identity FILE\.npy"):
-        check_ready(DiffusionOptions())
+        check_ready(DiffusionOptions(), device="cpu")
     (tmp_path / "glintr100.onnx").write_bytes(b"x")
     monkeypatch.setattr("spinmeround.diffusion.identity.importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'spinmeround\[identity\]'"):
-        check_ready(DiffusionOptions())
+        check_ready(DiffusionOptions(), device="cpu")
 
 
 def test_an_identity_that_is_none_is_refused_before_any_work(weights_folder, monkeypatch, tmp_path):
     monkeypatch.setenv("SPMR_WEIGHTS", str(weights_folder))
     np.save(tmp_path / "long.npy", np.ones(512))
     with pytest.raises(InputError, match="divide it by its length"):
-        check_ready(DiffusionOptions(identity=tmp_path / "long.npy"))
-    check_ready(DiffusionOptions(identity=weights_folder / "me.npy"))
+        check_ready(DiffusionOptions(identity=tmp_path / "long.npy"), device="cpu")
+    check_ready(DiffusionOptions(identity=weights_folder / "me.npy"), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--steps 5000", "5000 steps: 1 to 1000 are possible"),
+        ("--guidance 1000", "guidance 1000: it lies between 0 and 100"),
+        ("--views-at-once 1", "1 views at once: a pass needs 2, one of them given"),
+        ("--precision float16", "--precision float16 is for a card; on a CPU use --precision bfloat16"),
+        ("--azimuths nan", "no camera at azimuth nan, elevation 0"),
+        ("--azimuths 1e9", "azimuths lie within ±3600 degrees"),
+        ("--elevations 200", "elevations within ±85"),
+    ],
+)
+def test_settings_out_of_range_are_one_line_before_any_work(
+    words, told, weights_folder, monkeypatch, photo, tmp_path, capsys
+):
+    monkeypatch.setenv("SPMR_WEIGHTS", str(weights_folder))
+    command = [
+        photo,
+        "--prior",
+        "diffusion",
+        "--identity",
+        weights_folder / "me.npy",
+        "--out",
+        tmp_path / "v",
+        "--quiet",
+    ]
+    assert views.main([*map(str, command), *words.split()]) == InputError.exit_code
+    error = capsys.readouterr().err
+    assert error.startswith("spmr-views: ")
+    assert error.count("\n") == 1
+    assert told in error
+    assert not (tmp_path / "v").exists()
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("raised", "code", "told"),
+    [
+        (KeyboardInterrupt(), 130, "spmr-recon: stopped; no half-written file was left behind"),
+        (RuntimeError("can't allocate memory"), ResourceError.exit_code, "--precision bfloat16"),
+    ],
+)
+def test_stopped_or_out_of_memory_while_painting(
+    raised, code, told, weights_folder, photo, tmp_path, monkeypatch, capsys
+):
+    def fails(*_args, **_kwargs):
+        raise raised
+
+    monkeypatch.setattr("spinmeround.diffusion.latents.LatentCodec.encode", fails)
+    out = tmp_path / "out"
+    out.mkdir()
+    command = [photo, "--prior", "diffusion", "--identity", weights_folder / "me.npy", "--quality", "draft"]
+    command += ["--out", out / "head.ply", "--views-out", out / "views", "--quiet"]
+    assert recon.main([str(word) for word in command]) == code
+    assert told in capsys.readouterr().err.splitlines()[-1]
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.usefixtures("small")
+def test_a_model_larger_than_memory_is_not_loaded(weights_folder, photo, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("spinmeround.diffusion.checkpoint.count_numbers", lambda path: 1_067_000_000)
+    monkeypatch.setattr("spinmeround.pipelines.rooms.free_bytes", lambda: 4_000_000_000)
+    command = [
+        photo,
+        "--prior",
+        "diffusion",
+        "--identity",
+        weights_folder / "me.npy",
+        "--out",
+        tmp_path / "v",
+        "--quiet",
+    ]
+    assert views.main([str(word) for word in command]) == ResourceError.exit_code
+    told = capsys.readouterr().err
+    assert "needs 6.6 GB of free memory and 4.0 GB are free; try fewer views at once than 8" in told
 
 
 def test_how_many_views():
