@@ -70,27 +70,7 @@ def inside_blender(folder: Path, picture: Path | None) -> None:
             bpy.ops.export_scene.gltf(filepath=str(folder / "blender.glb"))
             if picture is not None:
                 _render(picture)
-    seen["avatar"] = _described_avatar(folder / "avatar.glb")
     print("SEEN " + json.dumps(seen))
-
-
-def _described_avatar(path: Path) -> dict[str, Any]:
-    import bpy
-
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    bpy.ops.import_scene.gltf(filepath=str(path))
-    armature = next(o for o in bpy.context.scene.objects if o.type == "ARMATURE")
-    skin, teeth = (bpy.context.scene.objects[name] for name in ("skin", "teeth"))
-    places, mouth = (np.array([o.matrix_world @ v.co for v in o.data.vertices]) for o in (skin, teeth))
-    bpy.ops.export_scene.gltf(filepath=str(path.with_name("avatar_again.glb")))
-    return {
-        "bones": [bone.name for bone in armature.data.bones],
-        "keys": [key.name for key in skin.data.shape_keys.key_blocks][1:],
-        "packed": all(image.packed_file for image in bpy.data.images),
-        "crown": float(places[:, 2].max()),
-        "lowest": float(places[:, 2].min()),
-        "teeth before the middle": float(places[:, 1].mean() - mouth[:, 1].mean()),
-    }
 
 
 def _described(thing: Any) -> dict[str, Any]:
@@ -160,14 +140,13 @@ def main() -> None:
     if arguments.inside:
         inside_blender(arguments.inside, arguments.picture)
         return
-    from spinmeround.io import read_mesh, write_avatar, write_mesh
+    from spinmeround.io import read_mesh, write_mesh
     from spinmeround.types import TexturedMesh
 
     mesh = TexturedMesh(*globe())
     with tempfile.TemporaryDirectory() as folder:
         for suffix in ("glb", "obj", "ply"):
             write_mesh(Path(folder) / f"a.{suffix}", mesh)
-        write_avatar(Path(folder) / "avatar.glb", _avatar())
         command = [arguments.blender_python, __file__, "--inside", folder]
         command += ["--picture", str(arguments.picture)] if arguments.picture else []
         done = subprocess.run(command, capture_output=True, text=True)
@@ -175,46 +154,14 @@ def main() -> None:
         if line is None:
             sys.exit(f"Blender failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
         back = read_mesh(Path(folder) / "blender.glb")
-        again = (Path(folder) / "avatar_again.glb").read_bytes()
     seen = json.loads(line[5:])
-    figures = _avatar_figures(seen.pop("avatar"), again) + _figures(seen, len(mesh.faces))
+    figures = _figures(seen, len(mesh.faces))
     extents = [np.ptp(np.asarray(m.vertices), axis=0) for m in (mesh, back)]
     difference = float(np.abs(extents[0] - extents[1]).max())
     figures.append(Figure("glb written by Blender, read by us: extents", difference, 1e-6, unit=" units"))
     figures.append(Figure("the same: triangles lost", len(mesh.faces) - len(back.faces), 0))
     print_figures(figures, title="Our meshes in Blender")
     sys.exit(0 if all(figure.holds for figure in figures) else 1)
-
-
-def _avatar() -> Any:
-    """The mean head, moving."""
-    from spinmeround.template.avatar import build_avatar
-    from spinmeround.template.head_model import load_head_model
-    from spinmeround.template.texture import SkinTexture
-
-    model = load_head_model()
-    skin = SkinTexture(np.full((128, 128, 3), 0.5, np.float32), np.zeros((128, 128), np.float32))
-    return build_avatar(model, model.mean, np.zeros(model.subdivision.shape[0]), skin, None, lod=1, texture_px=128)
-
-
-def _avatar_figures(seen: dict[str, Any], again: bytes) -> list[Figure]:
-    from spinmeround.geometry import METRES_PER_UNIT
-    from spinmeround.template.avatar_rig import NAMES
-    from spinmeround.template.head_model import load_head_model
-
-    model = load_head_model()
-    names = model.expression_names
-    chin = model.mean[model.faces[model.landmark_faces[152]]].mean(0)[1] * METRES_PER_UNIT
-    lost = sum(f'"{name}"'.encode() not in again for name in names)
-    high = seen["crown"] - chin
-    return [
-        Figure("avatar: bones missing", len(set(NAMES) - set(seen["bones"])), 0),
-        Figure("avatar: shape keys missing", len(set(names) - set(seen["keys"])), 0),
-        Figure("avatar: pictures not packed", float(not seen["packed"]), 0),
-        Figure("avatar: chin to crown, off 0.23 m by", abs(high / 0.23 - 1), 0.15, note=f"{1000 * high:.0f} mm"),
-        Figure("avatar: faces -Y, up is +Z", float(not (seen["teeth before the middle"] > 0 > seen["lowest"])), 0),
-        Figure("avatar exported by Blender: targets lost", lost, 0),
-    ]
 
 
 def _figures(seen: dict[str, dict[str, Any]], triangles: int) -> list[Figure]:

@@ -67,6 +67,31 @@ console.log(JSON.stringify({
 }));
 """
 
+_EXPRESS = """
+import fs from 'fs';
+import { GLTFLoader } from 'three/examples/jsm/loaders/GLTFLoader.js';
+import { express, look } from './head.mjs';
+globalThis.self = globalThis;
+globalThis.createImageBitmap = async () => ({ width: 1, height: 1, close() {} });
+globalThis.ProgressEvent ??= class extends Event {};
+const bytes = fs.readFileSync(process.argv[2]);
+const { scene } = await new GLTFLoader().parseAsync(new Uint8Array(bytes).buffer, '');
+express(scene, { jawOpen: 0.6, eyeLookUpLeft: 0.25 });
+look(scene, 0.3, 0.1);
+let refused = '';
+try { express(scene, { smirk: 1 }); } catch (error) { refused = error.message; }
+express(scene, { jawOpen: 0.6 });
+const seen = {};
+scene.traverse(part => {
+  if (!part.isMesh) return;
+  part.skeleton?.update();
+  const at = part.morphTargetDictionary ?? {};
+  seen[part.name] = Object.fromEntries(Object.keys(at).map(name => [name, part.morphTargetInfluences[at[name]]]));
+});
+const gaze = scene.getObjectByName('leftEye').quaternion.toArray();
+console.log(JSON.stringify({ seen, gaze, refused }));
+"""
+
 
 @pytest.fixture(scope="session")
 def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -82,6 +107,8 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "validate.js").write_text(_VALIDATE)
     (folder / "vrm.mjs").write_text(_VRM)
     (folder / "play.mjs").write_text(_PLAY)
+    (folder / "express.mjs").write_text(_EXPRESS)
+    shutil.copy(Path(__file__).parents[2] / "docs" / "avatar" / "head.mjs", folder)
     return folder
 
 
@@ -223,3 +250,18 @@ def test_three_plays_a_clip_that_the_validator_likes(
     for bone, turned_deg in (("neck", 4), ("head", 6), ("eye", 10)):
         half = np.radians(turned_deg) / 2
         np.testing.assert_allclose(seen[bone], [0, np.sin(half), 0, np.cos(half)], atol=1e-5)
+
+
+def test_the_script_of_the_documentation_moves_all_parts(node_folder: Path, tmp_path: Path, avatar: Avatar) -> None:
+    write_avatar(tmp_path / "a.glb", avatar)
+    command = ["node", str(node_folder / "express.mjs"), str(tmp_path / "a.glb")]
+    done = subprocess.run(command, cwd=node_folder, capture_output=True, text=True, check=True, timeout=120)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert set(told["seen"]) == {part.name for part in avatar.parts}
+    for part in avatar.parts:
+        expected = {name: 0.6 if name == "jawOpen" else 0.0 for name in part.morphs}
+        assert told["seen"][part.name] == pytest.approx(expected)
+    assert told["refused"] == "no morph target is called smirk"
+    x, y, z, w = told["gaze"]
+    forward = [2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)]  # where (0, 0, 1) goes
+    np.testing.assert_allclose(forward, [np.sin(0.3) * np.cos(0.1), -np.sin(0.1), np.cos(0.3) * np.cos(0.1)], atol=1e-6)

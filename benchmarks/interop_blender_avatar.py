@@ -1,0 +1,218 @@
+"""Opens our avatar in Blender as .glb with a clip and as .usdz, renders it by docs/avatar/blender.py, exports it again.
+
+Blender is found as in ``interop_blender.py``:
+
+    python benchmarks/interop_blender_avatar.py --blender-python blender-env/bin/python [--glb head.glb]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tables import Figure, print_figures
+
+_SCRIPT = Path(__file__).parent.parent / "docs" / "avatar" / "blender.py"
+_SIZE_PX = 512
+_CAMERA_M, _ANGLE_DEG = 1.1, 17.0
+"""Of the script's camera."""
+_BONES = ("neck", "head", "jaw", "leftEye", "rightEye")
+
+
+def inside_blender(folder: Path) -> None:
+    """Runs in Blender's Python: imports the files and prints what it sees as JSON."""
+    import bpy
+
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.import_scene.gltf(filepath=str(folder / "head.glb"))
+    seen = {"glb": _described(), "clip": _halfway()}
+    bpy.context.scene.frame_set(0)
+    bpy.ops.export_scene.gltf(filepath=str(folder / "again.glb"))
+    if (folder / "head.usdz").exists():
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        bpy.ops.wm.usd_import(filepath=str(folder / "head.usdz"))
+        seen["usdz"] = _described()
+    print("SEEN " + json.dumps(seen))
+
+
+def _parts() -> dict[str, Any]:
+    """Meshes by part; objects are called ``skin.001`` where their weights are animated. The rest is bones' icons."""
+    import bpy
+
+    rigged = [
+        t for t in bpy.context.scene.objects if t.type == "MESH" and any(m.type == "ARMATURE" for m in t.modifiers)
+    ]
+    return {thing.name.split(".")[0]: thing for thing in rigged}
+
+
+def _described() -> dict[str, Any]:
+    import bpy
+
+    objects, meshes = bpy.context.scene.objects, _parts()
+    places = {n: np.array([t.matrix_world @ v.co for v in t.data.vertices]) for n, t in meshes.items()}
+    armatures = [thing for thing in objects if thing.type == "ARMATURE"]
+    keys = meshes["skin"].data.shape_keys.key_blocks
+    return {
+        "armatures": len(armatures),
+        "bones": [bone.name for bone in armatures[0].data.bones],
+        "keys": [key.name for key in keys if key.name.lower() != "basis"],
+        "packed": all(image.packed_file for image in bpy.data.images if image.source == "FILE"),
+        "crown_m": float(max(place[:, 2].max() for place in places.values())),
+        "teeth before the middle": float(places["skin"][:, 1].mean() - places["teeth"][:, 1].mean()),
+        "triangles": sum(len(thing.data.polygons) for thing in meshes.values()),
+    }
+
+
+def _halfway() -> dict[str, Any]:
+    """What moves in the middle of the clip."""
+    import bpy
+
+    scene = bpy.context.scene
+    start, end = (max(limits) for limits in zip(*(action.frame_range for action in bpy.data.actions), strict=True))
+    middle = (start + end) / 2
+    scene.frame_set(int(middle), subframe=middle % 1)
+    armature = next(thing for thing in scene.objects if thing.type == "ARMATURE")
+    turned = {bone.name: np.degrees(bone.matrix_basis.to_quaternion().angle) for bone in armature.pose.bones}
+    jaw = _parts()["skin"].data.shape_keys.key_blocks["jawOpen"].value
+    return {"seconds": (end - start) / scene.render.fps, "jawOpen": jaw, "turned_deg": turned}
+
+
+def _mean_head() -> Any:
+    from spinmeround.template.avatar import build_avatar
+    from spinmeround.template.head_model import load_head_model
+    from spinmeround.template.texture import SkinTexture
+
+    model = load_head_model()
+    skin = SkinTexture(np.full((128, 128, 3), 0.5, np.float32), np.zeros((128, 128), np.float32))
+    return build_avatar(model, model.mean, np.zeros(model.subdivision.shape[0]), skin, None, lod=1, texture_px=128)
+
+
+def _clip() -> Any:
+    """In a second the jaw opens, the head turns by 20 degrees and the eyes with it."""
+    from spinmeround.types import FaceClip
+
+    times = np.linspace(0, 1, 31)
+    half = np.radians(20) * times / 2
+    turn = np.stack([np.cos(half), 0 * half, np.sin(half), 0 * half], axis=1)
+    return FaceClip(times, {"jawOpen": times}, {"head": turn, "leftEye": turn, "rightEye": turn})
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode != 0:
+        sys.exit(f"Blender failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    return done.stdout + done.stderr
+
+
+def _complaints(said: str) -> int:
+    return len(re.findall(r"^.*\b(?:warning|error)\b.*$", said, re.IGNORECASE | re.MULTILINE))
+
+
+def _import_figures(kind: str, seen: dict[str, Any], names: tuple[str, ...], triangles: int) -> list[Figure]:
+    return [
+        Figure(f"{kind}: armatures beyond one", seen["armatures"] - 1, 0),
+        Figure(f"{kind}: bones missing or too many", len({*_BONES} ^ {*seen["bones"]}), 0),
+        Figure(f"{kind}: shape keys missing or too many", len({*names} ^ {*seen["keys"]}), 0),
+        Figure(f"{kind}: pictures not packed", float(not seen["packed"]), 0),
+        Figure(f"{kind}: faces +Y or lies down", float(not (seen["teeth before the middle"] > 0 < seen["crown_m"])), 0),
+        Figure(f"{kind}: triangles lost", triangles - seen["triangles"], 0),
+    ]
+
+
+def _clip_figures(seen: dict[str, Any]) -> list[Figure]:
+    turned = seen["turned_deg"]
+    return [
+        Figure("clip: length off by", abs(seen["seconds"] - 1), 0.05, unit=" s"),
+        Figure("clip: jaw halfway off by", abs(seen["jawOpen"] - 0.5), 0.02),
+        Figure(
+            "clip: neck, head halfway off by", max(abs(turned["neck"] - 4), abs(turned["head"] - 6)), 0.3, unit=" deg"
+        ),
+        Figure(
+            "clip: eyes halfway off by", max(abs(turned[n] - 10) for n in ("leftEye", "rightEye")), 0.3, unit=" deg"
+        ),
+    ]
+
+
+def _chin_to_crown_m(avatar: Any, crown_m: float) -> float:
+    """The chin is what ``jawOpen`` moves furthest."""
+    from spinmeround.geometry import METRES_PER_UNIT
+
+    skin = next(part for part in avatar.parts if part.name == "skin")
+    moved = np.linalg.norm(skin.morphs["jawOpen"], axis=1)
+    return crown_m - float(skin.mesh.vertices[moved > 0.9 * moved.max(), 1].min()) * METRES_PER_UNIT
+
+
+def _silhouette_iou(avatar: Any, picture: Path, weights: dict[str, float]) -> float:
+    """Of Blender's picture and ours from the script's camera."""
+    from spinmeround.geometry import METRES_PER_UNIT
+    from spinmeround.io.pictures import read_picture
+    from spinmeround.orbits import orbit_cameras
+    from spinmeround.pipelines.drawing import mesh_drawer
+    from spinmeround.pipelines.posing import posed
+
+    focal_widths = 0.5 / np.tan(np.radians(_ANGLE_DEG) / 2)
+    radius = _CAMERA_M / METRES_PER_UNIT
+    cameras = orbit_cameras([0], [0], size_px=_SIZE_PX, radius=radius, focal_widths=float(focal_widths))
+    cameras.intrinsics_px[:, :2, 2] = _SIZE_PX / 2
+    ours = mesh_drawer(*(posed(part, weights) for part in avatar.parts))(cameras).alpha[0] > 0.5
+    theirs = read_picture(picture)[..., 3] > 127
+    return float((ours & theirs).sum() / (ours | theirs).sum())
+
+
+def main() -> None:
+    """Writes, lets Blender look, prints a table; exits with 1 when something differs."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--blender-python", default=sys.executable, help="a Python that can import bpy")
+    parser.add_argument("--glb", type=Path, help="an avatar (default: the mean head)")
+    parser.add_argument("--picture", type=Path, help="keep the picture that the script of docs/avatar renders")
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.inside:
+        inside_blender(given.inside)
+        return
+    from spinmeround.errors import MissingDependencyError
+    from spinmeround.io import read_avatar, write_avatar
+
+    avatar = read_avatar(given.glb) if given.glb else _mean_head()
+    names = avatar.morph_names
+    triangles = sum(len(part.mesh.faces) for part in avatar.parts)
+    pose = {"jawOpen": 0.6, "eyeBlinkLeft": 1.0}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_avatar(folder / "head.glb", avatar, clip=_clip())
+        write_avatar(folder / "still.glb", avatar)
+        try:
+            write_avatar(folder / "head.usdz", avatar)
+        except MissingDependencyError as error:
+            print(f"no .usdz: {error}")
+        said = _run(given.blender_python, __file__, "--inside", name)
+        seen = json.loads(next(line for line in said.splitlines() if line.startswith("SEEN "))[5:])
+        picture = given.picture or folder / "picture.png"
+        asked = [f"{key}={value}" for key, value in pose.items()]
+        said += _run(given.blender_python, str(_SCRIPT), str(folder / "still.glb"), str(picture), *asked)
+        again = read_avatar(folder / "again.glb")
+        iou = _silhouette_iou(avatar, picture, pose)
+    figures = _import_figures("glb", seen["glb"], names, triangles) + _clip_figures(seen["clip"])
+    if "usdz" in seen:
+        figures += _import_figures("usdz", seen["usdz"], names, triangles)
+    high_m = _chin_to_crown_m(avatar, seen["glb"]["crown_m"])
+    figures += [
+        Figure("glb: chin to crown, off 0.23 m by", abs(high_m / 0.23 - 1), 0.15, note=f"{1000 * high_m:.0f} mm"),
+        Figure("exported by Blender, read by us: targets lost", len({*names} - {*again.morph_names}), 0),
+        Figure("the same: bones lost", len({*_BONES} - {joint.name for joint in again.joints}), 0),
+        Figure("rendered by the script: silhouette IoU with ours", iou, 0.97, at_most=False),
+        Figure("warnings and errors", _complaints(said), 0),
+    ]
+    print_figures(figures, title="Our avatar in Blender")
+    sys.exit(0 if all(figure.holds for figure in figures) else 1)
+
+
+if __name__ == "__main__":
+    main()
