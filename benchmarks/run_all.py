@@ -21,6 +21,7 @@ SCRIPTS = (
     "texture_heldout",
     "splats_real",
     "repeat_time",
+    "memory",
     "bench_surface",
     "bench_raster",
     "model_camera",

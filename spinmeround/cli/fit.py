@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             normal_frame=given.normal_frame,
             cameras=given.cameras,
             levels=MeshLevels(given.faces, given.lods),
+            size_px=given.view_size,
             watch=watch,
         )
 
@@ -69,6 +70,12 @@ def parser() -> Parser:
         default="auto",
         help="auto moves those that turn out to be off and reports it; keep believes the folder; register moves all "
         "until colours agree, for cameras known to within some degrees (default: auto)",
+    )
+    made.add_argument(
+        "--view-size",
+        type=counted,
+        metavar="PX",
+        help="longer side the pictures are read at (default: 320 draft, 512 standard, 768 high)",
     )
     made.add_argument("--faces", type=counted, default=20_000, metavar="N", help="of a mesh (default: 20000)")
     made.add_argument(

@@ -6,10 +6,9 @@ import logging
 from pathlib import Path
 
 import numpy as np
-import psutil
 from jaxtyping import Float
 
-from spinmeround.errors import InputError, ResourceError
+from spinmeround.errors import InputError
 from spinmeround.io.colmap_file import colmap_model, read_colmap_file
 from spinmeround.io.normal_frames import NormalFrame, turn_to_world
 from spinmeround.io.pictures import picture_size_px
@@ -17,10 +16,10 @@ from spinmeround.io.transforms import FILE_NAME
 from spinmeround.io.transforms_file import read_transforms_file
 from spinmeround.io.view_frames import Frame, ViewFile
 from spinmeround.io.view_pictures import principal_px, read_pictures
+from spinmeround.scratch import planes
 from spinmeround.types import Cameras, Views
 
 _log = logging.getLogger(__name__)
-_BYTES_PER_PIXEL = 32
 
 
 def read_views(
@@ -39,7 +38,7 @@ def read_views(
 
     Raises:
         InputError: whatever is wrong with the file, its paths, poses, intrinsics or pictures, in one line.
-        ResourceError: the views need more memory than there is.
+        ResourceError: the views need more room than memory and disk have.
     """
     folder = Path(folder)
     file = _view_file(folder)
@@ -48,7 +47,6 @@ def read_views(
     frames = [*file.train, *(file.test or [])]
     sizes = [_size_on_disk(folder, frame, file.path.name) for frame in frames]
     width_px, height_px = _common_size(folder, sizes, size_px)
-    _check_memory(folder, len(frames), width_px, height_px)
     views = _read(folder, file, sizes, width_px, height_px, normal_frame)
     if file.test is None:
         return views, None
@@ -98,18 +96,6 @@ def _common_size(folder: Path, sizes: list[tuple[int, int]], size_px: int | None
     return wanted.pop()
 
 
-def _check_memory(folder: Path, count: int, width_px: int, height_px: int) -> None:
-    # One more view in full is in the making while the last is read.
-    needed = (count + 4) * width_px * height_px * _BYTES_PER_PIXEL
-    available = psutil.virtual_memory().available
-    if needed > available:
-        fits = int(max(width_px, height_px) * (available / needed) ** 0.5)
-        raise ResourceError(
-            f"{folder}: {count} views of {width_px} x {height_px} pixels need {needed / 2**30:.1f} GB of memory and "
-            f"{available / 2**30:.1f} are free; read them at {fits} pixels or less"
-        )
-
-
 def _read(
     folder: Path,
     file: ViewFile,
@@ -120,8 +106,7 @@ def _read(
 ) -> Views:
     frames = [*file.train, *(file.test or [])]
     shape = (len(frames), height_px, width_px)
-    rgb, normals = np.empty((*shape, 3), np.float32), np.empty((*shape, 3), np.float32)
-    alpha, weight = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    rgb, normals, alpha, weight = planes((*shape, 3), (*shape, 3), shape, shape)
     for i, frame in enumerate(frames):
         pictures = read_pictures(folder, frame, width_px, height_px)
         rgb[i], normals[i], alpha[i], weight[i] = pictures.rgb, pictures.normals, pictures.alpha, pictures.weight

@@ -37,6 +37,7 @@ def fit_views(
     normal_frame: NormalFrame | None = None,
     cameras: CameraTrust = "auto",
     levels: MeshLevels | None = None,
+    size_px: int | None = None,
     watch: Watch = unwatched,
 ) -> Reconstruction:
     """A folder of posed pictures, with masks and, where there are any, normals, to a head.
@@ -50,6 +51,7 @@ def fit_views(
         folder: what ``spmr-views``, nerfstudio, instant-ngp or COLMAP writes; docs/FOLDERS.md has the details.
         normal_frame: the frame of the normals, whatever the folder says.
         cameras: ``keep`` leaves them where the folder has them, ``register`` registers them in any case.
+        size_px: longer side the pictures are read at; by default the quality's.
         levels: how many faces a mesh has, and which coarser ones are written beside it.
 
     Other arguments, and what is raised, are those of ``spinmeround.reconstruct``.
@@ -72,7 +74,7 @@ def fit_views(
     stages = Stages(["folder", *stage_two.planned(wanted, outputs)], expected_s=settings.seconds)
     with watch(stages):
         with stages("folder"):
-            views, held_out = read_views(source, size_px=settings.view_size_px, normal_frame=normal_frame)
+            views, held_out = read_views(source, size_px=size_px or settings.view_size_px, normal_frame=normal_frame)
             check_sight(views)
             placed = placement(views)
             if placed is not None:

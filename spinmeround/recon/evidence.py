@@ -16,6 +16,7 @@ from scipy.special import erfinv
 from spinmeround.geometry import camera_centres, resized
 from spinmeround.mesh_raster import rasterize
 from spinmeround.recon.lookup import bilinear, seen_at
+from spinmeround.scratch import planes
 from spinmeround.types import Cameras, Views
 
 ROBUST_ANGLE_DEG = 12.0
@@ -74,21 +75,18 @@ def normal_level(views: Views, shrink: int) -> NormalPyramidLevel:
     """Normals averaged over ``shrink`` squared pixels, so that coarse faces see what they cover and nothing aliases."""
     width, height = max(views.cameras.width_px // shrink, 16), max(views.cameras.height_px // shrink, 16)
     cameras = resized(views.cameras, width, height)
-    known = np.linalg.norm(views.normals_world, axis=-1) > 0.5
-    trust = (views.weight * views.alpha * (views.alpha > 0.5) * known).astype(np.float32)
-    normals = views.normals_world * trust[..., None]
-    alpha = views.alpha
-    if shrink > 1:
-        alpha = np.stack([cv2.resize(a, (width, height), interpolation=cv2.INTER_AREA) for a in alpha])
-        normals = np.stack([cv2.resize(n, (width, height), interpolation=cv2.INTER_AREA) for n in normals])
-        trust = np.stack([cv2.resize(t, (width, height), interpolation=cv2.INTER_AREA) for t in trust])
+    shape = (len(views), height, width)
+    normals, trust, outline_px = planes((*shape, 3), shape, shape)
+    for view in range(len(views)):
+        alpha, given = views.alpha[view], views.normals_world[view]
+        known = (alpha > 0.5) & (np.linalg.norm(given, axis=-1) > 0.5)
+        sure = (views.weight[view] * alpha * known).astype(np.float32)
+        layers = (given * sure[..., None], sure, alpha)
+        if shrink > 1:
+            layers = tuple(cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA) for layer in layers)
+        normals[view], trust[view], outline_px[view] = layers[0], layers[1], near_outline_px(layers[2])
     return NormalPyramidLevel(
-        cameras,
-        projection_matrices(cameras),
-        camera_centres(cameras),
-        np.ascontiguousarray(normals, np.float32),
-        np.ascontiguousarray(trust, np.float32),
-        np.stack([near_outline_px(a) for a in alpha]),
+        cameras, projection_matrices(cameras), camera_centres(cameras), normals, trust, outline_px
     )
 
 
@@ -300,9 +298,7 @@ def _gather(
 
 
 @numba.njit(parallel=True, cache=True)
-def _rims(
-    vertices, normals, projections, eyes, focals, distance_px, outline_px, own_px, reach, ease, steps, votes
-):
+def _rims(vertices, normals, projections, eyes, focals, distance_px, outline_px, own_px, reach, ease, steps, votes):
     views, height, width = distance_px.shape
     shrink = width / own_px.shape[2]
     for i in numba.prange(vertices.shape[0]):

@@ -19,6 +19,7 @@ from skimage.measure import find_contours, marching_cubes
 
 from spinmeround.errors import InputError
 from spinmeround.geometry import camera_centres
+from spinmeround.scratch import planes
 from spinmeround.types import Cameras, Mesh
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def silhouettes(alpha: Float[np.ndarray, "v h w"]) -> Silhouettes:
     Raises:
         InputError: a mask is empty.
     """
-    distance_px = np.empty(alpha.shape, np.float32)
+    (distance_px,) = planes(alpha.shape)
     cut = np.zeros((len(alpha), 4), bool)
     for view, mask in enumerate(alpha):
         clean = _without_specks(mask, view)

@@ -23,12 +23,15 @@ from spinmeround.mesh_raster import interpolate, rasterize, rasterize_pixels
 from spinmeround.recon.atlas import Atlas, simplify, unwrap
 from spinmeround.recon.evidence import projection_matrices
 from spinmeround.recon.lookup import bilinear, seen_at
+from spinmeround.scratch import planes
 from spinmeround.types import Mesh, TexturedMesh, Views
 
 logger = logging.getLogger(__name__)
 
 _LOW_BAND = 1 / 64
 """Standard deviation of the low band, picture widths."""
+
+_LOW_SHRINK = 4
 
 _FEATHER = 1 / 64
 """Views fade in over this share of the picture's width from outlines and depth edges."""
@@ -43,13 +46,17 @@ _LEAST_COSINE = 0.15
 
 @dataclass(frozen=True)
 class _Palette:
-    """The views ready to be sampled: two bands, where to trust them, and how deep the surface lies."""
+    """The views ready to be sampled: two bands, where to trust them, and how deep the surface lies.
+
+    Attributes:
+        low: shrunk by ``_LOW_SHRINK``: it has no detail that would need more.
+    """
 
     projections: Float[np.ndarray, "v 3 4"]
     eyes: Float[np.ndarray, "v 3"]
     footprints: Float[np.ndarray, "v"]
     rgb: Float[np.ndarray, "v h w 3"]
-    low: Float[np.ndarray, "v h w 3"]
+    low: Float[np.ndarray, "v h2 w2 3"]
     trust: Float[np.ndarray, "v h w"]
     depth: Float[np.ndarray, "v h w"]
 
@@ -110,22 +117,14 @@ def _palette(views: Views, mesh: Mesh) -> _Palette:
     eyes = camera_centres(cameras)
     distance = np.linalg.norm(eyes - mesh.vertices.mean(0), axis=1)
     footprints = distance / cameras.intrinsics_px[:, [0, 1], [0, 1]].mean(1)
-    low, trust, depth = [], [], []
+    low = []
+    trust, depth = planes(views.alpha.shape, views.alpha.shape)
     for index in range(len(views)):
-        seen = rasterize(mesh.vertices, mesh.faces, cameras, index).depth
-        confidence = _confidence(views.alpha[index], seen, footprints[index]) * views.weight[index]
-        low.append(_low_band(views.rgb[index], confidence > 0))
-        trust.append(confidence)
-        depth.append(seen)
-    return _Palette(
-        projection_matrices(cameras),
-        eyes,
-        footprints,
-        np.ascontiguousarray(views.rgb, np.float32),
-        np.stack(low),
-        np.stack(trust).astype(np.float32),
-        np.stack(depth),
-    )
+        depth[index] = rasterize(mesh.vertices, mesh.faces, cameras, index).depth
+        trust[index] = _confidence(views.alpha[index], depth[index], footprints[index]) * views.weight[index]
+        low.append(_low_band(views.rgb[index], trust[index] > 0))
+    rgb = np.ascontiguousarray(views.rgb, np.float32)
+    return _Palette(projection_matrices(cameras), eyes, footprints, rgb, np.stack(low), trust, depth)
 
 
 def _confidence(
@@ -141,12 +140,14 @@ def _confidence(
     return np.clip((distance - 1) / feather_px, 0, 1) * alpha.astype(np.float32) ** 2
 
 
-def _low_band(rgb: Float[np.ndarray, "h w 3"], good: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
-    """Gaussian mean over trusted pixels only."""
+def _low_band(rgb: Float[np.ndarray, "h w 3"], good: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h2 w2 3"]:
+    """Gaussian mean over trusted pixels only, shrunk."""
     sigma_px = _LOW_BAND * rgb.shape[1]
     mask = good.astype(np.float32)
     total = cv2.GaussianBlur(rgb.astype(np.float32) * mask[..., None], (0, 0), sigma_px)
-    return total / np.maximum(cv2.GaussianBlur(mask, (0, 0), sigma_px), 1e-4)[..., None]
+    low = total / np.maximum(cv2.GaussianBlur(mask, (0, 0), sigma_px), 1e-4)[..., None]
+    size_px = (max(2, rgb.shape[1] // _LOW_SHRINK), max(2, rgb.shape[0] // _LOW_SHRINK))
+    return cv2.resize(low, size_px, interpolation=cv2.INTER_AREA)
 
 
 def _vertex_fill(mesh: Mesh, normals: Float[np.ndarray, "v 3"], palette: _Palette) -> Float[np.ndarray, "v 3"]:
@@ -223,6 +224,7 @@ def _cubic(t):
 @numba.njit(parallel=True, cache=True)
 def _blend(points, normals, projections, eyes, footprints, rgb, low, trust, depth, high, out, out_weight):
     views, height, width = depth.shape
+    across_low, down_low = low.shape[2] / width, low.shape[1] / height
     for i in numba.prange(points.shape[0]):
         seen = np.empty((views, 4))
         count = 0
@@ -263,8 +265,9 @@ def _blend(points, normals, projections, eyes, footprints, rgb, low, trust, dept
             sharp = seen[k, 3] / sharp_total if high else 0.0
             # The low band counts with the soft weight; the high band is the picture less its low band.
             blunt = seen[k, 0] / total - sharp
+            low_column, low_row = (column + 0.5) * across_low - 0.5, (row + 0.5) * down_low - 0.5
             for c in range(3):
-                out[i, c] += blunt * bilinear(low[v, :, :, c], column, row)
+                out[i, c] += blunt * bilinear(low[v, :, :, c], low_column, low_row)
             if sharp > 0:
                 across, down = _cubic(fc), _cubic(fr)
                 for c in range(3):
