@@ -1,4 +1,4 @@
-"""Image losses of the splat fit: weighted L1 and structural dissimilarity with its gradient written out.
+"""Image losses of the splat fit: weighted L1, squares, and structural dissimilarity with its gradient written out.
 
 Automatic differentiation of SSIM costs more than rasterising the splats: it keeps fifteen full pictures and filters
 most of them twice. All windows here are the same box filter, which with zeros beyond the border is its own adjoint, so
@@ -26,6 +26,13 @@ def weighted_l1(
 ) -> Float[Tensor, ""]:
     """Absolute difference times ``weight``, mean over all pixels: pictures trusted half as much pull half as hard."""
     return (torch.abs(prediction - target) * weight[..., None]).mean()
+
+
+def weighted_squares(
+    prediction: Float[Tensor, "h w c"], target: Float[Tensor, "h w c"], weight: Float[Tensor, "h w"]
+) -> Float[Tensor, ""]:
+    """Squared difference times ``weight``, mean over all pixels: where pictures contradict each other, their mean."""
+    return ((prediction - target) ** 2 * weight[..., None]).mean()
 
 
 def structural_dissimilarity(

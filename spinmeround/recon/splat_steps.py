@@ -16,7 +16,7 @@ from spinmeround.recon.splat_start import z_axes
 from spinmeround.types import Cameras, Splats, Views
 
 _RATES = MappingProxyType(
-    {"means": 0.15, "log_scales": 2e-2, "quats": 4e-3, "logits": 3e-2, "colours": 3.5e-2, "highlights": 2e-3}
+    {"means": 0.15, "log_scales": 2e-2, "quats": 4e-3, "logits": 3e-2, "colours": 3.5e-2, "highlights": 1e-2}
 )
 """Adam's step at the start, in widths of a pixel, natural logs, quaternion parts, logits and SH coefficients."""
 _LAST_RATE = 0.1
@@ -89,12 +89,13 @@ def turns(count: int, iterations: int, source: np.random.Generator) -> Iterator[
 class Descent:
     """The unbounded parameters behind a set of splats, and their optimiser."""
 
-    def __init__(self, start: Splats, pixel_width: float, *, tethered: bool = True) -> None:
+    def __init__(self, start: Splats, pixel_width: float, *, tethered: bool = True, narrowest: float = 0.0) -> None:
         """Starts from splats that lie flat on a surface.
 
         Args:
             pixel_width: width of a pixel at the head, head units.
             tethered: whether that surface is to be believed.
+            narrowest: least standard deviation along a splat's disc, head units.
         """
         self._tether = _TETHER if tethered else 0.0
         self._parameters = {
@@ -113,6 +114,7 @@ class Descent:
         # Few steps: the second moment must forget the start fast, hence 0.99 and not 0.999.
         self._adam = torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.99), eps=1e-15, fused=True)
         self._start_means, self._start_normals = start.means, z_axes(start.quats_wxyz)
+        self._smallest = np.log(narrowest) if narrowest > 0 else -np.inf
         self._largest = float(start.scales.max(dim=1).values.median().log()) + np.log(_LARGEST_OVER_START)
 
     def splats(self) -> Splats:
@@ -146,7 +148,7 @@ class Descent:
         """Third axis the shortest, so that normals keep their meaning; the others within a ratio and a size."""
         log_scales = self._parameters["log_scales"]
         in_plane = log_scales[:, :2]
-        in_plane.clamp_(max=self._largest)
+        in_plane.clamp_(self._smallest, max(self._smallest, self._largest))
         longest = in_plane.max(dim=1, keepdim=True).values
         torch.maximum(in_plane, longest - np.log(_LONGEST_OVER_SHORTEST), out=in_plane)
         shortest = in_plane.min(dim=1).values

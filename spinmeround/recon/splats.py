@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal, final
 
@@ -15,23 +15,55 @@ from torch import Tensor
 
 from spinmeround.errors import FitError
 from spinmeround.protocols import Rasterizer
-from spinmeround.recon.losses import structural_dissimilarity, weighted_l1
+from spinmeround.recon.between import joined, look_between
+from spinmeround.recon.losses import structural_dissimilarity, weighted_l1, weighted_squares
 from spinmeround.recon.splat_start import outline_shell, pixel_width, splats_on_surface, stray_splats
 from spinmeround.recon.splat_steps import Descent, Picture, one_torch_thread, turns
 from spinmeround.types import Mesh, Splats, Views
 
 _log = logging.getLogger(__name__)
 
-_L1, _SSIM, _ALPHA, _NORMALS = 0.8, 0.2, 0.2, 0.05
-"""What a unit of each loss weighs."""
-_SEE_THROUGH = 0.002
-"""Weight of the mean of 4 o (1 - o): a splat should be there or not, or the head looks hollow from new sides."""
+
+@dataclass(frozen=True)
+class _Course:
+    """How a fit treats its views: what a unit of each loss weighs, and what splats may do.
+
+    Attributes:
+        l1: of the colours' absolute errors. They settle on the median of what views say, sharp, right or wrong.
+        squares: of the colours' squared errors. They settle on the mean.
+        see_through: of the mean of 4 o (1 - o): a splat is to be there or not, or the head looks hollow from new sides.
+        tethered: whether the start surface is to be believed.
+        narrowest_px: least standard deviation of a splat along its disc.
+        tolerated: share of the views that may be wrong about an outline.
+    """
+
+    l1: float = 0.8
+    squares: float = 0.0
+    ssim: float = 0.2
+    outline: float = 0.2
+    outline_squares: float = 0.0
+    normals: float = 0.05
+    see_through: float = 0.002
+    tethered: bool = True
+    narrowest_px: float = 0.0
+    tolerated: float = 0.0
+
+
+_WITH_NORMALS = _Course()
+_BY_COLOUR = _Course(normals=0.0, tethered=False, tolerated=0.1)
+"""Views without normals rarely agree on outlines."""
+_BY_MAJORITY = replace(
+    _BY_COLOUR, l1=0.3, squares=3.5, ssim=0.1, outline=0.0, outline_squares=1.0, see_through=0.0, narrowest_px=1.5
+)
+"""Views that contradict each other: where a sharp edge would be somewhere else in the next view, a soft one is best."""
 
 _MIN_OPACITY = 0.02
 _MOST_WITHOUT_NORMALS = 80_000
+_MOST_OF_DISSENTING_VIEWS = 25_000
+"""More would show what single views made up."""
+_FAIR_CONTRADICTION = 0.33
+"""See ``between.Between``."""
 _VIEWS_FOR_HIGHLIGHTS = 16
-_DISSENTING_SHARE = 0.1
-"""Views without normals rarely agree on outlines: so many of them may be wrong."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +123,8 @@ class GaussianFitter:
 
         Views without normals (all 0) are fitted by colour and silhouette alone. No surface is to be believed then: the
         fit starts on what the outlines leave, down to the pictures' lower border, with fewer splats that are free to
-        move, and takes more steps.
+        move, and takes more steps. Where neighbours contradict each other it looks for what most views say: fewer and
+        softer splats, whose colours follow the view, fitted to pictures half way between neighbours as well.
 
         Returns:
             Detached float32 tensors on the CPU, unit quaternions.
@@ -99,17 +132,17 @@ class GaussianFitter:
         Raises:
             FitError: no view sees the surface, the optimisation diverged, or nothing was left of the splats.
         """
-        has_normals = bool(np.any(views.normals_world))
-        settings = self._settings if has_normals else _for_colour_alone(self._settings, len(views))
         source = np.random.default_rng(seed)
         self._progress(0.0, "laying splats on the surface")
-        base = surface if has_normals else outline_shell(views)
+        course, settings, shown = _planned(views, self._settings)
+        base = surface if course.tethered else outline_shell(views)
         start = splats_on_surface(views, base, count=settings.count, sh_degree=settings.sh_degree, source=source)
-        descent = Descent(start, pixel_width(views, base.vertices), tethered=has_normals)
-        steps, tolerated = settings.iterations, 0 if has_normals else round(_DISSENTING_SHARE * len(views))
+        width = pixel_width(views, base.vertices)
+        descent = Descent(start, width, tethered=course.tethered, narrowest=course.narrowest_px * width)
+        steps, tolerated = settings.iterations, round(course.tolerated * len(views))
         with one_torch_thread():
-            for step, index in enumerate(turns(len(views), steps, source)):
-                loss = self._loss(descent.splats(), Picture.of(views, index), source, has_normals=has_normals)
+            for step, index in enumerate(turns(len(shown), steps, source)):
+                loss = self._loss(descent.splats(), Picture.of(shown, index), source, course)
                 descent.step(loss, step / steps)
                 if step == steps // 2:
                     descent.hide(stray_splats(descent.splats().means.detach().numpy(), views, tolerated=tolerated))
@@ -117,29 +150,40 @@ class GaussianFitter:
         return _kept(descent.splats(), views, tolerated)
 
     def _loss(
-        self, splats: Splats, picture: Picture, source: np.random.Generator, *, has_normals: bool
+        self, splats: Splats, picture: Picture, source: np.random.Generator, course: _Course
     ) -> Float[Tensor, ""]:
         background = torch.from_numpy(source.random(3, np.float32))
         drawn = self._rasterizer.render(splats, picture.camera)
-        alpha = drawn.alpha[0]
-        prediction = drawn.rgb[0] + (1 - alpha)[..., None] * background
-        target = torch.lerp(background.expand_as(picture.rgb), picture.rgb, picture.alpha[..., None])
-        loss = _L1 * weighted_l1(prediction, target, picture.weight)
-        loss = loss + _SSIM * structural_dissimilarity(prediction, target, picture.weight)
-        loss = loss + _ALPHA * weighted_l1(alpha[..., None], picture.alpha[..., None], picture.weight)
-        if has_normals:
-            normals = picture.normals_world * picture.alpha[..., None]
-            loss = loss + _NORMALS * weighted_l1(drawn.normals_world[0], normals, picture.weight)
-        return loss + _SEE_THROUGH * (4 * splats.opacities * (1 - splats.opacities)).mean()
+        alpha, covered = drawn.alpha[0][..., None], picture.alpha[..., None]
+        prediction = drawn.rgb[0] + (1 - alpha) * background
+        target = torch.lerp(background.expand_as(picture.rgb), picture.rgb, covered)
+        loss = course.l1 * weighted_l1(prediction, target, picture.weight)
+        loss = loss + course.ssim * structural_dissimilarity(prediction, target, picture.weight)
+        if course.squares:
+            loss = loss + course.squares * weighted_squares(prediction, target, picture.weight)
+        if course.outline:
+            loss = loss + course.outline * weighted_l1(alpha, covered, picture.weight)
+        if course.outline_squares:
+            loss = loss + course.outline_squares * weighted_squares(alpha, covered, picture.weight)
+        if course.normals:
+            normals = picture.normals_world * covered
+            loss = loss + course.normals * weighted_l1(drawn.normals_world[0], normals, picture.weight)
+        return loss + course.see_through * (4 * splats.opacities * (1 - splats.opacities)).mean()
 
 
-def _for_colour_alone(settings: SplatSettings, views: int) -> SplatSettings:
-    """Splats that have to find their place: fewer, and more steps. Highlights as far as that many views tell them."""
-    return SplatSettings(
-        count=min(settings.count, _MOST_WITHOUT_NORMALS),
-        iterations=3 * settings.iterations,
-        sh_degree=max(settings.sh_degree, 1 if views >= _VIEWS_FOR_HIGHLIGHTS else 0),
-    )
+def _planned(views: Views, settings: SplatSettings) -> tuple[_Course, SplatSettings, Views]:
+    """The course, the work, and what is shown to the fit. Highlights go as far as that many views tell them."""
+    if views.normals_world.any():
+        return _WITH_NORMALS, settings, views
+    work = replace(settings, count=min(settings.count, _MOST_WITHOUT_NORMALS), iterations=3 * settings.iterations)
+    if settings.sh_degree == 0 and len(views) >= _VIEWS_FOR_HIGHLIGHTS:
+        work = replace(work, sh_degree=1)
+    between = look_between(views)
+    if between is None or between.contradiction < _FAIR_CONTRADICTION:
+        return _BY_COLOUR, work, views
+    _log.info("neighbouring views contradict each other: %d pictures between them join the fit", len(between.views))
+    count = min(settings.count, _MOST_OF_DISSENTING_VIEWS)
+    return _BY_MAJORITY, SplatSettings(count, 5 * settings.iterations, 3), joined(views, between.views)
 
 
 @torch.no_grad()
