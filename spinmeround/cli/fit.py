@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spinmeround.cli.arguments import Parser, add_head_files, add_how, add_talk, counted
+from spinmeround.cli.arguments import (
+    Parser,
+    add_head_files,
+    add_how,
+    add_rig,
+    add_talk,
+    counted,
+    expression_asked,
+    rig_options,
+)
 from spinmeround.cli.console import run
 
 if TYPE_CHECKING:
@@ -36,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             cameras=given.cameras,
             levels=MeshLevels(given.faces, given.lods),
             size_px=given.view_size,
+            rig=rig_options(given),
+            expression=expression_asked(given),
+            animate=given.animate,
             watch=watch,
         )
 
@@ -86,6 +98,7 @@ def parser() -> Parser:
         help="coarser meshes beside each, head_lod1.glb ..., with a quarter of the faces each (default: 0)",
     )
     add_head_files(made)
+    add_rig(made)
     add_how(made, with_prior=False)
     add_talk(made)
     return made

@@ -27,12 +27,11 @@ def files_written(path: Path | str) -> tuple[Path, ...]:
     return path, path.with_name(f"{stem}.mtl"), path.with_name(f"{stem}_albedo.png")
 
 
-def output_kind(path: Path | str, *, ply: Kind = "splats", rigged: bool = False) -> Kind:
+def output_kind(path: Path | str, *, ply: Kind = "splats") -> Kind:
     """What a file of this name will hold; upper and lower case are the same.
 
     Args:
         ply: what a ``.ply`` holds, the one extension that both kinds use.
-        rigged: whether there may be a rigged head, without which there is no ``.vrm``.
 
     Raises:
         OutputError: an extension nobody here writes, with those that are.
@@ -42,12 +41,8 @@ def output_kind(path: Path | str, *, ply: Kind = "splats", rigged: bool = False)
         return ply
     if suffix in SPLAT_SUFFIXES:
         return "splats"
-    if suffix in MESH_SUFFIXES:
+    if suffix in (*MESH_SUFFIXES, *AVATAR_SUFFIXES):
         return "mesh"
-    if suffix == ".vrm":
-        if rigged:
-            return "mesh"
-        raise OutputError(f"{path}: a .vrm needs a head that moves, which only spmr-recon makes; write a .glb instead")
     got = f"the extension {suffix!r}" if suffix else "a name without an extension"
     raise OutputError(
         f"{path}: cannot write {got}; known are .ply .spz .splat (splats) and .glb .obj .usdz (meshes), "

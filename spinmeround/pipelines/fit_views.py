@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ from spinmeround.configs import Quality, preset
 from spinmeround.io import read_views
 from spinmeround.io.formats import Kind
 from spinmeround.io.normal_frames import NormalFrame
+from spinmeround.pipelines import acting, stage_two
 from spinmeround.pipelines import report as reports
-from spinmeround.pipelines import stage_two
 from spinmeround.pipelines.camera_motion import describe_motion, follow
 from spinmeround.pipelines.capture import check_sight, placement
 from spinmeround.pipelines.choices import Choice, Device, choose_device
 from spinmeround.pipelines.mesh_levels import MeshLevels
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
+from spinmeround.pipelines.rigging import RigOptions, check_vrm, make_avatar, reason_against
 from spinmeround.pipelines.rooms import CameraTrust, rooms_of
 from spinmeround.pipelines.stages import Stages, Watch, check_memory, unwatched
 from spinmeround.types import Reconstruction
@@ -36,6 +37,9 @@ def fit_views(
     turntable: PathLike | None = None,
     normal_frame: NormalFrame | None = None,
     cameras: CameraTrust = "auto",
+    rig: RigOptions | None = None,
+    expression: Mapping[str, float] | None = None,
+    animate: PathLike | None = None,
     levels: MeshLevels | None = None,
     size_px: int | None = None,
     watch: Watch = unwatched,
@@ -54,18 +58,22 @@ def fit_views(
         size_px: longer side the pictures are read at; by default the quality's.
         levels: how many faces a mesh has, and which coarser ones are written beside it.
 
+    Where the views show a face, a ``.glb`` holds an avatar.
+
     Other arguments, and what is raised, are those of ``spinmeround.reconstruct``.
     """
     source = Path(folder)
     levels = levels or MeshLevels()
     lods = levels.files(as_paths(out), ply=ply)
     outputs = check_outputs(
-        (*as_paths(out), *lods),
-        ply=ply,
-        report=as_path(report),
-        preview=as_path(preview),
-        turntable=as_path(turntable),
+        (*as_paths(out), *lods), ply=ply, report=as_path(report), preview=as_path(preview), turntable=as_path(turntable)
     )
+    moving = rig or RigOptions()
+    against = reason_against(moving, keep_expression=False)
+    if against is None and levels != MeshLevels():
+        against = "--faces and --lods are for plain meshes"
+    check_vrm(outputs, against)
+    asked = acting.prepare(expression, as_path(animate), outputs, against=against)
     choices = {"device": choose_device(device), "quality": Choice(quality, quality, "asked for")}
     check_memory(quality)
     settings = preset(quality)
@@ -89,7 +97,8 @@ def fit_views(
             if registered is not None:
                 views = registered.applied(views)
         built = stage_two.build(views, wanted, rooms, stages, seed=seed, levels=levels)
-        files = stage_two.write(outputs, stages, built, height_m=height_m, lods=lods)
+        avatar, rigged = make_avatar(None, built, outputs, moving, rooms, stages, against=against)
+        files = stage_two.write(outputs, stages, built, avatar=avatar, asked=asked, height_m=height_m, lods=lods)
         if held_out is not None and registered is not None:
             held_out = follow(held_out, given, built.views.cameras)
         measured = None if held_out is None else stage_two.compare(built, held_out, stages)
@@ -103,6 +112,8 @@ def fit_views(
             **describe_motion(given, built.views),
         },
         **stage_two.describe(built),
+        **rigged,
+        **(asked.described() if avatar is not None else {}),
         "held_out": measured,
         "files": [str(path) for path in files],
         "licences": reports.licences(None),
@@ -110,4 +121,4 @@ def fit_views(
     if outputs.report is not None:
         reports.write_report(outputs.report, told)
         files = (*files, outputs.report)
-    return Reconstruction(built.views, built.splats, built.mesh, told, files)
+    return Reconstruction(built.views, built.splats, built.mesh, told, files, avatar)

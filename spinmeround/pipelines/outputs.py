@@ -48,7 +48,6 @@ def check_outputs(
     out: Sequence[Path],
     *,
     ply: Kind = "splats",
-    rigged: bool = False,
     views: Path | None = None,
     report: Path | None = None,
     preview: Path | None = None,
@@ -58,7 +57,6 @@ def check_outputs(
     """Sorts the places to write to by kind and asks of each whether it can be written.
 
     Args:
-        rigged: whether there may be a head that moves.
         photos: what is read, and so must stay.
 
     Raises:
@@ -67,7 +65,7 @@ def check_outputs(
         ResourceError: not enough disk.
         MissingDependencyError: a ``.usdz`` without usd-core.
     """
-    kinds: dict[Path, Literal["splats", "mesh"]] = {path: output_kind(path, ply=ply, rigged=rigged) for path in out}
+    kinds: dict[Path, Literal["splats", "mesh"]] = {path: output_kind(path, ply=ply) for path in out}
     for path in out:
         if path.suffix.lower() == ".usdz":
             require_usd(path)

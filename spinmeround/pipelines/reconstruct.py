@@ -60,8 +60,8 @@ def reconstruct(
         views_out: folder for the views of stage one.
         report, preview, turntable: a JSON file, a PNG contact sheet, an MP4 video.
         diffusion: how the diffusion model is run, where that prior is taken.
-        rig: how the avatar is made that a ``.glb`` or ``.vrm`` holds where the prior has one to give; with the
-            diffusion prior or ``keep_expression`` a ``.glb`` holds the mesh.
+        rig: how the avatar is made that a ``.glb`` or ``.vrm`` holds; with ``keep_expression``, or where no view shows
+            a face, a ``.glb`` holds the mesh.
         expression: shown by the avatar in the preview: numbers in [0, 1] by ARKit's names or VRM's presets.
         animate: a CSV of Live Link Face, baked into the avatar's ``.glb``.
         watch: shows the stages while they run.
@@ -82,7 +82,6 @@ def reconstruct(
     outputs = check_outputs(
         as_paths(out),
         ply=ply,
-        rigged=True,
         views=as_path(views_out),
         report=as_path(report),
         preview=as_path(preview),
@@ -93,7 +92,7 @@ def reconstruct(
     choices = choose(prior=prior, device=device, quality=quality, options=options)
     took = choices["prior"].took
     moving = rig or RigOptions()
-    against = reason_against(moving, prior=took, keep_expression=keep_expression)
+    against = reason_against(moving, keep_expression=keep_expression)
     check_vrm(outputs, against)
     asked = acting.prepare(expression, as_path(animate), outputs, against=against)
     check_memory(quality)
@@ -124,7 +123,7 @@ def reconstruct(
                 seed=seed,
             )
         built = stage_two.build(seen.views, wanted, rooms, stages, seed=seed)
-        avatar, rigged = make_avatar(seen.head, outputs, moving, stages, against=against)
+        avatar, rigged = make_avatar(seen.head, built, outputs, moving, rooms, stages, against=against)
         crops = [sighting.portrait.rgb for sighting in sightings]
         files = stage_two.write(outputs, stages, built, photos=crops, height_m=height_m, avatar=avatar, asked=asked)
     told: dict[str, Any] = {

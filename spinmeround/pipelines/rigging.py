@@ -6,11 +6,13 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from spinmeround.errors import OutputError
+from spinmeround.errors import OutputError, WeightsError
 from spinmeround.io.formats import AVATAR_SUFFIXES
 from spinmeround.pipelines.outputs import Outputs
-from spinmeround.pipelines.rooms import Head
-from spinmeround.pipelines.stages import Stages
+from spinmeround.pipelines.rooms import Head, Rooms
+from spinmeround.pipelines.stage_two import Built
+from spinmeround.pipelines.stages import Progress, Stages
+from spinmeround.pipelines.surface_head import SurfaceHead
 from spinmeround.types import Avatar
 
 log = logging.getLogger(__name__)
@@ -40,12 +42,10 @@ class Riggable(Protocol):
         ...
 
 
-def reason_against(options: RigOptions, *, prior: str, keep_expression: bool) -> str | None:
-    """Why no avatar can be made, if so."""
+def reason_against(options: RigOptions, *, keep_expression: bool) -> str | None:
+    """Why no avatar can be made, if that is known beforehand."""
     if not options.rig:
         return "--no-rig was asked for"
-    if prior != "template":
-        return "only the template prior makes avatars so far"
     if keep_expression:
         return "an avatar rests with a neutral face, and --keep-expression was asked for"
     return None
@@ -63,22 +63,49 @@ def check_vrm(outputs: Outputs, against: str | None) -> None:
 
 
 def make_avatar(
-    head: Head | None, outputs: Outputs, options: RigOptions, stages: Stages, *, against: str | None
+    head: Head | None,
+    built: Built,
+    outputs: Outputs,
+    options: RigOptions,
+    rooms: Rooms,
+    stages: Stages,
+    *,
+    against: str | None,
 ) -> tuple[Avatar | None, dict[str, Any]]:
-    """The avatar, where an output wants one or there are no outputs, and the report's part about it."""
+    """The avatar, where an output wants one or there are no outputs, and the report's part about it.
+
+    Args:
+        head: what stage one fitted, where it did; else the template is brought onto the surface.
+    """
     wanted = any(path.suffix.lower() in AVATAR_SUFFIXES for path in outputs.meshes)
     if not wanted and (outputs.meshes or outputs.splats):
         return None, {}
-    if against is not None or not isinstance(head, Riggable):
-        why = against or "this head has no rig"
-        check_vrm(outputs, why)
-        if wanted and options.rig:
-            log.info("the .glb is a plain mesh: %s", why)
-        return None, {"avatar": {"made": False, "why": why}}
-    stages.also("avatar")
-    with stages("avatar"):
-        avatar = head.avatar(lod=options.lod, texture_px=options.texture_px)
-    return avatar, {"avatar": {"made": True, "level_of_detail": options.lod} | _described(avatar)}
+    if against is None:
+        stages.also("avatar")
+        with stages("avatar") as progress:
+            moving = head if isinstance(head, Riggable) else _on_surface(built, rooms, progress)
+            if not isinstance(moving, str):
+                avatar = moving.avatar(lod=options.lod, texture_px=options.texture_px)
+                registered = {"registration": moving.report} if isinstance(moving, SurfaceHead) else {}
+                described = {"made": True, "level_of_detail": options.lod} | _described(avatar) | registered
+                return avatar, {"avatar": described}
+            against = moving
+    check_vrm(outputs, against)
+    if wanted and options.rig:
+        log.warning("the avatar's file holds a plain mesh: %s", against)
+    return None, {"avatar": {"made": False, "why": against}}
+
+
+def _on_surface(built: Built, rooms: Rooms, progress: Progress) -> SurfaceHead | str:
+    """The template on the surface, or why it is not there."""
+    try:
+        head = rooms.rig_surface(built.views, built.surface, progress)
+    except WeightsError as error:
+        return f"no face could be looked for: {error}"
+    if head is None:
+        return "no face was found, or the surface does not have the form of one"
+    log.info("a face was found in %d pictures of the head: it gets bones and expressions", head.pictures)
+    return head
 
 
 def _described(avatar: Avatar) -> dict[str, Any]:

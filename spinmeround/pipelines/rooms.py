@@ -14,6 +14,7 @@ from spinmeround.errors import ResourceError
 from spinmeround.pipelines.diffusion_options import RECOGNITION, DiffusionOptions, checkpoint_path
 from spinmeround.pipelines.memory import free_bytes
 from spinmeround.pipelines.stages import Progress
+from spinmeround.pipelines.surface_head import SurfaceHead, head_on_surface
 from spinmeround.protocols import Rasterizer
 from spinmeround.types import Cameras, Mesh, Portrait, Splats, TexturedMesh, Views
 
@@ -80,6 +81,7 @@ class Rooms:
     paint_texture: Callable[[Views, Mesh, int, Progress], TexturedMesh]
     identify: Callable[[Sequence[Portrait], Path | None], list[Portrait]]
     paint_views: Callable[[Sequence[Portrait], Cameras, DiffusionOptions, int, Progress], Views]
+    rig_surface: Callable[[Views, Mesh, Progress], SurfaceHead | None] = head_on_surface
 
 
 def rooms_of(quality: Quality, device: str, cameras: CameraTrust = "auto") -> Rooms:

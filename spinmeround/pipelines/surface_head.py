@@ -79,7 +79,7 @@ class SurfaceHead:
 
 
 def head_on_surface(views: Views, surface: Mesh, progress: Progress | None = None) -> SurfaceHead | None:
-    """Registers the template to a surface; none if no face is found on it.
+    """Registers the template to a surface; none if no face is found in its pictures or its form is not that of one.
 
     Args:
         views: pictures of the surface, from the cameras it was fitted with.
@@ -95,4 +95,6 @@ def head_on_surface(views: Views, surface: Mesh, progress: Progress | None = Non
     if marks is None:
         return None
     registered = register_template(load_head_model(), surface, marks, progress=progress)
+    if not registered.is_face:
+        return None
     return SurfaceHead(registered, surface, replace(views, names=()), marks.pictures)

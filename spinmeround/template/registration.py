@@ -29,6 +29,8 @@ from spinmeround.types import Mesh
 _log = logging.getLogger(__name__)
 
 _MM = 1e-3 / METRES_PER_UNIT
+_WORST_MM, _MOST_FLIPPED = 4.0, 20
+"""A surface further from the face than this in one place of twenty, or that turns more faces over, is no face."""
 _OPEN_SHARE = (0.27, 0.4)
 """Height of an open eye by its width: what is less open is a blink, what is more is surprise."""
 
@@ -50,6 +52,12 @@ class RegisteredHead:
     world_from_head: Similarity
     report: dict[str, Any]
 
+    @property
+    def is_face(self) -> bool:
+        """Whether the surface turned out to have the form of a face."""
+        near = self.report["face_distance_mm"]["p95"] < _WORST_MM
+        return near and self.report["flipped_faces"] <= _MOST_FLIPPED
+
 
 def register_template(
     model: HeadModel,
@@ -58,7 +66,7 @@ def register_template(
     *,
     progress: Callable[[float, str], None] | None = None,
 ) -> RegisteredHead:
-    """Brings the template onto a surface.
+    """Brings the template onto a surface; ``RegisteredHead.report`` says how well that went.
 
     Args:
         surface: a head in the world frame; may be open, may have hair, clothes and a cut neck.

@@ -134,6 +134,9 @@ def fake_rooms(*, before: Callable[[str], None] = lambda room: None, faces_seen:
         before("views")
         return sphere_views(cameras)
 
+    def rig_surface(views: Views, surface: Mesh, progress: Progress) -> None:
+        before("rig")
+
     return Rooms(
         read_photo,
         find_person,
@@ -144,4 +147,5 @@ def fake_rooms(*, before: Callable[[str], None] = lambda room: None, faces_seen:
         paint_texture,
         identify,
         paint_views,
+        rig_surface,
     )

@@ -58,9 +58,11 @@ def _bump_field(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator
 
 
 def _outside(model: HeadModel, coarse: np.ndarray) -> Mesh:
-    """Skin but for what lies in sockets and mouth, and the eyeballs."""
-    dense, faces = model.dense(coarse), model.dense_faces
+    """Skin but for what lies in sockets and mouth, and the fronts of the eyeballs."""
+    dense, faces, part = model.dense(coarse), model.dense_faces, model.dense_part
     hidden = (model.masks["cavity"][faces].max(1) > 0.5) | (dense[faces][:, :, 1].min(1) < -0.5)
-    shown = np.isin(model.dense_part, [PARTS.index(name) for name in ("skin", "eye_left", "eye_right")]) & ~hidden
+    ahead = model.dense(model.mean)[faces][:, :, 2].min(1)
+    eyes = np.isin(part, [PARTS.index(name) for name in ("eye_left", "eye_right")])
+    shown = ((part == PARTS.index("skin")) & ~hidden) | (eyes & (ahead > 0.16))
     used, compact = np.unique(faces[shown], return_inverse=True)
     return Mesh(dense[used], compact.reshape(-1, 3))
