@@ -15,6 +15,8 @@ SCRIPTS = (
     "fit",
     "likeness",
     "likeness_floor",
+    "likeness_glb",
+    "interop_three",
     "whole_head",
     "shape_synthetic",
     "splats_heldout",
