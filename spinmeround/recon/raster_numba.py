@@ -81,7 +81,7 @@ class _Render(torch.autograd.Function):
     @staticmethod
     def forward(ctx, means, scales, quats, opacities, sh, pose, view, options, workers):
         fields = (means, scales, quats, opacities, sh)
-        projected = project(project_gaussians, fields, pose, view, options, workers)
+        projected = project(project_gaussians, fields, pose, view, options=options, workers=workers)
         pairs, size = projected.pairs, (view.height_px, view.width_px)
         rgb, normals = np.empty((*size, 3), np.float32), np.empty((*size, 3), np.float32)
         depth, alpha, median = (np.empty(size, np.float32) for _ in range(3))

@@ -1,11 +1,14 @@
 """Blending surfels, tile by tile, and the gradient of that. See ``raster_tiles`` for scratch, rows and the way back.
 
-With p, q, r, tilt and depth from the record, d = pixel - (u, v), a = p dx + q dy, b = r dy and c = 1 + tilt . d,
+With the root p, q, r, tilt and depth from the record, d = pixel - (u, v), a = p dx + q dy, b = r dy, c = 1 + tilt . d,
 
     alpha(pixel) = 2^(log2 alpha - min((a^2 + b^2) / c^2, FILTER d^2)),     z = depth / c
 
 ``raster_surfel_projection`` derives the first of the two; the second is the low-pass filter of 2D Gaussian Splatting.
 Where the filter wins, or the ray meets the plane behind the camera, z is the mean's depth.
+
+Nothing limits p, q and r: a surfel seen almost edge-on is a needle far thinner than a pixel. So they come in float64,
+and a counts from where it is zero in a row of pixels instead of from the mean: whole pixels as integers, and the rest.
 
 Distortion is the paper's, with squared differences, as meetings need not lie in the order of the means; z stays a depth
 rather than becoming one of a frustum, as a head needs no far plane. Sums over pairs are sums over splats: with A, D, E
@@ -50,6 +53,13 @@ _SUMS = 18  # 12 for alpha and depth, 6 for rgb and normal
 
 
 @numba.njit(inline="always")
+def _whole(zero):
+    """Whole pixels to a place in a row; far from the tile it does not matter how many. The compiler may reorder sums of
+    floats, which would put them and the rest back together."""
+    return np.int32(min(max(np.floor(zero), -64.0), 64.0))
+
+
+@numba.njit(inline="always")
 def _nearest(tile, tile_starts, pair_splat, records):
     """Depth of the tile's nearest mean: what z counts from."""
     start = tile_starts[tile]
@@ -59,12 +69,11 @@ def _nearest(tile, tile_starts, pair_splat, records):
 @numba.njit
 def _meeting(x, y, i, centres, records):
     """a, b, 1 / c, whether the ray of pixel (x, y) meets surfel i inside what the filter leaves of it, and z."""
-    dx, dy = _f(x + 0.5 - centres[i, 0]), _f(y + 0.5 - centres[i, 1])
-    a, b = records[i, 0] * dx + records[i, 1] * dy, records[i, 2] * dy
-    c, mean_z = _f(1) + records[i, 5] * dx + records[i, 6] * dy, records[i, 14]
-    inverse = _f(1) / c
+    dx, dy = x + 0.5 - centres[i, 0], y + 0.5 - centres[i, 1]
+    a, b = _f(centres[i, 3] * dx + centres[i, 4] * dy), _f(centres[i, 5] * dy)
+    inverse, mean_z = _f(1 / (1 + records[i, 5] * dx + records[i, 6] * dy)), records[i, 14]
     disc = (a * a + b * b) * inverse * inverse
-    met = (disc < _f(_FILTER) * (dx * dx + dy * dy)) and c > 0 and c <= mean_z * _f(1 / NEAR)
+    met = disc < _FILTER * (dx * dx + dy * dy) and mean_z * inverse >= NEAR
     return a, b, inverse, met, (mean_z * inverse if met else mean_z)
 
 
@@ -100,24 +109,26 @@ def blend_surfels(
             i = pair_splat[pair]
             count += 1
             # Coordinates count from the centre of the tile's first pixel: lane k lies at x = k.
-            u, v = _f(centres[i, 0] - (tile_x * TILE + 0.5)), _f(centres[i, 1] - (tile_y * TILE + 0.5))
-            p, q, b_per_y = records[i, 0], records[i, 1], records[i, 2]
+            u, v = centres[i, 0] - (tile_x * TILE + 0.5), centres[i, 1] - (tile_y * TILE + 0.5)
+            p, per_row, b_per_y = _f(centres[i, 3]), centres[i, 4] / centres[i, 3], centres[i, 5]
             log2_alpha, reach_y, tilt_x, tilt_y = records[i, 3], records[i, 4], records[i, 5], records[i, 6]
             f0, f1, f2 = records[i, 8], records[i, 9], records[i, 10]
             f3, f4, f5, mean_z = records[i, 11], records[i, 12], records[i, 13], records[i, 14]
-            farthest = mean_z * _f(1 / NEAR)
-            for r in range(first_row(v, reach_y), last_row(v, reach_y)):
+            farthest, centre_x = mean_z * _f(1 / NEAR), _f(u)
+            for r in range(first_row(_f(v), reach_y), last_row(_f(v), reach_y)):
                 if not live[r]:
                     continue
-                dy = _f(r) - v
-                b, a_at_0, c_at_0 = b_per_y * dy, q * dy - p * u, _f(1) + tilt_y * dy - tilt_x * u
-                b2, blur_at_0 = b * b, _f(_FILTER) * dy * dy
+                zero = u - per_row * (r - v)
+                whole, b, dy = _whole(zero), _f(b_per_y * (r - v)), _f(r - v)
+                part, b2 = _f(zero - whole), b * b
+                c_at_u, blur_at_u = _f(1) + tilt_y * dy, _f(_FILTER) * dy * dy
                 row = _u(r * stride)
                 for lane in range(TILE):
                     k = row + _u(lane)
                     x = _f(np.int32(lane))
-                    a, c, dx = p * x + a_at_0, tilt_x * x + c_at_0, x - u
-                    inverse, blur = _f(1) / c, _f(_FILTER) * dx * dx + blur_at_0
+                    dx = x - centre_x
+                    a, c = p * (_f(np.int32(lane) - whole) - part), tilt_x * dx + c_at_u
+                    inverse, blur = _f(1) / c, _f(_FILTER) * dx * dx + blur_at_u
                     disc = (a * a + b2) * inverse * inverse
                     met = (disc < blur) & (c > _f(0)) & (c <= farthest)
                     raw = exp2(max(log2_alpha - (disc if met else blur), _f(-30)))
@@ -177,7 +188,7 @@ def _load_gradients(
 
 
 @numba.njit(inline="always", fastmath={"reassoc", "contract", "nsz", "arcp"})
-def _store_row(rows, row, sums, totals, p, q, b_per_y, tilt_x, tilt_y):
+def _store_row(rows, row, sums, totals, root, tilt_x, tilt_y):
     """Adds up the lanes.
 
     A row holds the gradients of log alpha (0) and of the projected mean (1, 2); the sums aa, ab, bb (3..5) of gradient
@@ -190,8 +201,8 @@ def _store_row(rows, row, sums, totals, p, q, b_per_y, tilt_x, tilt_y):
             total += sums[TILE * c + k]
         totals[c] = total
     rows[row, 0] = totals[0]
-    rows[row, 1] = -(p * totals[1] + tilt_x * totals[6]) - _f(2 * _FILTER) * totals[9]
-    rows[row, 2] = -(q * totals[1] + b_per_y * totals[2] + tilt_y * totals[6]) - _f(2 * _FILTER) * totals[10]
+    rows[row, 1] = -(root[0] * totals[1] + tilt_x * totals[6]) - 2 * _FILTER * totals[9]
+    rows[row, 2] = -(root[1] * totals[1] + root[2] * totals[2] + tilt_y * totals[6]) - 2 * _FILTER * totals[10]
     rows[row, 3], rows[row, 4], rows[row, 5] = totals[3], totals[4], totals[5]
     rows[row, 6], rows[row, 7] = totals[7], totals[8]
     for c in range(6):
@@ -250,26 +261,28 @@ def blend_surfels_backward(
         )  # fmt: skip
         for pair in range(tile_starts[tile], end):
             i = pair_splat[pair]
-            u, v = _f(centres[i, 0] - (tile_x * TILE + 0.5)), _f(centres[i, 1] - (tile_y * TILE + 0.5))
-            p, q, b_per_y = records[i, 0], records[i, 1], records[i, 2]
+            u, v = centres[i, 0] - (tile_x * TILE + 0.5), centres[i, 1] - (tile_y * TILE + 0.5)
+            p, per_row, b_per_y = _f(centres[i, 3]), centres[i, 4] / centres[i, 3], centres[i, 5]
             log2_alpha, reach_y, tilt_x, tilt_y = records[i, 3], records[i, 4], records[i, 5], records[i, 6]
             f0, f1, f2 = records[i, 8], records[i, 9], records[i, 10]
             f3, f4, f5, mean_z = records[i, 11], records[i, 12], records[i, 13], records[i, 14]
-            farthest = mean_z * _f(1 / NEAR)
+            farthest, centre_x = mean_z * _f(1 / NEAR), _f(u)
             sums[:] = 0
-            for r in range(first_row(v, reach_y), last_row(v, reach_y)):
+            for r in range(first_row(_f(v), reach_y), last_row(_f(v), reach_y)):
                 if not live[r]:
                     continue
-                dy = _f(r) - v
-                b, a_at_0, c_at_0 = b_per_y * dy, q * dy - p * u, _f(1) + tilt_y * dy - tilt_x * u
-                b2, blur_at_0 = b * b, _f(_FILTER) * dy * dy
+                zero = u - per_row * (r - v)
+                whole, b, dy = _whole(zero), _f(b_per_y * (r - v)), _f(r - v)
+                part, b2 = _f(zero - whole), b * b
+                c_at_u, blur_at_u = _f(1) + tilt_y * dy, _f(_FILTER) * dy * dy
                 row = _u(r * stride)
                 for lane_ in range(TILE):
                     lane = _u(lane_)
                     k = row + lane
                     x = _f(np.int32(lane_))
-                    a, c, dx = p * x + a_at_0, tilt_x * x + c_at_0, x - u
-                    inverse, blur = _f(1) / c, _f(_FILTER) * dx * dx + blur_at_0
+                    dx = x - centre_x
+                    a, c = p * (_f(np.int32(lane_) - whole) - part), tilt_x * dx + c_at_u
+                    inverse, blur = _f(1) / c, _f(_FILTER) * dx * dx + blur_at_u
                     disc = (a * a + b2) * inverse * inverse
                     met = (disc < blur) & (c > _f(0)) & (c <= farthest)
                     raw = exp2(max(log2_alpha - (disc if met else blur), _f(-30)))
@@ -315,7 +328,7 @@ def blend_surfels_backward(
                     sums[lane + _u(240)] += weight * g3
                     sums[lane + _u(256)] += weight * g4
                     sums[lane + _u(272)] += weight * g5
-            _store_row(rows, pair_row[pair], sums, totals, p, q, b_per_y, tilt_x, tilt_y)
+            _store_row(rows, pair_row[pair], sums, totals, centres[i, 3:6], tilt_x, tilt_y)
             if (pair - tile_starts[tile] + 1) % CHECK_EVERY == 0:
                 close_rows(scratch, _PLANES_BACKWARD, live)
         for y in range(tile_y * TILE, min(tile_y * TILE + TILE, height)):

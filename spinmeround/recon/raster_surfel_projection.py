@@ -12,7 +12,7 @@ d = pixel - projected mean,
     (a, b) = z_mean / z (u, v) = G d,       c = z_mean / z = 1 + tilt . d,
     G_kj = z_mean N_kj / f_j,               tilt_j = z_mean N_2j / f_j
 
-Only u^2 + v^2 matters, so G may be turned: its triangular root [[p, q], [0, r]] is what the record holds, with
+Only u^2 + v^2 matters, so G may be turned: its triangular root [[p, q], [0, r]] is what blending gets, with
 ``ROOT_SCALE`` as for 3D Gaussians. A surfel whose plane all but holds the eye (sine below 1e-6) has no (u, v): the
 paper's low-pass filter alone draws it.
 
@@ -41,6 +41,8 @@ _EDGE_ON = 1e-6
 _THINNEST = 1e-12
 _NO_PLANE = 1e12
 """Stands for the root of a surfel without (u, v): one so steep that the filter is above it everywhere."""
+_FLATTEST = 1e-30
+"""Stands for a p of 0, by which blending could not divide."""
 _EVERYWHERE_PX = 1e9
 _NORMAL = 2
 
@@ -70,8 +72,8 @@ def _root(z, lens, inverse):
         x_scale * inverse[1, 0],
         y_scale * inverse[1, 1],
     )
-    p = math.hypot(g00, g10)
-    cosine, sine = (g00 / p, g10 / p) if p > 0 else (1.0, 0.0)
+    p = max(math.hypot(g00, g10), _FLATTEST)
+    cosine, sine = (g00 / p, g10 / p) if p > _FLATTEST else (1.0, 0.0)
     return cosine, sine, p, cosine * g01 + sine * g11, cosine * g11 - sine * g01
 
 
@@ -101,7 +103,7 @@ def _reach(x, y, z, lens, turned, scale, spread, box):
 def project_surfels(
     first, last, means, scales, quats, opacities, sh, pose, lens, eye, width, height, centres, records, tiles
 ):
-    """Fills centres, records and tile ranges [x0, x1) x [y0, y1); an empty range means the surfel is not seen.
+    """Fills centres, each with its root, records and tile ranges [x0, x1) x [y0, y1), empty for surfels not seen.
 
     Args:
         pose: 3 by 4, camera from world.
@@ -132,10 +134,11 @@ def project_surfels(
         centres[i, 0], centres[i, 1], centres[i, 2] = u, v, z
         record = records[i]
         if _inverse(x, y, z, turned, scales[i], inverse):
-            _, _, record[0], record[1], record[2] = _root(z, lens, inverse)
+            _, _, centres[i, 3], centres[i, 4], centres[i, 5] = _root(z, lens, inverse)
             record[5], record[6] = z * inverse[2, 0] / lens[0], z * inverse[2, 1] / lens[1]
         else:
-            record[0], record[1], record[2], record[5], record[6] = _NO_PLANE, 0, _NO_PLANE, 0, 0
+            centres[i, 3], centres[i, 4], centres[i, 5] = _NO_PLANE, 0, _NO_PLANE
+            record[5], record[6] = 0, 0
         record[3], record[4] = math.log2(opacity), max(-box[2], box[3])
         seen_colour(means[i], eye, sh[i], basis, record[8:11])
         sign = facing(rotation, _NORMAL, means[i], eye)

@@ -57,7 +57,8 @@ class _Render(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, means, scales, quats, opacities, sh, pose, view, workers):
-        projected = project(project_surfels, (means, scales, quats, opacities, sh), pose, view, (), workers)
+        fields = (means, scales, quats, opacities, sh)
+        projected = project(project_surfels, fields, pose, view, centre_columns=6, workers=workers)
         pairs, size = projected.pairs, (view.height_px, view.width_px)
         rgb, normals = np.empty((*size, 3), np.float32), np.empty((*size, 3), np.float32)
         depth, alpha, median, distortion = (np.empty(size, np.float32) for _ in range(4))

@@ -13,7 +13,7 @@ d = pixel - (u, v), t = p dx + q dy and w = r dy,
 
 A root instead of the usual three conic coefficients keeps needles accurate in float32 (no difference of large numbers),
 is never negative, and costs one multiply-add less. ``reach_y`` is how far above or below the centre alpha can still be
-1/255. ``tilt`` is for surfels only.
+1/255. Surfels alone have a ``tilt``, and their root comes with their centre, in float64.
 
 A tile is 16 by 16 pixels. Its scratch lies row by row, so that all planes of one pixel row are neighbours in the first
 level cache, and each plane of a row is one vector of sixteen lanes::

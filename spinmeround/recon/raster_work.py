@@ -49,12 +49,12 @@ class Projected:
     Attributes:
         fields: means, scales, quaternions, opacities, SH.
         camera: pose, lens, eye, width and height, then the options of the kind of splat: what projection takes.
-        centres: u px, v px, depth.
+        centres: u px, v px, depth; for surfels the root p, q, r as well.
     """
 
     fields: tuple[Float32[np.ndarray, "..."], ...]
     camera: tuple[Any, ...]
-    centres: Float64[np.ndarray, "n 3"]
+    centres: Float64[np.ndarray, "n c"]
     records: Float32[np.ndarray, "n 16"]
     pairs: Pairs
 
@@ -130,7 +130,14 @@ def views_of(cameras: Cameras) -> list[View]:
 
 
 def project(
-    kernel: Callable[..., None], fields: tuple[Tensor, ...], pose: Tensor, view: View, options: tuple, workers: Workers
+    kernel: Callable[..., None],
+    fields: tuple[Tensor, ...],
+    pose: Tensor,
+    view: View,
+    *,
+    options: tuple[Any, ...] = (),
+    centre_columns: int = 3,
+    workers: Workers,
 ) -> Projected:
     """Projects all splats with a kernel, and deals them out to the tiles.
 
@@ -141,7 +148,7 @@ def project(
     rows = np.ascontiguousarray(pose[:3].detach().numpy())
     camera = (rows, view.lens, -rows[:, :3].T @ rows[:, 3], view.width_px, view.height_px, *options)
     count = len(arrays[0])
-    centres, records = np.empty((count, 3)), np.empty((count, RECORD), np.float32)
+    centres, records = np.empty((count, centre_columns)), np.empty((count, RECORD), np.float32)
     tiles = np.empty((count, 4), np.int32)
     workers.over_items(count, kernel, *arrays, *camera, centres, records, tiles)
     return Projected(arrays, camera, centres, records, _deal_out(centres, tiles, view))
@@ -168,7 +175,7 @@ def project_backward(
     return *(torch.from_numpy(gradient) for gradient in out), g_pose
 
 
-def _deal_out(centres: Float64[np.ndarray, "n 3"], tiles: Int32[np.ndarray, "n 4"], view: View) -> Pairs:
+def _deal_out(centres: Float64[np.ndarray, "n c"], tiles: Int32[np.ndarray, "n 4"], view: View) -> Pairs:
     """Sorts by depth once, then deals the splats out to the tiles; equal depths keep their order."""
     tiles_x, tiles_y = (view.width_px + TILE - 1) // TILE, (view.height_px + TILE - 1) // TILE
     tile_starts = np.zeros(tiles_x * tiles_y + 1, np.int64)
