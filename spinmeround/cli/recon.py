@@ -70,7 +70,10 @@ def parser() -> Parser:
             "spmr-recon group.jpg --face 2 --out head.ply            the second largest face",
             "spmr-recon face.jpg --out head.ply --quality draft --preview head.png --report head.json",
         ),
-        closing="The photo never leaves this machine.",
+        closing=(
+            "The photo never leaves this machine.\n"
+            "A run that was stopped goes on from its last finished stage when the same command is given again."
+        ),
     )
     add_photos(made)
     add_head_files(made)

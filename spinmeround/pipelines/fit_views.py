@@ -20,6 +20,7 @@ from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_out
 from spinmeround.pipelines.rigging import RigOptions, check_vrm, make_avatar, reason_against
 from spinmeround.pipelines.rooms import CameraTrust, rooms_of
 from spinmeround.pipelines.stages import Stages, Watch, check_memory, unwatched
+from spinmeround.pipelines.unfinished import Unfinished
 from spinmeround.types import Reconstruction
 
 
@@ -51,6 +52,9 @@ def fit_views(
     which and how far: without normals, those whose outlines contradict each other are registered to each other first,
     and held-out ones move as their neighbours did; then the surface turns back single ones.
 
+    A run that was stopped goes on from its last finished stage when it is asked for again in the same way: what it had
+    made waits in a hidden folder beside the first output.
+
     Args:
         folder: what ``spmr-views``, nerfstudio, instant-ngp or COLMAP writes; docs/FOLDERS.md has the details.
         normal_frame: the frame of the normals, whatever the folder says.
@@ -77,10 +81,11 @@ def fit_views(
     choices = {"device": choose_device(device), "quality": Choice(quality, quality, "asked for")}
     check_memory(quality)
     settings = preset(quality)
-    rooms = rooms_of(quality, choices["device"].took, cameras)
+    unfinished = Unfinished(outputs, quality, choices["device"].took, cameras)
+    rooms = unfinished.resumable(rooms_of(quality, choices["device"].took, cameras))
     wanted = stage_two.Wanted.by(outputs)
     stages = Stages(["folder", *stage_two.planned(wanted, outputs)], expected_s=settings.seconds)
-    with watch(stages):
+    with watch(stages), unfinished:
         with stages("folder"):
             views, held_out = read_views(source, size_px=size_px or settings.view_size_px, normal_frame=normal_frame)
             check_sight(views)
@@ -115,6 +120,7 @@ def fit_views(
         **rigged,
         **(asked.described() if avatar is not None else {}),
         "held_out": measured,
+        "resumed": unfinished.resumed,
         "files": [str(path) for path in files],
         "licences": reports.licences(None),
     }

@@ -18,6 +18,7 @@ from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_out
 from spinmeround.pipelines.rigging import RigOptions, check_vrm, make_avatar, reason_against
 from spinmeround.pipelines.rooms import rooms_of
 from spinmeround.pipelines.stages import Stages, Watch, check_memory, unwatched
+from spinmeround.pipelines.unfinished import Unfinished
 from spinmeround.types import Reconstruction
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,9 @@ def reconstruct(
     watch: Watch = unwatched,
 ) -> Reconstruction:
     """One to several photos of one person to a 3D head.
+
+    A run that was stopped goes on from its last finished stage when it is asked for again in the same way: what it had
+    made waits in a hidden folder beside the first output.
 
     Args:
         photos: files; more than one must show the same person.
@@ -97,13 +101,14 @@ def reconstruct(
     asked = acting.prepare(expression, as_path(animate), outputs, against=against)
     check_memory(quality)
     settings = preset(quality)
-    rooms = rooms_of(quality, choices["device"].took)
+    unfinished = Unfinished(outputs, quality, choices["device"].took)
+    rooms = unfinished.resumable(rooms_of(quality, choices["device"].took))
     wanted = stage_two.Wanted.by(outputs)
     stages = Stages(
         [*stage_one.planned(took), *stage_two.planned(wanted, outputs)],
         expected_s=stage_one.expected_seconds(took, quality, options, choices["device"].took),
     )
-    with watch(stages):
+    with watch(stages), unfinished:
         sightings = stage_one.meet(photos, rooms, stages, face=face)
         if took == "diffusion":
             around = directions_of(options, quality)
@@ -134,6 +139,7 @@ def reconstruct(
         **stage_two.describe(built),
         **rigged,
         **(asked.described() if avatar is not None else {}),
+        "resumed": unfinished.resumed,
         "files": [str(path) for path in files],
         "licences": reports.licences(took, recognised=options.identity is None),
     }
