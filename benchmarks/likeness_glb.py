@@ -3,8 +3,8 @@
     python benchmarks/likeness_glb.py [--quick] [--three three/node_modules/three] [--sheet OUT.png]
 
 Two files of each photo: what ``spmr-recon --keep-expression`` writes, which the bars are for, and the avatar, which
-rests neutral, with its morph targets at the weights of the photo's expression; what the fit adds to an expression beyond
-those weights is not in that file. They are drawn without light by three.js in a headless Chromium (see
+rests neutral, with its morph targets at the weights of the photo's expression; what the fit adds to an expression
+beyond those weights is not in that file. They are drawn without light by three.js in a headless Chromium (see
 interop_three.py), or, where there is none, read back and drawn by our own rasteriser. The pictures that likeness.py
 measures stand beside.
 """
