@@ -44,7 +44,10 @@ def expression_tiles(avatar: Avatar, asked: Mapping[str, float]) -> dict[str, UI
     """Pictures of the face by caption: those of ``ROW``, then from three sides the expression that was asked for."""
     tiles = {caption: _tile(avatar, weights, 0) for caption, weights in ROW.items()}
     if asked:
-        tiles |= {f"asked for, {azimuth:+d}": _tile(avatar, asked, azimuth) for azimuth in _ASKED_AZIMUTHS_DEG}
+        tiles |= {
+            f"asked for, {azimuth:+d}" if azimuth else "asked for": _tile(avatar, asked, azimuth)
+            for azimuth in _ASKED_AZIMUTHS_DEG
+        }
     return tiles
 
 
