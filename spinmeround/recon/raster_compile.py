@@ -8,8 +8,10 @@ rasteriser hands ranges of work to a few Python threads. That compiles several t
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -19,6 +21,10 @@ _log = logging.getLogger(__name__)
 # Reassociation and contraction let a row of sixteen pixels become vector code. "nnan" and "ninf" stay out: they would
 # allow the compiler to drop the very comparisons that keep NaN splats out of the picture.
 _FAST_ROWS = {"reassoc", "contract", "nsz", "arcp"}
+
+_SOURCES = sorted(Path(__file__).parent.glob("raster_*.py"))
+_STATE = hashlib.sha256(b"".join(source.read_bytes() for source in _SOURCES)).hexdigest()[:12]
+"""numba looks for changes in a kernel's own file only, but kernels here are made of functions from several."""
 
 
 def compiled(signature: str, *, fast_rows: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -37,6 +43,7 @@ def compiled(signature: str, *, fast_rows: bool = False) -> Callable[[Callable[.
     }
 
     def compile_now(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.__qualname__ += f"_{_STATE}"  # numba names its cache files so
         try:
             return numba.njit(signature, cache=True, **options)(function)
         except RuntimeError as error:
