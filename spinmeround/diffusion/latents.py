@@ -11,16 +11,19 @@ from torch import Tensor
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-DOWNSCALE = 8
-"""Pixels of a picture per latent, along one side."""
-
 
 class LatentCodec:
-    """An ``AutoencoderKL`` that draws no noise of its own. Computes in float32, one picture at a time."""
+    """An ``AutoencoderKL`` that draws no noise of its own. Computes in float32, one picture at a time.
+
+    Attributes:
+        channels: of the latents of one picture.
+        downscale: pixels of a picture per latent, along one side.
+    """
 
     def __init__(self, vae: AutoencoderKL) -> None:
         self.network = vae
         self.channels = int(vae.config["latent_channels"])
+        self.downscale = 2 ** (len(vae.config["block_out_channels"]) - 1)
         self._scale = float(vae.config["scaling_factor"])
 
     def encode(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spinmeround.diffusion import networks
 from spinmeround.diffusion.cost import Meter, rows_in_all
-from spinmeround.diffusion.latents import DOWNSCALE, LatentCodec
+from spinmeround.diffusion.latents import LatentCodec
 from spinmeround.diffusion.model_views import Conditioning, ModelViews, Pose, Progress, Sampling
 from spinmeround.diffusion.networks import Networks
 from spinmeround.diffusion.passes import JointPass, plan, same
@@ -113,7 +113,7 @@ class SpinMeRoundPipeline:
             placement=self.placement,
             told=self.told(identity),
             sampling=sampling,
-            latent_size=(height // DOWNSCALE, width // DOWNSCALE),
+            latent_size=(height // self.codec.downscale, width // self.codec.downscale),
             noise=noise,
             meter=meter,
         )
@@ -137,7 +137,7 @@ class SpinMeRoundPipeline:
         rgb = conditioning.rgb
         if len(rgb) != len(conditioning.poses):
             raise InputError(f"{len(rgb)} photos but {len(conditioning.poses)} directions: give one for each")
-        multiple = DOWNSCALE * 2 ** (len(self.parts.unet.config["block_out_channels"]) - 1)
+        multiple = self.codec.downscale * 2 ** (len(self.parts.unet.config["block_out_channels"]) - 1)
         if any(side < multiple or side % multiple for side in rgb.shape[1:3]):
             raise InputError(
                 f"photos of {rgb.shape[2]} × {rgb.shape[1]} pixels: sides must be multiples of {multiple}, "

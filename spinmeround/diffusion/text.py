@@ -93,8 +93,7 @@ def identity_tokens(
     def put_face(_module: torch.nn.Module, _inputs: tuple[Tensor, ...], words: Tensor) -> Tensor:
         return torch.where(is_face[..., None], face[:, None], words)
 
-    (table,) = (m for m in encoder.modules() if isinstance(m, torch.nn.Embedding) and m.num_embeddings > _LENGTH)
-    handle = table.register_forward_hook(put_face)
+    handle = encoder.get_input_embeddings().register_forward_hook(put_face)
     try:
         return encoder(input_ids=ids.to(weight.device)).last_hidden_state.float()
     finally:

@@ -1,4 +1,4 @@
-"""The recorded runs of the original code, where they are at hand."""
+"""Recorded runs: of the original code where they are at hand, and of the model stated once more, made here."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.diffusion import record
 from tests.diffusion.golden import Golden
 
 
 @pytest.fixture(scope="session")
-def golden(request) -> Golden:
+def original(request) -> Golden:
     """``SPMR_GOLDEN``, else ``golden`` in the folder of test data; the test skips without either."""
     chosen = os.environ.get("SPMR_GOLDEN")
     folder = Path(chosen) if chosen else request.getfixturevalue("test_data") / "golden"
@@ -21,6 +22,20 @@ def golden(request) -> Golden:
             pytest.fail(f"SPMR_GOLDEN points at {folder}, which has no config.json")
         pytest.skip(f"no recorded runs of the original code at {folder}; set SPMR_GOLDEN to their folder")
     return Golden(folder)
+
+
+@pytest.fixture(scope="session")
+def restated(tmp_path_factory) -> Golden:
+    """Recordings of ``statement``, which need nothing but this folder."""
+    folder = tmp_path_factory.mktemp("restated")
+    record.record(folder)
+    return Golden(folder, pull=record.pull())
+
+
+@pytest.fixture(scope="session", params=["original", "restated"])
+def golden(request) -> Golden:
+    """Both, one after the other."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")

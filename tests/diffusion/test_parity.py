@@ -1,16 +1,21 @@
-"""The same numbers as the original code for the same weights, from rays to pictures."""
+"""The same numbers as the original code for the same weights, from rays to pictures.
+
+Twice: against recordings of the original code, and against the model as ``statement`` has it on another configuration.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 
 import torch
 
-from spinmeround.diffusion import schedules
+from spinmeround.diffusion import sampling, schedules
 from spinmeround.diffusion.cost import Meter
 from spinmeround.diffusion.model_views import Sampling
 from spinmeround.diffusion.pose_map import pose_map, pose_maps, pose_matrix
 from spinmeround.diffusion.run import seeded_noise
+from spinmeround.diffusion.sampling import PhotoNormals, integrate
 from spinmeround.diffusion.solvers import Euler
 from spinmeround.diffusion.text import PUBLISHED, identity_tokens
 from spinmeround.diffusion.unet import Samples
@@ -30,8 +35,8 @@ def silent(_share, _sentence):
     pass
 
 
-def test_pose_maps_are_exact(golden):
-    pose = golden.arrays("pose")
+def test_pose_maps_are_exact(original):
+    pose = original.arrays("pose")
     for i, angles in enumerate(pose["angles"]):
         assert torch.equal(pose_matrix(angles), pose[f"M_{i}"])
         assert torch.equal(pose_map(angles)[::2, ::2], pose[f"map64s2_{i}"])
@@ -46,8 +51,8 @@ def test_rays_of_the_guided_step_are_exact(golden):
     assert torch.equal(rays, step["cond_images_f32"][:, :144])
 
 
-def test_noise_levels_are_exact(golden):
-    recorded = golden.arrays("schedule")
+def test_noise_levels_are_exact(original):
+    recorded = original.arrays("schedule")
     made = {"edm": schedules.edm_sigmas, "ddpm": schedules.ddpm_sigmas}
     names = [key for key in recorded if re.fullmatch("(edm|ddpm)_[0-9]+", key)]
     assert {name.split("_")[0] for name in names} == set(made)
@@ -64,6 +69,10 @@ def test_words_are_exact(golden, recorded):
     assert torch.equal(sentence.ids(), identity["input_ids"])
     assert torch.equal(sentence.empty_ids(), identity["input_ids_uncond"])
     assert sentence.id_word == int(identity["id_token"])
+
+
+def test_words_of_the_published_vocabulary_are_exact(original):
+    identity = original.arrays("identity")
     assert torch.equal(PUBLISHED.ids()[0], identity["realvocab_ids"])
     assert torch.equal(PUBLISHED.empty_ids()[0], identity["realvocab_ids_uncond"])
 
@@ -106,16 +115,8 @@ def test_unet(golden, recorded):
 
 
 def test_network_inside_the_guided_step(golden, recorded):
-    """The whole batch, given views included, without any of the work skipped."""
-    step, views = golden.step, len(golden.sampled)
-    tokens = torch.cat([step["crossattn_uc"], step["crossattn"]])
-    for k in step_numbers(step):
-        samples = Samples(tokens, (views, views), (views, views), (1, 1))
-        without = step["cond_images_f32"].clone()
-        without[~golden.sampled] = 0
-        x = torch.cat([step[f"net_x_{k}"], torch.cat([without, step["cond_images_f32"]])], dim=1)
-        out = recorded.unet(x, step[f"net_t_{k}"], samples)
-        torch.testing.assert_close(out, step[f"net_out_{k}"], atol=1e-5, rtol=0)
+    for k in step_numbers(golden.step):
+        assert golden.network_error(recorded, k) <= 1e-5
 
 
 def test_guided_step(golden, recorded):
@@ -129,8 +130,9 @@ def test_guided_step(golden, recorded):
         assert relative(after, step[f"x_next_{k}"][sampled]) <= 1e-5
 
 
-def test_whole_pipeline(golden, recorded):
+def test_whole_pipeline(golden, recorded, monkeypatch):
     """From a photo to latents and pictures, with the recorded draws."""
+    monkeypatch.setattr(sampling, "PULL", golden.pull)
     expected = golden.arrays("pipeline")
     draws = iter(DRAWS)
     angles, given = three_angles(expected["angles"]), int(expected["input_pos"])
@@ -172,10 +174,9 @@ def test_whole_pipeline(golden, recorded):
         assert (off != 0).float().mean() <= 1e-3
 
 
-def test_normals_of_the_photo_step_by_step(golden, recorded):
+def test_normals_of_the_photo_step_by_step(golden, recorded, monkeypatch):
     """The pass that finds them alone, where an error would show before it is decoded."""
-    from spinmeround.diffusion.sampling import PhotoNormals, integrate
-
+    monkeypatch.setattr(sampling, "PULL", golden.pull)
     expected = golden.arrays("pipeline")
     photo = expected["image_u8"].permute(2, 0, 1)[None].float() / 127.5 - 1
     latents = recorded.codec.encode(photo, noise=expected["post_noise_image_for_normals"])
@@ -187,8 +188,11 @@ def test_normals_of_the_photo_step_by_step(golden, recorded):
     )
     steps = []
     sigmas = schedules.ddpm_sigmas(int(expected["normals_steps"]))
-    record = lambda x, clean: steps.append((x, clean))  # noqa: E731
-    integrate(denoise, expected["normals_noise"], sigmas, solver="euler", after_step=record)
+
+    def note(x, clean):
+        steps.append((x, clean))
+
+    integrate(denoise, expected["normals_noise"], sigmas, solver="euler", after_step=note)
     for (x, clean), x_recorded, clean_recorded in zip(
         steps, expected["normals_x_steps"], expected["normals_x0_steps"], strict=True
     ):
@@ -205,3 +209,21 @@ def test_a_seed_means_what_it_meant(golden):
 
 def step_numbers(step) -> range:
     return range(sum(key.startswith("sigmas_") for key in step))
+
+
+def test_the_statement_is_the_original_code(original):
+    """So that what is recorded of it can be trusted, and a mistake cannot be made twice in the same way."""
+    from tests.diffusion.statement import Unet, Vae
+
+    tensors = torch.load(original.folder / "spmr.ckpt", weights_only=True)["state_dict"]
+    params = json.loads((original.folder / "config.json").read_text(encoding="utf-8"))["inference_config"]["model"][
+        "params"
+    ]
+    recordings, vae = original.arrays("unet"), original.arrays("vae")
+    unet = Unet(tensors, heads=lambda _width: params["network_config"]["params"]["num_heads"])
+    for name in (key.removesuffix("_frames") for key in recordings if key.endswith("_frames")):
+        x, context = recordings[f"{name}_x"].float(), recordings[f"{name}_ctx"].float()
+        out = unet(x, recordings[f"{name}_t"], context, views=int(recordings[f"{name}_frames"]))
+        torch.testing.assert_close(out, recordings[f"{name}_out"], atol=1e-5, rtol=0)
+    encoded = Vae(tensors, scale=params["scale_factor"]).encode(vae["image"], vae["posterior_noise"])
+    torch.testing.assert_close(encoded, vae["z_scaled"], atol=1e-5, rtol=0)

@@ -11,7 +11,7 @@ from spinmeround.diffusion import networks, schedules
 from spinmeround.diffusion.pose_map import pose_maps
 from spinmeround.diffusion.sampling import Guidance, GuidedViews, Known, PhotoNormals, Told, integrate
 from spinmeround.diffusion.unet import MultiViewUNet, Samples
-from tests.diffusion import plain, tiny
+from tests.diffusion import statement, tiny
 
 DEEP = copy.deepcopy(tiny.CONFIG)
 DEEP["model"]["params"]["network_config"]["params"] |= {
@@ -22,14 +22,20 @@ DEEP["model"]["params"]["network_config"]["params"] |= {
     "num_heads": -1,
     "num_head_channels": 32,
 }
-CONFIGS = {"three levels": tiny.CONFIG, "four levels, heads of one width": DEEP}
+CONFIGS = {
+    "three levels": (tiny.CONFIG, lambda _width: 2),
+    "four levels, heads of one width": (DEEP, lambda width: width // 32),
+}
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
-def parts(request, tmp_path_factory):
-    config = CONFIGS[request.param]
-    file, look = tiny.write(tmp_path_factory.mktemp("checkpoint"), tiny.tensors(config), config)
-    return networks.from_single_file(file, config=look, dtype=torch.float32, unet_dtype=torch.float32)
+def fast_and_plain(request, tmp_path_factory):
+    """One checkpoint's UNet twice: as the package builds it and as ``statement`` reads it."""
+    config, heads = CONFIGS[request.param]
+    tensors = tiny.tensors(config)
+    file, look = tiny.write(tmp_path_factory.mktemp("checkpoint"), tensors, config)
+    parts = networks.from_single_file(file, config=look, dtype=torch.float32, unet_dtype=torch.float32)
+    return MultiViewUNet(parts.unet), statement.Unet(tensors, heads=heads)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +67,12 @@ def guided(unet, s, given, *, guidance) -> tuple[GuidedViews, list[int]]:
 
 @pytest.mark.parametrize(("views", "given"), [(5, [2]), (2, [0]), (6, [1, 3, 4]), (4, [0, 3])])
 @pytest.mark.parametrize("sigma", [0.002, 3.7, 700.0])
-def test_nothing_is_lost_by_skipping_work(parts, views, given, sigma):
+def test_nothing_is_lost_by_skipping_work(fast_and_plain, views, given, sigma):
     """Rows dropped, equal rows merged, keys and values kept: all against the plain step."""
     s, sigma = scene(views, given), torch.tensor(sigma)
-    expected = plain.guided_step(copy.deepcopy(parts.unet), sigma=sigma, given=given, scale=3.5, **s)
-    denoise, others = guided(MultiViewUNet(copy.deepcopy(parts.unet)), s, given, guidance=Guidance(3.5))
+    fast, plain = fast_and_plain
+    expected = statement.guided_step(plain, sigma=sigma, given=given, scale=3.5, **s)["guided"]
+    denoise, others = guided(fast, s, given, guidance=Guidance(3.5))
     for _ in range(2):  # the second time with remembered keys and values
         torch.testing.assert_close(denoise(s["x"][others], sigma), expected[others], atol=2e-5, rtol=1e-5)
 

@@ -17,10 +17,10 @@ ALLOWED = 1e-5
 """What ``test_parity`` allows."""
 
 
-def error(golden: Golden, denoise: GuidedViews) -> float:
-    """Largest error of the clean latents over the recorded levels, before and after guidance, which magnifies it."""
+def error(golden: Golden, pipeline: SpinMeRoundPipeline, denoise: GuidedViews) -> float:
+    """Largest error of the network, and of the clean latents before and after guidance, which magnifies it."""
     step, sampled, scale = golden.step, golden.sampled, float(golden.step["scale"])
-    errors = []
+    errors = [golden.network_error(pipeline, 1)]
     for k in range(sum(key.startswith("sigmas_") for key in step)):
         x, sigma = step[f"x_{k}"][sampled], step[f"sigmas_{k}"][0]
         halves = step[f"denoised_uc_c_{k}"][sampled.repeat(2)]
@@ -80,8 +80,9 @@ def empty_picture_is_the_photo(golden, pipeline, _patch):
 
 def empty_picture_is_white(golden, pipeline, _patch):
     empty = golden.step["empty"]
-    white = torch.ones(1, 3, empty.shape[2] * 8, empty.shape[3] * 8)
-    latents = pipeline.codec.encode(white, noise=torch.zeros_like(empty[:, :4])).repeat(1, 2, 1, 1)
+    codec = pipeline.codec
+    white = torch.ones(1, 3, empty.shape[2] * codec.downscale, empty.shape[3] * codec.downscale)
+    latents = codec.encode(white, noise=torch.zeros_like(empty[:, : codec.channels])).repeat(1, 2, 1, 1)
     return golden.guided(pipeline, empty=latents)
 
 
@@ -131,9 +132,10 @@ FAULTS = (
 
 
 def test_without_a_fault(golden, recorded):
-    assert error(golden, golden.guided(recorded)) <= ALLOWED
+    assert error(golden, recorded, golden.guided(recorded)) <= ALLOWED
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_noticed(golden, fault, monkeypatch):
-    assert error(golden, fault(golden, golden.pipeline(), monkeypatch)) > ALLOWED
+    pipeline = golden.pipeline()
+    assert error(golden, pipeline, fault(golden, pipeline, monkeypatch)) > ALLOWED

@@ -48,7 +48,7 @@ def small(weights_folder, monkeypatch) -> None:
     """Small pictures, so that a run takes seconds; the pull toward the photo is a mean over the latents' size."""
     monkeypatch.setenv("SPMR_WEIGHTS", str(weights_folder))
     monkeypatch.setattr("spinmeround.diffusion.portrait_crop.MODEL_PX", SIZE)
-    monkeypatch.setattr("spinmeround.diffusion.sampling._PULL", 1e5 * (SIZE / 512) ** 2)
+    monkeypatch.setattr("spinmeround.diffusion.sampling.PULL", 1e5 * (SIZE / 512) ** 2)
 
 
 @pytest.mark.slow
