@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from spinmeround.geometry import project
 from spinmeround.recon.evidence import NormalPyramidLevel, near_outline_px
 from spinmeround.recon.lookup import bilinear, seen_at
-from spinmeround.types import Cameras, Views
+from spinmeround.types import Cameras, Mesh, Views
 
 CHANNELS = 6
 
@@ -173,6 +174,16 @@ def twisted(cameras: Cameras, twists: Float[np.ndarray, "v 6"]) -> Cameras:
     return replace(cameras, camera_from_world=cameras.camera_from_world @ moved)
 
 
+def motion_px(mesh: Mesh, before: Cameras, after: Cameras) -> Float[np.ndarray, "v"]:
+    """Root mean square distance by which the surface moves in each picture, pixels of the views."""
+    some = mesh.vertices[:: max(1, len(mesh.vertices) // 1000)]
+    motion = []
+    for pose, moved, lens in zip(before.camera_from_world, after.camera_from_world, before.intrinsics_px, strict=True):
+        apart = project(some, moved, lens)[:, :2] - project(some, pose, lens)[:, :2]
+        motion.append(np.sqrt((apart**2).sum(1).mean()))
+    return np.array(motion)
+
+
 @numba.njit(cache=True, inline="always")
 def _visible(depth, column, row, far, slack):
     """Whether all four pixels around a place show the surface the point lies on."""
@@ -200,9 +211,7 @@ def _sample(picture, column, row, out):
 
 
 @numba.njit(cache=True)
-def _collect(
-    point, normal, projections, eyes, depth, pictures, trust, tolerance, value, slope, w
-):
+def _collect(point, normal, projections, eyes, depth, pictures, trust, tolerance, value, slope, w):
     """What each view that sees a point shows there and how that changes as the point moves along its normal."""
     views, channels = pictures.shape[0], pictures.shape[3]
     x, y, z = point

@@ -61,7 +61,7 @@ class Hull:
         floor_y: world height of the flat cut through the neck, or ``None`` where the views show the lower end.
         skirt: open surface of what the masks show below that cut. No part of the result, but it stands in the pictures
             and hides or is hidden; no faces where there is no cut.
-        field: at the voxels' corners, negative inside the solid with its skirt; near the outlines' cones their distance.
+        field: at the voxels' corners, negative inside the solid with its skirt; the distance to the outlines' cones.
         low: world position of the field's first sample.
     """
 

@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from spinmeround.errors import InputError
-from spinmeround.geometry import camera_centres, face_normals, project, vertex_normals
-from spinmeround.recon.agreement import Looks, PictureLevel, camera_twists, compared, picture_level, twisted
+from spinmeround.geometry import camera_centres, face_normals, vertex_normals
+from spinmeround.recon.agreement import Looks, PictureLevel, camera_twists, compared, motion_px, picture_level, twisted
 from spinmeround.recon.evidence import (
     NormalPyramidLevel,
     continue_normals,
@@ -242,9 +242,9 @@ class _Fit:
             outline_noise_px=max(self.outline_noise_px / self.shrink, _LEAST_OUTLINE_NOISE_PX),
             tolerance=_TOLERANCE * self.edge,
         )  # fmt: skip
-        motion_px = _motion_px(mesh, self.cameras, twisted(self.cameras, twists)) / self.shrink
-        self.moving |= motion_px > _STILL_PX
-        self.trying_cameras = bool((motion_px[self.moving] > _SETTLED_PX).any())
+        apart_px = motion_px(mesh, self.cameras, twisted(self.cameras, twists)) / self.shrink
+        self.moving |= apart_px > _STILL_PX
+        self.trying_cameras = bool((apart_px[self.moving] > _SETTLED_PX).any())
         if not self.moving.any():
             return False
         twists[~self.moving] = 0
@@ -315,16 +315,6 @@ def _outline_noise_px(cameras: Cameras, vertices: Float[np.ndarray, "v 3"], step
     distance = np.linalg.norm(camera_centres(cameras) - vertices.mean(0), axis=1)
     pixels_per_unit = float(np.median(cameras.intrinsics_px[:, 0, 0] / distance))
     return float(_SIGMA_PER_MEDIAN * np.median(np.abs(steps)) * pixels_per_unit) if len(steps) else 0.0
-
-
-def _motion_px(mesh: Mesh, before: Cameras, after: Cameras) -> Float[np.ndarray, "v"]:
-    """Root mean square distance by which the surface moves in each picture, pixels of the views."""
-    some = mesh.vertices[:: max(1, len(mesh.vertices) // 1000)]
-    motion = []
-    for pose, moved, lens in zip(before.camera_from_world, after.camera_from_world, before.intrinsics_px, strict=True):
-        apart = project(some, moved, lens)[:, :2] - project(some, pose, lens)[:, :2]
-        motion.append(np.sqrt((apart**2).sum(1).mean()))
-    return np.array(motion)
 
 
 def _directions(mesh: Mesh, floor_y: float | None) -> tuple[Float[np.ndarray, "v 3"], Bool[np.ndarray, "v"]]:
