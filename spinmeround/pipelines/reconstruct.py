@@ -15,7 +15,7 @@ from spinmeround.pipelines.camera_motion import describe_motion
 from spinmeround.pipelines.choices import Device, Prior, choose
 from spinmeround.pipelines.diffusion_options import DiffusionOptions, directions_of
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
-from spinmeround.pipelines.rigging import RigOptions, check_vrm, make_avatar, reason_against
+from spinmeround.pipelines.rigging import Riggable, RigOptions, check_vrm, make_avatar, reason_against
 from spinmeround.pipelines.rooms import rooms_of
 from spinmeround.pipelines.stages import Stages, Watch, check_memory, unwatched
 from spinmeround.pipelines.unfinished import Unfinished
@@ -103,9 +103,8 @@ def reconstruct(
     settings = preset(quality)
     unfinished = Unfinished(outputs, quality, choices["device"].took)
     rooms = unfinished.resumable(rooms_of(quality, choices["device"].took))
-    wanted = stage_two.Wanted.by(outputs)
     stages = Stages(
-        [*stage_one.planned(took), *stage_two.planned(wanted, outputs)],
+        [*stage_one.planned(took), *stage_two.planned(stage_two.Wanted.by(outputs), outputs)],
         expected_s=stage_one.expected_seconds(took, quality, options, choices["device"].took),
     )
     with watch(stages), unfinished:
@@ -127,6 +126,11 @@ def reconstruct(
                 keep_expression=keep_expression,
                 seed=seed,
             )
+        wanted = stage_two.Wanted.by(outputs, avatar=against is None and isinstance(seen.head, Riggable))
+        needed = stage_two.planned(wanted, outputs)
+        for stage in stages.planned:
+            if stage in ("surface", "texture") and stage not in needed:
+                stages.leave_out(stage)
         built = stage_two.build(seen.views, wanted, rooms, stages, seed=seed)
         avatar, rigged = make_avatar(seen.head, built, outputs, moving, rooms, stages, against=against)
         crops = [sighting.portrait.rgb for sighting in sightings]

@@ -99,6 +99,7 @@ def make_avatar(
 def _on_surface(built: Built, rooms: Rooms, progress: Progress) -> SurfaceHead | str:
     """The template on the surface, or why it is not there."""
     try:
+        assert built.surface is not None, "only heads that can move come without one"
         head = rooms.rig_surface(built.views, built.surface, progress)
     except WeightsError as error:
         return f"no face could be looked for: {error}"

@@ -36,16 +36,22 @@ class Wanted:
     mesh: bool
 
     @classmethod
-    def by(cls, outputs: Outputs) -> Wanted:
-        """What the outputs need; both when there is none, since then the caller takes the objects."""
-        mesh = bool(outputs.meshes)
-        return cls(splats=bool(outputs.splats) or not mesh, mesh=mesh or not outputs.splats)
+    def by(cls, outputs: Outputs, *, avatar: bool = False) -> Wanted:
+        """What the outputs need; both when there is none, since then the caller takes the objects.
+
+        Args:
+            avatar: whether there is one for the formats that can hold it; they need no mesh then.
+        """
+        if not (outputs.splats or outputs.meshes):
+            return cls(splats=True, mesh=True)
+        plain = [path for path in outputs.meshes if not (avatar and path.suffix.lower() in AVATAR_SUFFIXES)]
+        return cls(splats=bool(outputs.splats), mesh=bool(plain))
 
 
 def planned(wanted: Wanted, outputs: Outputs) -> list[Stage]:
     """The stages of stage two, in order."""
     possible: list[tuple[Stage, object]] = [
-        ("surface", True),
+        ("surface", wanted.splats or wanted.mesh),
         ("splats", wanted.splats),
         ("texture", wanted.mesh),
         ("files", outputs.splats or outputs.meshes or outputs.views),
@@ -61,11 +67,12 @@ class Built:
 
     Attributes:
         views: those that were given, with the cameras they turned out to have.
+        surface: none where neither splats nor a mesh were wanted.
         coarser: levels of detail of ``mesh``, one after the other.
     """
 
     views: Views
-    surface: Mesh
+    surface: Mesh | None
     splats: Splats | None
     mesh: TexturedMesh | None
     coarser: tuple[TexturedMesh, ...] = ()
@@ -81,6 +88,8 @@ def build(
     """
     if not (views.alpha > 0.5).any():
         raise FitError("no view shows anything: every mask is empty")
+    if not (wanted.splats or wanted.mesh):
+        return Built(views, None, None, None)
     levels = levels or MeshLevels()
     splats, meshes = None, list[TexturedMesh]()
     with stages("surface") as progress:
@@ -125,7 +134,7 @@ def write(
     if outputs.splats or outputs.meshes or outputs.views:
         with stages("files"):
             # One factor for all: a textured mesh is a simplified surface, and not quite as high.
-            scale = metres_per_unit(built.surface, height_m=height_m)
+            scale = metres_per_unit(built.surface or _points(avatar), height_m=height_m)
             for path in outputs.splats:
                 assert built.splats is not None
                 write_splats(path, built.splats, metres_per_unit=scale)
@@ -141,17 +150,25 @@ def write(
             if outputs.views is not None:
                 write_views(outputs.views, built.views)
                 files.append(outputs.views)
-    files += _draw(outputs, stages, built, photos, lambda: _expressions(avatar, asked))
+    files += _draw(outputs, stages, _drawer(built, avatar), photos, lambda: _expressions(avatar, asked))
     for path in files:
         log.info("wrote %s", path)
     return tuple(files)
 
 
-def _drawer(built: Built) -> drawing.Draw:
+def _points(avatar: Avatar | None) -> Mesh:
+    """All vertices of an avatar."""
+    assert avatar is not None
+    return Mesh(np.concatenate([part.mesh.vertices for part in avatar.parts]), np.zeros((0, 3), np.int64))
+
+
+def _drawer(built: Built, avatar: Avatar | None = None) -> drawing.Draw:
     if built.splats is not None:
         return drawing.splats_drawer(built.splats)
-    assert built.mesh is not None
-    return drawing.mesh_drawer(built.mesh)
+    if built.mesh is not None:
+        return drawing.mesh_drawer(built.mesh)
+    assert avatar is not None
+    return drawing.mesh_drawer(*(part.mesh for part in avatar.parts))
 
 
 def _expressions(avatar: Avatar | None, asked: Acting | None) -> Mapping[str, UInt8[np.ndarray, "_ _ 3"]]:
@@ -163,12 +180,11 @@ def _expressions(avatar: Avatar | None, asked: Acting | None) -> Mapping[str, UI
 def _draw(
     outputs: Outputs,
     stages: Stages,
-    built: Built,
+    draw: drawing.Draw,
     photos: Sequence[Float[np.ndarray, "_ _ 3"]],
     expressions: Callable[[], Mapping[str, UInt8[np.ndarray, "_ _ 3"]]],
 ) -> list[Path]:
     files: list[Path] = []
-    draw = _drawer(built)
     if outputs.preview is not None:
         with stages("preview"):
             drawing.write_contact_sheet(outputs.preview, draw, photos, expressions=expressions())
@@ -193,7 +209,9 @@ def compare(built: Built, held_out: Views, stages: Stages) -> dict[str, Any]:
 
 def describe(built: Built) -> dict[str, Any]:
     """What the report says about the results."""
-    described: dict[str, Any] = {"surface": {"vertices": len(built.surface.vertices)}}
+    described: dict[str, Any] = {}
+    if (surface := built.surface) is not None:
+        described["surface"] = {"vertices": len(surface.vertices)}
     if (splats := built.splats) is not None:
         described["splats"] = {"count": len(splats), "sh_coefficients": int(splats.sh.shape[1])}
     if (mesh := built.mesh) is not None:

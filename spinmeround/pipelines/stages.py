@@ -94,6 +94,11 @@ class Stages:
         self._expected_s[stage] = self._known_s.get(stage, 1.0)
         self.planned = (*self.planned, stage)
 
+    def leave_out(self, stage: Stage) -> None:
+        """Plans a stage no more, if it was planned."""
+        self._expected_s.pop(stage, None)
+        self.planned = tuple(each for each in self.planned if each != stage)
+
     @contextmanager
     def __call__(self, stage: Stage) -> Iterator[Progress]:
         """Times a stage; yields what its room may report progress to.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from spinmeround.pipelines.diffusion_options import DiffusionOptions
 from spinmeround.pipelines.rooms import Rooms, Sighting
 from spinmeround.pipelines.stages import Progress
 from spinmeround.recon.registration import Registration
-from spinmeround.types import Cameras, Mesh, Portrait, Splats, TexturedMesh, Views
+from spinmeround.types import Avatar, AvatarPart, Cameras, Joint, Mesh, Portrait, Splats, TexturedMesh, Views
 
 RADIUS = 0.25
 
@@ -61,6 +61,15 @@ class FakeHead:
 
     def render(self, cameras: Cameras, *, keep_expression: bool = False, names: tuple[str, ...] = ()) -> Views:
         return sphere_views(cameras, names)
+
+
+class MovingHead(FakeHead):
+    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int) -> Avatar:
+        mesh = sphere_texture(sphere_mesh())
+        joints = np.zeros((len(mesh.vertices), 4), np.int64)
+        weights = np.eye(4)[joints[:, 0]]
+        part = AvatarPart("skin", mesh, joints, weights, {"jawOpen": mesh.vertices * 0.1}, roughness=0.9)
+        return Avatar((part,), (Joint("head", -1, np.zeros(3)),), ("jawOpen",))
 
 
 def sphere_mesh() -> Mesh:

@@ -17,7 +17,7 @@ from spinmeround.io import read_mesh, read_splats, read_views
 from spinmeround.pipelines import fit_views as fit_views_module
 from spinmeround.pipelines import make_views as make_views_module
 from spinmeround.pipelines import reconstruct as reconstruct_module
-from tests.pipelines.fakes import FakeHead, fake_rooms, sphere_texture
+from tests.pipelines.fakes import FakeHead, MovingHead, fake_rooms, sphere_texture
 
 ROOMS = ("photo", "portrait", "head", "surface", "splats", "texture")
 
@@ -56,6 +56,20 @@ def test_makes_only_what_the_outputs_need(photo, tmp_path):
     assert both.splats is not None
     assert both.mesh is not None
     assert both.files == ()
+
+
+def test_an_avatar_alone_needs_no_surface_and_no_texture(photo, tmp_path, monkeypatch):
+    entered = []
+    rooms = replace(fake_rooms(before=entered.append), fit_head=lambda *_: MovingHead())
+    monkeypatch.setattr(reconstruct_module, "rooms_of", lambda *_: rooms)
+    out, preview = tmp_path / "a.glb", tmp_path / "p.png"
+    result = reconstruct(photo, out=out, preview=preview, height_m=2.0, quality="draft")
+    assert not {"surface", "texture", "splats"} & set(entered)
+    assert result.avatar is not None and result.mesh is None and "surface" not in result.report
+    assert preview.stat().st_size > 1000
+    assert np.ptp(read_mesh(out, metres_per_unit=1.0).vertices[:, 1]) == pytest.approx(2.0, rel=1e-4)
+    reconstruct(photo, out=[out, tmp_path / "a.obj"], quality="draft")
+    assert {"surface", "texture"} <= set(entered)
 
 
 @pytest.mark.usefixtures("rooms")

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from spinmeround.configs import preset
 from spinmeround.pipelines import stages as stages_module
 from spinmeround.pipelines.stages import Stages
 
@@ -58,3 +59,18 @@ def test_peak_memory_sees_what_a_stage_held():
         pass
     held, after = (record.peak_memory_mb for record in stages.records)
     assert held - after > 150
+
+
+def test_every_stage_has_its_seconds_in_every_preset():
+    for quality in ("draft", "standard", "high"):
+        assert set(stages_module.SENTENCES) == set(preset(quality).seconds)
+
+
+def test_a_stage_that_is_not_needed_leaves_the_plan(clock):
+    stages = Stages(["head", "surface", "files"], expected_s={"head": 10, "surface": 80, "files": 10})
+    with stages("head"):
+        clock.now = 10.0
+    assert stages.share_done == pytest.approx(0.1)
+    stages.leave_out("surface")
+    stages.leave_out("texture")
+    assert stages.planned == ("head", "files") and stages.share_done == pytest.approx(0.5)
