@@ -26,6 +26,7 @@ SCRIPTS = (
     "memory",
     "bench_surface",
     "bench_raster",
+    "splat_kinds",
     "model_camera",
     "diffusion_full_size",
     "diffusion_work_saved",

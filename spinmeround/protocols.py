@@ -22,7 +22,10 @@ class ViewGenerator(Protocol):
 
 @runtime_checkable
 class Rasterizer(Protocol):
-    """Splats to pictures, differentiable in every field of ``Splats`` and in the poses."""
+    """Splats to pictures, differentiable in every field of ``Splats`` and in the poses.
+
+    The class says what a splat is: a 3D Gaussian, or a surfel in the plane of its first two axes.
+    """
 
     def render(
         self, splats: Splats, cameras: Cameras, *, camera_from_world: Float[Tensor, "v 4 4"] | None = None
