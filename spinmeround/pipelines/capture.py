@@ -21,6 +21,7 @@ _HEIGHTS = (0.2, 1.8)
 """Head units between which what the masks show may be a head, with or without shoulders."""
 _OFF_CENTRE, _TILT_DEG, _AXIS_DEG = 0.5, 35.0, 20.0
 _ROUNDS = 12
+_LEAST_PX = 32
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,16 @@ def check_sight(views: Views) -> None:
     """Asks whether there is more than one view and each camera sees the head.
 
     Raises:
-        InputError: one view, empty masks, or cameras that look elsewhere than the others.
+        InputError: one view, tiny pictures, masks that are empty or inverted, or cameras that look elsewhere than the
+            others.
     """
     if len(views) < 2:
         raise InputError("one view to fit: a surface needs at least two views; add views from other sides")
+    width_px, height_px = views.cameras.width_px, views.cameras.height_px
+    if min(width_px, height_px) < _LEAST_PX:
+        raise InputError(
+            f"pictures of {width_px} x {height_px} pixels show too little of a head; give at least {_LEAST_PX} each way"
+        )
     names = views.names or tuple(str(index) for index in range(len(views)))
     empty = [name for name, alpha in zip(names, views.alpha, strict=True) if not (alpha > 0.5).any()]
     if len(empty) == len(views):
@@ -64,6 +71,11 @@ def check_sight(views: Views) -> None:
         raise InputError(
             f"the head is in no pixel of {len(empty)} of {len(views)} masks: {_some(empty)}; remove these frames or "
             "repair their masks"
+        )
+    if np.median([_inside_out(alpha) for alpha in views.alpha]):
+        raise InputError(
+            "masks cover the pictures' borders all round and leave out what is inside; they seem inverted: white, 255, "
+            "is the head"
         )
     if np.ptp(camera_centres(views.cameras), axis=0).max() == 0:
         raise InputError("all cameras stand at one point: a surface needs views from other sides")
@@ -105,6 +117,13 @@ def placement(views: Views) -> Placement | None:
         scale,
     )
     return Placement(turn, scale, centre)
+
+
+def _inside_out(alpha: Float[np.ndarray, "h w"]) -> bool:
+    """Whether a mask holds nearly all of the picture's border but not nearly all of the picture."""
+    head = alpha > 0.5
+    border = np.concatenate([head[0], head[-1], head[:, 0], head[:, -1]])
+    return bool(border.mean() > 0.9 and head.mean() < 0.98)
 
 
 def _some(names: list[str]) -> str:

@@ -82,7 +82,7 @@ def normal_level(views: Views, shrink: int) -> NormalPyramidLevel:
         known = (alpha > 0.5) & (np.linalg.norm(given, axis=-1) > 0.5)
         sure = (views.weight[view] * alpha * known).astype(np.float32)
         layers = (given * sure[..., None], sure, alpha)
-        if shrink > 1:
+        if alpha.shape != (height, width):
             layers = tuple(cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA) for layer in layers)
         normals[view], trust[view], outline_px[view] = layers[0], layers[1], near_outline_px(layers[2])
     return NormalPyramidLevel(

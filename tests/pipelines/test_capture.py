@@ -127,3 +127,13 @@ def test_cameras_at_one_point():
     poses = np.broadcast_to(views.cameras.camera_from_world[0], (6, 4, 4)).copy()
     with pytest.raises(InputError, match="all cameras stand at one point"):
         check_sight(replace(views, cameras=replace(views.cameras, camera_from_world=poses)))
+
+
+def test_inverted_masks_and_tiny_pictures():
+    views = ring()
+    with pytest.raises(InputError, match="they seem inverted: white, 255, is the head"):
+        check_sight(replace(views, alpha=1 - views.alpha))
+    check_sight(replace(views, alpha=np.ones_like(views.alpha)))  # no masks at all: only said
+    tiny = sphere_views(orbit_cameras([0.0, 90.0, 180.0], [0.0] * 3, size_px=16))
+    with pytest.raises(InputError, match="pictures of 16 x 16 pixels show too little of a head; give at least 32"):
+        check_sight(tiny)
