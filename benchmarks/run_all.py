@@ -20,6 +20,7 @@ SCRIPTS = (
     "whole_head",
     "shape_synthetic",
     "splats_heldout",
+    "splats_clean",
     "texture_heldout",
     "splats_real",
     "repeat_time",

@@ -23,6 +23,7 @@ from tables import Figure, print_figures
 from spinmeround.geometry import select
 from spinmeround.images import resize
 from spinmeround.orbits import orbit_cameras
+from spinmeround.pipelines.camera_motion import follow
 from spinmeround.pipelines.drawing import splats_drawer
 from spinmeround.pipelines.held_out import measure as measure_held_out
 from spinmeround.recon.losses import structural_dissimilarity, weighted_l1
@@ -121,25 +122,33 @@ def measure(*, quick: bool, size_px: int | None = None) -> list[Figure]:
         views, held_out = turn_views(video, size)
         started = time.perf_counter()
         found = register(views, NumbaRasterizer(), seed=0, progress=_silent)
-        splats = GaussianFitter(NumbaRasterizer(), settings).fit(found.applied(views), NO_SURFACE, seed=0)
+        registered = found.applied(views)
+        splats = GaussianFitter(NumbaRasterizer(), settings).fit(registered, NO_SURFACE, seed=0)
         seconds = time.perf_counter() - started
-        ours = measure_held_out(splats_drawer(splats), found.between(held_out, views), _silent)
+        moved = follow(held_out, views.cameras, registered.cameras)
+        ours = measure_held_out(splats_drawer(splats), moved, _silent)
         plain_splats = plain_gaussian_splatting(views, len(splats), seconds)
         plain = measure_held_out(splats_drawer(plain_splats), held_out, _silent)
         results.append((video, ours, plain, seconds))
     bars = not quick and size_px is None
     out = []
     for video, ours, plain, seconds in results:
-        note = f"{size} px; plain 3DGS {plain['psnr_head']:.2f} dB"
-        if "flip" in ours:
-            note += f"; FLIP {ours['flip']:.4f} against {plain['flip']:.4f}"
+        note = f"{size} px; {ours['psnr_head']:.2f} dB against {plain['psnr_head']:.2f} dB"
         gain = ours["psnr_head"] - plain["psnr_head"]
         out += [
-            Figure(f"splats, {video}, seconds", seconds, 150 if bars else None, at_most=True, unit=" s", note=""),
+            Figure(f"splats, {video}, seconds", seconds, 150 if bars else None, unit=" s"),
             Figure(
                 f"splats, {video}, over plain 3DGS", gain, 1.0 if bars else None, at_most=False, unit=" dB", note=note
             ),
         ]
+        if "flip" in ours:
+            note = f"{ours['flip']:.4f} against {plain['flip']:.4f}"
+            less = plain["flip"] - ours["flip"]
+            out.append(
+                Figure(
+                    f"splats, {video}, FLIP less than plain 3DGS", less, 0 if bars else None, at_most=False, note=note
+                )
+            )
     mean = float(np.mean([ours["psnr_head"] for _, ours, _, _ in results]))
     return [
         *out,

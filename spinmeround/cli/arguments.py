@@ -220,6 +220,12 @@ def add_head_files(parser: Parser) -> None:
     group.add_argument(
         "--ply", choices=("splats", "mesh"), default="splats", help="what a .ply holds (default: splats)"
     )
+    group.add_argument(
+        "--splats",
+        type=counted,
+        metavar="N",
+        help="at most (default: 60000 draft, 240000 standard, 400000 high)",
+    )
     group.add_argument("--height-m", type=positive, metavar="M", help="height of the head in metres (default: 0.23)")
     group.add_argument("--preview", type=Path, metavar="FILE.png", help="contact sheet: photo, colours, normals")
     group.add_argument("--turntable", type=Path, metavar="FILE.mp4", help="video of one turn")

@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             rig=rig_options(given),
             expression=expression_asked(given),
             animate=given.animate,
+            splats=given.splats,
             watch=watch,
         )
 

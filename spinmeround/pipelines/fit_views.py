@@ -43,6 +43,7 @@ def fit_views(
     animate: PathLike | None = None,
     levels: MeshLevels | None = None,
     size_px: int | None = None,
+    splats: int | None = None,
     watch: Watch = unwatched,
 ) -> Reconstruction:
     """A folder of posed pictures, with masks and, where there are any, normals, to a head.
@@ -81,8 +82,8 @@ def fit_views(
     choices = {"device": choose_device(device), "quality": Choice(quality, quality, "asked for")}
     check_memory(quality)
     settings = preset(quality)
-    unfinished = Unfinished(outputs, quality, choices["device"].took, cameras)
-    rooms = unfinished.resumable(rooms_of(quality, choices["device"].took, cameras))
+    unfinished = Unfinished(outputs, quality, choices["device"].took, cameras, f"{splats}")
+    rooms = unfinished.resumable(rooms_of(quality, choices["device"].took, cameras, splats))
     wanted = stage_two.Wanted.by(outputs)
     stages = Stages(["folder", *stage_two.planned(wanted, outputs)], expected_s=settings.seconds)
     with watch(stages), unfinished:

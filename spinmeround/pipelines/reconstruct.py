@@ -44,6 +44,7 @@ def reconstruct(
     rig: RigOptions | None = None,
     expression: Mapping[str, float] | None = None,
     animate: PathLike | None = None,
+    splats: int | None = None,
     watch: Watch = unwatched,
 ) -> Reconstruction:
     """One to several photos of one person to a 3D head.
@@ -68,6 +69,7 @@ def reconstruct(
             a face, a ``.glb`` holds the mesh.
         expression: shown by the avatar in the preview: numbers in [0, 1] by ARKit's names or VRM's presets.
         animate: a CSV of Live Link Face, baked into the avatar's ``.glb``.
+        splats: how many at most; by default the quality's number.
         watch: shows the stages while they run.
 
     Returns:
@@ -101,8 +103,8 @@ def reconstruct(
     asked = acting.prepare(expression, as_path(animate), outputs, against=against)
     check_memory(quality)
     settings = preset(quality)
-    unfinished = Unfinished(outputs, quality, choices["device"].took)
-    rooms = unfinished.resumable(rooms_of(quality, choices["device"].took))
+    unfinished = Unfinished(outputs, quality, choices["device"].took, f"{splats}")
+    rooms = unfinished.resumable(rooms_of(quality, choices["device"].took, "auto", splats))
     stages = Stages(
         [*stage_one.planned(took), *stage_two.planned(stage_two.Wanted.by(outputs), outputs)],
         expected_s=stage_one.expected_seconds(took, quality, options, choices["device"].took),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -84,8 +84,12 @@ class Rooms:
     rig_surface: Callable[[Views, Mesh, Progress], SurfaceHead | None] = head_on_surface
 
 
-def rooms_of(quality: Quality, device: str, cameras: CameraTrust = "auto") -> Rooms:
-    """The rooms of this version; on ``cuda`` the diffusion model and the splats are there, all else is on the CPU."""
+def rooms_of(quality: Quality, device: str, cameras: CameraTrust = "auto", most_splats: int | None = None) -> Rooms:
+    """The rooms of this version; on ``cuda`` the diffusion model and the splats are there, all else is on the CPU.
+
+    Args:
+        most_splats: in place of the quality's number.
+    """
 
     def read_photo(path: Path) -> Any:
         from spinmeround.io.photo import read_photo
@@ -118,7 +122,9 @@ def rooms_of(quality: Quality, device: str, cameras: CameraTrust = "auto") -> Ro
     def fit_splats(views: Views, surface: Mesh, seed: int, progress: Progress) -> Splats:
         from spinmeround.recon.splats import SPLAT_PRESETS, GaussianFitter
 
-        fitter = GaussianFitter(_rasterizer(device), SPLAT_PRESETS[quality], progress=progress)
+        settings = SPLAT_PRESETS[quality]
+        settings = replace(settings, count=most_splats or settings.count)
+        fitter = GaussianFitter(_rasterizer(device), settings, progress=progress)
         return fitter.fit(views, surface, seed=seed)
 
     def paint_texture(views: Views, surface: Mesh, faces: int, progress: Progress) -> TexturedMesh:

@@ -1,0 +1,59 @@
+"""The rooms do as much work as they are told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spinmeround.orbits import orbit_cameras
+from spinmeround.pipelines import fit_views as fit_views_module
+from spinmeround.pipelines import reconstruct as reconstruct_module
+from spinmeround.pipelines.rooms import rooms_of
+from spinmeround.recon import splats as splats_module
+from spinmeround.recon.splats import SPLAT_PRESETS
+from spinmeround.types import Mesh, Views
+from tests.pipelines.fakes import fake_rooms, sphere_mesh, sphere_splats
+
+
+@pytest.mark.parametrize(("most", "count"), [(None, SPLAT_PRESETS["draft"].count), (700, 700)])
+def test_the_number_of_splats_is_the_one_asked_for_or_that_of_the_quality(most, count, monkeypatch):
+    settings, made = [], sphere_splats(sphere_mesh())
+
+    class Noting:
+        def __init__(self, rasterizer, given, *, progress):
+            settings.append(given)
+
+        def fit(self, views, surface, *, seed):
+            return made
+
+    monkeypatch.setattr(splats_module, "GaussianFitter", Noting)
+    cameras, blank = orbit_cameras([0.0], [0.0], size_px=8), np.zeros((1, 8, 8, 3), np.float32)
+    views = Views(cameras, blank, blank, blank[..., 0], blank[..., 0])
+    no_surface = Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
+    assert rooms_of("draft", "cpu", "auto", most).fit_splats(views, no_surface, 0, lambda share, doing: None) is made
+    assert (settings[0].count, settings[0].iterations) == (count, SPLAT_PRESETS["draft"].iterations)
+    assert SPLAT_PRESETS["draft"].count == 60_000
+
+
+@pytest.mark.parametrize("module", [fit_views_module, reconstruct_module])
+def test_the_number_reaches_the_rooms(module, tmp_path, monkeypatch):
+    asked = []
+
+    def noting(*how):
+        asked.append(how)
+        return fake_rooms()
+
+    monkeypatch.setattr(module, "rooms_of", noting)
+    if module is reconstruct_module:
+        photo = tmp_path / "face.jpg"
+        photo.write_bytes(b"stands for a photo")
+        module.reconstruct(photo, out=tmp_path / "a.ply", quality="draft", splats=700)
+    else:
+        with pytest.raises(FileNotFoundError):
+            monkeypatch.setattr(module, "read_views", _missing)
+            module.fit_views(tmp_path, out=tmp_path / "a.ply", splats=700)
+    assert asked[0][3] == 700
+
+
+def _missing(*_, **__):
+    raise FileNotFoundError
