@@ -1,6 +1,7 @@
 """Blending surfels, tile by tile, and the gradient of that. See ``raster_tiles`` for scratch, rows and the way back.
 
-With the root p, q, r, tilt and depth from the record, d = pixel - (u, v), a = p dx + q dy, b = r dy, c = 1 + tilt . d,
+With p, q, r the root that comes with the centre, tilt and depth from the record, d = pixel - (u, v), a = p dx + q dy,
+b = r dy and c = 1 + tilt . d,
 
     alpha(pixel) = 2^(log2 alpha - min((a^2 + b^2) / c^2, FILTER d^2)),     z = depth / c
 

@@ -38,11 +38,9 @@ FILTER_VARIANCE_PX2 = 0.5
 """Of the low-pass filter, as in the paper: a surfel never looks smaller than a Gaussian of this variance."""
 
 _EDGE_ON = 1e-6
-_THINNEST = 1e-12
+_SMALLEST = 1e-12
 _NO_PLANE = 1e12
 """Stands for the root of a surfel without (u, v): one so steep that the filter is above it everywhere."""
-_FLATTEST = 1e-30
-"""Stands for a p of 0, by which blending could not divide."""
 _EVERYWHERE_PX = 1e9
 _NORMAL = 2
 
@@ -72,8 +70,9 @@ def _root(z, lens, inverse):
         x_scale * inverse[1, 0],
         y_scale * inverse[1, 1],
     )
-    p = max(math.hypot(g00, g10), _FLATTEST)
-    cosine, sine = (g00 / p, g10 / p) if p > _FLATTEST else (1.0, 0.0)
+    # Neither p nor r can be 0: G has the determinant z_mean^3 / (|M| f_x f_y).
+    p = math.hypot(g00, g10)
+    cosine, sine = g00 / p, g10 / p
     return cosine, sine, p, cosine * g01 + sine * g11, cosine * g11 - sine * g01
 
 
@@ -120,7 +119,7 @@ def project_surfels(
         # Written so that NaN fails them too.
         if not (z >= NEAR and opacity > MIN_ALPHA and 0 < length < np.inf):
             continue
-        if not (_THINNEST <= scales[i, 0] < np.inf and _THINNEST <= scales[i, 1] < np.inf):
+        if not (_SMALLEST <= scales[i, 0] < np.inf and _SMALLEST <= scales[i, 1] < np.inf):
             continue
         turned_by(pose, rotation, turned)
         u, v = lens[0] * x / z + lens[2], lens[1] * y / z + lens[3]

@@ -1,7 +1,7 @@
 """What blending 3D Gaussians and blending surfels share: splats dealt out to tiles, rows of pixels, gradient rows.
 
-Projection hands a splat to blending in two pieces: its *centre* (u px, v px, depth) in float64, because a quarter of a
-thousandth of a pixel and the order of two near splats both show; and a *record* of 16 float32, one cache line::
+Projection hands a splat to blending in two pieces: its *centre* (u px, v px, depth) in float64, since float32 would
+swap near splats and shift those far from the corner of a large picture; and a *record* of 16 float32, a cache line::
 
     0 1 2   3            4         5 6     8 9 10   11 12 13   14
     p q r   log2 alpha   reach_y   tilt    r g b    nx ny nz   depth
