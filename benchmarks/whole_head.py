@@ -5,7 +5,7 @@
 A head is made from the first frame of each published turn and looked at with the turn's cameras. Three placements:
 ``nominal`` puts our canonical head in the nominal rig; ``photo`` carries the camera fitted to the first frame around
 with the nominal rig, as a subject who does not look straight ahead in that frame needs; ``tilted`` does the same with
-cameras 4 degrees above the level, where ``rig_calibration.py`` finds those of the turns.
+cameras 4 degrees above the level, near where ``model_camera.py`` finds the turns' for the nominal principal point.
 """
 
 from __future__ import annotations

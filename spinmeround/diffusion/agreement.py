@@ -17,12 +17,15 @@ from spinmeround.images import resize
 from spinmeround.types import Cameras
 
 LEAST = 0.1
+"""No pixel is wholly distrusted: where all views disagree, something must still be built."""
 _CONTRADICTED, _UNSEEN = 0.2, 0.7
-_WORK_PX = 96
-_CELLS = 72
+"""Trust where an outline is contradicted, and where fewer than two neighbours show the place."""
+_WORK_PX, _CELLS = 96, 72
+"""Sides of the small pictures and of the carved solid, whose cells are then a little wider than a pixel."""
 _VOTE = 0.92
-_NEIGHBOURS = 4
-_NEIGHBOUR_COSINE = 0.35
+"""Share of the views that must show a cell as head: all of eight, and all but a few of 48."""
+_NEIGHBOURS, _NEIGHBOUR_COSINE = 4, 0.35
+"""Views a view is compared with, at most, and how far apart they may look: 70 degrees."""
 _DOUBTFUL_NORMAL, _DOUBTFUL_COLOUR = 0.4, 0.15
 """Chord between unit normals, and distance of colours, at which half the trust is gone."""
 

@@ -29,7 +29,7 @@ _BYTES_BESIDE_WEIGHTS = 2.3e9
 
 def rows_in_all(photos: int, passes: Sequence[JointPass], sampling: Sampling) -> int:
     """Views the UNet sees in a run."""
-    guidance = Guidance(sampling.guidance, sampling.guidance_sigmas)
+    guidance = Guidance.of(sampling)
     levels = schedules.levels(sampling)[:-1]
     both = sum(guidance.acts(sigma) for sigma in levels)
     return photos * sampling.normals_steps + sum(

@@ -21,9 +21,13 @@ _GREY_LENGTH, _UNIT_LENGTH = 0.15, 0.85
 _NEAR_WHITE, _SURELY_HEAD = 0.2, 0.45
 """Distance from the background's colour, largest of the channels, up to which a pixel may be background."""
 _SPECK_SHARE, _PINHOLE_SHARE = 0.02, 0.006
+"""Of the head's pixels, and of all: what is smaller is no part of the head, or no hole in it."""
 _RIM_PX = 5
+"""Width of the band in which the decoder lets head and background run into each other."""
 _UNMIXED_FROM = 0.1
+"""Of a pixel that is head for less than this share, the colour cannot be told from the background's noise."""
 _FACING_SHARE = 0.6
+"""Of the normals: with fewer facing their cameras, no better than chance, they are of another frame or of no head."""
 
 
 @dataclass(frozen=True)

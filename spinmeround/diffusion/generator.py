@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from spinmeround.diffusion.camera import ModelRig, photo_poses, rig_of
+from spinmeround.diffusion.camera import photo_poses, rig_of
 from spinmeround.diffusion.decode import Matte, decode_views
 from spinmeround.diffusion.model_views import Conditioning, Pose, Progress, Sampling, ViewSampler
 from spinmeround.diffusion.portrait_crop import model_from_crop, model_picture
@@ -91,7 +91,7 @@ def cameras_toward(
     Raises:
         InputError: a direction the model's cameras cannot stand in.
     """
-    rig: ModelRig = rig_of(portraits[0])
+    rig = rig_of(portraits[0])
     return rig.cameras(rig.toward(directions_deg), size_px=size_px)
 
 

@@ -11,14 +11,13 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from spinmeround.diffusion.model_views import IDENTITY_SIZE, identity_problem
 from spinmeround.errors import InputError, MissingDependencyError, WeightsError
 from spinmeround.types import Portrait
 
 MODEL_FILE = "glintr100.onnx"
-SIZE = 512
 _FACE_PX = 112
 _NPY = b"\x93NUMPY"
-_UNIT_TOLERANCE = 1e-3
 
 _TEMPLATE_PX = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
@@ -26,6 +25,7 @@ _TEMPLATE_PX = np.array(
 """Where ArcFace's training pictures have the eyes, the tip of the nose and the mouth corners, left in the picture
 first; pixel centres at whole numbers (Deng et al., arXiv 1801.07698)."""
 
+# By MediaPipe's numbers, as the whole package counts landmarks.
 _EYES = ((33, 133, 159, 145), (263, 362, 386, 374))
 _NOSE_TIP = 4
 _MOUTH_CORNERS = (61, 291)
@@ -56,8 +56,8 @@ class ArcFace:
         (found,) = self._session.run(None, {self._session.get_inputs()[0].name: batch})
         embedding = np.asarray(found, np.float64).reshape(-1)
         length = float(np.linalg.norm(embedding))
-        if embedding.shape != (SIZE,) or not np.isfinite(length) or length == 0:
-            raise WeightsError(f"{self._path} gave no embedding of {SIZE} numbers; it is not {MODEL_FILE}")
+        if embedding.shape != (IDENTITY_SIZE,) or not np.isfinite(length) or length == 0:
+            raise WeightsError(f"{self._path} gave no embedding of {IDENTITY_SIZE} numbers; it is not {MODEL_FILE}")
         return (embedding / length).astype(np.float32)
 
 
@@ -110,16 +110,12 @@ def read_identity(path: Path) -> Float[np.ndarray, "512"]:
         raise InputError(f"{path} is damaged or no array of numbers ({error}); save one with numpy.save") from error
     if values is None:
         raise InputError(f"{path} is no .npy file; save the embedding with numpy.save")
-    if values.dtype.kind != "f" or values.size != SIZE or values.ndim > 2:
-        got = f"{values.dtype} of shape {values.shape}"
-        raise InputError(f"{path}: an ArcFace embedding is {SIZE} floating point numbers, got {got}")
-    embedding = values.reshape(-1).astype(np.float64)
-    if not np.isfinite(embedding).all():
-        raise InputError(f"{path}: the embedding holds NaN or infinity; compute it again")
-    length = float(np.linalg.norm(embedding))
-    if abs(length - 1) > _UNIT_TOLERANCE:
-        raise InputError(f"{path}: the embedding has length {length:.4g}, expected 1; divide it by its length")
-    return embedding.astype(np.float32)
+    if values.shape in ((1, IDENTITY_SIZE), (IDENTITY_SIZE, 1)):
+        values = values.reshape(-1)
+    problem = identity_problem(values)
+    if problem is not None:
+        raise InputError(f"{path}: {problem}")
+    return np.asarray(values, np.float32)
 
 
 def identified(portraits: Sequence[Portrait], embeddings: Sequence[Float[np.ndarray, "512"]]) -> list[Portrait]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,9 +19,13 @@ Pose = tuple[float, float]
 
 ANCHORS: tuple[Pose, ...] = tuple((azimuth, 0.0) for azimuth in (45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0))
 """The views that are sampled first, together (section 3.3 of the SpinMeRound paper, arXiv 2504.10716)."""
+IDENTITY_SIZE = 512
+"""Numbers of an ArcFace embedding."""
 LEAST_VIEWS_AT_ONCE = 2
 """One given view and one to sample."""
 _MOST_STEPS, _MOST_GUIDANCE = 1000, 100.0
+_UNIT_TOLERANCE = 1e-3
+"""Of the length of an embedding: more than 16 bits round it by."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,18 @@ class Conditioning:
     rgb: Float[np.ndarray, "n h w 3"]
     poses: Sequence[Pose]
     identity: Float[np.ndarray, "e"]
+
+
+def identity_problem(identity: np.ndarray) -> str | None:
+    """What keeps an array from being an ArcFace embedding of unit length, and what to do; None if nothing does."""
+    if identity.dtype.kind != "f" or identity.shape != (IDENTITY_SIZE,):
+        return f"an ArcFace embedding is {IDENTITY_SIZE} fractions, got {identity.dtype} of shape {identity.shape}"
+    if not np.isfinite(identity).all():
+        return "the embedding holds NaN or infinity; compute it again"
+    length = float(np.linalg.norm(identity.astype(np.float64)))
+    if abs(length - 1) > _UNIT_TOLERANCE:
+        return f"the embedding has length {length:.4g}, expected 1; divide it by its length"
+    return None
 
 
 @dataclass(frozen=True)
@@ -105,7 +121,7 @@ class ModelViews:
     normals: Float[np.ndarray, "v h w 3"]
     poses: tuple[Pose, ...]
     input_normals: Float[np.ndarray, "n h w 3"]
-    unet_passes: int = field(default=0)
+    unet_passes: int = 0
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spinmeround.diffusion import architecture, checkpoint, text
 from spinmeround.diffusion.architecture import Architecture
+from spinmeround.diffusion.model_views import IDENTITY_SIZE
 from spinmeround.errors import InputError, WeightsError
 from spinmeround.io.atomic import atomic_folder
 
@@ -199,8 +200,8 @@ def _checked(networks: Networks, *, source: Path) -> Networks:
         problems.append(f"the UNet's {unet['out_channels']} channels are not twice {vae['latent_channels']} latents")
     if unet["cross_attention_dim"] != told.hidden_size:
         problems.append(f"the UNet listens to width {unet['cross_attention_dim']}, the encoder has {told.hidden_size}")
-    if told.hidden_size < text.IDENTITY_SIZE:
-        problems.append(f"an embedding of {text.IDENTITY_SIZE} does not fit into the encoder's {told.hidden_size}")
+    if told.hidden_size < IDENTITY_SIZE:
+        problems.append(f"an embedding of {IDENTITY_SIZE} does not fit into the encoder's {told.hidden_size}")
     if max(networks.sentence.words) >= told.vocab_size:
         problems.append(f"the sentence needs word {max(networks.sentence.words)} of a vocabulary of {told.vocab_size}")
     if problems:

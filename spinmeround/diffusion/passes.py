@@ -11,9 +11,10 @@ from spinmeround.diffusion.model_views import ANCHORS, Pose
 from spinmeround.errors import InputError
 
 _NEAREST = 2
+"""Anchors beside the photos that condition a view between (section 3.3 of the paper)."""
 _SAME_DEG = 1e-3
-_MAX_ELEVATION_DEG = 85.0
-_MAX_AZIMUTH_DEG = 3600.0
+_MAX_ELEVATION_DEG, _MAX_AZIMUTH_DEG = 85.0, 3600.0
+"""Short of the pole, where a camera has no up, and ten turns, since nobody means more."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from spinmeround.diffusion import networks
 from spinmeround.diffusion.cost import Meter, rows_in_all
 from spinmeround.diffusion.latents import LatentCodec
-from spinmeround.diffusion.model_views import Conditioning, ModelViews, Pose, Progress, Sampling
+from spinmeround.diffusion.model_views import Conditioning, ModelViews, Pose, Progress, Sampling, identity_problem
 from spinmeround.diffusion.networks import Networks
 from spinmeround.diffusion.passes import JointPass, plan, same
 from spinmeround.diffusion.placement import (
@@ -27,11 +27,10 @@ from spinmeround.diffusion.placement import (
 from spinmeround.diffusion.pose_map import model_angles_deg
 from spinmeround.diffusion.run import Noise, Run, seeded_noise
 from spinmeround.diffusion.sampling import Told
-from spinmeround.diffusion.text import IDENTITY_SIZE, identity_tokens
+from spinmeround.diffusion.text import identity_tokens
 from spinmeround.diffusion.unet import MultiViewUNet
 from spinmeround.errors import InputError
 
-_UNIT_TOLERANCE = 1e-3
 _AS_PUBLISHED = Placement()
 _SAMPLING = Sampling()
 
@@ -86,7 +85,9 @@ class SpinMeRoundPipeline:
     ) -> ModelViews:
         """Views of the person from each of ``poses``; see ``ViewSampler``."""
         sampling.check()
-        _check_identity(conditioning.identity)
+        problem = identity_problem(conditioning.identity)
+        if problem is not None:
+            raise InputError(problem)
         photos = self._photos(conditioning)
         passes = plan(conditioning.poses, poses, views_at_once=sampling.views_at_once)
         meter = Meter(rows_in_all(len(photos), passes, sampling), progress)
@@ -199,12 +200,3 @@ def _angles(poses: Sequence[Pose]) -> Float[Tensor, "v 3"]:
 
 def _picture(x: Float[Tensor, "n 3 height width"]) -> Float[np.ndarray, "n height width 3"]:
     return ((x.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).float().cpu().numpy()
-
-
-def _check_identity(identity: Float[np.ndarray, "e"]) -> None:
-    if identity.shape != (IDENTITY_SIZE,):
-        raise InputError(f"the identity has shape {identity.shape}: an ArcFace embedding has ({IDENTITY_SIZE},)")
-    length = float(np.linalg.norm(identity))
-    # Written so that a NaN fails too.
-    if not abs(length - 1) <= _UNIT_TOLERANCE:
-        raise InputError(f"the identity has length {length:.4g}: divide the ArcFace embedding by its length")

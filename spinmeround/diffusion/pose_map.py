@@ -19,13 +19,12 @@ from torch import Tensor
 
 from spinmeround.diffusion.model_views import Pose
 
-_FIELD_OF_VIEW_DEG = 18.837
-_DIAGONAL = 1.414
+_FIELD_OF_VIEW_DEG, _DIAGONAL, _DISTANCE = 18.837, 1.414, 2.7
+"""Of EG3D's cameras (Chan et al., arXiv 2112.07945; ``FOV_to_intrinsics`` there)."""
 _PI = 3.14159
 """Five digits: the focal length is what these give, not what π gives."""
-_DISTANCE = 2.7
-_ORIGIN_OCTAVES = 15
-_DIRECTION_OCTAVES = 8
+_ORIGIN_OCTAVES, _DIRECTION_OCTAVES = 15, 8
+"""Of 3DiM's ray encoding (Watson et al., arXiv 2210.04628)."""
 
 
 def model_angles_deg(poses: Sequence[Pose]) -> Float[np.ndarray, "v 3"]:

@@ -96,13 +96,12 @@ class Run:
             angles_deg: the model's own angles of the views to sample.
             sentence: for the progress.
         """
-        guidance = Guidance(self._sampling.guidance, self._sampling.guidance_sigmas)
         denoise = GuidedViews(
             self._unet,
             known=Known(known, self._rays(known_angles_deg), empty),
             rays=self._rays(angles_deg),
             told=self._told,
-            guidance=guidance,
+            guidance=Guidance.of(self._sampling),
         )
 
         def counted(x: Tensor, sigma: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spinmeround.diffusion import schedules
-from spinmeround.diffusion.model_views import Solver
+from spinmeround.diffusion.model_views import Sampling, Solver
 from spinmeround.diffusion.solvers import rule
 from spinmeround.diffusion.unet import MultiViewUNet, Samples
 
@@ -62,6 +62,11 @@ class Guidance:
 
     scale: float
     sigmas: tuple[float, float] = (0.0, float("inf"))
+
+    @classmethod
+    def of(cls, sampling: Sampling) -> Guidance:
+        """As the settings have it."""
+        return cls(sampling.guidance, sampling.guidance_sigmas)
 
     def acts(self, sigma: Tensor) -> bool:
         """Whether both halves are needed at this level."""

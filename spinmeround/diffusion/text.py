@@ -17,11 +17,10 @@ from spinmeround.errors import WeightsError
 if TYPE_CHECKING:
     from transformers import CLIPTextModel
 
-IDENTITY_SIZE = 512
-"""Of an ArcFace embedding."""
-SENTENCE = "photo of a id person"
-_WORD = "id"
+SENTENCE, _WORD = "photo of a id person", "id"
+"""Arc2Face's prompt, and the word in it that the face takes the place of."""
 _LENGTH = 77
+"""Words CLIP's text encoder takes."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from datasets import near_white_mask, turn_frame_index
 from likeness import AROUND, AZIMUTHS_DEG, FRONTAL, figures_of
-from rig_calibration import epipolar_error_px
+from model_camera import Camera, between_px, calibrate, epipolar_px
 from splats_heldout import psnr_on_head
 from tables import Figure
 from whole_head import outline_iou
 
 from spinmeround.geometry import camera_centres, project, select
-from spinmeround.orbits import FOCAL_WIDTHS, orbit_cameras
+from spinmeround.orbits import FOCAL_WIDTHS, PRINCIPAL_POINT, orbit_cameras
 from spinmeround.types import Cameras
 
 
@@ -92,14 +92,17 @@ def test_the_turn_circles_the_head_once_it_is_placed():
 def test_epipolar_error_is_zero_for_the_true_rig_only():
     rng, size = np.random.default_rng(1), 512
     points = rng.uniform(-0.2, 0.2, (40, 3))
-    cameras = orbit_cameras([7.5 * k for k in range(49)], [4.0] * 49, size_px=size)
-    seen = [project(points, cameras.camera_from_world[k], cameras.intrinsics_px[k]) for k in range(4)]
-    for pixels in seen:
-        pixels[:, 2] = 1
-    matches = [(k, seen[k], seen[k + 1]) for k in range(3)]
-    rig = {"principal_y": 0.45, "focal_widths": FOCAL_WIDTHS}
-    assert epipolar_error_px(matches, elevation_deg=4.0, **rig) < 1e-6
-    assert epipolar_error_px(matches, elevation_deg=0.0, **rig) > 0.2
+    cameras = orbit_cameras([7.5 * k for k in range(9)], [4.0] * 9, size_px=size)
+    seen = [project(points, cameras.camera_from_world[k], cameras.intrinsics_px[k])[:, :2] for k in range(9)]
+    turn = {span: np.concatenate([seen[0], seen[span]], axis=1) for span in (1, 2, 4)}
+    turn[8] = np.concatenate([seen[0], seen[4], seen[8]], axis=1)
+    true, level = (Camera(FOCAL_WIDTHS, *PRINCIPAL_POINT, elevation_deg) for elevation_deg in (4.0, 0.0))
+    for span, matches in turn.items():
+        assert np.abs(epipolar_px(true, matches, span=span)).max() < 1e-6
+        assert np.median(np.abs(epipolar_px(level, matches, span=span))) > 0.2
+    assert between_px(true, turn[8]) < 1e-6 < 0.2 < between_px(level, turn[8])
+    found, _, _ = calibrate([turn], focal_widths=FOCAL_WIDTHS, principal_y=PRINCIPAL_POINT[1])
+    assert found.elevation_deg == pytest.approx(4.0, abs=1e-3)
 
 
 def test_likeness_figures_name_the_worst_and_the_margin():

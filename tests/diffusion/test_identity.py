@@ -121,7 +121,7 @@ def test_an_embedding_of_ones_own(values, tmp_path):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        (unit()[:511], r"is 512 floating point numbers, got float64 of shape \(511,\)"),
+        (unit()[:511], r"is 512 fractions, got float64 of shape \(511,\)"),
         (unit() * 1.01, "has length 1.01, expected 1; divide it by its length"),
         (np.zeros(512), "has length 0, expected 1"),
         (np.where(np.arange(512) == 3, np.nan, unit()), "holds NaN or infinity"),
