@@ -2,11 +2,10 @@
 
     python benchmarks/likeness_glb.py [--quick] [--three three/node_modules/three] [--sheet OUT.png]
 
-Two files of each photo: what ``spmr-recon --keep-expression`` writes, which the bars are for, and the avatar, which
-rests neutral, with its morph targets at the weights of the photo's expression; what the fit adds to an expression
-beyond those weights is not in that file. They are drawn without light by three.js in a headless Chromium (see
-interop_three.py), or, where there is none, read back and drawn by our own rasteriser. The pictures that likeness.py
-measures stand beside.
+Two files of each photo: what ``spmr-recon --keep-expression`` writes, and the avatar, which is neutral at rest, with
+its morph targets at the weights of the photo's expression. They are drawn without light by three.js in a headless
+Chromium (see interop_three.py), or, where there is none, read back and drawn by our own rasteriser. The pictures that
+likeness.py measures stand beside.
 """
 
 from __future__ import annotations
@@ -105,14 +104,18 @@ def figures_of(measured: Mapping[str, Measured]) -> list[Figure]:
         Figure(
             f"{drawn}: likeness at {where}",
             mean(drawn, azimuths),
-            bar if drawn == KEPT else None,
+            bar,
             note=f"our pictures {mean(OURS, azimuths):.3f}",
         )
         for drawn in (KEPT, AVATAR)
         for where, (bar, azimuths) in _BARS.items()
     ]
-    worst, where = max((d, f"{n} at {a:g}°") for n, one in measured.items() for a, d in one.distances[KEPT].items())
-    return [*figures, Figure(f"{KEPT}: worst single picture", worst, 0.50, note=where)]
+    for drawn in (KEPT, AVATAR):
+        worst, where = max(
+            (d, f"{n} at {a:g}°") for n, one in measured.items() for a, d in one.distances[drawn].items()
+        )
+        figures.append(Figure(f"{drawn}: worst single picture", worst, 0.50, note=where))
+    return figures
 
 
 def measure(*, quick: bool, three: Path | None = None, sheet: Path | None = None) -> list[Figure]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from spinmeround.template.avatar import Lod, build_avatar
+from spinmeround.template.avatar_rest import resting
 from spinmeround.template.fit import FittedHead, fit_head
 from spinmeround.template.hair_texture import paint_hair
 from spinmeround.template.hair_volume import (
@@ -54,10 +55,9 @@ class TemplateHead:
         return render_views(Skin(self.model, vertices, self.skin.albedo), self.hair, cameras, names=names)
 
     def avatar(self, *, lod: Lod = 0, texture_px: int = 2048) -> Avatar:
-        """The head with bones and morph targets, neutral at rest; see ``build_avatar``."""
-        return build_avatar(
-            self.model, self.head.neutral, self.ears_covered, self.skin, self.hair, lod=lod, texture_px=texture_px
-        )
+        """The head with bones and morph targets, at rest; see ``build_avatar`` and ``resting``."""
+        rest = resting(self.head)
+        return build_avatar(self.model, rest, self.ears_covered, self.skin, self.hair, lod=lod, texture_px=texture_px)
 
 
 class TemplateGenerator:
