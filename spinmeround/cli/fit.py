@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             turntable=given.turntable,
             normal_frame=given.normal_frame,
             cameras=given.cameras,
+            surface=given.surface,
             levels=MeshLevels(given.faces, given.lods),
             size_px=given.view_size,
             rig=rig_options(given),
@@ -84,6 +85,12 @@ def parser() -> Parser:
         default="auto",
         help="auto moves those that turn out to be off and reports it; keep believes the folder; register moves all "
         "until colours agree, for cameras known to within some degrees (default: auto)",
+    )
+    made.add_argument(
+        "--surface",
+        choices=("mesh", "neural"),
+        default="mesh",
+        help="neural learns a signed distance: minutes more, for normals whose slow parts are off (default: mesh)",
     )
     made.add_argument(
         "--view-size",

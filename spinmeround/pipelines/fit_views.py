@@ -18,7 +18,7 @@ from spinmeround.pipelines.choices import Choice, Device, choose_device
 from spinmeround.pipelines.mesh_levels import MeshLevels
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
 from spinmeround.pipelines.rigging import RigOptions, check_vrm, make_avatar, reason_against
-from spinmeround.pipelines.rooms import CameraTrust, rooms_of
+from spinmeround.pipelines.rooms import CameraTrust, SurfaceKind, rooms_of
 from spinmeround.pipelines.stages import Stages, Watch, check_memory, unwatched
 from spinmeround.pipelines.unfinished import Unfinished
 from spinmeround.types import Reconstruction
@@ -38,6 +38,7 @@ def fit_views(
     turntable: PathLike | None = None,
     normal_frame: NormalFrame | None = None,
     cameras: CameraTrust = "auto",
+    surface: SurfaceKind = "mesh",
     rig: RigOptions | None = None,
     expression: Mapping[str, float] | None = None,
     animate: PathLike | None = None,
@@ -60,6 +61,7 @@ def fit_views(
         folder: what ``spmr-views``, nerfstudio, instant-ngp or COLMAP writes; docs/FOLDERS.md has the details.
         normal_frame: the frame of the normals, whatever the folder says.
         cameras: ``keep`` leaves them where the folder has them, ``register`` registers them in any case.
+        surface: ``neural`` learns a signed distance in place of a mesh: some minutes more, for normals that are poor.
         size_px: longer side the pictures are read at; by default the quality's.
         levels: how many faces a mesh has, and which coarser ones are written beside it.
 
@@ -82,8 +84,8 @@ def fit_views(
     choices = {"device": choose_device(device), "quality": Choice(quality, quality, "asked for")}
     check_memory(quality)
     settings = preset(quality)
-    unfinished = Unfinished(outputs, quality, choices["device"].took, cameras, f"{splats}")
-    rooms = unfinished.resumable(rooms_of(quality, choices["device"].took, cameras, splats))
+    unfinished = Unfinished(outputs, quality, choices["device"].took, cameras, f"{splats}", surface)
+    rooms = unfinished.resumable(rooms_of(quality, choices["device"].took, cameras, splats, surface))
     wanted = stage_two.Wanted.by(outputs)
     stages = Stages(["folder", *stage_two.planned(wanted, outputs)], expected_s=settings.seconds)
     with watch(stages), unfinished:

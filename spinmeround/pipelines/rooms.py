@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 CameraTrust = Literal["auto", "keep", "register"]
 """How far the cameras of views are believed: found out, wholly, or so little that they are registered first."""
 
+SurfaceKind = Literal["mesh", "neural"]
+"""How a surface is fitted: a mesh turned by normals, or a learnt signed distance, slower and harder to mislead."""
+
 
 @dataclass(frozen=True)
 class Sighting:
@@ -84,7 +87,13 @@ class Rooms:
     rig_surface: Callable[[Views, Mesh, Progress], SurfaceHead | None] = head_on_surface
 
 
-def rooms_of(quality: Quality, device: str, cameras: CameraTrust = "auto", most_splats: int | None = None) -> Rooms:
+def rooms_of(
+    quality: Quality,
+    device: str,
+    cameras: CameraTrust = "auto",
+    most_splats: int | None = None,
+    surface: SurfaceKind = "mesh",
+) -> Rooms:
     """The rooms of this version; on ``cuda`` the diffusion model and the splats are there, all else is on the CPU.
 
     Args:
@@ -114,9 +123,14 @@ def rooms_of(quality: Quality, device: str, cameras: CameraTrust = "auto", most_
         return find(views, _rasterizer(device), seed=seed, progress=progress)
 
     def fit_surface(views: Views, seed: int, progress: Progress) -> tuple[Mesh, Cameras]:
-        from spinmeround.recon.surface import SURFACE_PRESETS, NormalSurfaceFitter
+        if surface == "neural":
+            from spinmeround.recon.neural_surface import NEURAL_PRESETS, NeuralSurfaceFitter
 
-        fitter = NormalSurfaceFitter(SURFACE_PRESETS[quality])
+            fitter = NeuralSurfaceFitter(NEURAL_PRESETS[quality])
+        else:
+            from spinmeround.recon.surface import SURFACE_PRESETS, NormalSurfaceFitter
+
+            fitter = NormalSurfaceFitter(SURFACE_PRESETS[quality])
         return fitter.fit_with_cameras(views, seed=seed, keep_cameras=cameras == "keep", progress=progress)
 
     def fit_splats(views: Views, surface: Mesh, seed: int, progress: Progress) -> Splats:

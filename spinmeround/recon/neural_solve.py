@@ -53,7 +53,7 @@ def improved(
     *,
     smoothness: float,
     inertia: float,
-    iterations: int = 200,
+    iterations: int = 100,
     tolerance: float = 1e-5,
 ) -> SplineField:
     """The field nearest to what is asked of it.

@@ -93,14 +93,20 @@ class NeuralSurfaceFitter:
         """
         return self.fit_with_cameras(views, seed=seed, progress=progress)[0]
 
-    def fit_with_cameras(self, views: Views, *, seed: int, progress: Progress | None = None) -> tuple[Mesh, Cameras]:
-        """The surface, and the cameras from which it looks like the views (see ``NormalSurfaceFitter``)."""
+    def fit_with_cameras(
+        self, views: Views, *, seed: int, keep_cameras: bool = False, progress: Progress | None = None
+    ) -> tuple[Mesh, Cameras]:
+        """The surface, and the cameras from which it looks like the views.
+
+        Cameras that are off by more than a fraction of a pixel are turned about the world's origin and shifted across
+        their line of sight; their mean stays. All others, and all with ``keep_cameras``, come back as they were given.
+        """
         tell = progress or (lambda fraction, message: None)
         if not (np.isfinite(views.normals_world).all() and np.isfinite(views.alpha).all()):
             raise InputError("masks or normals hold NaN or infinite values; write the views again")
         tell(0.0, "visual hull")
         hull = visual_hull(views.cameras, silhouettes(views.alpha), cells=self.settings.hull_cells)
-        fit = _Fit(views, hull)
+        fit = _Fit(views, hull, keep_cameras=keep_cameras)
         total, done = sum(step * 4**level for level, step in enumerate(self.settings.steps)), 0
         for halving, steps in enumerate(self.settings.steps):
             fit.enter_level(halving)
@@ -127,8 +133,8 @@ def _closed(field: SplineField, floor_y: float | None, edge: float) -> Mesh:
 class _Fit:
     """The field and what else is learnt with it."""
 
-    def __init__(self, views: Views, hull: Hull) -> None:
-        self.views, self.cameras = views, views.cameras
+    def __init__(self, views: Views, hull: Hull, *, keep_cameras: bool) -> None:
+        self.views, self.cameras, self.keep_cameras = views, views.cameras, keep_cameras
         reach = _FAR_CELLS * hull.cell
         self.field = fitted_to(np.clip(hull.field, -reach, reach), hull.low, hull.cell)
         self.first_cell = hull.cell
@@ -186,16 +192,24 @@ class _Fit:
         points, normals = surface_points(self.field, mesh.vertices)
         tolerance = _TOLERANCE * self.field.cell
         looks = compared(points, normals, level, self.pictures, depth, self.look_noise, tolerance=tolerance)
-        twists = camera_twists(
-            points, normals, level, self.pictures, depth, looks, outline_noise_px=outline_noise_px, tolerance=tolerance
-        )
-        self.moving |= motion_px(mesh, self.cameras, twisted(self.cameras, twists)) / self.shrink > _STILL_PX
-        if self.moving.any():
-            twists[~self.moving] = 0
-            twists[self.moving] -= twists[self.moving].mean(0)
-            self.cameras = twisted(self.cameras, twists)
-            level = seen_from(level, self.cameras)
-            depth = depth_maps(mesh.vertices, mesh.faces, level.cameras)
-            looks = compared(points, normals, level, self.pictures, depth, looks.noise, tolerance=tolerance)
+        if not self.keep_cameras:
+            twists = camera_twists(
+                points,
+                normals,
+                level,
+                self.pictures,
+                depth,
+                looks,
+                outline_noise_px=outline_noise_px,
+                tolerance=tolerance,
+            )
+            self.moving |= motion_px(mesh, self.cameras, twisted(self.cameras, twists)) / self.shrink > _STILL_PX
+            if self.moving.any():
+                twists[~self.moving] = 0
+                twists[self.moving] -= twists[self.moving].mean(0)
+                self.cameras = twisted(self.cameras, twists)
+                level = seen_from(level, self.cameras)
+                depth = depth_maps(mesh.vertices, mesh.faces, level.cameras)
+                looks = compared(points, normals, level, self.pictures, depth, looks.noise, tolerance=tolerance)
         self.look_noise = looks.noise
         return level, depth, look_wishes(self.field, points, looks)
