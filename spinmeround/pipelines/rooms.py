@@ -205,7 +205,7 @@ def _paint(
     if device == "cpu":
         seconds = expected_seconds(model.parts.unet, own, poses, sampling=sampling, size_px=cameras.width_px)
         log.warning(
-            "on this CPU the diffusion model needs about %s for %d views; fewer --views, --solver dpmpp-2m --steps 25, "
+            "on this CPU the diffusion model needs about %s for %d views; fewer --views, --solver unipc --steps 24, "
             "--guidance 1 or --device cuda make it shorter",
             in_words(seconds),
             len(cameras),
