@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,40 +40,42 @@ class SurfaceHead:
         from spinmeround.recon.atlas import Atlas
         from spinmeround.recon.texture import paint_layout
         from spinmeround.template.avatar import build_avatar
-        from spinmeround.template.registration_parts import ears_under
+        from spinmeround.template.registration_parts import ears_under, joined, left_over
         from spinmeround.template.registration_texture import finish_texture, split_views
 
         head = self.registered
         model = head.model
         mesh = Mesh(head.world_from_head(model.dense(head.posed)), model.dense_faces)
         layout = Atlas(model.uv.astype(float), model.uv_faces)
+        pieces = left_over(head, self.surface)
+        # What hides what is asked of the template and its parts: on the surface itself every bump would hide skin.
+        whole = joined([mesh, *pieces.values()])
         painted = [
-            paint_layout(views, self.surface, mesh, layout, size_px=texture_px)
-            for views in split_views(head, self.views)
+            paint_layout(views, whole, mesh, layout, size_px=texture_px) for views in split_views(head, self.views)
         ]
         skin = finish_texture(head, painted[0], painted[1])
-        more = self._more(lod, texture_px // 2)
+        more = self._more(pieces, whole, lod, texture_px // 2)
         covered = ears_under(head, self.surface)
         return build_avatar(model, head.neutral, covered, skin, None, lod=lod, texture_px=texture_px, more=more)
 
-    def _more(self, lod: Literal[0, 1, 2], texture_px: int) -> tuple[AvatarPart, ...]:
+    def _more(
+        self, pieces: Mapping[str, Mesh], whole: Mesh, lod: Literal[0, 1, 2], texture_px: int
+    ) -> tuple[AvatarPart, ...]:
         """Hair and clothes as the surface has them, in the frame of the upright head."""
         from spinmeround.recon.atlas import simplify, unwrap
         from spinmeround.recon.texture import paint_layout
         from spinmeround.template.avatar import FACES, carried_part
         from spinmeround.template.avatar_rig import HEAD, NECK
-        from spinmeround.template.registration_parts import left_over
         from spinmeround.types import TexturedMesh
 
         head_from_world = self.registered.world_from_head.inverse()
-        pieces = left_over(self.registered, self.surface)
         total = sum(len(piece.faces) for piece in pieces.values())
         parts = []
         for name, piece in pieces.items():
             most = int(_MOST_SHARE * FACES[lod] * len(piece.faces) / total)
             small = simplify(piece, most)
             atlas = unwrap(small, texture_px)
-            albedo, _ = paint_layout(self.views, self.surface, small, atlas, size_px=texture_px)
+            albedo, _ = paint_layout(self.views, whole, small, atlas, size_px=texture_px)
             mesh = TexturedMesh(head_from_world(small.vertices), small.faces, atlas.uv, atlas.uv_faces, albedo)
             parts.append(carried_part(name, mesh, HEAD if name == "hair" else NECK))
         return tuple(parts)

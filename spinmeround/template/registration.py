@@ -20,7 +20,7 @@ from spinmeround.template.avatar_morphs import EYES, LIDS, landmark_points
 from spinmeround.template.fit_evidence import EYE_CORNERS
 from spinmeround.template.head_model import PARTS, HeadModel
 from spinmeround.template.registration_elastic import bend_onto
-from spinmeround.template.registration_inner import off_eyeballs
+from spinmeround.template.registration_inner import gazing, off_eyeballs
 from spinmeround.template.registration_marks import SurfaceMarks
 from spinmeround.template.registration_space import Regions, SpaceFit, fit_space
 from spinmeround.template.registration_target import Similarity, Target
@@ -88,7 +88,7 @@ def register_template(
     tell(1.0, "head registered")
     return RegisteredHead(
         model,
-        scale * posed,
+        scale * (posed if here is None else gazing(model, posed, here)),
         scale * _at_rest(model, near, posed),
         Similarity(1.0, near.world_from_model.rotation, near.world_from_model.translation),
         report,

@@ -8,11 +8,13 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 from jaxtyping import Bool, Float
+from scipy.spatial.transform import Rotation
 
 from spinmeround.geometry import METRES_PER_UNIT
-from spinmeround.template.avatar_morphs import EYES, eyeball
+from spinmeround.template.avatar_morphs import EYES, IRISES, eyeball, landmark_points
 from spinmeround.template.fit_residual import surface_edges
 from spinmeround.template.head_model import PARTS, HeadModel
+from spinmeround.template.registration_marks import SurfaceMarks
 from spinmeround.template.registration_target import Target
 
 _MM = 1e-3 / METRES_PER_UNIT
@@ -26,6 +28,7 @@ _SUNK_MM = 0.2
 """So deep most of the lids may lie in the ball before it gives way."""
 _GROWTH = (0.85, 1.15)
 _NEIGHBOURS = 60
+_WIDEST_GAZE_DEG = 35.0
 _STAY, _RELIEFS = 0.02, 3
 _CLEAR_MM = 0.4
 """Lids that lie further off the eyeball than this may come as near."""
@@ -87,6 +90,21 @@ class Lids:
         inside = distance < self.least * radius
         out = away[inside] / distance[inside, None]
         return self.vertices[inside], centre + (self.least[inside] * radius)[:, None] * out, out
+
+
+def gazing(model: HeadModel, posed: Float[np.ndarray, "n 3"], marks: SurfaceMarks) -> Float[np.ndarray, "n 3"]:
+    """Eyeballs turned about their centres so that each iris lies where its landmark was seen."""
+    posed = posed.copy()
+    for side, iris in IRISES.items():
+        centre, _ = eyeball(model, posed, side)
+        now = landmark_points(model, posed, [iris])[0] - centre
+        seen = marks.points[iris] - centre
+        cosine = now @ seen / (np.linalg.norm(now) * np.linalg.norm(seen))
+        if marks.weight[iris] > 0 and cosine > np.cos(np.radians(_WIDEST_GAZE_DEG)):
+            turn, _ = Rotation.align_vectors(seen[None], now[None])
+            piece = model.part == PARTS.index(side)
+            posed[piece] = turn.apply(posed[piece] - centre) + centre
+    return posed
 
 
 def off_eyeballs(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Float, Integer
@@ -46,6 +48,13 @@ def left_over(head: RegisteredHead, surface: Mesh) -> dict[str, Mesh]:
     clothes = low[surface.faces].all(1)
     parts = {"hair": kept & ~clothes, "clothes": kept & clothes}
     return {name: _piece(surface, faces) for name, faces in parts.items() if faces.any()}
+
+
+def joined(meshes: Sequence[Mesh]) -> Mesh:
+    """Several meshes as one."""
+    first = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
+    faces = [mesh.faces + start for mesh, start in zip(meshes, first[:-1], strict=True)]
+    return Mesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces))
 
 
 def ears_under(head: RegisteredHead, surface: Mesh) -> Float[np.ndarray, "m"]:

@@ -19,12 +19,13 @@ from spinmeround.template.texture_project import face_openings
 from spinmeround.types import Views
 
 _SKIN = PARTS.index("skin")
-_SEES_EYES = 0.5
-"""Cosine between the face's direction and that to the camera from which eyes and teeth are looked at."""
 
 
 def split_views(head: RegisteredHead, views: Views) -> tuple[Views, Views]:
-    """The views as evidence of skin, and those from the front as evidence of what lies in eyes and mouth."""
+    """The views as evidence of skin, and the one from the front as evidence of what lies in eyes and mouth.
+
+    Two views hardly ever agree on where an iris is.
+    """
     height, width = views.alpha.shape[1:]
     marks = head.world_from_head(landmark_points(head.model, head.posed, range(478)))
     ahead = head.world_from_head.rotation @ np.array([0.0, 0.0, 1.0])
@@ -36,7 +37,7 @@ def split_views(head: RegisteredHead, views: Views) -> tuple[Views, Views]:
         pixels = project(marks, camera.camera_from_world[index], camera.intrinsics_px[index])[:, :2]
         inside, around = face_openings(pixels, height, width)
         skin[index] *= 1 - around
-        if frontal[index] > _SEES_EYES:
+        if index == frontal.argmax():
             inner[index] = views.weight[index] * inside
     return replace(views, weight=skin), replace(views, weight=inner)
 

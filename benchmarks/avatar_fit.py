@@ -1,0 +1,180 @@
+"""Does the template come onto heads it did not make? Synthetic strangers bent out of its family, and a laser scan.
+
+    ANNY_CACHE_DIR=... python benchmarks/avatar_fit.py [--quick] [--people 4] [--sheet OUT.png]
+
+Sixteen views of each head go through stage two; the template is registered to the surface that comes out, and rigged.
+Distances are from points spread evenly over the registered face to the nearest point of the surface, in millimetres of
+the head; regularity compares the outer triangles with those of the head model's own shape; lids, jaw and gaze are those
+of the rigged head. The scan has no colours: its face is found on the bare surface.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import bench_surface
+import cv2
+import numpy as np
+import strangers
+from surface_distance import Surface, sample_surface
+from tables import Figure, print_figures, print_table
+
+from spinmeround.geometry import METRES_PER_UNIT
+from spinmeround.mesh_raster import rasterize_pixels
+from spinmeround.pipelines.posing import expression_tiles
+from spinmeround.pipelines.surface_head import SurfaceHead, head_on_surface
+from spinmeround.portrait.landmarks import BLENDSHAPE_NAMES
+from spinmeround.recon.surface import SURFACE_PRESETS, NormalSurfaceFitter
+from spinmeround.template.avatar_morphs import EYES, eyeball, landmark_points, personal_morphs
+from spinmeround.template.head_model import PARTS
+from spinmeround.template.registration import RegisteredHead
+from spinmeround.template.registration_space import Regions
+from spinmeround.types import Mesh, Views
+
+_MM = 1000 * METRES_PER_UNIT
+_OFF_SPACE_MM = (4.0, 5.0, 6.0)
+_SAMPLES = 5000
+_CHIN = 152
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was measured on one head."""
+
+    face_mm: float
+    face_p95_mm: float
+    flipped: int
+    least_area: float
+    most_area: float
+    worst_quality: float
+    lid_gap_mm: float
+    jaw_mm: float
+    seconds: float
+
+    @property
+    def row(self) -> list[str]:
+        """The cells of its line."""
+        return [
+            f"{self.face_mm:.3f}", f"{self.face_p95_mm:.2f}", f"{self.flipped}", f"{self.least_area:.2f}",
+            f"{self.most_area:.2f}", f"{self.worst_quality:.2f}", f"{self.lid_gap_mm:.2f}", f"{self.jaw_mm:.1f}",
+            f"{self.seconds:.1f}",
+        ]  # fmt: skip
+
+
+HEADER = (
+    "head", "face median mm", "p95 mm", "flipped", "least area", "most area", "worst quality", "lid gap mm", "jaw mm",
+    "CPU s",
+)  # fmt: skip
+
+
+def face_distances_mm(head: RegisteredHead, surface: Mesh) -> np.ndarray:
+    """From the registered face to the surface."""
+    model = head.model
+    dense = head.world_from_head(model.dense(head.posed))
+    regions = Regions.of(model)
+    on_face = (regions.asked & (model.masks["face"] > 0.5))[model.dense_faces].all(1)
+    points = sample_surface(dense, model.dense_faces[on_face], _SAMPLES, rng=np.random.default_rng(0))
+    return np.linalg.norm(Surface(surface.vertices, surface.faces).nearest(points)[0] - points, axis=1) * _MM
+
+
+def lid_gap_mm(head: RegisteredHead, morphs: np.ndarray) -> float:
+    """The most of an eye that shows between its shut lids, from the front."""
+    model, rest, most = head.model, head.model.dense(head.neutral), 0.0
+    for side in EYES:
+        centre, radius = eyeball(model, head.neutral, side)
+        shut = rest + morphs[BLENDSHAPE_NAMES.index(f"eyeBlink{side.removeprefix('eye_').title()}")]
+        size, span = 400, 2.2 * radius
+        x, y = ((shut - centre)[:, :2] / span * (1, -1) + 0.5).T * size
+        drawn = rasterize_pixels(np.stack([x, y, 5 - shut[:, 2]], 1), model.dense_faces, size, size).face
+        owner = np.where(drawn >= 0, model.dense_part[np.maximum(drawn, 0)], -1)
+        most = max(most, float((owner == PARTS.index(side)).sum(0).max() * span / size * _MM))
+    return most
+
+
+def measured(views: Views) -> tuple[Fit, SurfaceHead]:
+    """One head through stage two, registration and rig.
+
+    Raises:
+        ValueError: no face was found on it.
+    """
+    surface = NormalSurfaceFitter(SURFACE_PRESETS["standard"]).fit(views, seed=0)
+    started = time.process_time()
+    rigged = head_on_surface(views, surface)
+    if rigged is None:
+        raise ValueError("no face was found")
+    rigged.avatar(lod=0, texture_px=2048)
+    seconds = time.process_time() - started
+    head, told = rigged.registered, rigged.registered.report
+    gaps = face_distances_mm(head, surface)
+    morphs = personal_morphs(head.model, head.neutral)
+    mean = head.model.dense(head.model.mean)
+    chin = int(np.linalg.norm(mean - landmark_points(head.model, head.model.mean, [_CHIN]), axis=1).argmin())
+    fit = Fit(
+        float(np.median(gaps)),
+        float(np.percentile(gaps, 95)),
+        told["flipped_faces"],
+        told["area_ratio"]["least"],
+        told["area_ratio"]["most"],
+        told["worst_quality"],
+        lid_gap_mm(head, morphs),
+        float(-morphs[BLENDSHAPE_NAMES.index("jawOpen"), chin, 1] * _MM),
+        seconds,
+    )
+    return fit, rigged
+
+
+def heads(count: int) -> dict[str, Views]:
+    """Views by name: so many strangers, every second with an expression, and the scan."""
+    found = {}
+    for seed in range(count):
+        off_mm = _OFF_SPACE_MM[seed % len(_OFF_SPACE_MM)]
+        found[f"stranger {seed}, {off_mm:g} mm off"] = strangers.make_stranger(
+            seed, off_space_mm=off_mm, expression=seed % 2 == 1
+        ).views
+    found["igea"] = bench_surface.photograph(bench_surface.scan(), strangers.rig(512))
+    return found
+
+
+def measure(*, quick: bool, people_count: int = 4, sheet: Path | None = None) -> list[Figure]:
+    """All heads, or one stranger and the scan when quick; prints them one by one."""
+    fits, rows = {}, []
+    for name, views in heads(1 if quick else people_count).items():
+        fits[name], rigged = measured(views)
+        if sheet is not None:
+            rows.append(np.hstack(list(expression_tiles(rigged.avatar(lod=0, texture_px=1024), {}).values())))
+    print_table(HEADER, [[name, *fit.row] for name, fit in fits.items()], title="registered heads")
+    if sheet is not None:
+        cv2.imwrite(str(sheet), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+    people = [fit for name, fit in fits.items() if name != "igea"]
+    every = list(fits.values())
+    return [
+        Figure("template to surface, worst stranger", max(f.face_mm for f in people), 0.5, unit=" mm"),
+        Figure("template to surface, igea", fits["igea"].face_mm, 0.5, unit=" mm"),
+        Figure("faces turned over", sum(f.flipped for f in every), 0),
+        Figure("worst triangle quality against the model's own", min(f.worst_quality for f in every)),
+        Figure("least area against the model's own", min(f.least_area for f in every)),
+        Figure("most area against the model's own", max(f.most_area for f in every)),
+        Figure("eye seen between shut lids", max(f.lid_gap_mm for f in every), 0.5, unit=" mm"),
+        Figure("chin lowered by jawOpen, least", min(f.jaw_mm for f in every), 15, at_most=False, unit=" mm"),
+        Figure("chin lowered by jawOpen, most", max(f.jaw_mm for f in every), 45, unit=" mm"),
+        Figure(
+            "registration and avatar, CPU time", max(f.seconds for f in every), 40, unit=" s", note="20 s on two cores"
+        ),
+    ]
+
+
+def main() -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one stranger and the scan")
+    parser.add_argument("--people", type=int, default=4, help="how many strangers")
+    parser.add_argument("--sheet", type=Path, help="write neutral, blink, smile, jaw open, look left as a PNG")
+    given = parser.parse_args()
+    print_figures(measure(quick=given.quick, people_count=given.people, sheet=given.sheet), title="avatars on surfaces")
+
+
+if __name__ == "__main__":
+    main()
