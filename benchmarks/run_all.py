@@ -26,6 +26,7 @@ SCRIPTS = (
     "repeat_time",
     "memory",
     "bench_surface",
+    "avatar_fit",
     "bench_raster",
     "splat_kinds",
     "model_camera",

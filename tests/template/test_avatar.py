@@ -17,8 +17,10 @@ from spinmeround.template.avatar_levels import level
 from spinmeround.template.avatar_morphs import EYES, eyeball, personal_morphs, transferred
 from spinmeround.template.avatar_rig import HEAD, JAW, NAMES, NECK, skeleton, skin_weights
 from spinmeround.template.head_model import PARTS, HeadModel, load_head_model
+from spinmeround.template.registration import register_template
 from spinmeround.template.texture import SkinTexture
 from spinmeround.types import Avatar
+from tests.template.unseen_heads import stranger
 
 MM = 1000 * METRES_PER_UNIT
 CHIN, UPPER_LIP, LOWER_LIP = 152, 13, 14
@@ -38,10 +40,14 @@ def person(model: HeadModel, number: int) -> np.ndarray:
     return model.vertices(spread * generator.normal(size=count))
 
 
-@pytest.fixture(scope="module", params=[0, 1, 2])
+@pytest.fixture(scope="module", params=[0, 1, 2, "registered"])
 def somebody(model, request) -> tuple[np.ndarray, np.ndarray]:
     """Coarse vertices at rest, and dense displacements per action."""
-    neutral = person(model, request.param)
+    if request.param == "registered":
+        given = stranger(model, 1)
+        neutral = register_template(model, given.surface, given.marks).neutral
+    else:
+        neutral = person(model, request.param)
     return neutral, personal_morphs(model, neutral)
 
 
