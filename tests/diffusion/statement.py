@@ -41,7 +41,8 @@ class Part:
         return functional.conv2d(x, self.get("weight"), self.get("bias"), stride, padding)
 
     def pointwise(self, x: Tensor) -> Tensor:
-        return self.conv(x, padding=0)
+        """A linear layer at every pixel; some checkpoints hold it as a 1 × 1 convolution."""
+        return torch.einsum("oi,nihw->nohw", self.get("weight").flatten(1), x) + self.get("bias")[:, None, None]
 
     def group_norm(self, x: Tensor, eps: float) -> Tensor:
         return functional.group_norm(x, 32, self.get("weight"), self.get("bias"), eps)

@@ -220,7 +220,9 @@ def test_the_statement_is_the_original_code(original):
         "params"
     ]
     recordings, vae = original.arrays("unet"), original.arrays("vae")
-    unet = Unet(tensors, heads=lambda _width: params["network_config"]["params"]["num_heads"])
+    look = params["network_config"]["params"]
+    per_head = look.get("num_head_channels", -1)
+    unet = Unet(tensors, heads=lambda width: look["num_heads"] if per_head == -1 else width // per_head)
     for name in (key.removesuffix("_frames") for key in recordings if key.endswith("_frames")):
         x, context = recordings[f"{name}_x"].float(), recordings[f"{name}_ctx"].float()
         out = unet(x, recordings[f"{name}_t"], context, views=int(recordings[f"{name}_frames"]))
