@@ -49,7 +49,7 @@ def write_usdz(path: Path, head: Avatar | Mesh | TexturedMesh, *, metres_per_uni
     require_usd(path)
     from pxr import Sdf
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         scene = Path(folder, "head.usdc")
         pictures = _write_scene(scene, head, metres_per_unit)
         with atomic_file(path) as unfinished:

@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pygltflib
 import pytest
 
 from spinmeround import make_views, reconstruct
 from spinmeround.errors import InputError, NoFaceError, OutputError, ResourceError, WeightsError
 from spinmeround.geometry import project
 from spinmeround.io import read_mesh, read_splats, read_views
+from spinmeround.io.pictures import read_picture
 from spinmeround.pipelines import fit_views as fit_views_module
 from spinmeround.pipelines import make_views as make_views_module
 from spinmeround.pipelines import reconstruct as reconstruct_module
@@ -70,6 +72,26 @@ def test_an_avatar_alone_needs_no_surface_and_no_texture(photo, tmp_path, monkey
     assert np.ptp(read_mesh(out, metres_per_unit=1.0).vertices[:, 1]) == pytest.approx(2.0, rel=1e-4)
     reconstruct(photo, out=[out, tmp_path / "a.obj"], quality="draft")
     assert {"surface", "texture"} <= set(entered)
+
+
+def test_an_avatar_acts(photo, tmp_path, monkeypatch):
+    rooms = replace(fake_rooms(), fit_head=lambda *_: MovingHead())
+    monkeypatch.setattr(reconstruct_module, "rooms_of", lambda *_: rooms)
+    (tmp_path / "take.csv").write_text("Timecode,JawOpen,HeadYaw\n00:00:00:00,0,0\n00:00:00:30,1,0.5\n")
+    result = reconstruct(
+        photo,
+        out=tmp_path / "a.glb",
+        preview=tmp_path / "p.png",
+        expression={"jawOpen": 0.5},
+        animate=tmp_path / "take.csv",
+        quality="draft",
+    )
+    assert result.report["expression"] == {"jawOpen": 0.5}
+    assert result.report["animation"] == {"frames": 2, "seconds": 0.5}
+    file = pygltflib.GLTF2().load_binary(str(tmp_path / "a.glb"))
+    assert file is not None
+    assert [channel.target.path for channel in file.animations[0].channels] == ["weights", "rotation"]
+    assert read_picture(tmp_path / "p.png").shape == (768, 512 + 8 * 256, 3)
 
 
 @pytest.mark.usefixtures("rooms")
