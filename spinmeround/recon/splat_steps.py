@@ -89,14 +89,24 @@ def turns(count: int, iterations: int, source: np.random.Generator) -> Iterator[
 class Descent:
     """The unbounded parameters behind a set of splats, and their optimiser."""
 
-    def __init__(self, start: Splats, pixel_width: float, *, tethered: bool = True, narrowest: float = 0.0) -> None:
+    def __init__(
+        self,
+        start: Splats,
+        pixel_width: float,
+        *,
+        tethered: bool = True,
+        narrowest: float = 0.0,
+        told_apart: Float[Tensor, "k k"] | None = None,
+    ) -> None:
         """Starts from splats that lie flat on a surface.
 
         Args:
             pixel_width: width of a pixel at the head, head units.
             tethered: whether that surface is to be believed.
             narrowest: least standard deviation along a splat's disc, head units.
+            told_apart: projects highlights onto what the views tell of them; all of them by default.
         """
+        self._told_apart = told_apart
         self._tether = _TETHER if tethered else 0.0
         self._parameters = {
             "means": start.means.clone(),
@@ -132,6 +142,7 @@ class Descent:
         self._adam.step()
         self._pull_to_surface()
         self._hold_shapes()
+        self._hold_highlights()
 
     @torch.no_grad()
     def _pull_to_surface(self) -> None:
@@ -154,6 +165,13 @@ class Descent:
         shortest = in_plane.min(dim=1).values
         thickness = log_scales[:, 2]
         torch.clamp(thickness, longest[:, 0] + np.log(_FLATTEST), shortest, out=thickness)
+
+    @torch.no_grad()
+    def _hold_highlights(self) -> None:
+        """Adam steps as far where the gradient is next to nothing, so that what no view tells would run away."""
+        if self._told_apart is not None:
+            highlights = self._parameters["highlights"]
+            highlights.copy_(torch.einsum("kj,njc->nkc", self._told_apart, highlights))
 
     @torch.no_grad()
     def hide(self, which: np.ndarray) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from spinmeround.errors import FitError
 from spinmeround.protocols import Rasterizer
 from spinmeround.recon.between import joined, look_between
+from spinmeround.recon.highlights import told_apart
 from spinmeround.recon.losses import structural_dissimilarity, weighted_l1, weighted_squares
 from spinmeround.recon.splat_start import outline_shell, pixel_width, splats_on_surface, stray_splats
 from spinmeround.recon.splat_steps import Descent, Picture, one_torch_thread, turns
@@ -138,7 +139,14 @@ class GaussianFitter:
         base = surface if course.tethered else outline_shell(views)
         start = splats_on_surface(views, base, count=settings.count, sh_degree=settings.sh_degree, source=source)
         width = pixel_width(views, base.vertices)
-        descent = Descent(start, width, tethered=course.tethered, narrowest=course.narrowest_px * width)
+        supported = told_apart(views.cameras, settings.sh_degree) if settings.sh_degree else None
+        descent = Descent(
+            start,
+            width,
+            tethered=course.tethered,
+            narrowest=course.narrowest_px * width,
+            told_apart=supported,
+        )
         steps, tolerated = settings.iterations, round(course.tolerated * len(views))
         with one_torch_thread():
             for step, index in enumerate(turns(len(shown), steps, source)):
