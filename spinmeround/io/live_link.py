@@ -54,13 +54,25 @@ def read_live_link(path: Path | str, morph_names: Sequence[str]) -> FaceClip:
     table = _table(path)
     columns = _columns(path, table, morph_names)
     frames = _without_gaps(path, table, columns)
-    values = frames.values
+    times = _seconds(path, frames.timecodes, frames.lines)
+    later = np.diff(times, prepend=-1) > 0
+    if not later.all():
+        log.warning("%s: %d of %d frames repeat a time and are left out", path, (~later).sum(), len(later))
+    times, values = times[later], frames.values[later]
+    _check_length(path, times)
     morphs = {name: _shares(path, column, values[:, k]) for k, (column, name) in enumerate(columns.morphs.items())}
     angles = values[:, len(morphs) :].reshape(len(values), -1, 3)
     turned = {joint: angles[:, k] for k, joint in enumerate(columns.joints) if np.abs(angles[:, k]).max() > 1e-6}
     turned = _as_the_eyes_say(path, _in_radians(path, turned), morphs)
     turns = {joint: _quaternions(yaw_pitch_roll) for joint, yaw_pitch_roll in turned.items()}
-    return FaceClip(_seconds(path, frames.timecodes, frames.lines), morphs, turns)
+    return FaceClip(times, morphs, turns)
+
+
+def _check_length(path: Path, times: Float[np.ndarray, "n"]) -> None:
+    if len(times) < 2:
+        raise InputError(f"{path}: all frames at one time; a clip needs two or more")
+    if times[-1] > MOST_FRAMES / _USUAL_RATE:
+        raise InputError(f"{path}: {times[-1]:.0f} s long, more than ten minutes; cut the recording")
 
 
 @dataclass(frozen=True)
@@ -221,12 +233,10 @@ def _seconds(path: Path, timecodes: Sequence[str], lines: Sequence[int]) -> Floa
         rate = max(rate, _USUAL_RATE)  # no second is over: the frames never ran up to their last number
     times = clock + frame / rate
     times += _DAY_S * np.cumsum(np.diff(times, prepend=times[0]) < -_DAY_S / 2)  # past midnight
-    back = np.flatnonzero(np.diff(times) <= 0)
+    back = np.flatnonzero(np.diff(times) < 0)
     if len(back):
         first = back[0] + 1
-        raise InputError(f"{path}: line {lines[first]}: timecode {timecodes[first]} is not later than the one before")
-    if times[-1] - times[0] > MOST_FRAMES / _USUAL_RATE:
-        raise InputError(f"{path}: {times[-1] - times[0]:.0f} s long, more than ten minutes; cut the recording")
+        raise InputError(f"{path}: line {lines[first]}: timecode {timecodes[first]} is earlier than the one before")
     log.info("%s: %d frames, %.1f s at %d a second", path, len(times), times[-1] - times[0], rate)
     return times - times[0]
 

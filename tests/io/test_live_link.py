@@ -140,6 +140,16 @@ def test_rows_without_a_face_are_bridged(read, caplog):
     assert "3 of 90 rows hold no numbers and are bridged" in caplog.text
 
 
+def test_frames_at_the_same_time_are_left_out(read, caplog):
+    rows = take(JawOpen=np.linspace(0, 1, 90))
+    rows[11][0] = rows[10][0]
+    clip = read(rows)
+    assert len(clip) == 89 and np.diff(clip.times_s).min() > 0.01
+    assert "1 of 90 frames repeat a time and are left out" in caplog.text
+    with pytest.raises(InputError, match="all frames at one time"):
+        read([rows[0], rows[10], rows[11]])
+
+
 def test_quaternions_take_no_detour(read):
     clip = read(take(HeadYaw=np.linspace(-3.1, 3.1, 90)))
     assert (clip.turns_wxyz["head"][1:] * clip.turns_wxyz["head"][:-1]).sum(1).min() > 0.99
@@ -163,7 +173,7 @@ def edited(row: int, column: int, text: str) -> list[list[str]]:
         (take(1), "1 of 1 rows show a face; a clip needs two or more"),
         (edited(0, 3, "BrowDownLeft"), "the column 'BrowDownLeft' is there twice"),
         (edited(7, 0, "0.1167"), "line 8: timecode '0.1167'; expected hours:minutes:seconds:frames"),
-        (edited(7, 0, "00:00:00:02.000"), "line 8: timecode 00:00:00:02.000 is not later than the one before"),
+        (edited(7, 0, "00:00:00:02.000"), "line 8: timecode 00:00:00:02.000 is earlier than the one before"),
         (edited(7, 0, "00:00:00:166.667"), "frame 166 within one second; recordings have at most 120"),
         (edited(7, 9, "87.5"), "CheekSquintRight runs from 0 to 87.5; weights run from 0 to 1, so divide them"),
         (edited(90, 0, "02:00:00:00.000"), "7200 s long, more than ten minutes"),
