@@ -38,6 +38,7 @@ _PACKAGES = (
     _Package("gsplat", "gsplat", "--device cuda", False),
     _Package("pillow_heif", "pillow-heif", "HEIC photos", False),
     _Package("onnxruntime", "onnxruntime", "the identity of a face, for the diffusion prior", False),
+    _Package("pxr", "usd-core", ".usdz files", False),
 )
 _MEMORY_GB = 4.0
 _DISK_GB = 1.0
