@@ -294,7 +294,7 @@ class _Fit:
             reach=_RIM_REACH * edge, ease=_HULL_EASE * edge if first else 0.0,
         )  # fmt: skip
         self.outline_noise_px = _outline_noise_px(self.cameras, vertices, steps[votes > 0])
-        weight = self._rim_weight * (edge / self.hull.cell) ** 2 * np.minimum(votes, 1.0)
+        weight = self._rim_weights(steps) * np.minimum(votes, 1.0)
         if looks is None:
             return steps, weight
         # An edge's end is known from normals to its length times their error.
@@ -302,12 +302,16 @@ class _Fit:
         total = weight + scale * looks.information
         return (weight * steps + scale * looks.pull) / np.maximum(total, 1e-12), total
 
-    @property
-    def _rim_weight(self) -> float:
-        """Outlines that contradict the surface count less, unless its normals are no better."""
+    def _rim_weights(self, steps: Float[np.ndarray, "v"]) -> Float[np.ndarray, "v"]:
+        """Outlines that contradict the surface count less, unless its normals are no better.
+
+        Where outlines are good, a rim that is off by an edge or more has lost something thin, an ear, which no normals
+        bring back: it counts in full on every level.
+        """
         normals = 1 + (self.normal_noise_rad / _FAIR_NORMALS_RAD) ** 2
         outlines = 1 + (self.outline_noise_px / (_FAIR_OUTLINE_PX * self.shrink)) ** 2
-        return _RIM_WEIGHT * min(1.0, normals / outlines)
+        near = min(1.0, normals / outlines) * (self.edge / self.hull.cell) ** 2
+        return _RIM_WEIGHT * np.maximum(near, np.minimum(np.abs(steps) / self.edge, 1.0) ** 4 / outlines)
 
 
 def _outline_noise_px(cameras: Cameras, vertices: Float[np.ndarray, "v 3"], steps: Float[np.ndarray, "r"]) -> float:
