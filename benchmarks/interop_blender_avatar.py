@@ -64,7 +64,7 @@ def _described() -> dict[str, Any]:
         "bones": [bone.name for bone in armatures[0].data.bones],
         "keys": [key.name for key in keys if key.name.lower() != "basis"],
         "packed": all(image.packed_file for image in bpy.data.images if image.source == "FILE"),
-        "crown_m": float(max(place[:, 2].max() for place in places.values())),
+        "crown_m": float(places["skin"][:, 2].max()),
         "teeth before the middle": float(places["skin"][:, 1].mean() - places["teeth"][:, 1].mean()),
         "triangles": sum(len(thing.data.polygons) for thing in meshes.values()),
     }
@@ -141,7 +141,7 @@ def _clip_figures(seen: dict[str, Any]) -> list[Figure]:
 
 
 def _chin_to_crown_m(avatar: Any, crown_m: float) -> float:
-    """The chin is what ``jawOpen`` moves furthest."""
+    """The chin is what ``jawOpen`` moves furthest; hair is left out."""
     from spinmeround.geometry import METRES_PER_UNIT
 
     skin = next(part for part in avatar.parts if part.name == "skin")
