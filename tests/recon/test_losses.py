@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from spinmeround.recon.losses import WINDOW_PX, structural_dissimilarity, weighted_l1
+from spinmeround.recon.losses import WINDOW_PX, structural_dissimilarity, weighted_l1, weighted_squares
 
 
 def pictures(height=40, width=31, channels=3):
@@ -98,3 +98,19 @@ def test_l1_pulls_as_hard_as_its_weight():
     prediction, target, weight = pictures()
     expected = np.mean(np.abs(prediction - target).numpy().mean(-1) * weight.numpy())
     assert weighted_l1(prediction, target, weight).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_squares_settle_on_the_mean_and_absolute_differences_on_the_median():
+    said = torch.tensor([0.0, 0.0, 0.9])
+    everywhere = torch.ones(1, 1)
+
+    def best(loss) -> float:
+        tried = torch.linspace(0, 1, 101)
+        costs = [sum(loss(t.view(1, 1, 1), s.view(1, 1, 1), everywhere) for s in said) for t in tried]
+        return float(tried[int(torch.stack(costs).argmin())])
+
+    assert best(weighted_squares) == pytest.approx(0.3, abs=0.01)
+    assert best(weighted_l1) == pytest.approx(0.0)
+    prediction, target, weight = pictures()
+    expected = ((prediction - target) ** 2).mean(dim=2).mul(weight).mean()
+    torch.testing.assert_close(weighted_squares(prediction, target, weight), expected)

@@ -217,6 +217,19 @@ def test_views_without_normals_are_fitted_too(views, held_out, surface):
     assert psnr_on_head(splats, held_out) > 24
 
 
+def test_neighbours_that_contradict_each_other_are_fitted_softly_with_what_lies_between_them(surface, caplog):
+    near = photograph(surface, [15.0 * k for k in range(5)], [0.0] * 5)
+    rgb = near.rgb.copy()
+    rgb[1::2] = rgb[1::2, ..., ::-1]
+    whims = replace(near, rgb=rgb, normals_world=0 * near.normals_world)
+    with caplog.at_level(logging.INFO):
+        splats = GaussianFitter(NumbaRasterizer(), SplatSettings(count=300, iterations=2)).fit(whims, surface, seed=0)
+    assert "4 pictures between them join the fit" in caplog.text
+    assert splats.sh.shape[1:] == (16, 3)
+    pixel = 2.7 / float(near.cameras.intrinsics_px[0, 0, 0])
+    assert float(splats.scales[:, :2].min()) > 1.4 * pixel
+
+
 @pytest.mark.parametrize("degree", [1, 3])
 def test_higher_harmonics_are_fitted_when_asked(views, surface, degree):
     settings = SplatSettings(count=500, iterations=4, sh_degree=degree)
