@@ -55,7 +55,7 @@ class RegisteredHead:
     @property
     def is_face(self) -> bool:
         """Whether the surface turned out to have the form of a face."""
-        near = self.report["face_distance_mm"]["p95"] < _WORST_MM
+        near = not self.report["surface_believed"] or self.report["face_distance_mm"]["p95"] < _WORST_MM
         return near and self.report["flipped_faces"] <= _MOST_FLIPPED
 
 
@@ -83,7 +83,8 @@ def register_template(
     here = None if marks is None else replace(marks, points=model_from_world(marks.points))
     posed = bend_onto(model, near.posed, there, here)
     scale = near.world_from_model.scale
-    report = _report(model, near, posed, there)
+    believed = marks is None or marks.surface_believed
+    report = {"surface_believed": believed} | _report(model, near, posed, there)
     _log.info("template on the surface: %s", report)
     tell(1.0, "head registered")
     return RegisteredHead(

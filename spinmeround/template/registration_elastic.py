@@ -48,6 +48,8 @@ _CLOSED = 30.0
 _COVERED_MM = 3.0
 """A surface that lies further outside the scalp than this is hair."""
 _REST = 1e-3
+_BY_MARKS = 5
+"""Rounds where landmarks alone pull: a softer template would take their noise for form."""
 _ALIKE = 0.4
 _PRECISE, _MOST_STEPS = 1e-4, 60
 _SYMMETRIC = {"permc_spec": "MMD_AT_PLUS_A", "options": {"SymmetricMode": True}, "diag_pivot_thresh": 0.0}
@@ -66,16 +68,18 @@ def bend_onto(
     Args:
         base: coarse vertices that are near it.
         target: in the frame of ``base``.
-        marks: in the frame of ``base``.
+        marks: in the frame of ``base``. Where they do not believe the surface, it only bounds the head from outside.
     """
+    believed = marks is None or marks.surface_believed
+    seen = target if believed else None
     plate = _Plate.of(model, base)
     lids = [Lids.of(model, base, side) for side in EYES]
     moved = base.astype(np.float64).copy()
-    for number, each in enumerate(_ROUNDS):
-        pulls = _pulls(model, moved, target, each.reach_mm)
+    for number, each in enumerate(_ROUNDS if believed else _ROUNDS[:_BY_MARKS]):
+        pulls = _pulls(model, moved, target, each.reach_mm, only_inward=not believed)
         if number >= _WITH_EYES:
             pulls = pulls.and_off(model, moved, lids)
-        moved = with_inner_parts(model, base, plate.solved(pulls, marks, each.stiffness), target)
+        moved = with_inner_parts(model, base, plate.solved(pulls, marks, each.stiffness), seen)
     return moved
 
 
@@ -101,7 +105,9 @@ class _Pulls:
         )
 
 
-def _pulls(model: HeadModel, coarse: Float[np.ndarray, "n 3"], target: Target, reach_mm: float) -> _Pulls:
+def _pulls(
+    model: HeadModel, coarse: Float[np.ndarray, "n 3"], target: Target, reach_mm: float, *, only_inward: bool
+) -> _Pulls:
     regions = Regions.of(model)
     dense = model.dense(coarse)
     normals = vertex_normals(dense, model.dense_faces)
@@ -114,6 +120,8 @@ def _pulls(model: HeadModel, coarse: Float[np.ndarray, "n 3"], target: Target, r
     reach = np.where(outside_mm > 0, _COVERED_MM + (reach_mm - _COVERED_MM) * bare, reach_mm)
     weight = 1 / (1 + (gap_mm / reach) ** 4) * (gap_mm < 2 * reach) * matches.found
     weight *= _say(model)[asked] * _area(dense, model)[asked]
+    if only_inward:
+        weight *= outside_mm < 0
     return _Pulls(model.subdivision[asked].astype(np.float64).tocsr(), matches.point, matches.normal, weight)
 
 

@@ -35,14 +35,14 @@ _CLEAR_MM = 0.4
 
 
 def with_inner_parts(
-    model: HeadModel, base: Float[np.ndarray, "n 3"], moved: Float[np.ndarray, "n 3"], target: Target
+    model: HeadModel, base: Float[np.ndarray, "n 3"], moved: Float[np.ndarray, "n 3"], target: Target | None
 ) -> Float[np.ndarray, "n 3"]:
     """Moved skin with its eyes, teeth and tongue: whole pieces, moved and at most grown.
 
     Args:
         base: coarse vertices before; there everything is in place.
         moved: coarse vertices of which skin and mouth cavity have moved.
-        target: the surface, part of which is what shows of the eyes.
+        target: the surface, part of which is what shows of the eyes, if it is believed.
     """
     moved = moved.copy()
     skin = model.part == PARTS.index("skin")
@@ -146,22 +146,27 @@ def _with_lids(model: HeadModel, base, moved, side: str) -> Float[np.ndarray, "e
     return moved[near].mean(0) + growth * (base[piece] - base[near].mean(0))
 
 
-def _eye_depth(model: HeadModel, base, moved, target: Target, side: str) -> float:
+def _eye_depth(model: HeadModel, base, moved, target: Target | None, side: str) -> float:
     """How far forward an eyeball has to go: what shows of it lies on the surface, and its lids stay off it."""
     centre, radius = eyeball(model, moved, side)
     dense = model.dense(moved)
-    eye = dense[np.unique(model.dense_faces[model.dense_part == PARTS.index(side)])]
-    beside = np.linalg.norm((eye - centre)[:, :2], axis=1)
-    front = eye[(beside < _SHOWN * radius) & (eye[:, 2] > centre[2])]
-    matches = target.match(front, (front - centre) / np.linalg.norm(front - centre, axis=1, keepdims=True))
-    ahead = ((matches.point - front) * matches.normal).sum(1) / np.maximum(matches.normal[:, 2], 0.5)
-    wanted = float(np.median(ahead[matches.found])) if matches.found.any() else 0.0
+    wanted = 0.0 if target is None else _ahead(model, dense, target, side, centre, radius)
     lids = Lids.of(model, base, side)
     for shift in np.linspace(min(wanted, _FORWARD_MM * _MM), -_BACK_MM * _MM, 15):
         distance = np.linalg.norm(dense[lids.vertices] - centre - [0, 0, shift], axis=1)
         if np.percentile(lids.least * radius - distance, 90) < _SUNK_MM * _MM:
             return float(shift)
     return -_BACK_MM * _MM
+
+
+def _ahead(model: HeadModel, dense, target: Target, side: str, centre, radius: float) -> float:
+    """How far the surface lies before what shows of an eyeball."""
+    eye = dense[np.unique(model.dense_faces[model.dense_part == PARTS.index(side)])]
+    beside = np.linalg.norm((eye - centre)[:, :2], axis=1)
+    front = eye[(beside < _SHOWN * radius) & (eye[:, 2] > centre[2])]
+    matches = target.match(front, (front - centre) / np.linalg.norm(front - centre, axis=1, keepdims=True))
+    ahead = ((matches.point - front) * matches.normal).sum(1) / np.maximum(matches.normal[:, 2], 0.5)
+    return float(np.median(ahead[matches.found])) if matches.found.any() else 0.0
 
 
 def _mean_shift(base, moved, piece: Bool[np.ndarray, "n"], skin: Bool[np.ndarray, "n"]) -> Float[np.ndarray, "3"]:

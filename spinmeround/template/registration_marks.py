@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from spinmeround.geometry import camera_centres, invert_rigid, vertex_normals
+from spinmeround.geometry import METRES_PER_UNIT, camera_centres, invert_rigid, vertex_normals
 from spinmeround.images import composite
 from spinmeround.mesh_raster import interpolate, rasterize
 from spinmeround.orbits import orbit_cameras
@@ -20,6 +20,11 @@ _LEAST_PRESENCE = 0.95
 """A face is found with 0.99 and more; patterns on a head were seen to reach 0.9."""
 _MOST_SIGHTINGS = 7
 _LEAST_COSINE = 0.25
+_MM = 1e-3 / METRES_PER_UNIT
+_ENOUGH_RAYS = 4
+_UNBELIEVED_MM = 4.0
+"""So far in the median the surface may lie from where the rays meet."""
+_RAY_MM, _ROUNDS = 1.6, 10
 _CLAY_PX = 384
 _CLAY_AZIMUTHS_DEG = (0.0, -20.0, 20.0, -40.0, 40.0)
 
@@ -29,11 +34,13 @@ class SurfaceMarks:
     """Where the landmarks of a face lie on a surface.
 
     Attributes:
-        points: of the 478 landmarks, world frame.
+        points: of the 478 landmarks, world frame; on the surface if that is believed, else where their rays meet.
         weight: of each in [0, 1]; 0 where no picture showed it.
         blendshapes: expression scores of the face, in the model's order.
         pictures: how many pictures agree on it.
         frontal_view: index of the view that sees the face best, none where the bare surface was looked at.
+        surface_believed: whether the surface lies where the pictures' rays meet; a hull shaped by outlines and colours
+            alone may lie a centimetre before the face.
     """
 
     points: Float[np.ndarray, "478 3"]
@@ -41,6 +48,7 @@ class SurfaceMarks:
     blendshapes: Float[np.ndarray, "52"]
     pictures: int
     frontal_view: int | None
+    surface_believed: bool = True
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,36 @@ def _on_surface(seen: list[_Sighting], surface: Mesh, *, frontal_view: int | Non
     points, weight = _medians(np.stack(hits), np.stack(weights))
     share = np.array([sighting.frontal**8 for sighting in seen])
     scores = np.stack([sighting.face.blendshapes for sighting in seen]).astype(np.float64)
-    return SurfaceMarks(points, np.clip(weight, 0, 1), share @ scores / share.sum(), len(seen), frontal_view)
+    believed = True
+    if len(seen) >= _ENOUGH_RAYS and frontal_view is not None:
+        met = _where_rays_meet(seen)
+        off = np.linalg.norm(met - points, axis=1)[weight > 0]
+        believed = bool(np.median(off) < _UNBELIEVED_MM * _MM)
+        points, weight = (points, weight) if believed else (met, np.ones(len(met)))
+    expression = share @ scores / share.sum()
+    return SurfaceMarks(points, np.clip(weight, 0, 1), expression, len(seen), frontal_view, believed)
+
+
+def _where_rays_meet(seen: list[_Sighting]) -> Float[np.ndarray, "478 3"]:
+    """Points nearest to the rays of all pictures; rays that pass far by lose their say (Cauchy weights)."""
+    cameras = [sighting.camera for sighting in seen]
+    eyes = np.stack([np.repeat(camera_centres(camera), 478, axis=0) for camera in cameras])
+    rays = []
+    for sighting, camera in zip(seen, cameras, strict=True):
+        pixels = np.column_stack([sighting.face.landmarks_px.astype(np.float64), np.ones(478)])
+        rays.append(pixels @ np.linalg.inv(camera.intrinsics_px[0]).T @ camera.camera_from_world[0, :3, :3])
+    direction = np.stack(rays)
+    direction /= np.linalg.norm(direction, axis=2, keepdims=True)
+    across = np.eye(3) - direction[..., :, None] * direction[..., None, :]
+    trust = np.repeat([[sighting.frontal**4] for sighting in seen], 478, axis=1)
+    weight = trust
+    for _ in range(_ROUNDS):
+        matrix = (weight[..., None, None] * across).sum(0) + 1e-9 * np.eye(3)
+        right = (weight[..., None] * np.einsum("snij,snj->sni", across, eyes)).sum(0)
+        points = np.linalg.solve(matrix, right[..., None])[..., 0]
+        gap = np.linalg.norm(np.einsum("snij,snj->sni", across, points - eyes), axis=2)
+        weight = trust / (1 + (gap / (_RAY_MM * _MM)) ** 2)
+    return points
 
 
 def _hit(sighting: _Sighting, planes: Float[np.ndarray, "h w 6"], depth) -> tuple[np.ndarray, np.ndarray]:

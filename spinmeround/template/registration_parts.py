@@ -38,6 +38,8 @@ def left_over(head: RegisteredHead, surface: Mesh) -> dict[str, Mesh]:
     off_mm = np.where(out > 0, gap, -gap) / _MM
     masks = {name: mask[outer][nearest] for name, mask in model.masks.items()}
     bare = np.maximum.reduce([1 - np.maximum(masks["scalp"], masks["neck"]), masks["ear_left"], masks["ear_right"]])
+    if not head.report["surface_believed"]:
+        off_mm = np.where(bare > 0.5, 0.0, off_mm)
     seed = off_mm > _OFF_MM + (_OFF_FACE_MM - _OFF_MM) * bare
     grown = off_mm > _EDGE_MM + (_EDGE_FACE_MM - _EDGE_MM) * bare
     height = head.world_from_head.inverse()(surface.vertices)[:, 1]

@@ -113,7 +113,8 @@ class _Solver:
         self.marks = self.vertices.inside(model.faces[model.landmark_faces], model.landmark_barycentric)
         regions = Regions.of(model)
         self.asked = np.flatnonzero(regions.asked)[::_STRIDE]
-        self.bare = regions.bare[self.asked]
+        believed = marks is None or marks.surface_believed
+        self.bare = regions.bare[self.asked] * believed
         self.samples = _rows(self.vertices, model, self.asked)
         self.shape = np.zeros(len(model.shape_names))
         self.expression = np.zeros(52) if marks is None else np.clip(marks.blendshapes, 0, 1)
