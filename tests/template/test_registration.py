@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from spinmeround.geometry import project, vertex_normals
 from spinmeround.mesh_raster import rasterize_pixels
-from spinmeround.portrait.landmarks import BLENDSHAPE_NAMES
+from spinmeround.orbits import orbit_cameras
+from spinmeround.portrait.landmarks import BLENDSHAPE_NAMES, FaceMesh
+from spinmeround.template import registration_marks
 from spinmeround.template.avatar_morphs import eyeball, landmark_points, personal_morphs
 from spinmeround.template.head_model import PARTS, HeadModel, load_head_model
 from spinmeround.template.registration import RegisteredHead, register_template
 from spinmeround.template.registration_inner import Lids
 from spinmeround.template.registration_space import Regions
 from spinmeround.template.registration_target import Similarity, Target, umeyama
-from spinmeround.types import Mesh
+from spinmeround.types import Mesh, Views
 from tests.template.unseen_heads import MM, Stranger, stranger
 
 
@@ -167,3 +172,41 @@ def test_similarities_undo_and_find_themselves():
     found = umeyama(points, motion(points), np.ones(20))
     assert found.scale == pytest.approx(np.exp(0.25))
     np.testing.assert_allclose(found.rotation, motion.rotation, atol=1e-9)
+
+
+def test_on_a_hull_that_is_too_large_landmarks_shape_the_face(model):
+    given = stranger(model, 5)
+    out = vertex_normals(given.surface.vertices, given.surface.faces)
+    hull = Mesh(given.surface.vertices + 8 / MM * out, given.surface.faces)
+    head = register_template(model, hull, dataclasses.replace(given.marks, surface_believed=False))
+    marks = range(468)
+    ours = head.world_from_head(landmark_points(model, head.posed, marks))
+    away = np.linalg.norm(ours - landmark_points(model, given.posed, marks), axis=1) * MM
+    assert np.median(away) < 2.5
+    assert head.is_face
+    assert head.report["face_distance_mm"]["median"] > 5
+
+
+def test_landmarks_are_where_rays_meet_if_the_surface_is_not(model, monkeypatch):
+    truth = landmark_points(model, model.mean.astype(np.float64), range(478))
+    cameras = orbit_cameras([0.0, 25.0, -25.0, 10.0, -35.0], [0.0, 5.0, 0.0, -8.0, 0.0], size_px=256)
+
+    def seen(picture: np.ndarray) -> list[FaceMesh]:
+        index = round(float(picture[0, 0, 0]) * 100)
+        pixels = project(truth, cameras.camera_from_world[index], cameras.intrinsics_px[index])
+        scale = cameras.intrinsics_px[index, 0, 0]
+        flat = pixels[:, :2].astype(np.float32)
+        return [FaceMesh(flat, ((pixels[:, 2] - 2.7) * scale / 2.7).astype(np.float32), np.zeros(52, np.float32), 1.0)]
+
+    monkeypatch.setattr(registration_marks, "find_faces", seen)
+    rgb = np.ones((5, 256, 256, 3), np.float32) * np.arange(5, dtype=np.float32)[:, None, None, None] / 100
+    alpha = np.ones((5, 256, 256), np.float32)
+    views = Views(cameras, rgb, np.zeros_like(rgb), alpha, alpha)
+    skin = Mesh(model.dense(model.mean).astype(np.float64), model.dense_faces)
+    there = registration_marks.find_marks(views, skin)
+    assert there is not None and there.surface_believed
+    assert there.pictures >= 4
+    bounds = Mesh(1.15 * skin.vertices, skin.faces)
+    met = registration_marks.find_marks(views, bounds)
+    assert met is not None and not met.surface_believed
+    np.testing.assert_allclose(met.points, truth, atol=1e-3)
