@@ -11,10 +11,14 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
+from spinmeround.geometry import vertex_normals
 from spinmeround.recon.hull import largest_solid
 from spinmeround.types import Mesh
+
+_TANGENT_CELLS = 0.7
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,18 @@ def fitted_to(samples: Float[np.ndarray, "x y z"], low: Float[np.ndarray, "3"], 
     """The field whose values at the nodes are nearly ``samples`` (one sharpening step)."""
     start = SplineField(samples.astype(np.float64), low, cell)
     return SplineField(2 * start.coefficients - start.sampled(), low, cell)
+
+
+def signed_distance(
+    mesh: Mesh, shape: tuple[int, int, int], low: Float[np.ndarray, "3"], cell: float
+) -> Float[np.ndarray, "x y z"]:
+    """Distance of grid points from the nearest vertex' tangent plane, or from a vertex that is far; negative inside."""
+    points = low + cell * np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 3)
+    used = np.unique(mesh.faces)
+    vertices, normals = mesh.vertices[used], vertex_normals(mesh.vertices, mesh.faces)[used]
+    distance, nearest = cKDTree(vertices).query(points)
+    above = ((points - vertices[nearest]) * normals[nearest]).sum(1)
+    return np.where(distance < _TANGENT_CELLS * cell, above, np.copysign(distance, above)).reshape(shape)
 
 
 def zero_surface(field: SplineField, *, floor_y: float | None) -> Mesh:

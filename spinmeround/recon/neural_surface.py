@@ -1,28 +1,28 @@
 """The neural surface: a learnt signed distance that is rendered into every view, for normals and masks that are poor.
 
-Rays are followed to where they meet the zero set, or, near a mask's outline, to where they pass it. There the normals,
-outlines and pictures of all views, and the eikonal equation everywhere near, are asked for at once, in one sparse
-least-squares problem per step over the coefficients of a spline grid, coarse to fine. Beside the surface the cameras
-and the smooth errors of each view's normals are learnt. This is the rendering of NeuS (Wang et al. 2021) in the limit
-of a sharp surface; all of it is linear in the coefficients, so that a few Gauss-Newton steps do what takes thousands
-of steps along gradients.
+It starts on the mesh that the normals give, with the cameras found on the way. Rays are followed to where they meet
+the zero set, or, near a mask's outline, to where they pass it. There the normals, outlines and pictures of all views,
+and the eikonal equation everywhere near, are asked for at once, in one sparse least-squares problem per step over the
+coefficients of a spline grid, coarse to fine; beside it the smooth errors of each view's normals are learnt. This is
+the rendering of NeuS (Wang et al. 2021) in the limit of a sharp surface, and linear in the coefficients: a few
+Gauss-Newton steps do what takes thousands of steps along gradients.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
+from scipy.ndimage import zoom
 
-from spinmeround.errors import InputError
-from spinmeround.recon.agreement import camera_twists, compared, motion_px, picture_level, twisted
-from spinmeround.recon.evidence import NormalPyramidLevel, depth_maps, normal_level, seen_from
+from spinmeround.recon.agreement import compared, picture_level
+from spinmeround.recon.evidence import depth_maps, normal_level
 from spinmeround.recon.hull import Hull, silhouettes, visual_hull
-from spinmeround.recon.neural_field import SplineField, fitted_to, onto_zero, zero_surface
+from spinmeround.recon.neural_field import SplineField, fitted_to, onto_zero, signed_distance, zero_surface
 from spinmeround.recon.neural_solve import Wishes, improved, joined
 from spinmeround.recon.neural_wishes import (
     SURE_NORMAL_RAD,
@@ -35,6 +35,7 @@ from spinmeround.recon.neural_wishes import (
     surface_points,
 )
 from spinmeround.recon.remesh import remesh
+from spinmeround.recon.surface import SURFACE_PRESETS, NormalSurfaceFitter, SurfaceSettings
 from spinmeround.types import Cameras, Mesh, Views
 
 logger = logging.getLogger(__name__)
@@ -43,15 +44,13 @@ Progress = Callable[[float, str], None]
 """Told the share done in [0, 1] and what is being done."""
 
 _CELL_PX = 1.8
-_STEPS_BEFORE_LOOKS = 3
-_FIRST_STRESS, _STRESS_DECAY = 30.0, 0.3
-"""Smoothness and the eikonal equation rule the first steps, which have far to go, and would bias the last."""
+_FIRST_STRESS, _STRESS_DECAY = 10.0, 0.3
+"""Smoothness and the eikonal equation rule the first step and would bias the last."""
 _SMOOTHNESS, _INERTIA = 5e-5, 1e-7
 _NO_NORMALS_RAD, _NO_NORMALS_STRESS = 0.35, 10.0
-_STILL_PX = 0.12
-"""Of the level's pixels: errors of a camera that are not told from those of a coarse surface."""
 _TOLERANCE = 0.75
 _FAR_CELLS = 8.0
+_START_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -59,18 +58,19 @@ class NeuralSettings:
     """How fine and how long.
 
     Attributes:
-        hull_cells: voxels along the longest side of the first grid.
-        steps: on each grid; each further one has half the cell.
+        start: of the mesh to start on.
+        steps: on each grid. The first one's cells are half as wide as the voxels of the mesh's hull, each further one's
+            half as wide again.
     """
 
-    hull_cells: int
+    start: SurfaceSettings
     steps: tuple[int, ...]
 
 
 NEURAL_PRESETS: dict[Literal["draft", "standard", "high"], NeuralSettings] = {
-    "draft": NeuralSettings(64, (7, 3)),
-    "standard": NeuralSettings(64, (7, 5, 3)),
-    "high": NeuralSettings(80, (8, 6, 4)),
+    "draft": NeuralSettings(SURFACE_PRESETS["draft"], (3,)),
+    "standard": NeuralSettings(SURFACE_PRESETS["standard"], (2, 2)),
+    "high": NeuralSettings(SURFACE_PRESETS["high"], (3, 3)),
 }
 
 
@@ -96,27 +96,41 @@ class NeuralSurfaceFitter:
     def fit_with_cameras(
         self, views: Views, *, seed: int, keep_cameras: bool = False, progress: Progress | None = None
     ) -> tuple[Mesh, Cameras]:
-        """The surface, and the cameras from which it looks like the views.
-
-        Cameras that are off by more than a fraction of a pixel are turned about the world's origin and shifted across
-        their line of sight; their mean stays. All others, and all with ``keep_cameras``, come back as they were given.
-        """
+        """The surface, and the cameras from which it looks like the views: those ``NormalSurfaceFitter`` finds."""
         tell = progress or (lambda fraction, message: None)
-        if not (np.isfinite(views.normals_world).all() and np.isfinite(views.alpha).all()):
-            raise InputError("masks or normals hold NaN or infinite values; write the views again")
-        tell(0.0, "visual hull")
-        hull = visual_hull(views.cameras, silhouettes(views.alpha), cells=self.settings.hull_cells)
-        fit = _Fit(views, hull, keep_cameras=keep_cameras)
-        total, done = sum(step * 4**level for level, step in enumerate(self.settings.steps)), 0
-        for halving, steps in enumerate(self.settings.steps):
-            fit.enter_level(halving)
+        mesh, cameras = NormalSurfaceFitter(self.settings.start).fit_with_cameras(
+            views,
+            seed=seed,
+            keep_cameras=keep_cameras,
+            progress=lambda share, message: tell(_START_SHARE * share, message),
+        )
+        hull = visual_hull(views.cameras, silhouettes(views.alpha), cells=self.settings.start.hull_cells)
+        fit = _Fit(replace(views, cameras=cameras), _started(mesh, hull))
+        total, done = sum(steps * 4**level for level, steps in enumerate(self.settings.steps)), 0
+        for level, steps in enumerate(self.settings.steps):
+            fit.enter_level(level)
             for _ in range(steps):
-                tell(0.05 + 0.9 * done / total, f"signed distance, cells of {fit.field.cell:.4f}")
+                share = _START_SHARE + (0.97 - _START_SHARE) * done / total
+                tell(share, f"signed distance, cells of {fit.field.cell:.4f}")
                 fit.step()
-                done += 4**halving
-        mesh = _closed(fit.field, hull.floor_y, hull.cell / 2**halving)
+                done += 4**level
+        mesh = _closed(fit.field, hull.floor_y, fit.field.cell)
         tell(1.0, "surface done")
-        return mesh, fit.cameras
+        return mesh, cameras
+
+
+def _started(mesh: Mesh, hull: Hull) -> SplineField:
+    """The signed distance of a mesh on a grid of half the hull's voxels; below the neck's cut the hull goes on."""
+    x, y, z = hull.field.shape
+    cell, shape = hull.cell / 2, (2 * x - 1, 2 * y - 1, 2 * z - 1)
+    if hull.floor_y is not None:
+        walls = (mesh.vertices[mesh.faces, 1] > hull.floor_y).any(1)
+        mesh = Mesh(mesh.vertices, mesh.faces[walls])
+    distance = signed_distance(mesh, shape, hull.low, cell)
+    if hull.floor_y is not None:
+        below = hull.low[1] + cell * np.arange(shape[1]) < hull.floor_y
+        distance[:, below] = zoom(hull.field, [n / m for n, m in zip(shape, (x, y, z), strict=True)], order=1)[:, below]
+    return fitted_to(np.clip(distance, -_FAR_CELLS * cell, _FAR_CELLS * cell), hull.low, cell)
 
 
 def _closed(field: SplineField, floor_y: float | None, edge: float) -> Mesh:
@@ -133,23 +147,20 @@ def _closed(field: SplineField, floor_y: float | None, edge: float) -> Mesh:
 class _Fit:
     """The field and what else is learnt with it."""
 
-    def __init__(self, views: Views, hull: Hull, *, keep_cameras: bool) -> None:
-        self.views, self.cameras, self.keep_cameras = views, views.cameras, keep_cameras
-        reach = _FAR_CELLS * hull.cell
-        self.field = fitted_to(np.clip(hull.field, -reach, reach), hull.low, hull.cell)
-        self.first_cell = hull.cell
+    def __init__(self, views: Views, field: SplineField) -> None:
+        self.views, self.field = views, field
         self.errors = NormalErrors()
-        self.moving: Bool[np.ndarray, "v"] = np.zeros(len(views), bool)
         self.has_normals = bool(views.normals_world.any())
         self.noise_rad = _NO_NORMALS_RAD
         self.steps = 0
 
-    def enter_level(self, halving: int) -> None:
+    def enter_level(self, halvings: int) -> None:
         """Goes on with cells halved so often, and with pictures to suit."""
-        if halving:
+        if halvings:
             self.field = self.field.halved()
-        distance = np.linalg.norm(self.cameras.camera_from_world[:, :3, 3], axis=1)
-        cell_px = np.median(self.field.cell * self.cameras.intrinsics_px[:, 0, 0] / distance)
+        cameras = self.views.cameras
+        distance = np.linalg.norm(cameras.camera_from_world[:, :3, 3], axis=1)
+        cell_px = np.median(self.field.cell * cameras.intrinsics_px[:, 0, 0] / distance)
         self.shrink = 2 ** max(0, round(np.log2(cell_px / _CELL_PX)))
         self.level = normal_level(self.views, self.shrink)
         self.pictures = picture_level(self.views, self.level)
@@ -159,20 +170,15 @@ class _Fit:
     def step(self) -> None:
         """One round: render, gather, solve."""
         mesh = zero_surface(self.field, floor_y=None)
-        level = seen_from(self.level, self.cameras)
-        depth = depth_maps(mesh.vertices, mesh.faces, level.cameras)
-        outlines, outline_noise_px = outline_wishes(self.field, level)
+        depth = depth_maps(mesh.vertices, mesh.faces, self.level.cameras)
+        outlines, outline_noise_px = outline_wishes(self.field, self.level)
         wishes = [outlines]
-        if self.steps >= _STEPS_BEFORE_LOOKS and self.noise_rad > SURE_NORMAL_RAD:
-            level, depth, looks = self._looks(mesh, level, depth, outline_noise_px)
-            wishes.append(looks)
         if self.has_normals:
-            votes = normal_votes(
-                self.field, level, depth, self.errors,
-                patient=self.field.cell == self.first_cell, learning=self.steps >= _STEPS_BEFORE_LOOKS,
-            )  # fmt: skip
+            votes = normal_votes(self.field, self.level, depth, self.errors)
             self.noise_rad = votes.noise_rad
             wishes.append(votes.wishes)
+        if self.noise_rad > SURE_NORMAL_RAD:
+            wishes.append(self._looks(mesh, depth))
         least = 1.0 if self.has_normals else _NO_NORMALS_STRESS
         stress = max(least, _FIRST_STRESS * _STRESS_DECAY**self.steps)
         free = free_nodes(self.field)
@@ -180,36 +186,14 @@ class _Fit:
         self.field = improved(self.field, free, joined(*wishes), smoothness=_SMOOTHNESS * stress, inertia=_INERTIA)
         self.steps += 1
         logger.debug(
-            "neural surface: cells of %.4f, %d free, noise of normals %.2f deg, of outlines %.2f px, cameras moved %d",
+            "neural surface: cells of %.4f, %d free, noise of normals %.2f deg, of outlines %.2f px",
             self.field.cell, free.max() + 1, np.degrees(self.noise_rad), outline_noise_px * self.shrink,
-            self.moving.sum(),
         )  # fmt: skip
 
-    def _looks(
-        self, mesh: Mesh, level: NormalPyramidLevel, depth: Float[np.ndarray, "v h w"], outline_noise_px: float
-    ) -> tuple[NormalPyramidLevel, Float[np.ndarray, "v h w"], Wishes]:
-        """Where the pictures agree, once the cameras that are off have been turned; with the level seen from those."""
+    def _looks(self, mesh: Mesh, depth: Float[np.ndarray, "v h w"]) -> Wishes:
+        """Where the pictures agree."""
         points, normals = surface_points(self.field, mesh.vertices)
         tolerance = _TOLERANCE * self.field.cell
-        looks = compared(points, normals, level, self.pictures, depth, self.look_noise, tolerance=tolerance)
-        if not self.keep_cameras:
-            twists = camera_twists(
-                points,
-                normals,
-                level,
-                self.pictures,
-                depth,
-                looks,
-                outline_noise_px=outline_noise_px,
-                tolerance=tolerance,
-            )
-            self.moving |= motion_px(mesh, self.cameras, twisted(self.cameras, twists)) / self.shrink > _STILL_PX
-            if self.moving.any():
-                twists[~self.moving] = 0
-                twists[self.moving] -= twists[self.moving].mean(0)
-                self.cameras = twisted(self.cameras, twists)
-                level = seen_from(level, self.cameras)
-                depth = depth_maps(mesh.vertices, mesh.faces, level.cameras)
-                looks = compared(points, normals, level, self.pictures, depth, looks.noise, tolerance=tolerance)
+        looks = compared(points, normals, self.level, self.pictures, depth, self.look_noise, tolerance=tolerance)
         self.look_noise = looks.noise
-        return level, depth, look_wishes(self.field, points, looks)
+        return look_wishes(self.field, points, looks)

@@ -91,16 +91,12 @@ def normal_votes(
     level: NormalPyramidLevel,
     depth: Float[np.ndarray, "v h w"],
     errors: NormalErrors,
-    *,
-    patient: bool,
-    learning: bool,
 ) -> NormalVotes:
     """Gradients at the places where the pixels' rays end.
 
     Args:
         depth: depth maps of the zero set in the cameras of ``level``.
-        patient: the surface may still be far off; normals that contradict it are not yet outliers.
-        learning: whether ``errors`` go on being learnt.
+        errors: go on being learnt.
     """
     hits = ray_hits(field, level.cameras, depth, level.trust > _LEAST_TRUST)
     at = (hits.view, hits.row, hits.column)
@@ -110,10 +106,9 @@ def normal_votes(
     now = _unit(hits.gradient)
     apart = ((now - normals) ** 2).sum(1)
     noise_rad = _noise(apart[good])
-    limit = _ROBUST_NOISES * max(noise_rad, _LEAST_ROBUST_RAD if patient else _LEAST_ROBUST_RAD / 3)
+    limit = max(_ROBUST_NOISES * noise_rad, _LEAST_ROBUST_RAD)
     robust = trust * good / (1 + apart / limit**2) ** 2
-    if learning:
-        errors.learn(hits, normals - now, robust, noise_rad)
+    errors.learn(hits, normals - now, robust, noise_rad)
     assert errors.maps is not None, "resized before the first use"
     normals = _unit(normals - errors.maps[at])
     rest_rad = _noise(((now - normals) ** 2).sum(1)[good])

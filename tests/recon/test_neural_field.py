@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spinmeround.recon.evidence import depth_maps
-from spinmeround.recon.neural_field import SplineField, fitted_to, onto_zero, zero_surface
+from spinmeround.recon.neural_field import SplineField, fitted_to, onto_zero, signed_distance, zero_surface
 from spinmeround.recon.neural_rays import nearest_passes, ray_hits
 from spinmeround.recon.neural_solve import Wishes, improved, joined, normal_equations
 from tests.recon import scenes
@@ -158,3 +158,13 @@ def test_wishes_are_joined_in_order_and_threads_do_not_matter():
     np.testing.assert_array_equal(both.points[5000:], points)
     one, two = (improved(field, free, both, smoothness=1e-3, inertia=1e-3).coefficients for _ in range(2))
     np.testing.assert_array_equal(one, two)
+
+
+def test_the_distance_to_a_mesh_is_signed_and_right_near_it():
+    mesh, _ = scenes.sphere(subdivisions=5)
+    distance = signed_distance(mesh, (32, 32, 32), LOW, CELL)
+    at = LOW + CELL * np.stack(np.meshgrid(*[np.arange(32)] * 3, indexing="ij"), axis=-1)
+    exact = np.linalg.norm(at, axis=-1) - 0.2
+    near = np.abs(exact) < 3 * CELL
+    np.testing.assert_allclose(distance[near], exact[near], atol=1e-3)
+    assert (np.sign(distance) == np.sign(exact))[np.abs(exact) > 1e-3].all()

@@ -12,10 +12,11 @@ from spinmeround.errors import InputError
 from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
 from spinmeround.protocols import SurfaceFitter
 from spinmeround.recon.neural_surface import NeuralSettings, NeuralSurfaceFitter
+from spinmeround.recon.surface import SurfaceSettings
 from tests.recon import scenes
 from tests.recon.test_hull import as_trimesh, head_on_neck
 
-QUICK = NeuralSettings(20, (6, 2))
+QUICK = NeuralSettings(SurfaceSettings(20, (3,)), (3,))
 RADIUS = 0.2
 _MM = METRES_PER_UNIT * 1000
 
@@ -36,7 +37,7 @@ def test_a_sphere_comes_out_round_closed_and_the_same_again():
     mesh, cameras = fitter.fit_with_cameras(views, seed=0, progress=lambda share, what: said.append(share))
     solid = as_trimesh(mesh)
     assert solid.is_watertight and solid.is_winding_consistent and solid.euler_number == 2 and solid.volume > 0
-    assert radial_error_mm(mesh) < 0.25
+    assert radial_error_mm(mesh) < 0.4, "a pixel is 4 mm"
     np.testing.assert_array_equal(cameras.camera_from_world, views.cameras.camera_from_world)
     assert said == sorted(said) and said[-1] == 1.0
     again = fitter.fit(views, seed=1)
