@@ -9,7 +9,9 @@ from spinmeround.orbits import orbit_cameras
 from spinmeround.pipelines import fit_views as fit_views_module
 from spinmeround.pipelines import reconstruct as reconstruct_module
 from spinmeround.pipelines.rooms import rooms_of
+from spinmeround.recon import neural_surface as neural_module
 from spinmeround.recon import splats as splats_module
+from spinmeround.recon import surface as surface_module
 from spinmeround.recon.splats import SPLAT_PRESETS
 from spinmeround.types import Mesh, Views
 from tests.pipelines.fakes import fake_rooms, sphere_mesh, sphere_splats
@@ -33,6 +35,30 @@ def test_the_number_of_splats_is_the_one_asked_for_or_that_of_the_quality(most, 
     assert rooms_of("draft", "cpu", "auto", most).fit_splats(views, no_surface, 0, lambda share, doing: None) is made
     assert (settings[0].count, settings[0].iterations) == (count, SPLAT_PRESETS["draft"].iterations)
     assert SPLAT_PRESETS["draft"].count == 60_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "fitter"),
+    [("mesh", surface_module, "NormalSurfaceFitter"), ("neural", neural_module, "NeuralSurfaceFitter")],
+)
+def test_the_surface_is_fitted_as_asked(kind, module, fitter, monkeypatch):
+    made = (sphere_mesh(), orbit_cameras([0.0], [0.0], size_px=8))
+    told = {}
+
+    class Noting:
+        def __init__(self, given):
+            told["settings"] = given
+
+        def fit_with_cameras(self, views, **how):
+            told.update(how)
+            return made
+
+    monkeypatch.setattr(module, fitter, Noting)
+    blank = np.zeros((1, 8, 8, 3), np.float32)
+    views = Views(made[1], blank, blank, blank[..., 0], blank[..., 0])
+    rooms = rooms_of("draft", "cpu", "keep", surface=kind)
+    assert rooms.fit_surface(views, 3, lambda share, doing: None) is made
+    assert told["keep_cameras"] is True and told["seed"] == 3
 
 
 @pytest.mark.parametrize("module", [fit_views_module, reconstruct_module])
