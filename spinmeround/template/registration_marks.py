@@ -38,7 +38,6 @@ class SurfaceMarks:
         weight: of each in [0, 1]; 0 where no picture showed it.
         blendshapes: expression scores of the face, in the model's order.
         pictures: how many pictures agree on it.
-        frontal_view: index of the view that sees the face best, none where the bare surface was looked at.
         surface_believed: whether the surface lies where the pictures' rays meet; a hull shaped by outlines and colours
             alone may lie a centimetre before the face.
     """
@@ -47,7 +46,6 @@ class SurfaceMarks:
     weight: Float[np.ndarray, "478"]
     blendshapes: Float[np.ndarray, "52"]
     pictures: int
-    frontal_view: int | None
     surface_believed: bool = True
 
 
@@ -56,16 +54,15 @@ class _Sighting:
     camera: Cameras
     face: FaceMesh
     frontal: float
-    index: int
 
 
 def find_marks(views: Views, surface: Mesh) -> SurfaceMarks | None:
     """Landmarks seen in posed pictures of a surface, else on the bare surface lit like clay; none if no face."""
     seen = _sightings(views)
     if seen:
-        return _on_surface(seen, surface, frontal_view=seen[0].index)
+        return _on_surface(seen, surface, of_itself=False)
     seen = _sightings(_clay(surface))
-    return _on_surface(seen, surface, frontal_view=None) if seen else None
+    return _on_surface(seen, surface, of_itself=True) if seen else None
 
 
 def _sightings(views: Views) -> list[_Sighting]:
@@ -84,7 +81,7 @@ def _sightings(views: Views) -> list[_Sighting]:
                 cameras.width_px,
                 cameras.height_px,
             )
-            found.append(_Sighting(camera, faces[0], frontal * faces[0].presence, index))
+            found.append(_Sighting(camera, faces[0], frontal * faces[0].presence))
     return sorted(found, key=lambda sighting: -sighting.frontal)[:_MOST_SIGHTINGS]
 
 
@@ -97,8 +94,12 @@ def _frontal(face: FaceMesh) -> float:
     return float(normal[2] / np.linalg.norm(normal))
 
 
-def _on_surface(seen: list[_Sighting], surface: Mesh, *, frontal_view: int | None) -> SurfaceMarks:
-    """Weighted medians of where the rays of all pictures meet the surface."""
+def _on_surface(seen: list[_Sighting], surface: Mesh, *, of_itself: bool) -> SurfaceMarks:
+    """Weighted medians of where the rays of all pictures meet the surface, if that is believed.
+
+    Args:
+        of_itself: whether the pictures show nothing but the surface, and so cannot contradict it.
+    """
     normals = vertex_normals(surface.vertices, surface.faces)
     attributes = np.concatenate([surface.vertices, normals], axis=1)
     hits, weights = [], []
@@ -112,13 +113,13 @@ def _on_surface(seen: list[_Sighting], surface: Mesh, *, frontal_view: int | Non
     share = np.array([sighting.frontal**8 for sighting in seen])
     scores = np.stack([sighting.face.blendshapes for sighting in seen]).astype(np.float64)
     believed = True
-    if len(seen) >= _ENOUGH_RAYS and frontal_view is not None:
+    if len(seen) >= _ENOUGH_RAYS and not of_itself:
         met = _where_rays_meet(seen)
         off = np.linalg.norm(met - points, axis=1)[weight > 0]
         believed = bool(np.median(off) < _UNBELIEVED_MM * _MM)
         points, weight = (points, weight) if believed else (met, np.ones(len(met)))
     expression = share @ scores / share.sum()
-    return SurfaceMarks(points, np.clip(weight, 0, 1), expression, len(seen), frontal_view, believed)
+    return SurfaceMarks(points, np.clip(weight, 0, 1), expression, len(seen), believed)
 
 
 def _where_rays_meet(seen: list[_Sighting]) -> Float[np.ndarray, "478 3"]:

@@ -43,7 +43,7 @@ def stranger(model: HeadModel, seed: int, *, off_space_mm: float = 3.0, expressi
     turn = Rotation.from_euler("YXZ", [7.0, -5.0, 3.0], degrees=True).as_matrix()
     neutral, posed = (1.07 * v @ turn.T + [0.02, -0.03, 0.01] for v in (neutral, posed))
     marks = landmark_points(model, posed, range(478)) + rng.normal(size=(478, 3)) / MM
-    return Stranger(posed, neutral, _outside(model, posed), SurfaceMarks(marks, np.ones(478), actions, 1, 0))
+    return Stranger(posed, neutral, _outside(model, posed), SurfaceMarks(marks, np.ones(478), actions, 1))
 
 
 def _bump_field(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator, size: float) -> np.ndarray:
