@@ -70,7 +70,7 @@ def parser() -> Parser:
         closing=(
             "DIR has a transforms.json (spmr-views, nerfstudio, instant-ngp) or a COLMAP model (in sparse/0).\n"
             "Masks are needed, normals make it better. Views it holds out are measured, see --report.\n"
-            "A run that was stopped goes on from its last finished stage when the same command is given again."
+            "A run that was killed or failed goes on from its last finished stage when the same command is given again."
         ),
     )
     made.add_argument("folder", type=Path, metavar="DIR", help="folder of posed views")

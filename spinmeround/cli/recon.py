@@ -73,7 +73,7 @@ def parser() -> Parser:
         ),
         closing=(
             "The photo never leaves this machine.\n"
-            "A run that was stopped goes on from its last finished stage when the same command is given again."
+            "A run that was killed or failed goes on from its last finished stage when the same command is given again."
         ),
     )
     add_photos(made)

@@ -1,4 +1,4 @@
-"""Runs that were stopped: what their finished stages made waits beside the output for the same command to go on from.
+"""Runs that were killed or failed: what their finished stages made waits beside the output for the same command to go on from.
 
 A stage's result is found again by a digest of all that went into it (pictures, cameras, seed, quality, version), so
 another photo or option never meets what it did not make. Arrays only, never code: loading is safe.
@@ -68,10 +68,10 @@ class Unfinished:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Removes what waits when the run is whole, else says where it is."""
+        """Removes what waits when the run is whole or was stopped by its user, else says where it is."""
         if self.folder is None or not self.folder.is_dir():
             return
-        if kind is None:
+        if kind is None or issubclass(kind, KeyboardInterrupt):
             shutil.rmtree(self.folder, ignore_errors=True)
         else:
             log.info("finished stages wait in %s: the same command goes on from there", self.folder)
@@ -89,7 +89,7 @@ class Unfinished:
                 try:
                     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                         result = restored({key: arrays[key] for key in arrays.files})
-                    log.info("%s: as a run that was stopped had finished it", name)
+                    log.info("%s: as a run that did not end had finished it", name)
                     self.resumed.append(name)
                     return result
                 except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -107,7 +107,7 @@ class Unfinished:
             with atomic_file(path) as unfinished, unfinished.open("wb") as file:
                 np.savez(file, allow_pickle=False, **_arrays("", result))
         except (OSError, SpinMeRoundError) as error:
-            log.warning("%s could not be kept, and were this run stopped it would start anew: %s", path, error)
+            log.warning("%s could not be kept, and were this run killed it would start anew: %s", path, error)
 
     def _digest(self, value: object) -> bytes:
         """Of a value with all it holds; arrays by their numbers, large ones only once."""

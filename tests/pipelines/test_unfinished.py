@@ -76,7 +76,7 @@ def test_a_killed_process_goes_on_from_its_last_finished_stage(folder, entered, 
         result = fitted(folder)
     assert entered == ["texture"]
     assert result.report["resumed"] == ["surface", "splats"]
-    assert "surface: as a run that was stopped had finished it" in caplog.text
+    assert "surface: as a run that did not end had finished it" in caplog.text
     resumed = bytes_of(folder)
     assert not list(folder.glob(".*")), "nothing waits any more"
     result = fitted(folder)
@@ -85,37 +85,37 @@ def test_a_killed_process_goes_on_from_its_last_finished_stage(folder, entered, 
 
 
 @pytest.fixture
-def stopped(folder, monkeypatch, entered):
+def failed(folder, monkeypatch, entered):
     """A run that ended at the texture."""
 
     def stop(room):
         if room == "texture":
-            raise KeyboardInterrupt
+            raise RuntimeError("a defect")
 
     with monkeypatch.context() as patch:
         patch.setattr(fit_views_module, "rooms_of", lambda *_: fake_rooms(before=stop))
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(RuntimeError):
             fitted(folder)
     return folder
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"quality": "standard"}, {"cameras": "keep"}])
-def test_another_run_finds_nothing(stopped, entered, change):
+def test_another_run_finds_nothing(failed, entered, change):
     options = {"quality": "draft"} | change
-    result = fit_views(stopped / "views", out=[stopped / "a.ply", stopped / "a.obj"], **options)
+    result = fit_views(failed / "views", out=[failed / "a.ply", failed / "a.obj"], **options)
     assert entered == ["surface", "splats", "texture"] and result.report["resumed"] == []
 
 
-def test_another_picture_finds_nothing(stopped, entered):
-    write_views(stopped / "views", sphere_views(orbit_cameras([0.0, 90.0, 180.0, 271.0], [0.0] * 4, size_px=64)))
-    assert fitted(stopped).report["resumed"] == []
+def test_another_picture_finds_nothing(failed, entered):
+    write_views(failed / "views", sphere_views(orbit_cameras([0.0, 90.0, 180.0, 271.0], [0.0] * 4, size_px=64)))
+    assert fitted(failed).report["resumed"] == []
     assert entered == ["surface", "splats", "texture"]
 
 
-def test_damaged_results_are_made_anew(stopped, entered, caplog):
-    for path in (stopped / ".a.ply.unfinished").iterdir():
+def test_damaged_results_are_made_anew(failed, entered, caplog):
+    for path in (failed / ".a.ply.unfinished").iterdir():
         path.write_bytes(path.read_bytes()[:200])
-    assert fitted(stopped).report["resumed"] == []
+    assert fitted(failed).report["resumed"] == []
     assert entered == ["surface", "splats", "texture"]
     assert "is damaged and is made anew" in caplog.text
 
@@ -162,4 +162,4 @@ def test_a_place_that_cannot_be_written_only_costs_the_resuming(folder, entered,
 
     monkeypatch.setattr("spinmeround.pipelines.unfinished.np.savez", no_room)
     assert fitted(folder).report["resumed"] == []
-    assert "could not be kept, and were this run stopped it would start anew" in caplog.text
+    assert "could not be kept, and were this run killed it would start anew" in caplog.text
