@@ -68,4 +68,5 @@ def _check_possible(option: str, outputs: Outputs, against: str | None, suffixes
     if against is not None:
         raise OutputError(f"{option} needs an avatar, but {against}; leave one of them out")
     if not any(path.suffix.lower() in suffixes for path in outputs.meshes):
-        raise OutputError(f"{option} needs an avatar in a {' or '.join(suffixes)}, and none is written; add --out head.glb")
+        kinds = " or ".join(suffixes)
+        raise OutputError(f"{option} needs an avatar in a {kinds}, and none is written; add --out head.glb")

@@ -54,8 +54,8 @@ def reconstruct(
 
     Args:
         photos: files; more than one must show the same person.
-        out: files to write. ``.ply .spz .splat`` hold splats, ``.obj`` a mesh, ``.glb .vrm .usdz`` an avatar. With none,
-            splats, mesh and avatar are all made and only returned.
+        out: files to write. ``.ply .spz .splat`` hold splats, ``.obj`` a mesh, ``.glb .vrm .usdz`` an avatar. With
+            none, splats, mesh and avatar are all made and only returned.
         prior: what the unseen sides come from; ``auto`` says what it takes and why.
         seed: the same photos and seed give the same bytes on the same machine.
         ply: what a ``.ply`` holds.

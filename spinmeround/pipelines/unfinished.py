@@ -1,4 +1,4 @@
-"""Runs that were killed or failed: what their finished stages made waits beside the output for the same command to go on from.
+"""Runs that were killed or failed: what their finished stages made waits beside the output for the same command.
 
 A stage's result is found again by a digest of all that went into it (pictures, cameras, seed, quality, version), so
 another photo or option never meets what it did not make. Arrays only, never code: loading is safe.

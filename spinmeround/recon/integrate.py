@@ -78,9 +78,7 @@ def _assemble(
 
 
 @numba.njit(cache=True)
-def _conjugate_gradients(
-    offsets, columns, values, diagonal, right, iterations, tolerance
-):
+def _conjugate_gradients(offsets, columns, values, diagonal, right, iterations, tolerance):
     """Jacobi-preconditioned. One thread: thousands of short loops would spend longer at barriers than at work."""
     n = right.shape[0]
     x, image = np.zeros(n), np.zeros(n)

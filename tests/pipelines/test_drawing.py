@@ -64,7 +64,7 @@ def test_contact_sheet_has_the_photos_and_two_rows(photos, columns, tmp_path):
 def quad(left: float, right: float, depth: float, albedo: np.ndarray, *, turns: float = 0) -> TexturedMesh:
     corners = np.array([[left, -1, depth], [right, -1, depth], [right, 1, depth], [left, 1, depth]])
     faces = np.array([[0, 1, 2], [0, 2, 3]])
-    uv = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]]) + [[turns, 0]]
+    uv = np.array([[turns, 0.0], [turns + 1, 0], [turns + 1, 1], [turns, 1]])
     return TexturedMesh(corners, faces, uv, faces, albedo.astype(np.float32))
 
 
