@@ -114,7 +114,7 @@ def test_the_report_is_complete(finished):
 
 
 def test_preview_and_views_are_pictures(finished):
-    assert read_picture(finished / "preview.png").shape == (512, 2560, 3)
+    assert read_picture(finished / "preview.png").shape == (768, 2560, 3), "two rows of views and one of expressions"
     views, _ = read_views(finished / "views")
     assert views.names[0] == "photo"
     covered = views.alpha.mean(axis=(1, 2))
