@@ -85,7 +85,7 @@ class SplatSettings:
 SPLAT_PRESETS: Mapping[Literal["draft", "standard", "high"], SplatSettings] = MappingProxyType(
     {
         "draft": SplatSettings(count=60_000, iterations=100),
-        "standard": SplatSettings(count=240_000, iterations=300),
+        "standard": SplatSettings(count=200_000, iterations=260),
         "high": SplatSettings(count=400_000, iterations=400),
     }
 )

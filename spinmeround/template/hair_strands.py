@@ -16,8 +16,9 @@ from jaxtyping import Float
 from spinmeround.template.hair_map import blur_around
 from spinmeround.template.photo_evidence import PhotoEvidence
 
-_WIDTHS = (0.8, 1.6, 3.2, 6.4)
-"""Widths of strands and of locks, texels: each band holds what a blur of this deviation takes away."""
+_WIDTHS = (1.3, 2.2, 3.8, 6.4)
+"""Widths of strands and of locks, texels: each band holds what a blur of this deviation takes away. Finer strands than
+these would flicker between views of 512 pixels, in which a texel is about a pixel."""
 _LEAST_PIXELS = 400
 """Pixels of hair that strands can be learnt from."""
 _LENGTHS = (2.0, 20.0)
@@ -193,7 +194,12 @@ def _draw_out(noise, along_x, along_y, step, steps):
 
 def _coloured(grown, samples):
     """Lightness spread as in the photos' hair, with the colour that goes along with it there."""
-    detail = np.concatenate([(rgb - _blur_within(rgb, mask, _WIDTHS[-1]))[mask > 0.9] for rgb, mask in samples])
+    detail = np.concatenate(
+        [
+            (_blur_within(rgb, mask, _WIDTHS[0] / 2) - _blur_within(rgb, mask, _WIDTHS[-1]))[mask > 0.9]
+            for rgb, mask in samples
+        ]
+    )
     lightness = detail @ _LUMINANCE
     # The ends are left out: they are bits of skin and of background.
     levels = np.linspace(0.02, 0.98, 97)
