@@ -51,6 +51,11 @@ def small(weights_folder, monkeypatch) -> None:
     monkeypatch.setattr("spinmeround.diffusion.sampling.PULL", 1e5 * (SIZE / 512) ** 2)
 
 
+def views_command(photo: Path, weights_folder: Path, out: Path) -> list[str]:
+    identity = weights_folder / "me.npy"
+    return [str(photo), "--prior", "diffusion", "--identity", str(identity), "--out", str(out), "--quiet"]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_a_real_photo_through_all_passes_and_stage_two_to_files(weights_folder, photo, tmp_path, capsys):
@@ -129,17 +134,8 @@ def test_settings_out_of_range_are_one_line_before_any_work(
     words, told, weights_folder, monkeypatch, photo, tmp_path, capsys
 ):
     monkeypatch.setenv("SPMR_WEIGHTS", str(weights_folder))
-    command = [
-        photo,
-        "--prior",
-        "diffusion",
-        "--identity",
-        weights_folder / "me.npy",
-        "--out",
-        tmp_path / "v",
-        "--quiet",
-    ]
-    assert views.main([*map(str, command), *words.split()]) == InputError.exit_code
+    command = views_command(photo, weights_folder, tmp_path / "v")
+    assert views.main([*command, *words.split()]) == InputError.exit_code
     error = capsys.readouterr().err
     assert error.startswith("spmr-views: ")
     assert error.count("\n") == 1
@@ -175,17 +171,8 @@ def test_stopped_or_out_of_memory_while_painting(
 def test_a_model_larger_than_memory_is_not_loaded(weights_folder, photo, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("spinmeround.diffusion.checkpoint.count_numbers", lambda path: 1_067_000_000)
     monkeypatch.setattr("spinmeround.pipelines.rooms.free_bytes", lambda: 4_000_000_000)
-    command = [
-        photo,
-        "--prior",
-        "diffusion",
-        "--identity",
-        weights_folder / "me.npy",
-        "--out",
-        tmp_path / "v",
-        "--quiet",
-    ]
-    assert views.main([str(word) for word in command]) == ResourceError.exit_code
+    command = views_command(photo, weights_folder, tmp_path / "v")
+    assert views.main(command) == ResourceError.exit_code
     told = capsys.readouterr().err
     assert "needs 6.6 GB of free memory and 4.0 GB are free; try fewer views at once than 8" in told
 
