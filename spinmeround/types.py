@@ -128,6 +128,8 @@ class TexturedMesh:
         uv: texture coordinates, origin at the *bottom-left* of the image as in OBJ; ``io`` flips for glTF.
         uv_faces: indices into ``uv`` for the corners of each face.
         albedo: sRGB texture, row 0 at the top.
+        normal_map: unit normals of finer detail in tangent space, see ``spinmeround.tangent_space``, row 0 at the top:
+            x along growing u, y along growing v, z out of the surface.
     """
 
     vertices: Float[np.ndarray, "v 3"]
@@ -135,6 +137,7 @@ class TexturedMesh:
     uv: Float[np.ndarray, "t 2"]
     uv_faces: Integer[np.ndarray, "f 3"]
     albedo: Float[np.ndarray, "th tw 3"]
+    normal_map: Float[np.ndarray, "nh nw 3"] | None = None
 
 
 @dataclass(frozen=True)

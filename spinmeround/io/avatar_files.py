@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from spinmeround.io.formats import AVATAR_SUFFIXES
 from spinmeround.io.glb_animation import face_animation
 from spinmeround.io.glb_buffer import Buffer, container
 from spinmeround.io.mesh_corners import smooth_normals, split_corners
-from spinmeround.io.pictures import encode_jpeg
+from spinmeround.io.pictures import encode_jpeg, encode_normal_map
 from spinmeround.io.usd import write_usdz
 from spinmeround.types import Avatar, AvatarPart, FaceClip, Joint
 
@@ -30,7 +30,8 @@ def write_avatar(
     """Writes ``.glb``, ``.vrm`` or ``.usdz``, by the extension, in metres, +Y up and +Z to the front.
 
     Each part is a mesh of its own on one skin. Morph targets carry their names in ``mesh.extras.targetNames`` and
-    store only the vertices they move; the textures are JPEG. A ``.vrm`` stands on the ground on a body of bones alone.
+    store only the vertices they move; the textures are JPEG, normal maps PNG. A ``.vrm`` stands on the ground on a
+    body of bones alone.
 
     Args:
         metres_per_unit: factor from head units to metres.
@@ -132,6 +133,8 @@ def _mesh(
         "JOINTS_0": buffer.add_joints(part.joints[at]),
         "WEIGHTS_0": buffer.add_vectors(part.weights[at]),
     }
+    if corners.tangents is not None:
+        attributes["TANGENT"] = buffer.add_vectors(corners.tangents)
     primitive: dict[str, Any] = {
         "attributes": attributes,
         "indices": buffer.add_indices(corners.faces, vertices=len(at)),
@@ -147,11 +150,14 @@ def _mesh(
 
 def _material(part: AvatarPart, textures: _Textures) -> dict[str, Any]:
     surface = {
-        "baseColorTexture": {"index": textures.number(part)},
+        "baseColorTexture": {"index": textures.albedo(part)},
         "metallicFactor": 0,
         "roughnessFactor": part.roughness,
     }
-    return {"name": part.name, "pbrMetallicRoughness": surface} | ({"doubleSided": True} if part.two_sided else {})
+    material: dict[str, Any] = {"name": part.name, "pbrMetallicRoughness": surface}
+    if part.mesh.normal_map is not None:
+        material["normalTexture"] = {"index": textures.normals(part.name, part.mesh.normal_map)}
+    return material | ({"doubleSided": True} if part.two_sided else {})
 
 
 class _Textures:
@@ -163,11 +169,15 @@ class _Textures:
         self.textures: list[dict[str, Any]] = []
         self._known: dict[int, int] = {}
 
-    def number(self, part: AvatarPart) -> int:
-        albedo = part.mesh.albedo
-        if id(albedo) not in self._known:
-            view = self.buffer.add_view(encode_jpeg(albedo))
-            self.images.append({"name": f"{part.name}_albedo", "mimeType": "image/jpeg", "bufferView": view})
+    def albedo(self, part: AvatarPart) -> int:
+        return self._number(f"{part.name}_albedo", part.mesh.albedo, "image/jpeg", encode_jpeg)
+
+    def normals(self, name: str, normal_map: Float[np.ndarray, "h w 3"]) -> int:
+        return self._number(f"{name}_normal", normal_map, "image/png", encode_normal_map)
+
+    def _number(self, name: str, picture: np.ndarray, kind: str, encode: Callable[[np.ndarray], bytes]) -> int:
+        if id(picture) not in self._known:
+            self.images.append({"name": name, "mimeType": kind, "bufferView": self.buffer.add_view(encode(picture))})
             self.textures.append({"source": len(self.images) - 1, "sampler": 0})
-            self._known[id(albedo)] = len(self.textures) - 1
-        return self._known[id(albedo)]
+            self._known[id(picture)] = len(self.textures) - 1
+        return self._known[id(picture)]

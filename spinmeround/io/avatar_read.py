@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,18 @@ def _read(scene: Scene, metres_per_unit: float) -> Avatar:
     joint_nodes = scene.document["skins"][skins.pop()]["joints"]
     joints = _joints(nodes, joint_nodes, placed, metres_per_unit)
     pictures: dict[int, Float32[np.ndarray, "h w 3"]] = {}
+    reliefs: dict[tuple[int, float], Float32[np.ndarray, "h w 3"]] = {}
     parts = []
     for node in rigged:
         mesh = scene.document["meshes"][nodes[node]["mesh"]]
         several = primitives(scene, node, placed)
         for number, one in enumerate(several):
             name = mesh.get("name", "part") + (f"_{number}" if len(several) > 1 else "")
-            parts.append(_part(scene, mesh, name, one, pictures, metres_per_unit))
+            if one.relief is not None and one.relief not in reliefs:
+                reliefs[one.relief] = scene.normal_map(*one.relief)
+            part = _part(scene, mesh, name, one, pictures, metres_per_unit)
+            normal_map = None if one.relief is None else reliefs[one.relief]
+            parts.append(replace(part, mesh=replace(part.mesh, normal_map=normal_map)))
     names = max((tuple(part.morphs) for part in parts), key=len)
     others = dict.fromkeys(name for part in parts for name in part.morphs)
     return Avatar(tuple(parts), joints, (*names, *(name for name in others if name not in names)))

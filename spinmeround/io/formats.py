@@ -15,16 +15,16 @@ AVATAR_SUFFIXES = (".glb", ".vrm", ".usdz")
 
 
 def files_written(path: Path | str) -> tuple[Path, ...]:
-    """All files that writing ``path`` makes: an ``.obj`` brings its material and its texture along.
+    """All files that writing ``path`` may make: an ``.obj`` brings its material, texture and normal map along.
 
     The texture is not simply called after the mesh: ``me.png`` may well be the photo that ``me.obj`` is made from.
-    Material and texture have no spaces in their names, since many readers end a name at the first one.
+    The others have no spaces in their names, since many readers end a name at the first one.
     """
     path = Path(path)
     if path.suffix.lower() != ".obj":
         return (path,)
     stem = "_".join(path.stem.split())
-    return path, path.with_name(f"{stem}.mtl"), path.with_name(f"{stem}_albedo.png")
+    return path, *(path.with_name(stem + ending) for ending in (".mtl", "_albedo.png", "_normal.png"))
 
 
 def output_kind(path: Path | str, *, ply: Kind = "splats") -> Kind:

@@ -1,4 +1,4 @@
-"""Binary glTF 2.0 (Khronos): one mesh, one PNG texture inside the file."""
+"""Binary glTF 2.0 (Khronos): one mesh, its texture and normal map as PNG inside the file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from spinmeround.images import to_uint8
 from spinmeround.io.glb_buffer import Buffer, container
 from spinmeround.io.mesh_corners import smooth_normals, split_corners
-from spinmeround.io.pictures import encode_png
+from spinmeround.io.pictures import encode_normal_map, encode_png
 from spinmeround.types import Mesh, TexturedMesh
 
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP = 9729, 9987, 33071
@@ -49,6 +49,12 @@ def write_glb(path: Path, mesh: Mesh | TexturedMesh) -> None:
         document["samplers"] = [
             {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP_LINEAR, "wrapS": _CLAMP, "wrapT": _CLAMP}
         ]
+        if mesh.normal_map is not None and corners.tangents is not None:
+            attributes["TANGENT"] = buffer.add_vectors(corners.tangents)
+            relief = buffer.add_view(encode_normal_map(mesh.normal_map))
+            material["normalTexture"] = {"index": 1}
+            document["textures"].append({"source": 1, "sampler": 0})
+            document["images"].append({"name": "normal", "mimeType": "image/png", "bufferView": relief})
     else:
         attributes = {
             "POSITION": buffer.add_vectors(np.asarray(mesh.vertices), limits=True),

@@ -24,6 +24,7 @@ class Primitive:
     Attributes:
         source: its JSON.
         uv: origin at the bottom-left of the picture.
+        relief: image of the normal map on the same coordinates, and its strength.
     """
 
     source: dict[str, Any]
@@ -31,6 +32,7 @@ class Primitive:
     faces: Int64[np.ndarray, "f 3"]
     uv: Float[np.ndarray, "n 2"] | None
     image: int | None
+    relief: tuple[int, float] | None = None
 
 
 def primitives(scene: Scene, node: int, placed: dict[int, Float[np.ndarray, "4 4"]]) -> list[Primitive]:
@@ -62,7 +64,7 @@ def _primitive(
         return Primitive(part, points, faces, None, None)
     image, channel = albedo
     uv = scene.accessor(part["attributes"][f"TEXCOORD_{channel}"]).astype(np.float64) * (1, -1) + (0, 1)
-    return Primitive(part, points, faces, uv, image)
+    return Primitive(part, points, faces, uv, image, scene.relief(part))
 
 
 def one_texture(

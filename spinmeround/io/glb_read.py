@@ -17,7 +17,7 @@ def read_glb(path: Path) -> Mesh | TexturedMesh:
     """Positions at rest, texture coordinates and base colours of all parts.
 
     Where there are several textures they come to lie above one another in one; parts without one bring their colour
-    along. Morph targets, animations and lights are left aside.
+    along. A normal map is read where all parts have the same. Morph targets, animations and lights are left aside.
 
     Raises:
         InputError: not such a file, damaged, or compressed.
@@ -39,4 +39,7 @@ def _read(scene: Scene) -> Mesh | TexturedMesh:
         return Mesh(vertices, vertex_faces)
     uv, texture = one_texture(scene, parts)
     uv, uv_faces = joined(uv, faces)
-    return TexturedMesh(vertices, vertex_faces, uv, uv_faces, texture)
+    reliefs, images = {part.relief for part in parts}, {part.image for part in parts}
+    relief = reliefs.pop() if len(reliefs) == len(images) == 1 else None
+    normal_map = None if relief is None else scene.normal_map(*relief)
+    return TexturedMesh(vertices, vertex_faces, uv, uv_faces, texture, normal_map)

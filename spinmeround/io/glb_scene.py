@@ -101,6 +101,19 @@ class Scene:
             raise InputError(f"{self.path}: the texture is moved by KHR_texture_transform; apply that first")
         return int(self.document["textures"][used["index"]]["source"]), int(used.get("texCoord", 0))
 
+    def relief(self, part: dict[str, Any]) -> tuple[int, float] | None:
+        """The image of a primitive's normal map, by number, and its strength; none beside the base colour's place."""
+        described = self.document["materials"][part["material"]] if "material" in part else {}
+        used, albedo = described.get("normalTexture"), self.albedo(part)
+        if used is None or albedo is None or used.get("texCoord", 0) != albedo[1] or "extensions" in used:
+            return None
+        return int(self.document["textures"][used["index"]]["source"]), float(used.get("scale", 1.0))
+
+    def normal_map(self, index: int, strength: float) -> Float32[np.ndarray, "h w 3"]:
+        """An image of the file as unit normals in tangent space."""
+        normals = (self.picture(index) * 2 - 1) * np.array([strength, strength, 1], np.float32)
+        return normals / np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-6)
+
     def picture(self, index: int) -> Float32[np.ndarray, "h w 3"]:
         """An image of the file."""
         image = self.document["images"][index]

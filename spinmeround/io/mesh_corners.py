@@ -8,20 +8,29 @@ import numpy as np
 from jaxtyping import Float, Int64, Integer
 
 from spinmeround import geometry
+from spinmeround.tangent_space import tangent_corners
 from spinmeround.types import Mesh, TexturedMesh
 
 
 @dataclass(frozen=True)
 class Corners:
-    """A vertex for each pair of position and texture coordinate in use; ``faces`` index these pairs."""
+    """A vertex for each pair of position and texture coordinate in use; ``faces`` index these pairs.
+
+    Attributes:
+        tangents: see ``tangent_corners``, by which pairs are split further; none where there is no normal map.
+    """
 
     vertex: Int64[np.ndarray, "n"]
     uv: Int64[np.ndarray, "n"]
     faces: Int64[np.ndarray, "f 3"]
+    tangents: Float[np.ndarray, "n 4"] | None = None
 
 
 def split_corners(mesh: TexturedMesh) -> Corners:
     """Pairs in the order of vertices, then of texture coordinates; vertices no face uses are dropped."""
+    if mesh.normal_map is not None:
+        made = tangent_corners(mesh, smooth_normals(mesh))
+        return Corners(made.vertex, made.uv, made.faces, made.tangents)
     keys = mesh.faces.astype(np.int64) * len(mesh.uv) + mesh.uv_faces
     used, inverse = np.unique(keys, return_inverse=True)
     return Corners(used // len(mesh.uv), used % len(mesh.uv), inverse.reshape(-1, 3).astype(np.int64))

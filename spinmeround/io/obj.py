@@ -1,4 +1,4 @@
-"""Wavefront OBJ with its material (.mtl) and texture (.png)."""
+"""Wavefront OBJ with its material (.mtl), texture and normal map (.png)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from spinmeround.images import to_float, to_uint8
 from spinmeround.io.atomic import atomic_file
 from spinmeround.io.formats import files_written
 from spinmeround.io.mesh_corners import fan_triangles, smooth_normals
-from spinmeround.io.pictures import encode_png, read_picture
+from spinmeround.io.pictures import encode_normal_map, encode_png, read_picture
 from spinmeround.types import Mesh, TexturedMesh
 
 _MATERIAL = "head"
 
 
 def write_obj(path: Path, mesh: Mesh | TexturedMesh) -> None:
-    """Writes the three files beside one another, each moved into place; nine digits keep float32 exactly."""
-    _, material_path, texture_path = files_written(path)
+    """Writes the files beside one another, each moved into place; nine digits keep float32 exactly."""
+    _, material_path, texture_path, normal_path = files_written(path)
     textured = isinstance(mesh, TexturedMesh)
     with ExitStack() as stack:
         unfinished = stack.enter_context(atomic_file(path))
@@ -38,6 +38,11 @@ def write_obj(path: Path, mesh: Mesh | TexturedMesh) -> None:
                 f"map_Kd {texture_path.name}",
                 "",
             ]
+            if mesh.normal_map is not None:
+                relief = stack.enter_context(atomic_file(normal_path))
+                relief.write_bytes(encode_normal_map(mesh.normal_map))
+                # The keyword for normals in tangent space; map_Bump means heights to many readers.
+                lines.insert(-1, f"norm {normal_path.name}")
             material.write_text("\n".join(lines), encoding="utf-8", newline="\n")
         with unfinished.open("w", encoding="utf-8", newline="\n") as file:
             file.write("# metres, +Y up, front +Z\n")

@@ -41,6 +41,11 @@ def encode_jpeg(albedo: Float[np.ndarray, "h w 3"]) -> bytes:
     return stream.getvalue()
 
 
+def encode_normal_map(normals: Float[np.ndarray, "h w 3"]) -> bytes:
+    """PNG bytes of a tangent-space normal map: (n + 1) / 2 in 8 bits, linear, green upward as in OpenGL and glTF."""
+    return encode_png(to_uint8(normals * 0.5 + 0.5))
+
+
 def picture_size_px(path: Path) -> tuple[int, int]:
     """Width and height, from the head of the file alone.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from spinmeround.errors import MissingDependencyError
 from spinmeround.io.atomic import atomic_file
 from spinmeround.io.mesh_corners import smooth_normals
-from spinmeround.io.pictures import encode_jpeg
+from spinmeround.io.pictures import encode_jpeg, encode_normal_map
 from spinmeround.types import Avatar, AvatarPart, Joint, Mesh, TexturedMesh
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def require_usd(path: Path | str) -> None:
 def write_usdz(path: Path, head: Avatar | Mesh | TexturedMesh, *, metres_per_unit: float) -> None:
     """Writes a head in metres, +Y up and +Z to the front; an avatar with its skeleton and blend shapes, at rest.
 
-    The textures are JPEG. The same head gives the same bytes.
+    The textures are JPEG, normal maps PNG. The same head gives the same bytes.
 
     Raises:
         MissingDependencyError: usd-core is not installed.
@@ -178,34 +178,49 @@ class _Materials:
         surface.CreateInput("metallic", Sdf.ValueTypeNames.Float).Set(0.0)
         colour = surface.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f)
         if isinstance(mesh, TexturedMesh):
-            colour.ConnectToSource(self._texture(material, mesh.albedo, name).ConnectableAPI(), "rgb")
+            st = self._coordinates(material)
+            file = self._file(f"{name}_albedo.jpg", mesh.albedo, encode_jpeg)
+            colour.ConnectToSource(self._texture(material, "albedo", file, st, "sRGB").ConnectableAPI(), "rgb")
+            if mesh.normal_map is not None:
+                file = self._file(f"{name}_normal.png", mesh.normal_map, encode_normal_map)
+                texture = self._texture(material, "normal", file, st, "raw")
+                texture.CreateInput("scale", Sdf.ValueTypeNames.Float4).Set((2.0, 2.0, 2.0, 1.0))
+                texture.CreateInput("bias", Sdf.ValueTypeNames.Float4).Set((-1.0, -1.0, -1.0, 0.0))
+                bent = surface.CreateInput("normal", Sdf.ValueTypeNames.Normal3f)
+                bent.ConnectToSource(texture.ConnectableAPI(), "rgb")
         material.CreateSurfaceOutput().ConnectToSource(surface.ConnectableAPI(), "surface")
         UsdShade.MaterialBindingAPI.Apply(drawn.GetPrim()).Bind(material)
 
-    def _texture(self, material: UsdShade.Material, albedo: Float[np.ndarray, "h w 3"], name: str) -> UsdShade.Shader:
+    def _coordinates(self, material: UsdShade.Material) -> UsdShade.Output:
         from pxr import Sdf, UsdShade
 
         reader = UsdShade.Shader.Define(self.stage, material.GetPath().AppendChild("st"))
         reader.CreateIdAttr("UsdPrimvarReader_float2")
         reader.CreateInput("varname", Sdf.ValueTypeNames.String).Set("st")
-        texture = UsdShade.Shader.Define(self.stage, material.GetPath().AppendChild("albedo"))
+        return reader.CreateOutput("result", Sdf.ValueTypeNames.Float2)
+
+    def _texture(
+        self, material: UsdShade.Material, name: str, file: str, st: UsdShade.Output, colours: str
+    ) -> UsdShade.Shader:
+        from pxr import Sdf, UsdShade
+
+        texture = UsdShade.Shader.Define(self.stage, material.GetPath().AppendChild(name))
         texture.CreateIdAttr("UsdUVTexture")
-        texture.CreateInput("file", Sdf.ValueTypeNames.Asset).Set(Sdf.AssetPath(self._file(albedo, name)))
-        texture.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set("sRGB")
+        texture.CreateInput("file", Sdf.ValueTypeNames.Asset).Set(Sdf.AssetPath(file))
+        texture.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set(colours)
         texture.CreateInput("wrapS", Sdf.ValueTypeNames.Token).Set("repeat")
         texture.CreateInput("wrapT", Sdf.ValueTypeNames.Token).Set("clamp")
-        st = reader.CreateOutput("result", Sdf.ValueTypeNames.Float2)
         texture.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(st)
         texture.CreateOutput("rgb", Sdf.ValueTypeNames.Float3)
         return texture
 
-    def _file(self, albedo: Float[np.ndarray, "h w 3"], name: str) -> str:
-        if id(albedo) not in self._known:
-            file = self.folder / f"{name}_albedo.jpg"
-            file.write_bytes(encode_jpeg(albedo))
+    def _file(self, name: str, picture: np.ndarray, encode: Callable[[np.ndarray], bytes]) -> str:
+        if id(picture) not in self._known:
+            file = self.folder / name
+            file.write_bytes(encode(picture))
             self.files.append(file)
-            self._known[id(albedo)] = file.name
-        return self._known[id(albedo)]
+            self._known[id(picture)] = file.name
+        return self._known[id(picture)]
 
 
 def _vectors(values: np.ndarray) -> Any:

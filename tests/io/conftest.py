@@ -81,6 +81,13 @@ def sphere() -> TexturedMesh:
 
 
 @pytest.fixture
+def bumpy(sphere: TexturedMesh) -> TexturedMesh:
+    """The globe with a normal map whose x grows to the right and y from the bottom to the top; none is flat."""
+    y, x = np.mgrid[0.4:-0.4:32j, -0.3:0.3:64j]
+    return replace(sphere, normal_map=np.stack([x, y, np.sqrt(1 - x * x - y * y)], axis=-1).astype(np.float32))
+
+
+@pytest.fixture
 def small_avatar(sphere: TexturedMesh) -> Avatar:
     """Two globes on a neck, a left eye that turns, and hair whose texture coordinates reach past the seam."""
     count = len(sphere.vertices)

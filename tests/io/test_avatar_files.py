@@ -47,6 +47,25 @@ def test_an_avatar_comes_back_whole(tmp_path: Path, small_avatar: Avatar, suffix
     assert back.parts[0].mesh.albedo is back.parts[1].mesh.albedo
 
 
+def test_parts_share_a_normal_map_in_the_file_and_when_it_is_read(
+    tmp_path: Path, small_avatar: Avatar, bumpy: TexturedMesh
+) -> None:
+    skin, eyes, hair = small_avatar.parts
+    skin, eyes = (replace(part, mesh=replace(part.mesh, normal_map=bumpy.normal_map)) for part in (skin, eyes))
+    write_avatar(tmp_path / "a.glb", replace(small_avatar, parts=(skin, eyes, hair)))
+    file = pygltflib.GLTF2().load(str(tmp_path / "a.glb"))
+    assert [image.name for image in file.images] == ["skin_albedo", "skin_normal", "hair_albedo"]
+    assert [m.normalTexture.index if m.normalTexture else None for m in file.materials] == [1, 1, None]
+    assert [mesh.primitives[0].attributes.TANGENT is None for mesh in file.meshes] == [False, False, True]
+    back = read_avatar(tmp_path / "a.glb")
+    np.testing.assert_allclose(back.parts[0].mesh.normal_map, bumpy.normal_map, atol=0.01)
+    assert back.parts[1].mesh.normal_map is back.parts[0].mesh.normal_map
+    assert back.parts[2].mesh.normal_map is None
+    for mine, theirs in zip((skin, eyes, hair), back.parts, strict=True):
+        np.testing.assert_allclose(corners(theirs), corners(mine), atol=1e-6)
+        assert list(theirs.morphs) == list(mine.morphs)
+
+
 def test_an_avatar_is_read_as_one_mesh(tmp_path: Path, small_avatar: Avatar) -> None:
     write_avatar(tmp_path / "a.glb", small_avatar)
     whole = read_mesh(tmp_path / "a.glb")

@@ -8,14 +8,18 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pygltflib
 import pytest
 import torch
 
+from spinmeround.geometry import vertex_normals
 from spinmeround.io import read_splats, write_avatar, write_mesh, write_splats
 from spinmeround.io.vrm import EXPRESSIONS, perfect_sync
+from spinmeround.tangent_space import tangent_corners
 from spinmeround.template.avatar import build_avatar
 from spinmeround.template.head_model import load_head_model
 from spinmeround.template.texture import SkinTexture
@@ -23,10 +27,18 @@ from spinmeround.types import Avatar, FaceClip, Mesh, Splats, TexturedMesh
 
 _PACKAGES = (
     "gltf-validator@2.0.0-dev.3.10", "@playcanvas/splat-transform@2.7.1", "three@0.170.0", "@pixiv/three-vrm@3.3.3",
+    "mikktspace@1.1.1",
 )  # fmt: skip
 _VALIDATE = """
 const validator = require('gltf-validator'), fs = require('fs');
 validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[2]))).then(r => console.log(JSON.stringify(r)));
+"""
+
+_TANGENTS = """
+const { generateTangents } = require('mikktspace'), fs = require('fs');
+const read = name => new Float32Array(new Uint8Array(fs.readFileSync(`${process.argv[2]}/${name}`)).buffer);
+const made = generateTangents(read('positions'), read('normals'), read('uv'));
+fs.writeFileSync(`${process.argv[2]}/tangents`, new Uint8Array(made.buffer, made.byteOffset, made.byteLength));
 """
 
 _VRM = """
@@ -105,6 +117,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         pytest.skip(f"npm cannot install {' '.join(_PACKAGES)}: {str(error.stderr)[-200:]}")
     (folder / "validate.js").write_text(_VALIDATE)
+    (folder / "tangents.cjs").write_text(_TANGENTS)
     (folder / "vrm.mjs").write_text(_VRM)
     (folder / "play.mjs").write_text(_PLAY)
     (folder / "express.mjs").write_text(_EXPRESS)
@@ -191,6 +204,47 @@ def test_the_khronos_validator_finds_nothing(
     assert (report["issues"]["numErrors"], report["issues"]["numWarnings"]) == (0, 0), report["issues"]["messages"]
     assert report["info"]["totalTriangleCount"] == len(faces)
     assert report["info"]["hasTextures"] == textured
+
+
+def test_the_khronos_validator_finds_nothing_in_normal_maps(
+    node_folder: Path, tmp_path: Path, bumpy: TexturedMesh, avatar: Avatar
+) -> None:
+    write_mesh(tmp_path / "mesh.glb", bumpy)
+    parts = [replace(part, mesh=replace(part.mesh, normal_map=bumpy.normal_map)) for part in avatar.parts]
+    write_avatar(tmp_path / "avatar.vrm", replace(avatar, parts=tuple(parts)))
+    for name in ("mesh.glb", "avatar.vrm"):
+        report = _validated(node_folder, tmp_path / name)
+        assert (report["issues"]["numErrors"], report["issues"]["numWarnings"]) == (0, 0), report["issues"]["messages"]
+        assert {"NORMAL", "TANGENT"} <= {a for m in _attributes(tmp_path / name) for a in m}
+
+
+def _attributes(path: Path) -> list[list[str]]:
+    file = pygltflib.GLTF2().load_binary(str(path))
+    return [[k for k, v in vars(mesh.primitives[0].attributes).items() if v is not None] for mesh in file.meshes]
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_tangents_are_those_of_mikktspace(
+    node_folder: Path, tmp_path: Path, sphere: TexturedMesh, mirrored: bool
+) -> None:
+    if mirrored:  # the picture folds along a meridian, and both halves of the globe meet there
+        sphere = replace(sphere, uv=np.abs(sphere.uv - [0.5, 0]))
+    normals = vertex_normals(sphere.vertices, sphere.faces).astype(np.float32).astype(np.float64)
+    made = tangent_corners(sphere, normals)
+    ours = made.tangents[made.faces.ravel()]
+    for name, values in (
+        ("positions", sphere.vertices[sphere.faces]),
+        ("normals", normals[sphere.faces]),
+        ("uv", sphere.uv[sphere.uv_faces]),
+    ):
+        (tmp_path / name).write_bytes(np.ascontiguousarray(values, "<f4").tobytes())
+    command = ["node", str(node_folder / "tangents.cjs"), str(tmp_path)]
+    subprocess.run(command, cwd=node_folder, capture_output=True, text=True, check=True, timeout=120)
+    theirs = np.frombuffer((tmp_path / "tangents").read_bytes(), "<f4").reshape(-1, 4)
+    np.testing.assert_array_equal(ours[:, 3], theirs[:, 3])
+    pole = np.abs(sphere.vertices[sphere.faces.ravel(), 1]) > 0.279  # there u grows all ways at once
+    np.testing.assert_allclose(ours[~pole, :3], theirs[~pole, :3], atol=1e-4)
+    assert (len(made.vertex) > len(sphere.uv)) == mirrored
 
 
 def test_the_validator_would_find_something(node_folder: Path, tmp_path: Path, sphere: TexturedMesh) -> None:

@@ -15,9 +15,11 @@ import trimesh
 
 from spinmeround.errors import InputError, OutputError
 from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
+from spinmeround.images import to_float
 from spinmeround.io import metres_per_unit, read_mesh, write_mesh
 from spinmeround.io.glb_buffer import container
 from spinmeround.io.mesh_corners import fan_triangles, joined
+from spinmeround.io.pictures import read_picture
 from spinmeround.types import Mesh, TexturedMesh
 
 
@@ -37,6 +39,48 @@ def test_textured_round_trip(tmp_path: Path, sphere: TexturedMesh, suffix: str) 
     assert trimesh.Trimesh(back.vertices, back.faces, process=False).is_watertight
     write_mesh(tmp_path / f"b.{suffix}", back)
     assert read_mesh(tmp_path / f"b.{suffix}").vertices.tobytes() == back.vertices.tobytes()
+
+
+def test_a_normal_map_brings_tangents_and_comes_back(tmp_path: Path, bumpy: TexturedMesh) -> None:
+    write_mesh(tmp_path / "a.glb", bumpy)
+    back = read_mesh(tmp_path / "a.glb")
+    assert isinstance(back, TexturedMesh)
+    np.testing.assert_allclose(back.normal_map, bumpy.normal_map, atol=0.01)
+    file = pygltflib.GLTF2().load(str(tmp_path / "a.glb"))
+    assert file.materials[0].normalTexture.index == 1
+    rows = {}
+    for name in ("POSITION", "NORMAL", "TANGENT", "TEXCOORD_0"):
+        accessor = file.accessors[getattr(file.meshes[0].primitives[0].attributes, name)]
+        view = file.bufferViews[accessor.bufferView]
+        data = file.binary_blob()[view.byteOffset : view.byteOffset + view.byteLength]
+        rows[name] = np.frombuffer(data, "<f4").reshape(accessor.count, -1)
+    tangent, sign = rows["TANGENT"][:, :3], rows["TANGENT"][:, 3]
+    np.testing.assert_allclose(np.linalg.norm(tangent, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose((tangent * rows["NORMAL"]).sum(1), 0, atol=1e-6)
+    assert (sign == 1).all()
+    # Round the globe u grows eastward, and what is green points to the pole.
+    off_poles = np.abs(rows["POSITION"][:, 1]) < 0.1
+    east = np.cross([0.0, 1.0, 0.0], rows["POSITION"][off_poles])
+    east /= np.linalg.norm(east, axis=1, keepdims=True)
+    assert (tangent[off_poles] * east).sum(1).min() > 0.99
+    assert np.cross(rows["NORMAL"], tangent)[off_poles, 1].min() > 0.4
+    green = np.asarray(back.normal_map)[:, :, 1]
+    assert green[0].mean() > 0.3 and green[-1].mean() < -0.3
+
+
+def test_without_a_normal_map_there_are_no_tangents(tmp_path: Path, sphere: TexturedMesh) -> None:
+    write_mesh(tmp_path / "a.glb", sphere)
+    file = pygltflib.GLTF2().load(str(tmp_path / "a.glb"))
+    assert file.meshes[0].primitives[0].attributes.TANGENT is None
+    assert file.materials[0].normalTexture is None
+
+
+def test_an_obj_has_its_normal_map_beside_it(tmp_path: Path, bumpy: TexturedMesh) -> None:
+    write_mesh(tmp_path / "a b.obj", bumpy)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a b.obj", "a_b.mtl", "a_b_albedo.png", "a_b_normal.png"]
+    assert "norm a_b_normal.png" in (tmp_path / "a_b.mtl").read_text().splitlines()
+    normals = to_float(read_picture(tmp_path / "a_b_normal.png")) * 2 - 1
+    np.testing.assert_allclose(normals, bumpy.normal_map, atol=0.005)
 
 
 @pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])

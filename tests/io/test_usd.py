@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 
 from spinmeround.errors import MissingDependencyError
 from spinmeround.geometry import METRES_PER_UNIT
+from spinmeround.images import to_float
 from spinmeround.io import usd, write_avatar, write_mesh
+from spinmeround.io.pictures import decode_picture
 from spinmeround.pipelines.outputs import check_outputs
 from spinmeround.types import Avatar, Mesh, TexturedMesh
 
@@ -53,6 +56,22 @@ def test_an_avatar_is_whole_and_valid(tmp_path: Path, small_avatar: Avatar) -> N
             dense = np.zeros_like(part.mesh.vertices)
             dense[np.array(shape.GetPointIndicesAttr().Get())] = np.array(shape.GetOffsetsAttr().Get())
             np.testing.assert_allclose(dense, moved * METRES_PER_UNIT, atol=1e-7)
+
+
+def test_a_normal_map_bends_the_surface(tmp_path: Path, bumpy: TexturedMesh) -> None:
+    pytest.importorskip("pxr", reason="usd-core is not installed")
+    from pxr import Usd, UsdShade
+
+    write_mesh(tmp_path / "a.usdz", bumpy)
+    assert validate(tmp_path / "a.usdz") == []
+    stage = Usd.Stage.Open(str(tmp_path / "a.usdz"))
+    texture = UsdShade.Shader.Get(stage, "/head/materials/mesh/normal")
+    assert texture.GetInput("sourceColorSpace").Get() == "raw"
+    assert tuple(texture.GetInput("scale").Get()) == (2, 2, 2, 1)
+    assert tuple(texture.GetInput("bias").Get()) == (-1, -1, -1, 0)
+    with zipfile.ZipFile(tmp_path / "a.usdz") as archive:
+        picture = decode_picture(archive.read("mesh_normal.png"), name="map")
+    np.testing.assert_allclose(to_float(picture) * 2 - 1, bumpy.normal_map, atol=0.005)
 
 
 @pytest.mark.parametrize("textured", [True, False])
