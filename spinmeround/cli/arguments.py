@@ -190,7 +190,7 @@ def add_rig(parser: Parser) -> None:
         help="show jawOpen=0.6 or happy=1,tongueOut=0.5 in the preview; ARKit's names or VRM's presets, 0 to 1",
     )
     group.add_argument(
-        "--animate", type=Path, metavar="CLIP.csv", help="bake a recording by Live Link Face into the .glb"
+        "--animate", type=Path, metavar="CLIP.csv", help="bake a recording by Live Link Face into the .glb or .usdz"
     )
 
 

@@ -13,7 +13,7 @@ from spinmeround.errors import OutputError
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io import vrm
 from spinmeround.io.atomic import atomic_file
-from spinmeround.io.formats import AVATAR_SUFFIXES
+from spinmeround.io.formats import ANIMATED_SUFFIXES, AVATAR_SUFFIXES
 from spinmeround.io.glb_animation import face_animation
 from spinmeround.io.glb_buffer import Buffer, container
 from spinmeround.io.mesh_corners import smooth_normals, split_corners
@@ -35,7 +35,7 @@ def write_avatar(
 
     Args:
         metres_per_unit: factor from head units to metres.
-        clip: goes into a ``.glb`` as its animation.
+        clip: goes into a ``.glb`` or ``.usdz`` as its animation.
 
     Raises:
         OutputError: an unknown extension, a clip for another format, or a place that cannot be written.
@@ -46,10 +46,10 @@ def write_avatar(
     suffix = path.suffix.lower()
     if suffix not in AVATAR_SUFFIXES:
         raise OutputError(f"{path}: avatars are written as {' '.join(AVATAR_SUFFIXES)}, not as {path.suffix!r}")
-    if suffix != ".glb" and clip is not None:
-        raise OutputError(f"{path}: animations go into a .glb; write one")
+    if suffix not in ANIMATED_SUFFIXES and clip is not None:
+        raise OutputError(f"{path}: animations go into a {' or '.join(ANIMATED_SUFFIXES)}; write one")
     if suffix == ".usdz":
-        write_usdz(path, avatar, metres_per_unit=metres_per_unit)
+        write_usdz(path, avatar, metres_per_unit=metres_per_unit, clip=clip)
         return
     joints, lift = _in_metres(avatar.joints, metres_per_unit), np.zeros(3)
     if suffix == ".vrm":

@@ -12,6 +12,8 @@ Kind = Literal["splats", "mesh"]
 SPLAT_SUFFIXES = (".ply", ".spz", ".splat")
 MESH_SUFFIXES = (".glb", ".obj", ".ply", ".usdz")
 AVATAR_SUFFIXES = (".glb", ".vrm", ".usdz")
+ANIMATED_SUFFIXES = (".glb", ".usdz")
+"""VRM 1.0 has no animations."""
 
 
 def files_written(path: Path | str) -> tuple[Path, ...]:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,11 @@ from jaxtyping import Float
 
 from spinmeround.errors import MissingDependencyError
 from spinmeround.io.atomic import atomic_file
+from spinmeround.io.clip_channels import turned_by_bones
 from spinmeround.io.mesh_corners import smooth_normals
 from spinmeround.io.pictures import encode_jpeg, encode_normal_map
-from spinmeround.types import Avatar, AvatarPart, Joint, Mesh, TexturedMesh
+from spinmeround.io.usd_animation import animate
+from spinmeround.types import Avatar, AvatarPart, FaceClip, Joint, Mesh, TexturedMesh
 
 if TYPE_CHECKING:
     from pxr import Usd, UsdGeom, UsdShade, UsdSkel
@@ -37,10 +40,16 @@ def require_usd(path: Path | str) -> None:
         raise MissingDependencyError(f'{path}: a .usdz needs usd-core: pip install "spinmeround[usd]", or write a .glb')
 
 
-def write_usdz(path: Path, head: Avatar | Mesh | TexturedMesh, *, metres_per_unit: float) -> None:
-    """Writes a head in metres, +Y up and +Z to the front; an avatar with its skeleton and blend shapes, at rest.
+def write_usdz(
+    path: Path, head: Avatar | Mesh | TexturedMesh, *, metres_per_unit: float, clip: FaceClip | None = None
+) -> None:
+    """Writes a head in metres, +Y up and +Z to the front; an avatar with its skeleton and blend shapes.
 
     The textures are JPEG, normal maps PNG. The same head gives the same bytes.
+
+    Args:
+        clip: what an avatar does, else it is at rest. Parts cannot have weights of their own here: where the clip turns
+            the eyes by their bones, their mesh has no blend shapes of gaze.
 
     Raises:
         MissingDependencyError: usd-core is not installed.
@@ -51,7 +60,7 @@ def write_usdz(path: Path, head: Avatar | Mesh | TexturedMesh, *, metres_per_uni
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         scene = Path(folder, "head.usdc")
-        pictures = _write_scene(scene, head, metres_per_unit)
+        pictures = _write_scene(scene, head, metres_per_unit, clip)
         with atomic_file(path) as unfinished:
             archive = Sdf.ZipFileWriter.CreateNew(str(unfinished))
             for file in (scene, *pictures):
@@ -60,7 +69,9 @@ def write_usdz(path: Path, head: Avatar | Mesh | TexturedMesh, *, metres_per_uni
             archive.Save()
 
 
-def _write_scene(scene: Path, head: Avatar | Mesh | TexturedMesh, metres_per_unit: float) -> list[Path]:
+def _write_scene(
+    scene: Path, head: Avatar | Mesh | TexturedMesh, metres_per_unit: float, clip: FaceClip | None
+) -> list[Path]:
     """The scene beside its textures, which are returned."""
     from pxr import Usd, UsdGeom, UsdSkel
 
@@ -77,7 +88,10 @@ def _write_scene(scene: Path, head: Avatar | Mesh | TexturedMesh, metres_per_uni
         for part in head.parts:
             drawn = _mesh(stage, part.name, part.mesh, metres_per_unit, two_sided=part.two_sided)
             materials.bind(drawn, part.name, part.mesh, part.roughness)
-            _bind_skeleton(stage, drawn, part, skeleton, metres_per_unit)
+            by_bones = () if clip is None else turned_by_bones(head, part, clip)
+            _bind_skeleton(stage, drawn, _without(part, by_bones), skeleton, metres_per_unit)
+        if clip is not None:
+            animate(stage, skeleton, head, clip, metres_per_unit=metres_per_unit)
     else:
         materials.bind(_mesh(stage, "mesh", head, metres_per_unit), "mesh", head, _ROUGHNESS)
     _set_extent(root, stage)
@@ -122,6 +136,10 @@ def _skeleton(stage: Usd.Stage, joints: Sequence[Joint], metres_per_unit: float)
     skeleton.CreateBindTransformsAttr(_matrices(places))
     skeleton.CreateRestTransformsAttr(_matrices(from_parent))
     return skeleton
+
+
+def _without(part: AvatarPart, morphs: Sequence[str]) -> AvatarPart:
+    return replace(part, morphs={name: moved for name, moved in part.morphs.items() if name not in morphs})
 
 
 def _bind_skeleton(

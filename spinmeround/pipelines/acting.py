@@ -1,4 +1,4 @@
-"""What an avatar is asked to do: an expression for the preview, a recorded clip for the ``.glb``."""
+"""What an avatar is asked to do: an expression for the preview, a recorded clip for the files that can hold one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from spinmeround.errors import OutputError
 from spinmeround.io.expressions import expression_weights
-from spinmeround.io.formats import AVATAR_SUFFIXES
+from spinmeround.io.formats import ANIMATED_SUFFIXES, AVATAR_SUFFIXES
 from spinmeround.io.live_link import read_live_link
 from spinmeround.pipelines.outputs import Outputs
 from spinmeround.portrait.landmarks import BLENDSHAPE_NAMES
@@ -22,7 +22,7 @@ class Acting:
 
     Attributes:
         expression: weights by ARKit's names, shown in the preview.
-        clip: baked into every ``.glb``.
+        clip: baked into every ``.glb`` and ``.usdz``.
     """
 
     expression: Mapping[str, float] = field(default_factory=dict)
@@ -57,7 +57,7 @@ def prepare(
         if outputs.preview is None:
             raise OutputError("--expression is shown in the preview, and none was asked for; add --preview FILE.png")
     if animate is not None:
-        _check_possible("--animate", outputs, against, (".glb",))
+        _check_possible("--animate", outputs, against, ANIMATED_SUFFIXES)
     return Acting(
         expression_weights(expression or {}, BLENDSHAPE_NAMES),
         None if animate is None else read_live_link(animate, BLENDSHAPE_NAMES),

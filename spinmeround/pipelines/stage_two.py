@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 
 from spinmeround.errors import FitError
 from spinmeround.io import metres_per_unit, write_avatar, write_mesh, write_splats, write_views
-from spinmeround.io.formats import AVATAR_SUFFIXES
+from spinmeround.io.formats import ANIMATED_SUFFIXES, AVATAR_SUFFIXES
 from spinmeround.pipelines import drawing
 from spinmeround.pipelines.acting import Acting
 from spinmeround.pipelines.held_out import measure, sentence
@@ -141,7 +141,7 @@ def write(
                 files.append(path)
             for path in outputs.meshes:
                 if avatar is not None and path.suffix.lower() in AVATAR_SUFFIXES:
-                    clip = asked.clip if asked is not None and path.suffix.lower() == ".glb" else None
+                    clip = asked.clip if asked is not None and path.suffix.lower() in ANIMATED_SUFFIXES else None
                     write_avatar(path, avatar, metres_per_unit=scale, clip=clip)
                 else:
                     assert built.mesh is not None

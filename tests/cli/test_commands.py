@@ -177,7 +177,7 @@ def test_expressions_are_numbers_by_name(bad, tmp_path, capsys):
     assert run("recon", bad / "text.jpg", "--out", tmp_path / "head.glb", "--expression", "jawOpen") == 2
     assert "expected NAME=NUMBER such as jawOpen=0.6, got 'jawOpen'" in capsys.readouterr().err
     assert run("recon", bad / "text.jpg", "--out", tmp_path / "head.ply", "--animate", "take.csv", "--quiet") == 3
-    assert "--animate needs an avatar in a .glb, and none is written; add --out head.glb" in capsys.readouterr().err
+    assert "--animate needs an avatar in a .glb or .usdz, and none is written; add --out head.glb" in capsys.readouterr().err
 
 
 def test_a_damaged_picture_is_one_line(bad, tmp_path, capsys):

@@ -167,6 +167,6 @@ def test_without_angles_the_morph_targets_turn_the_eyes(tmp_path: Path, small_av
 
 
 def test_a_vrm_takes_no_clip(tmp_path: Path, small_avatar: Avatar, clip: FaceClip) -> None:
-    with pytest.raises(OutputError, match=r"animations go into a .glb; write one"):
+    with pytest.raises(OutputError, match=r"animations go into a .glb or .usdz; write one"):
         write_avatar(tmp_path / "a.vrm", small_avatar, clip=clip)
     assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from spinmeround.images import to_float
 from spinmeround.io import usd, write_avatar, write_mesh
 from spinmeround.io.pictures import decode_picture
 from spinmeround.pipelines.outputs import check_outputs
-from spinmeround.types import Avatar, Mesh, TexturedMesh
+from spinmeround.types import Avatar, FaceClip, Mesh, TexturedMesh
 
 
 def validate(path: Path) -> list[str]:
@@ -72,6 +73,45 @@ def test_a_normal_map_bends_the_surface(tmp_path: Path, bumpy: TexturedMesh) -> 
     with zipfile.ZipFile(tmp_path / "a.usdz") as archive:
         picture = decode_picture(archive.read("mesh_normal.png"), name="map")
     np.testing.assert_allclose(to_float(picture) * 2 - 1, bumpy.normal_map, atol=0.005)
+
+
+def test_a_clip_becomes_an_animation(tmp_path: Path, small_avatar: Avatar, clip: FaceClip) -> None:
+    pytest.importorskip("pxr", reason="usd-core is not installed")
+    from pxr import Usd, UsdSkel
+
+    write_avatar(tmp_path / "a.usdz", small_avatar, clip=clip)
+    write_avatar(tmp_path / "b.usdz", small_avatar, clip=clip)
+    assert (tmp_path / "a.usdz").read_bytes() == (tmp_path / "b.usdz").read_bytes()
+    assert validate(tmp_path / "a.usdz") == []
+    stage = Usd.Stage.Open(str(tmp_path / "a.usdz"))
+    rate = stage.GetTimeCodesPerSecond()
+    np.testing.assert_allclose(stage.GetEndTimeCode() / rate, clip.times_s[-1])
+    animation = UsdSkel.Animation.Get(stage, "/head/skeleton/face")
+    names = list(animation.GetBlendShapesAttr().Get())
+    for seconds, column in zip(clip.times_s, range(len(clip)), strict=True):
+        weights = np.array(animation.GetBlendShapeWeightsAttr().Get(seconds * rate))
+        np.testing.assert_allclose(weights, [clip.morphs[name][column] for name in names], atol=1e-6)
+    joints = [path.rsplit("/", 1)[-1] for path in animation.GetJointsAttr().Get()]
+    last = dict(zip(joints, animation.GetRotationsAttr().Get(stage.GetEndTimeCode()), strict=True))
+    for name, degrees in (("neck", 8), ("head", 12)):  # of 20 about the vertical
+        np.testing.assert_allclose(2 * np.degrees(np.arcsin(last[name].GetImaginary())), [0, degrees, 0], atol=1e-3)
+    np.testing.assert_allclose(
+        [last["leftEye"].GetReal(), *last["leftEye"].GetImaginary()], clip.turns_wxyz["leftEye"][-1], atol=1e-6
+    )
+
+
+def test_without_angles_the_blend_shapes_turn_the_eyes(tmp_path: Path, small_avatar: Avatar, clip: FaceClip) -> None:
+    pytest.importorskip("pxr", reason="usd-core is not installed")
+    from pxr import Usd, UsdSkel
+
+    write_avatar(tmp_path / "a.usdz", small_avatar, clip=clip)
+    write_avatar(tmp_path / "b.usdz", small_avatar, clip=replace(clip, turns_wxyz={}))
+    shapes = []
+    for name in ("a.usdz", "b.usdz"):
+        stage = Usd.Stage.Open(str(tmp_path / name))
+        shapes.append(list(UsdSkel.BindingAPI(stage.GetPrimAtPath("/head/eyes")).GetBlendShapesAttr().Get() or []))
+    eyes = next(part for part in small_avatar.parts if part.name == "eyes")
+    assert shapes == [[], list(eyes.morphs)]
 
 
 @pytest.mark.parametrize("textured", [True, False])
