@@ -16,7 +16,8 @@ from bake_head_dense import coarse_mesh, densify
 from bake_head_landmarks import correspond
 from bake_head_lips import with_closed_lips
 from bake_head_masks import make_masks
-from bake_head_parts import with_cap, with_eyeballs
+from bake_head_mouth import mouth_light
+from bake_head_parts import with_cap, with_eyeballs, with_following_lids
 from bake_head_source import PICTURE_SCALE, in_world, read_source
 from bake_head_teeth import with_seated_mouth
 
@@ -34,10 +35,12 @@ def main() -> None:
 
 def bake(*, seed: int) -> dict[str, np.ndarray]:
     """All arrays of the asset."""
-    source = with_eyeballs(with_seated_mouth(with_closed_lips(with_cap(read_source(seed=seed)))))
+    source = with_following_lids(with_closed_lips(with_cap(read_source(seed=seed))))
+    source = with_eyeballs(with_seated_mouth(source))
     faces, part = coarse_mesh(source)
     dense = densify(source)
     masks = make_masks(dense.matrix @ source.mean, dense.faces, dense.on_skin, dense.painted, dense.cavity)
+    masks |= {"gums": dense.gums, "mouth_light": mouth_light(source, dense)}
     found = correspond(source, faces, part, dense, masks, seed=seed)
     found["landmark_sigma"] *= np.float32(PICTURE_SCALE)
     source = in_world(source)

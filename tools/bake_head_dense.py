@@ -48,6 +48,7 @@ class Dense:
         uv: texture coordinates; uv_faces: their indices per triangle.
         on_skin: 1 on the vertices of the skin sheet.
         cavity: 1 on those of its vertices that line eye sockets and mouth.
+        gums: 1 on the vertices of gums.
         painted: MakeHuman's painted masks.
     """
 
@@ -58,6 +59,7 @@ class Dense:
     uv_faces: np.ndarray
     on_skin: np.ndarray
     cavity: np.ndarray
+    gums: np.ndarray
     painted: dict[str, np.ndarray]
 
 
@@ -96,19 +98,21 @@ def densify(source: Source) -> Dense:
         uv_faces=np.concatenate([p.uv_faces + at for p, at in zip(pieces, first_uv, strict=False)]),
         on_skin=on_skin,
         cavity=np.clip(matrix @ inner, 0, 1) * on_skin,
+        gums=np.concatenate([p.gum if p.gum is not None else np.zeros(p.matrix.shape[0]) for p in pieces]),
         painted={name: matrix @ values for name, values in source.painted.items()},
     )
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One connected part, subdivided."""
+    """One connected part, subdivided; ``gum`` is 1 on vertices of gums, and none where there are none."""
 
     matrix: sp.csr_matrix
     faces: np.ndarray
     uv: np.ndarray
     uv_faces: np.ndarray
     source_quad: np.ndarray
+    gum: np.ndarray | None = None
 
 
 def joined(islands: list[Island]) -> Island:
@@ -131,7 +135,7 @@ def toothed(source: Source, name: str) -> Piece:
     row = tooth_row(source, name)
     left, bottom, right, top = TILES[name]
     uv = np.array([left, bottom]) + row.uv * [right - left, top - bottom]
-    return Piece(row.matrix, row.faces, uv, row.faces, np.arange(len(row.faces)))
+    return Piece(row.matrix, row.faces, uv, row.faces, np.arange(len(row.faces)), row.gum)
 
 
 def as_it_is(triangles: np.ndarray, count: int, island: Island) -> Piece:

@@ -24,7 +24,7 @@ _POSES = (
     {"mouthSmileLeft": 1.0, "mouthSmileRight": 1.0, "browInnerUp": 1.0},
 )
 _PART_WEIGHT = {
-    "skin": 1.0, "eye_left": 0.5, "eye_right": 0.5, "teeth_upper": 0.1, "teeth_lower": 0.1, "tongue": 0.1,
+    "skin": 1.0, "eye_left": 0.5, "eye_right": 0.5, "teeth_upper": 0.2, "teeth_lower": 0.2, "tongue": 0.2,
     "mouth_cavity": 0.05,
 }  # fmt: skip
 _MASK_WEIGHT = {"lids": 12.0, "lips": 8.0, "face": 3.0, "nostrils": 2.0, "neck": 0.5, "scalp": 0.4}

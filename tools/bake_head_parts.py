@@ -17,6 +17,20 @@ CAP_HOLLOW = 0.4
 
 GAZE_DEG = {"eyeLookUp": 20.0, "eyeLookDown": 25.0, "eyeLookIn": 32.0, "eyeLookOut": 32.0}
 
+LIDS_FOLLOW = {"eyeLookDown": ("eyeBlink", 0.15), "eyeLookUp": ("eyeWide", 0.5)}
+"""What is added to a gaze of another action: people's upper lids stay near the upper rim of the iris, MakeHuman's gaze
+takes them less than half as far."""
+
+
+def with_following_lids(source: Source) -> Source:
+    """Upper lids that go along with a gaze up or down."""
+    actions = source.expression_basis.copy()
+    at = source.expression_names.index
+    for gaze, (other, share) in LIDS_FOLLOW.items():
+        for side in ("Left", "Right"):
+            actions[at(gaze + side)] += share * source.expression_basis[at(other + side)]
+    return replace(source, expression_basis=actions)
+
 
 def with_cap(source: Source) -> Source:
     """Closes the collar by quads between the two sides; new vertices lie on the middle plane between twins, drawn

@@ -21,30 +21,46 @@ ACROSS = np.array([-1.0, -0.93, -0.78, -0.45, 0.0, 0.45, 0.78, 0.93, 1.0])
 """Places across a tooth, from gap to gap; neighbours share the gap."""
 PROFILE = np.array(
     [
-        (1.0, 0.10), (0.85, 0.00), (0.60, -0.03), (0.35, 0.02), (0.15, 0.10), (0.03, 0.20), (0.0, 0.30),
-        (0.02, 0.45), (0.15, 0.60), (0.45, 0.80), (0.80, 1.00),
+        (1.45, 0.50, 0.0), (1.15, 0.02, 0.0), (0.92, -0.12, 0.0), (0.77, -0.13, 0.1), (0.68, -0.07, 0.6),
+        (0.665, 0.0, 1.0), (0.50, -0.02, 1.0), (0.33, 0.02, 1.0), (0.15, 0.10, 1.0), (0.04, 0.20, 1.0),
+        (0.0, 0.32, 1.0), (0.02, 0.45, 1.0), (0.15, 0.62, 1.0), (0.42, 0.82, 1.0), (0.62, 1.00, 0.8),
+        (0.635, 1.08, 0.5), (0.90, 1.30, 0.0), (1.30, 1.75, 0.0), (1.70, 2.30, 0.0),
     ]
 )  # fmt: skip
-"""Outline of a tooth from gum to gum: height over the biting edge in crown heights, depth inward in thicknesses."""
-GAP_DEPTH, GAP_POWER = 0.34, 6
+"""Outline of a row from the gum outside over the biting edge to the gum inside: height over the edge in heights of the
+band, depth inward in thicknesses of it, and share of the single teeth's form in it. The crowns of people's front teeth
+are about two thirds of MakeHuman's band high."""
+GUMS = ((0, 4), (15, 18))
+"""First and last row of what is gum, outside and inside."""
+GUM_LINE = 0.67
+PAPILLA, PAPILLA_REACH = 0.13, 0.15
+"""How far the gum reaches down between two teeth, and over which heights that fades (heights of the band)."""
+GAP_DEPTH, GAP_POWER = 0.32, 6
 """How deep the gaps are (thicknesses) and how square the teeth."""
-CORNER_HEIGHT, CORNER_POWER = 0.10, 5
-"""How much the corners of the biting edge are rounded off (crown heights)."""
+CORNER_HEIGHT, CORNER_POWER = 0.05, 6
+"""How much the corners of the biting edge are rounded off (heights of the band)."""
 
 SEATED = {"teeth_upper": (0.0, -0.008, 0.0), "teeth_lower": (0.0, -0.002, -0.008), "tongue": (0.0, -0.005, -0.012)}
 """Where the mouth's parts are moved: the upper teeth show a little under the lip and bite over the lower ones."""
 TONGUE_FLATTENS = 0.45
 """Share of its height the tongue loses as the jaw opens."""
 TONGUE_OUT_LIFT = (0.0, 0.025, 0.012)
+TONGUE_OUT_TIP = (0.0, -0.030, 0.040)
+"""What the tip of the tongue goes beyond that: out of the lips, and bent over the lower one."""
 
 
 @dataclass(frozen=True)
 class ToothRow:
-    """One row of teeth over the band's vertices, with its texture on a unit square."""
+    """One row of teeth in its gum over the band's vertices, with its texture on a unit square.
+
+    Attributes:
+        gum: 1 on the vertices of the gum, 0 on those of the teeth.
+    """
 
     matrix: sp.csr_matrix
     faces: Int[np.ndarray, "f 3"]
     uv: Float[np.ndarray, "t 2"]
+    gum: Float[np.ndarray, "v"]
 
 
 def with_seated_mouth(source: Source) -> Source:
@@ -58,7 +74,7 @@ def with_seated_mouth(source: Source) -> Source:
     # What was taken from the tongue must be given back where it comes out over the lower teeth.
     out = source.expression_names.index("tongueOut")
     toward_tip = (mean[tongue, 2] - mean[tongue, 2].min()) / np.ptp(mean[tongue, 2])
-    actions[out, tongue] += toward_tip[:, None] * TONGUE_OUT_LIFT
+    actions[out, tongue] += toward_tip[:, None] * TONGUE_OUT_LIFT + toward_tip[:, None] ** 4 * TONGUE_OUT_TIP
     return replace(source, mean=mean, expression_basis=actions)
 
 
@@ -77,20 +93,34 @@ def tooth_row(source: Source, name: str) -> ToothRow:
 
     gum, middle, edge, inner = (row(index) for index in range(4))
     rows = []
-    for height, depth in PROFILE:
-        rise = sp.diags(height + (1 - height) * CORNER_HEIGHT * np.abs(across) ** CORNER_POWER)
-        inward = sp.diags(depth + (GAP_DEPTH * (1 - depth)) * np.abs(across) ** GAP_POWER)
+    for height, depth, tooth in PROFILE:
+        corner = (1 - height) * CORNER_HEIGHT * np.abs(across) ** CORNER_POWER
+        rise = sp.diags(height + np.where(height < GUM_LINE, corner, 0) - _papilla(height) * across**2)
+        inward = sp.diags(depth + tooth * GAP_DEPTH * (1 - depth) * np.abs(across) ** GAP_POWER)
         rows.append(edge + rise @ (gum - edge) + inward @ (inner - middle))
     matrix = sp.csr_matrix(sp.vstack(rows))
     faces = _grid_faces(len(PROFILE), len(place))
-    v, u = np.meshgrid(np.linspace(0, 1, len(PROFILE)), place / place[-1], indexing="ij")
+    v, u = np.meshgrid(_along_profile(), place / place[-1], indexing="ij")
     uv = np.stack([u.ravel(), v.ravel()], axis=1)
     if _faces_inward(matrix @ source.mean, faces[: 6 * (len(place) - 1)]):
         faces = faces[:, ::-1]
     first = uv[faces[0]]
     if np.linalg.det([first[1] - first[0], first[2] - first[0]]) < 0:
         uv = uv * [1, -1] + [0, 1]
-    return ToothRow(matrix, faces, uv)
+    rank = np.arange(len(PROFILE))
+    is_gum = np.any([(rank >= first) & (rank <= last) for first, last in GUMS], axis=0)
+    return ToothRow(matrix, faces, uv, np.repeat(is_gum.astype(float), len(place)))
+
+
+def _papilla(height: float) -> float:
+    """How far a row comes down between two teeth: most at the line of the gum."""
+    return PAPILLA * float(np.exp(-(((height - GUM_LINE) / PAPILLA_REACH) ** 2)))
+
+
+def _along_profile() -> Float[np.ndarray, "r"]:
+    """Place of each row in the texture: half by length along the profile, half by turns, none of it lost."""
+    step = np.linalg.norm(np.diff(PROFILE[:, :2] * [1.0, 0.25], axis=0), axis=1) + 0.02
+    return np.concatenate([[0], np.cumsum(step)]) / step.sum()
 
 
 def _faces_inward(vertices: Float[np.ndarray, "n 3"], outer_faces: Int[np.ndarray, "f 3"]) -> bool:

@@ -16,9 +16,7 @@ from spinmeround.template.avatar_rig import HEAD, NAMES, skeleton, skin_weights,
 from spinmeround.template.hair_volume import flatten_covered_ears
 from spinmeround.template.head_model import PARTS, HeadModel
 from spinmeround.template.render import Hair
-from spinmeround.template.texture import SkinTexture, shared_atlas
-from spinmeround.template.texture_eyes import paint_eyes
-from spinmeround.template.texture_fill import Layer
+from spinmeround.template.texture import SkinTexture
 from spinmeround.types import Avatar, AvatarPart, Mesh, TexturedMesh
 
 Lod = Literal[0, 1, 2]
@@ -64,7 +62,7 @@ def build_avatar(
         parts.append(_hair_part(hair, int(_HAIR_SHARE * budget), texture_px))
         budget -= len(parts[-1].mesh.faces)
     chosen = level(model, budget, lambda faces: _count_above(rest, faces))
-    albedo = _sized(_with_bare_eyes(model, skin), texture_px, texture_px)
+    albedo = _sized(skin.albedo, texture_px, texture_px)
     weights = skin_weights(model)
     own = []
     for name, pieces in _MADE_OF.items():
@@ -108,16 +106,6 @@ def _cut(vertices, faces, corner_uv, per_vertex, albedo) -> tuple[TexturedMesh, 
     used, compact = np.unique(closed.faces, return_inverse=True)
     mesh = TexturedMesh(closed.vertices[used], compact.reshape(-1, 3), uv, uv_faces.reshape(-1, 3), albedo)
     return mesh, values[used]
-
-
-def _with_bare_eyes(model: HeadModel, skin: SkinTexture) -> Float32[np.ndarray, "t t 3"]:
-    """The texture without the shade of the lids on what no photo shows of the eyes: it would turn with them."""
-    atlas = shared_atlas(len(skin.albedo))
-    open_sky = np.ones(model.subdivision.shape[0])
-    painted = paint_eyes(model, atlas, Layer(skin.albedo, skin.observed), open_sky)
-    eyes = np.isin(atlas.part, [PARTS.index(piece) for piece in _MADE_OF["eyes"]])
-    share = np.where(eyes, np.clip(skin.observed, 0, 1), 1)[..., None]
-    return atlas.padded((skin.albedo * share + painted * (1 - share)).astype(np.float32), atlas.part >= 0)
 
 
 def _count_above(vertices: Float[np.ndarray, "m 3"], faces: Integer[np.ndarray, "f 3"]) -> int:

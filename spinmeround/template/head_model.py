@@ -18,7 +18,8 @@ PARTS = ("skin", "eye_left", "eye_right", "teeth_upper", "teeth_lower", "tongue"
 """Left is the subject's left, toward +X."""
 
 MASKS = (
-    "ear_left", "ear_right", "scalp", "hairline", "lips", "lids", "neck", "face", "cavity", "nostrils",
+    "ear_left", "ear_right", "scalp", "hairline", "lips", "lids", "neck", "face", "cavity", "nostrils", "gums",
+    "mouth_light",
 )  # fmt: skip
 
 
@@ -50,7 +51,8 @@ class HeadModel:
         uv: texture coordinates in [0, 1], origin at the bottom-left, injective over all parts.
         uv_faces: indices into ``uv`` for the corners of each dense triangle.
         masks: soft masks in [0, 1] on the dense vertices, by the names of ``MASKS``. ``hairline`` is a ramp from 0 on
-            bare skin over 0.5 on the hairline to 1 within the hair; ``cavity`` is the inside of eye sockets and mouth.
+            bare skin over 0.5 on the hairline to 1 within the hair; ``cavity`` is the inside of eye sockets and mouth;
+            ``mouth_light`` is the share of the sky that the inside of an open mouth sees.
     """
 
     mean: Float[np.ndarray, "n 3"]

@@ -12,9 +12,10 @@ from spinmeround.template.avatar_morphs import landmark_points
 from spinmeround.template.head_model import PARTS
 from spinmeround.template.registration import RegisteredHead
 from spinmeround.template.texture import SkinTexture, shared_atlas
-from spinmeround.template.texture_eyes import paint_eyes, paint_mouth
+from spinmeround.template.texture_eyes import complete_eyes
 from spinmeround.template.texture_fill import Layer
-from spinmeround.template.texture_light import ambient_occlusion, light_factor
+from spinmeround.template.texture_light import light_factor
+from spinmeround.template.texture_mouth import complete_mouth
 from spinmeround.template.texture_project import face_openings
 from spinmeround.types import Views
 
@@ -55,19 +56,16 @@ def finish_texture(
     """
     model = head.model
     atlas = shared_atlas(len(skin[0]))
-    rest = model.dense(head.neutral)
     posed = model.dense(head.posed)
     on_skin = atlas.part == _SKIN
     bare = atlas.spread(np.asarray(1 - np.maximum(model.masks["scalp"], model.masks["lips"]), np.float64)[:, None])
     seen = np.where(on_skin, skin[1] * bare[..., 0], 0).astype(np.float32)
-    colours, mass = atlas.gather(skin[0], seen, len(rest))
+    colours, mass = atlas.gather(skin[0], seen, len(posed))
     factor = light_factor(colours, vertex_normals(posed, model.dense_faces), mass)
     lit = skin[0] * atlas.spread(factor)
-    occlusion = ambient_occlusion(rest, model.dense_faces)
     layer = Layer(inner[0].astype(np.float32), np.where(on_skin, 0, inner[1]).astype(np.float32))
-    painted = paint_eyes(model, atlas, layer, occlusion) + paint_mouth(atlas, layer, occlusion)
-    share = layer.weight[..., None]
-    albedo = np.where(on_skin[..., None], lit, layer.rgb * share + painted * (1 - share))
-    observed: Float32[np.ndarray, "t t"] = np.where(on_skin, skin[1], layer.weight).astype(np.float32)
+    eyes, mouth = complete_eyes(model, atlas, layer), complete_mouth(model, atlas, layer)
+    albedo = np.where(on_skin[..., None], lit, eyes.rgb + mouth.rgb)
+    observed: Float32[np.ndarray, "t t"] = np.where(on_skin, skin[1], eyes.weight + mouth.weight).astype(np.float32)
     inside = atlas.part >= 0
     return SkinTexture(atlas.padded(np.clip(albedo, 0, 1), inside), np.where(inside, observed, 0).astype(np.float32))

@@ -13,9 +13,10 @@ from scipy.spatial import cKDTree
 from spinmeround.template.fit import FittedHead
 from spinmeround.template.head_model import PARTS, HeadModel, load_head_model
 from spinmeround.template.texture_atlas import Atlas, build_atlas
-from spinmeround.template.texture_eyes import paint_eyes, paint_mouth
+from spinmeround.template.texture_eyes import complete_eyes
 from spinmeround.template.texture_fill import Layer, Spreader, skin_detail, underlay
 from spinmeround.template.texture_light import ambient_occlusion, light_factor
+from spinmeround.template.texture_mouth import complete_mouth
 from spinmeround.template.texture_project import Projection, project_photo
 from spinmeround.template.texture_rim import even_rim
 from spinmeround.types import Portrait
@@ -78,10 +79,9 @@ def bake_texture(
         seen = _merged(seen, more)
     occlusion = ambient_occlusion(neutral, model.dense_faces)
     complete = _completed(model, atlas, spreader, skin_seen, skin, coverage, occlusion, np.random.default_rng(seed))
-    inner = paint_eyes(model, atlas, seen, occlusion) + paint_mouth(atlas, seen, occlusion)
-    share = seen.weight[..., None]
-    albedo = np.where(skin[..., None], complete, seen.rgb * share + inner * (1 - share))
-    observed = np.where(skin, skin_seen.weight, seen.weight)
+    eyes, mouth = complete_eyes(model, atlas, seen), complete_mouth(model, atlas, seen)
+    albedo = np.where(skin[..., None], complete, eyes.rgb + mouth.rgb)
+    observed = np.where(skin, skin_seen.weight, eyes.weight + mouth.weight)
     inside = atlas.part >= 0
     return SkinTexture(atlas.padded(np.clip(albedo, 0, 1), inside), np.where(inside, observed, 0).astype(np.float32))
 

@@ -157,6 +157,30 @@ class TestShape:
                 directions = (ball - centre) / radius[:, None]
                 assert directions.min(0).max() < -0.98 and directions.max(0).min() > 0.98
 
+    def test_teeth_stand_in_gums(self, head):
+        gums = head.masks["gums"]
+        teeth = np.isin(head.dense_part, [PARTS.index(name) for name in ("teeth_upper", "teeth_lower")])
+        assert gums[np.unique(head.dense_faces[~teeth])].max() == 0
+        dense = head.dense(head.mean)
+        for name, up in (("teeth_upper", 1), ("teeth_lower", -1)):
+            row = np.unique(head.dense_faces[head.dense_part == PARTS.index(name)])
+            front = row[np.abs(dense[row, 0]) < 0.03]
+            assert (up * dense[front[gums[front] > 0.5], 1]).mean() > (
+                up * dense[front[gums[front] < 0.5], 1]
+            ).max() - 0.02
+            assert 0.2 < gums[row].mean() < 0.6
+
+    def test_light_fades_into_the_mouth(self, head):
+        light, depth = head.masks["mouth_light"], head.dense(head.mean)[:, 2]
+        inside = np.zeros(len(light), bool)
+        inside[head.dense_faces[head.dense_part >= PARTS.index("teeth_upper")]] = True
+        assert light[~inside].max() == 0
+        teeth = np.unique(head.dense_faces[head.dense_part == PARTS.index("teeth_upper")])
+        incisors, molars = teeth[depth[teeth] > 0.16], teeth[depth[teeth] < 0.1]
+        assert np.percentile(light[incisors], 95) > 0.5 > 0.3 > np.percentile(light[molars], 95)
+        cavity = np.unique(head.dense_faces[head.dense_part == PARTS.index("mouth_cavity")])
+        assert light[cavity[depth[cavity] < 0.05]].max() < 0.08
+
     def test_nothing_shows_between_closed_lips(self, head):
         cameras = orbit_cameras([0.0, 40.0, -20.0], [0.0, 10.0, 20.0], size_px=256)
         inner = [PARTS.index(name) for name in ("teeth_upper", "teeth_lower", "tongue", "mouth_cavity")]
@@ -220,7 +244,22 @@ class TestExpression:
         closing = acted(head, jawOpen=1.0, mouthClose=1.0)
         assert abs(closing[UPPER_LIP, 1] - closing[LOWER_LIP, 1]) < 0.015
         tongue = head.expression_basis[head.expression_names.index("tongueOut")][part_vertices(head, "tongue")]
-        assert tongue[:, 2].max() > 0.03
+        assert tongue[:, 2].max() > 0.06
+
+    def test_a_tongue_stuck_out_lies_over_the_lower_lip(self, head):
+        moved = head.mean + sum(
+            share * head.expression_basis[head.expression_names.index(name)]
+            for name, share in (("jawOpen", 0.4), ("tongueOut", 1.0))
+        )
+        tip = max(moved[part_vertices(head, "tongue")], key=lambda point: point[2])
+        lip = landmarks(head, moved)[17]
+        assert 0.01 < tip[2] - lip[2] < 0.08
+        assert tip[1] < landmarks(head, moved)[LOWER_LIP, 1]
+
+    @pytest.mark.parametrize("side", ["Left", "Right"])
+    def test_upper_lids_follow_the_gaze(self, head, side):
+        down, up = (acted(head, **{f"eyeLook{way}{side}": 1.0})[UPPER_LID[side], 1] for way in ("Down", "Up"))
+        assert -0.02 < down < -0.011 < 0.006 < up < 0.02
 
     @pytest.mark.parametrize("side", ["Left", "Right"])
     def test_gaze_turns_the_iris_about_the_eyeballs_centre(self, head, side):
