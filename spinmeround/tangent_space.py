@@ -117,7 +117,7 @@ class TexelFrames:
         tangents, bitangents, normals: as renderers blend them over a face, so neither unit nor quite orthogonal.
     """
 
-    covered: Bool[np.ndarray, "s s"]
+    covered: Bool[np.ndarray, "h w"]
     points: Float32[np.ndarray, "n 3"]
     tangents: Float32[np.ndarray, "n 3"]
     bitangents: Float32[np.ndarray, "n 3"]
@@ -132,33 +132,48 @@ class TexelFrames:
         inside[(inside[:, 2] <= 0) | (np.abs(volume) < 1e-6)] = _FLAT
         return _unit(inside).astype(np.float32)
 
+    def picture(self, directions: Float[np.ndarray, "n 3"]) -> Float32[np.ndarray, "h w 3"]:
+        """Directions, one for each texel covered, as a picture, row 0 at the top, see ``continued``."""
+        drawn = np.zeros((*self.covered.shape, 3), np.float32)
+        drawn[self.covered] = directions
+        return continued(drawn, self.covered)
+
     def to_world(self, directions: Float[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 3"]:
         """The way back."""
         x, y, z = np.asarray(directions, np.float32).T[..., None]
         return _unit(x * self.tangents + y * self.bitangents + z * self.normals).astype(np.float32)
 
-    def picture(self, values: Float[np.ndarray, "n 3"]) -> Float32[np.ndarray, "s s 3"]:
-        """Values as a picture, row 0 at the top; texels between charts get that of the nearest on one."""
-        _, label = cv2.distanceTransformWithLabels(
-            (~self.covered).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-        )
-        by_label = np.zeros((int(label.max()) + 1, 3), np.float32)
-        by_label[label[self.covered]] = values
-        return by_label[label]
 
+def texel_frames(mesh: TexturedMesh, normals: Float[np.ndarray, "v 3"]) -> TexelFrames:
+    """The frames under the texels of a mesh's texture.
 
-def texel_frames(mesh: TexturedMesh, normals: Float[np.ndarray, "v 3"], size_px: int) -> TexelFrames:
-    """The frames under the texels of a square picture.
+    Coordinates left or right of the picture begin it anew. Where faces share a texel, one that is not mirrored has it.
 
     Args:
         normals: unit normals of the vertices.
     """
+    height, width = mesh.albedo.shape[:2]
     corners = tangent_corners(mesh, normals)
     uv = np.asarray(mesh.uv, np.float64)[corners.uv]
-    layout = np.stack([uv[:, 0] * size_px, (1 - uv[:, 1]) * size_px, np.ones(len(uv))], axis=1)
-    buffer = rasterize_pixels(layout, corners.faces, size_px, size_px)
+    behind = np.where(corners.tangents[:, 3] < 0, 2.0, 1.0)
+    layout = np.stack([uv[:, 0] * width, (1 - uv[:, 1]) * height, behind], axis=1)
+    turns = range(int(np.floor(uv[:, 0].min())), max(1, int(np.ceil(uv[:, 0].max()))))
+    layouts = np.concatenate([layout - [turn * width, 0, 0] for turn in turns])
+    faces = np.concatenate([corners.faces + k * len(uv) for k in range(len(turns))])
+    buffer = rasterize_pixels(layouts, faces, width, height)
     covered = buffer.face >= 0
     columns = [np.asarray(mesh.vertices)[corners.vertex], normals[corners.vertex], corners.tangents]
-    there = interpolate(np.concatenate(columns, axis=1), corners.faces, buffer)[covered]
+    attributes = np.tile(np.concatenate(columns, axis=1), (len(turns), 1))
+    there = interpolate(attributes, faces, buffer)[covered]
     points, normal, tangent, sign = there[:, :3], there[:, 3:6], there[:, 6:9], there[:, 9:]
     return TexelFrames(covered, points, tangent, sign * np.cross(normal, tangent), normal)
+
+
+def continued(picture: Float[np.ndarray, "h w 3"], known: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 3"]:
+    """The picture, each unknown texel like the nearest known one, so that charts go on beyond their borders."""
+    _, label = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    by_label = np.zeros((int(label.max()) + 1, 3), np.float32)
+    by_label[label[known]] = picture[known]
+    return by_label[label]

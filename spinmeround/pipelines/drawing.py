@@ -14,10 +14,12 @@ from jaxtyping import Float, Float32, UInt8
 from spinmeround import mesh_raster
 from spinmeround.errors import OutputError, ResourceError
 from spinmeround.geometry import resized, select, vertex_normals
-from spinmeround.images import composite, resize, to_uint8
+from spinmeround.images import composite, resize, sample, to_uint8
 from spinmeround.io.atomic import atomic_file
+from spinmeround.io.mesh_corners import smooth_normals
 from spinmeround.io.pictures import encode_png
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
+from spinmeround.tangent_space import tangent_corners
 from spinmeround.types import Cameras, Splats, TexturedMesh, Views
 
 Draw = Callable[[Cameras], Views]
@@ -52,7 +54,7 @@ def splats_drawer(splats: Splats) -> Draw:
 
 
 def mesh_drawer(*meshes: TexturedMesh) -> Draw:
-    """Draws textured meshes, one in front of another, without light, four samples a pixel.
+    """Draws textured meshes, one in front of another, without light, four samples a pixel; normals by their maps.
 
     Texture coordinates left or right of a texture begin it anew, as those of unrolled hair do at its seam.
     """
@@ -64,20 +66,25 @@ def mesh_drawer(*meshes: TexturedMesh) -> Draw:
     uv = np.concatenate([mesh.uv for mesh in meshes])
     uv_starts = np.cumsum([0, *(len(mesh.uv) for mesh in meshes)])
     uv_faces = np.concatenate([mesh.uv_faces + start for mesh, start in zip(meshes, uv_starts, strict=False)])
-    textures = [np.ascontiguousarray(mesh.albedo, np.float32) for mesh in meshes]
+    frames = [tangent_corners(mesh, smooth_normals(mesh)) if mesh.normal_map is not None else None for mesh in meshes]
+    first_face = np.cumsum([0, *(len(mesh.faces) for mesh in meshes)])
 
-    def colours(buffer: mesh_raster.FaceBuffer) -> Float32[np.ndarray, "h w 3"]:
+    def surface(buffer: mesh_raster.FaceBuffer) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w 3"]]:
+        """Colours, and normals that are not of unit length."""
         where = mesh_raster.interpolate(uv, uv_faces, buffer)
         part = np.where(buffer.face >= 0, owner[buffer.face], -1)
         rgb = np.zeros((*part.shape, 3), np.float32)
-        for index, texture in enumerate(textures):
-            height, width = texture.shape[:2]
-            x = (where[..., 0] * width - 0.5) % width
-            y = np.clip((1 - where[..., 1]) * height - 0.5, 0, height - 1)
+        normal = mesh_raster.interpolate(normals, faces, buffer)
+        for index, (mesh, frame) in enumerate(zip(meshes, frames, strict=True)):
             mine = part == index
-            drawn = cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-            rgb[mine] = drawn[mine]
-        return rgb
+            rgb[mine] = _looked_up(mesh.albedo, where[mine])
+            if mesh.normal_map is not None and frame is not None:
+                corners = frame.faces[buffer.face[mine] - first_face[index]]
+                tangent = (frame.tangents[corners] * buffer.barycentric[mine][..., None]).sum(1)
+                x, y, z = _looked_up(mesh.normal_map, where[mine]).T[..., None]
+                across = tangent[:, 3:] * np.cross(normal[mine], tangent[:, :3])
+                normal[mine] = x * tangent[:, :3] + y * across + z * normal[mine]
+        return rgb, normal
 
     def draw(cameras: Cameras) -> Views:
         size_px = (cameras.width_px, cameras.height_px)
@@ -86,8 +93,8 @@ def mesh_drawer(*meshes: TexturedMesh) -> Draw:
         for index in range(len(cameras)):
             buffer = mesh_raster.rasterize(vertices, faces, large, index)
             hit = (buffer.face >= 0).astype(np.float32)[..., None]
-            normal = mesh_raster.interpolate(normals, faces, buffer)
-            stack = np.concatenate([colours(buffer) * hit, normal * hit, hit], axis=-1)
+            rgb, normal = surface(buffer)
+            stack = np.concatenate([rgb * hit, normal * hit, hit], axis=-1)
             pictures.append(cv2.resize(stack, size_px, interpolation=cv2.INTER_AREA))
         stack = np.stack(pictures)
         alpha = stack[..., 6]
@@ -96,6 +103,14 @@ def mesh_drawer(*meshes: TexturedMesh) -> Draw:
         return Views(cameras, np.clip(stack[..., :3] / share, 0, 1), normal, alpha, np.ones_like(alpha))
 
     return draw
+
+
+def _looked_up(picture: Float[np.ndarray, "h w 3"], uv: Float[np.ndarray, "n 2"]) -> Float32[np.ndarray, "n 3"]:
+    """Values of a texture at texture coordinates, whose u goes round."""
+    height, width = picture.shape[:2]
+    around = np.pad(np.asarray(picture, np.float32), ((0, 0), (1, 1), (0, 0)), "wrap")
+    x, y = uv[:, 0] * width % width, (1 - uv[:, 1]) * height
+    return sample(around, np.stack([x + 1, y], axis=1))
 
 
 def write_contact_sheet(

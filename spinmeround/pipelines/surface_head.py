@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from jaxtyping import Float32
+
 from spinmeround.types import Avatar, AvatarPart, Mesh, Views
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ class SurfaceHead:
         """How well the template lies on the surface."""
         return {"face_found_in_views": self.pictures} | self.registered.report
 
-    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int) -> Avatar:
+    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool = False) -> Avatar:
         """The head with bones and morph targets, neutral at rest, upright and looking ahead."""
         from spinmeround.recon.atlas import Atlas
         from spinmeround.recon.texture import paint_layout
@@ -54,15 +57,42 @@ class SurfaceHead:
             paint_layout(views, whole, mesh, layout, size_px=texture_px) for views in split_views(head, self.views)
         ]
         skin = finish_texture(head, painted[0], painted[1])
-        more = self._more(pieces, whole, lod, texture_px // 2)
+        more = self._more(pieces, whole, lod, texture_px // 2, normal_map)
+        relief = self._relief(mesh, texture_px) if normal_map and head.report["surface_believed"] else None
         covered = ears_under(head, self.surface)
-        return build_avatar(model, head.neutral, covered, skin, None, lod=lod, texture_px=texture_px, more=more)
+        return build_avatar(
+            model,
+            head.neutral,
+            covered,
+            skin,
+            None,
+            lod=lod,
+            texture_px=texture_px,
+            more=more,
+            normal_map=normal_map,
+            relief=relief,
+        )
+
+    def _relief(self, posed: Mesh, texture_px: int) -> Float32[np.ndarray, "t t 3"]:
+        """The surface's normals in the tangent space of the template that lies on it."""
+        from spinmeround.recon.normal_map import with_normal_map
+        from spinmeround.template.registration_parts import OFF
+        from spinmeround.template.registration_texture import skin_relief
+        from spinmeround.types import TexturedMesh
+
+        model = self.registered.model
+        blank = np.zeros((texture_px, texture_px, 3), np.float32)
+        dense = TexturedMesh(posed.vertices, posed.faces, model.uv.astype(float), model.uv_faces, blank)
+        normal_map = with_normal_map(dense, self.surface, reach=OFF).normal_map
+        assert normal_map is not None
+        return skin_relief(self.registered, normal_map)
 
     def _more(
-        self, pieces: Mapping[str, Mesh], whole: Mesh, lod: Literal[0, 1, 2], texture_px: int
+        self, pieces: Mapping[str, Mesh], whole: Mesh, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool
     ) -> tuple[AvatarPart, ...]:
         """Hair and clothes as the surface has them, in the frame of the upright head."""
         from spinmeround.recon.atlas import simplify, unwrap
+        from spinmeround.recon.normal_map import with_normal_map
         from spinmeround.recon.texture import paint_layout
         from spinmeround.template.avatar import FACES, carried_part
         from spinmeround.template.avatar_rig import HEAD, NECK
@@ -76,7 +106,9 @@ class SurfaceHead:
             small = simplify(piece, most)
             atlas = unwrap(small, texture_px)
             albedo, _ = paint_layout(self.views, whole, small, atlas, size_px=texture_px)
-            mesh = TexturedMesh(head_from_world(small.vertices), small.faces, atlas.uv, atlas.uv_faces, albedo)
+            mesh = TexturedMesh(small.vertices, small.faces, atlas.uv, atlas.uv_faces, albedo)
+            mesh = with_normal_map(mesh, piece) if normal_map else mesh
+            mesh = replace(mesh, vertices=head_from_world(mesh.vertices))
             parts.append(carried_part(name, mesh, HEAD if name == "hair" else NECK))
         return tuple(parts)
 

@@ -17,16 +17,19 @@ _MOST_CELLS = 200
 """Along the longest side of the grid, so that it stays small beside the mesh."""
 
 
-def with_normal_map(mesh: TexturedMesh, fine: Mesh) -> TexturedMesh:
+def with_normal_map(mesh: TexturedMesh, fine: Mesh, *, reach: float | None = None) -> TexturedMesh:
     """The mesh with the normals of a finer surface of the same form, in a map as large as its texture.
 
-    Nothing farther off than an edge of the mesh is taken for the same place; texels without any stay flat.
+    Args:
+        reach: nothing farther off is taken for the same place, and the map fades to flat from half of it on; by
+            default the mean length of the mesh's edges, than which no decimation strays farther.
     """
-    frames = texel_frames(mesh, smooth_normals(mesh), len(mesh.albedo))
-    reach = float(_edge_lengths(mesh.vertices, mesh.faces).mean())
+    frames = texel_frames(mesh, smooth_normals(mesh))
+    reach = float(_edge_lengths(mesh.vertices, mesh.faces).mean()) if reach is None else reach
     found, distance = fine_normals(fine, frames.points, frames.normals, reach=reach)
-    found[np.isinf(distance)] = 0
-    return replace(mesh, normal_map=frames.picture(frames.from_world(found)))
+    share = np.clip(2 - 2 * distance / reach, 0, 1)[:, None]
+    blended = share * frames.from_world(found) + (1 - share) * np.array([0, 0, 1], np.float32)
+    return replace(mesh, normal_map=frames.picture(blended / np.linalg.norm(blended, axis=1, keepdims=True)))
 
 
 def fine_normals(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from spinmeround.images import resize
 from spinmeround.template import bust
 from spinmeround.template.avatar_levels import level
 from spinmeround.template.avatar_morphs import personal_morphs
+from spinmeround.template.avatar_relief import with_head_relief, with_strands
 from spinmeround.template.avatar_rig import HEAD, NAMES, skeleton, skin_weights, strongest
 from spinmeround.template.hair_volume import flatten_covered_ears
 from spinmeround.template.head_model import PARTS, HeadModel
@@ -44,6 +46,8 @@ def build_avatar(
     lod: Lod = 0,
     texture_px: int = 2048,
     more: Sequence[AvatarPart] = (),
+    normal_map: bool = False,
+    relief: Float[np.ndarray, "t t 3"] | None = None,
 ) -> Avatar:
     """Rigs one person's head.
 
@@ -53,13 +57,17 @@ def build_avatar(
         lod: level of detail, see ``FACES``.
         texture_px: side of the skin's texture; that of the hair is half as wide.
         more: parts that are made already; they count among the triangles.
+        normal_map: whether parts carry what the level of detail loses of the head's form, and its hair's strands.
+        relief: for that, normals finer than the head model, in the tangent space of its dense mesh, as large as the
+            texture.
     """
     rest = flatten_covered_ears(model, model.dense(neutral), ears_covered)
     morphs = personal_morphs(model, neutral)
     parts = list(more)
     budget = FACES[lod] - sum(len(part.mesh.faces) for part in parts)
     if hair is not None:
-        parts.append(_hair_part(hair, int(_HAIR_SHARE * budget), texture_px))
+        part = _hair_part(hair, int(_HAIR_SHARE * budget), texture_px)
+        parts.append(replace(part, mesh=with_strands(part.mesh, hair)) if normal_map else part)
         budget -= len(parts[-1].mesh.faces)
     chosen = level(model, budget, lambda faces: _count_above(rest, faces))
     albedo = _sized(skin.albedo, texture_px, texture_px)
@@ -70,6 +78,8 @@ def build_avatar(
         per_vertex = np.concatenate([weights, np.moveaxis(morphs, 0, 1).reshape(len(rest), -1)], axis=1)
         corner_uv = model.uv[chosen.uv_faces[here]]
         own.append(_part(name, rest, chosen.faces[here], corner_uv, per_vertex, albedo, model.expression_names))
+    if normal_map:
+        own = with_head_relief(own, model, rest, relief)
     return Avatar((*own, *parts), skeleton(model, neutral), model.expression_names)
 
 

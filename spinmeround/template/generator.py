@@ -54,10 +54,18 @@ class TemplateHead:
         vertices = flatten_covered_ears(self.model, self.model.dense(coarse), self.ears_covered)
         return render_views(Skin(self.model, vertices, self.skin.albedo), self.hair, cameras, names=names)
 
-    def avatar(self, *, lod: Lod = 0, texture_px: int = 2048) -> Avatar:
+    def avatar(self, *, lod: Lod = 0, texture_px: int = 2048, normal_map: bool = False) -> Avatar:
         """The head with bones and morph targets, at rest; see ``build_avatar`` and ``resting``."""
-        rest = resting(self.head)
-        return build_avatar(self.model, rest, self.ears_covered, self.skin, self.hair, lod=lod, texture_px=texture_px)
+        return build_avatar(
+            self.model,
+            resting(self.head),
+            self.ears_covered,
+            self.skin,
+            self.hair,
+            lod=lod,
+            texture_px=texture_px,
+            normal_map=normal_map,
+        )
 
 
 class TemplateGenerator:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Float32, Integer
 
 from spinmeround import mesh_raster
 from spinmeround.geometry import project, vertex_normals
@@ -82,7 +82,7 @@ def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, generator: np.r
     """
     centre = hair.vertices.mean(0) * [1, 0, 1]
     centre[1] = hair.vertices[:, 1].max() - _RADIUS - 0.03
-    position, normal, occupied = _surface_of_map(hair, centre)
+    position, normal, occupied = surface_of_map(hair, centre)
     colour, trust = _project_photos(hair, position, normal, occupied, evidence)
     slow = _slow_colour(colour, trust)
     seen = np.where(trust[..., None] > 0, colour - slow, 0)
@@ -106,8 +106,10 @@ def _unroll(points, centre):
     return np.stack([(around / (2 * np.pi) + 0.5) * WIDTH, along / _TEXEL], axis=1)
 
 
-def _surface_of_map(hair: Mesh, centre):
-    """World position and normal of the outermost hair at each texel."""
+def surface_of_map(
+    hair: Mesh, centre: Float[np.ndarray, "3"]
+) -> tuple[Float32[np.ndarray, "th tw 3"], Float32[np.ndarray, "th tw 3"], Bool[np.ndarray, "th tw"]]:
+    """World position and normal, not of unit length, of the outermost hair at each texel, and where there is any."""
     texels = _unroll(hair.vertices, centre)
     faces = hair.faces
     columns = texels[faces, 0]

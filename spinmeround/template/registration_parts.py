@@ -21,6 +21,8 @@ _OFF_MM, _OFF_FACE_MM = 3.0, 8.0
 """A part stands off by more than this somewhere: the scalp and the neck, and where skin is bare."""
 _EDGE_MM, _EDGE_FACE_MM = 0.7, 3.0
 """And ends where it comes nearer than this, so that no step is seen."""
+OFF = _OFF_MM * _MM
+"""Farther off than this, in head units, the surface is another thing than the template's skin."""
 _LEAST_MM2 = 400.0
 _COVERED_MM = 5.0
 _BELOW_CHIN = -0.03

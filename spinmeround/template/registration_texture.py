@@ -11,6 +11,7 @@ from spinmeround.geometry import camera_centres, project, vertex_normals
 from spinmeround.template.avatar_morphs import landmark_points
 from spinmeround.template.head_model import PARTS
 from spinmeround.template.registration import RegisteredHead
+from spinmeround.template.registration_space import Regions
 from spinmeround.template.texture import SkinTexture, shared_atlas
 from spinmeround.template.texture_eyes import complete_eyes
 from spinmeround.template.texture_fill import Layer
@@ -69,3 +70,10 @@ def finish_texture(
     observed: Float32[np.ndarray, "t t"] = np.where(on_skin, skin[1], eyes.weight + mouth.weight).astype(np.float32)
     inside = atlas.part >= 0
     return SkinTexture(atlas.padded(np.clip(albedo, 0, 1), inside), np.where(inside, observed, 0).astype(np.float32))
+
+
+def skin_relief(head: RegisteredHead, normal_map: Float[np.ndarray, "t t 3"]) -> Float32[np.ndarray, "t t 3"]:
+    """A normal map of the dense head where it lies on the surface, and flat in sockets, nostrils, mouth and on eyes."""
+    outside = shared_atlas(len(normal_map)).spread(Regions.of(head.model).asked.astype(np.float64))[..., None]
+    blended = outside * normal_map + (1 - outside) * np.array([0, 0, 1], np.float32)
+    return (blended / np.linalg.norm(blended, axis=2, keepdims=True)).astype(np.float32)

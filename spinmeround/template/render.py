@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Float32, Integer
 
 from spinmeround import mesh_raster
 from spinmeround.geometry import resized, vertex_normals
 from spinmeround.images import sample
+from spinmeround.tangent_space import continued
 from spinmeround.template import bust
-from spinmeround.template.hair_texture import HairTexture
+from spinmeround.template.hair_texture import HairTexture, surface_of_map
 from spinmeround.template.head_model import HeadModel
 from spinmeround.types import Cameras, Mesh, Views
 
@@ -152,6 +153,15 @@ def sample_texture(albedo: Float[np.ndarray, "th tw 3"], uv: Float[np.ndarray, "
     """Bilinear look-up; uv origin at the bottom-left of the picture."""
     height, width = albedo.shape[:2]
     return sample(albedo, np.stack([uv[:, 0] * width, (1 - uv[:, 1]) * height], axis=1))
+
+
+def strand_normals(hair: Hair) -> Float32[np.ndarray, "th tw 3"]:
+    """Unit world normals of the outermost hair with its strands, at each texel of the hair's map."""
+    points, normals, occupied = surface_of_map(hair.mesh, hair.texture.centre)
+    unit = normals[occupied] / np.maximum(np.linalg.norm(normals[occupied], axis=1, keepdims=True), 1e-9)
+    drawn = np.zeros_like(normals)
+    drawn[occupied] = _with_strands(hair.texture, points[occupied], unit)
+    return continued(drawn, occupied)
 
 
 def _with_strands(texture: HairTexture, points, normals):

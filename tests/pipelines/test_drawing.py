@@ -32,6 +32,19 @@ def test_both_drawers_show_the_sphere_where_it_is():
     np.testing.assert_allclose(np.linalg.norm(drawn.normals_world[0][inside], axis=-1), 1, atol=1e-5)
 
 
+def test_normal_maps_bend_the_normals_that_are_drawn():
+    """A quad that fills the view: what leans up and right in the map leans to +Y and +X, mirrored pictures included."""
+    corners = np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
+    faces = np.array([[0, 1, 2], [0, 2, 3]])
+    leaning = np.tile(np.array([0.48, 0.36, 0.8], np.float32), (8, 8, 1))
+    camera = orbit_cameras([0.0], [0.0], size_px=32)
+    for left, right in ((0.0, 1.0), (1.0, 0.0)):
+        uv = np.array([[left, 0], [right, 0], [right, 1], [left, 1]])
+        mesh = TexturedMesh(corners, faces, uv, faces, np.zeros((8, 8, 3), np.float32), leaning)
+        expected = [0.48 * (right - left), 0.36, 0.8]
+        np.testing.assert_allclose(mesh_drawer(mesh)(camera).normals_world[0, 16, 16], expected, atol=1e-5)
+
+
 def test_texture_is_the_right_way_up():
     """A quad that fills the view: the top rows of the texture appear at the top of the picture."""
     corners = np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])

@@ -11,15 +11,17 @@ import pytest
 
 from spinmeround import fit_views
 from spinmeround.errors import OutputError, WeightsError
+from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
 from spinmeround.io import read_avatar, read_mesh, write_views
 from spinmeround.orbits import orbit_cameras
 from spinmeround.pipelines import fit_views as fit_views_module
 from spinmeround.pipelines.mesh_levels import MeshLevels
 from spinmeround.pipelines.rigging import RigOptions
 from spinmeround.pipelines.surface_head import SurfaceHead, head_on_surface
-from spinmeround.template.head_model import load_head_model
+from spinmeround.template.head_model import PARTS, load_head_model
 from spinmeround.template.registration import register_template
 from spinmeround.template.registration_parts import left_over
+from spinmeround.template.texture import shared_atlas
 from spinmeround.types import Mesh
 from tests.pipelines.fakes import fake_rooms, sphere_mesh, sphere_views
 from tests.template.unseen_heads import stranger
@@ -59,6 +61,24 @@ def test_views_of_a_face_become_an_avatar(tmp_path, monkeypatch, caplog, rigged)
     assert told["avatar"]["made"] is True
     assert sum(told["avatar"]["triangles"].values()) == pytest.approx(4000, rel=0.02)
     assert told["avatar"]["registration"]["face_distance_mm"]["median"] < 0.3
+
+
+def test_bumps_of_the_surface_become_a_normal_map(rigged):
+    """Waves on the face that the template, registered without them, does not have."""
+    head, still = rigged.registered, rigged.surface
+    normals = vertex_normals(still.vertices, still.faces)
+    height = 0.001 / METRES_PER_UNIT * np.sin(still.vertices[:, 1:2] * 2 * np.pi / 0.05)
+    waved = SurfaceHead(head, Mesh(still.vertices + height * normals, still.faces), rigged.views, rigged.pictures)
+    tilt_deg = []
+    for given in (rigged, waved):
+        avatar = given.avatar(lod=2, texture_px=256, normal_map=True)
+        assert all(part.mesh.normal_map is not None for part in avatar.parts)
+        skin = next(part.mesh for part in avatar.parts if part.name == "skin")
+        tilt_deg.append(np.degrees(np.arccos(np.clip(skin.normal_map[..., 2], -1, 1))))
+    face = shared_atlas(256).spread(head.model.masks["face"].astype(float)) > 0.9
+    assert np.median(tilt_deg[1][face]) > np.median(tilt_deg[0][face]) + 5
+    eyes = np.isin(shared_atlas(256).part, [PARTS.index("eye_left"), PARTS.index("eye_right")])
+    assert np.abs(tilt_deg[1] - tilt_deg[0])[eyes].max() < 1e-3
 
 
 def test_what_stands_off_is_kept_apart(rigged):

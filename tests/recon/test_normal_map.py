@@ -135,7 +135,7 @@ def test_the_map_has_the_size_of_the_texture_and_no_gaps(baked):
 
 
 def test_between_charts_the_nearest_texel_goes_on(baked):
-    frames = texel_frames(baked, vertex_normals(baked.vertices, baked.faces), 512)
+    frames = texel_frames(baked, vertex_normals(baked.vertices, baked.faces))
     beside = ~frames.covered & (cv2.dilate(frames.covered.astype(np.uint8), np.ones((3, 3))) > 0)
     neighbours = np.stack([np.roll(baked.normal_map, (i, j), (0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1)])
     known = np.stack([np.roll(frames.covered, (i, j), (0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1)])
