@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +35,7 @@ def turn_to_world(
     cameras: Cameras,
     *,
     declared: str | None,
+    names: Sequence[str],
     asked: NormalFrame | None = None,
     file_from_world: Float[np.ndarray, "3 3"] | None = None,
 ) -> None:
@@ -44,20 +46,32 @@ def turn_to_world(
     Args:
         path: the file that describes the views, for messages.
         declared: ``normal_frame`` of the file.
+        names: of the views, for messages.
         asked: what the user says instead.
         file_from_world: rotation the file's world had undergone; normals ``world`` may have been left out of it.
 
     Raises:
-        InputError: the frame is not the one that was declared or asked for, or none was and it is not the world's.
+        InputError: the frame is not the one that was declared or asked for, or none was and it is not the world's; or
+            normals of all views or of some turn away from their cameras in any frame.
     """
     if not normals.any():
         return
     turns = _turns(cameras, file_from_world)
-    facing = {name: _facing(normals, cameras, turns[name]) for name in turns}
+    shares = {name: _facing(normals, cameras, turns[name]) for name in turns}
+    facing = {name: float(np.nanmean(share)) for name, share in shares.items()}
     told = f"normals that face their cameras: {', '.join(f'{name} {share:.0%}' for name, share in facing.items())}"
+    best = max(facing, key=lambda name: facing[name])
+    if facing[best] < _WRONG and np.nanmedian(shares[best]) < _RIGHT:
+        inward = min(facing.values()) < 1 - _RIGHT
+        raise InputError(
+            f"{path}: its normals face their cameras in no frame; "
+            + ("they seem to point into the head" if inward else "channels may be swapped, or poses be those of others")
+            + f"; write (n + 1) / 2 of outward normals, or leave out normal_path ({told})"
+        )
     frame = _frame(path, facing, told, declared, asked)
     if frame == "world" and facing.get("world of the file", 0) > facing["world"] + _ALIKE:
         frame = "world of the file"
+    _check_views(path, shares[frame], names)
     if frame != "world":
         _log.info("%s: normals are in the frame %s and are turned to the world's (%s)", path, frame, told)
         for i, turn in enumerate(turns[frame]):
@@ -91,6 +105,18 @@ def _frame(path: Path, facing: dict[str, float], told: str, declared: str | None
     return frame
 
 
+def _check_views(path: Path, shares: Float[np.ndarray, "v"], names: Sequence[str]) -> None:
+    """Most normals may be right and those of some views not."""
+    wrong = [name for name, share in zip(names, shares, strict=True) if share < _WRONG]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise InputError(
+            f"{path}: the normals of {len(wrong)} of {len(names)} views turn away from their cameras, those of the "
+            f"others do not: {', '.join(wrong[:3])}{more}; write these in the frame of the others, or leave out their "
+            "normal_path"
+        )
+
+
 def _turns(cameras: Cameras, file_from_world: Float[np.ndarray, "3 3"] | None) -> dict[str, Float[np.ndarray, "v 3 3"]]:
     """For each frame normals could be in, the rotations to the world frame."""
     world_from_camera = np.swapaxes(cameras.camera_from_world[:, :3, :3], 1, 2)
@@ -104,14 +130,14 @@ def _turns(cameras: Cameras, file_from_world: Float[np.ndarray, "3 3"] | None) -
     return turns
 
 
-def _facing(normals: Normals, cameras: Cameras, world_from_frame: Float[np.ndarray, "v 3 3"]) -> float:
-    """Share of the normals that face their camera."""
-    seen = total = 0
-    step = slice(None, None, _STEP_PX)
+def _facing(normals: Normals, cameras: Cameras, world_from_frame: Float[np.ndarray, "v 3 3"]) -> Float[np.ndarray, "v"]:
+    """Share of each view's normals that face its camera; NaN where it has none."""
+    shares = np.full(len(cameras), np.nan)
     for i, camera_from_world in enumerate(cameras.camera_from_world):
         rays = pixel_rays_world(camera_from_world, cameras.intrinsics_px[i], cameras.width_px, cameras.height_px)
-        rays, these = rays[step, step], normals[i, step, step]
+        few = slice(None, None, _STEP_PX if normals[i, ::_STEP_PX, ::_STEP_PX].any() else 1)
+        rays, these = rays[few, few], normals[i, few, few]
         valid = these.any(axis=-1)
-        total += int(valid.sum())
-        seen += int(((these[valid] @ world_from_frame[i].T * rays[valid]).sum(axis=-1) < 0).sum())
-    return seen / max(total, 1)
+        if valid.any():
+            shares[i] = ((these[valid] @ world_from_frame[i].T * rays[valid]).sum(axis=-1) < 0).mean()
+    return shares

@@ -48,10 +48,12 @@ def read_pictures(folder: Path, frame: Frame, width_px: int, height_px: int) -> 
         picture = _read(folder, frame, "normal_path", size)
         if picture.shape[2] < 3:
             raise InputError(f"{folder / frame.files['normal_path']}: a grey picture; normals need three channels")
+        if (picture == picture[0, 0]).all() and np.abs(picture[0, 0, :3] - 0.5).max() > 0.1:
+            raise InputError(f"{folder / frame.files['normal_path']}: one colour all over, no normals; leave it out")
         normals = _unit(picture[..., :3] * 2 - 1, alpha)
     layers = np.concatenate([rgb, normals, alpha[..., None], weight[..., None]], axis=2)
     if any(frame.distortion):
-        layers = _undistorted(layers, frame)
+        layers = _undistorted(layers, frame, folder / frame.files["file_path"])
     if size != (width_px, height_px):
         layers = np.concatenate([resize(layers[..., i : i + 4], width_px, height_px) for i in (0, 4)], axis=2)
     layers = layers.astype(np.float32)
@@ -80,7 +82,7 @@ def _unit(normals: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"]) 
     return np.where(valid, normals / np.maximum(length, 1e-6), 0).astype(np.float32)
 
 
-def _undistorted(layers: Float[np.ndarray, "h w c"], frame: Frame) -> Float[np.ndarray, "h w c"]:
+def _undistorted(layers: Float[np.ndarray, "h w c"], frame: Frame, path: Path) -> Float[np.ndarray, "h w c"]:
     """What a pinhole camera with the same intrinsics sees; 0 where the lens did not look."""
     height, width = layers.shape[:2]
     x, y = principal_px(frame, width, height)
@@ -90,6 +92,12 @@ def _undistorted(layers: Float[np.ndarray, "h w c"], frame: Frame) -> Float[np.n
     map_x, map_y = cv2.initUndistortRectifyMap(
         intrinsics_px, distortion, np.eye(3), intrinsics_px, (width, height), cv2.CV_32FC1
     )
+    bent_px = np.hypot(map_x - np.arange(width), map_y - np.arange(height)[:, None]).max()
+    if not bent_px < max(width, height):
+        raise InputError(
+            f"{path}: its lens would bend the picture by {bent_px:.3g} of {max(width, height)} pixels; check k1 k2 "
+            "p1 p2 k3, or undistort the pictures first"
+        )
     halves = [
         cv2.remap(
             np.ascontiguousarray(layers[..., i : i + 4]), map_x, map_y, cv2.INTER_LINEAR, borderValue=(0, 0, 0, 0)

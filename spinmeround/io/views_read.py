@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from jaxtyping import Float
 from spinmeround.errors import InputError
 from spinmeround.io.colmap_file import colmap_model, read_colmap_file
 from spinmeround.io.normal_frames import NormalFrame, turn_to_world
-from spinmeround.io.pictures import picture_size_px
+from spinmeround.io.pictures import MAX_PIXELS, picture_size_px
 from spinmeround.io.transforms import FILE_NAME
 from spinmeround.io.transforms_file import read_transforms_file
 from spinmeround.io.view_frames import Frame, ViewFile
@@ -21,9 +23,16 @@ from spinmeround.types import Cameras, Views
 
 _log = logging.getLogger(__name__)
 
+_LEAST_ANGLE_DEG, _MOST_ANGLE_DEG = 0.01, 150.0
+"""Telescopes hardly see less than the first, and no lens that keeps lines straight comes near the second."""
+
 
 def read_views(
-    folder: Path | str, *, size_px: int | None = None, normal_frame: NormalFrame | None = None
+    folder: Path | str,
+    *,
+    size_px: int | None = None,
+    normal_frame: NormalFrame | None = None,
+    check: Callable[[Views], None] | None = None,
 ) -> tuple[Views, Views | None]:
     """Reads a folder of posed views: those to fit, and those held out, if any.
 
@@ -35,6 +44,8 @@ def read_views(
     Args:
         size_px: longer side of the pictures wanted; they are resized and the intrinsics follow.
         normal_frame: the frame of the normals, whatever the file says.
+        check: may refuse the views to fit before their normals are looked into: wrong poses make right normals look
+            wrong.
 
     Raises:
         InputError: whatever is wrong with the file, its paths, poses, intrinsics or pictures, in one line.
@@ -46,13 +57,38 @@ def read_views(
         _log.info("%s: %d frames are in neither list and are left aside", file.path, file.ignored)
     frames = [*file.train, *(file.test or [])]
     sizes = [_size_on_disk(folder, frame, file.path.name) for frame in frames]
+    for frame, size in zip(frames, sizes, strict=True):
+        _check_angle(f"{file.path}: {frame.files['file_path']}", frame.focal_px, size)
     width_px, height_px = _common_size(folder, sizes, size_px)
-    views = _read(folder, file, sizes, width_px, height_px, normal_frame)
+    views = _read(folder, file, sizes, width_px, height_px)
+    if check is not None:
+        check(_part(views, 0, len(file.train)))
+    turn_to_world(
+        file.path,
+        views.normals_world,
+        views.cameras,
+        declared=file.normal_frame,
+        names=views.names,
+        asked=normal_frame,
+        file_from_world=file.file_from_world,
+    )
     if file.test is None:
         return views, None
     if {*(f.files["file_path"] for f in file.train)} & {*(f.files["file_path"] for f in file.test)}:
         _log.warning("%s: some frames are both fitted and held out: figures for them mean little", file.path)
     return _part(views, 0, len(file.train)), _part(views, len(file.train), len(frames))
+
+
+def files_of_views(folder: Path | str) -> tuple[Path, ...]:
+    """All files that ``read_views`` opens, so that no result takes the place of one.
+
+    Raises:
+        InputError: as ``read_views``, as far as the file that describes the views goes.
+    """
+    folder = Path(folder)
+    file = _view_file(folder)
+    frames = [*file.train, *(file.test or [])]
+    return (file.path, *(folder / name for frame in frames for name in frame.files.values()))
 
 
 def _view_file(folder: Path) -> ViewFile:
@@ -61,8 +97,9 @@ def _view_file(folder: Path) -> ViewFile:
     model = colmap_model(folder)
     if model is not None:
         return read_colmap_file(folder, model)
-    if folder.is_file():
-        raise InputError(f"{folder} is a file: give a folder of posed views")
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "is not there"
+        raise InputError(f"{folder} {what}: give a folder of posed views")
     raise InputError(
         f"no {FILE_NAME} in {folder}, and no COLMAP model (cameras and images, .bin or .txt): "
         "give a folder of posed views"
@@ -80,6 +117,16 @@ def _size_on_disk(folder: Path, frame: Frame, told_by: str) -> tuple[int, int]:
     return size
 
 
+def _check_angle(where: str, focal_px: tuple[float, float], size_px: tuple[int, int]) -> None:
+    for focal, size in zip(focal_px, size_px, strict=True):
+        angle_deg = math.degrees(2 * math.atan(size / 2 / focal))
+        if not _LEAST_ANGLE_DEG < angle_deg < _MOST_ANGLE_DEG:
+            raise InputError(
+                f"{where}: a focal length of {focal:g} for {size} pixels sees {angle_deg:.3g} degrees; give it in "
+                "pixels of the picture, not in millimetres or widths"
+            )
+
+
 def _common_size(folder: Path, sizes: list[tuple[int, int]], size_px: int | None) -> tuple[int, int]:
     if size_px is not None and size_px < 1:
         raise InputError(f"pictures of {size_px} pixels make no sense: give the longer side, such as 512")
@@ -87,6 +134,11 @@ def _common_size(folder: Path, sizes: list[tuple[int, int]], size_px: int | None
     for width, height in sizes:
         scale = 1 if size_px is None else size_px / max(width, height)
         wanted.add((max(1, round(width * scale)), max(1, round(height * scale))))
+    if max(wanted)[0] * max(wanted)[1] > MAX_PIXELS:
+        raise InputError(
+            f"pictures of {' x '.join(map(str, max(wanted)))} pixels, more than the {MAX_PIXELS // 10**6} million "
+            "allowed; read them smaller, --view-size"
+        )
     if len(wanted) > 1:
         first, second = sorted(wanted)[:2]
         raise InputError(
@@ -102,8 +154,8 @@ def _read(
     sizes: list[tuple[int, int]],
     width_px: int,
     height_px: int,
-    normal_frame: NormalFrame | None,
 ) -> Views:
+    """All views, their normals in whatever frame the files have them."""
     frames = [*file.train, *(file.test or [])]
     shape = (len(frames), height_px, width_px)
     rgb, normals, alpha, weight = planes((*shape, 3), (*shape, 3), shape, shape)
@@ -118,14 +170,6 @@ def _read(
     )
     if (alpha == 1).all():
         _log.warning("%s: neither masks nor alpha: the whole of each picture counts as head", folder)
-    turn_to_world(
-        file.path,
-        normals,
-        cameras,
-        declared=file.normal_frame,
-        asked=normal_frame,
-        file_from_world=file.file_from_world,
-    )
     return Views(cameras, rgb, normals, alpha, weight, _names(frames))
 
 

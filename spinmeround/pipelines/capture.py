@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Integer
 from scipy.spatial.transform import Rotation
 
 from spinmeround.errors import InputError
@@ -21,7 +22,9 @@ _HEIGHTS = (0.2, 1.8)
 """Head units between which what the masks show may be a head, with or without shoulders."""
 _OFF_CENTRE, _TILT_DEG, _AXIS_DEG = 0.5, 35.0, 20.0
 _ROUNDS = 12
-_LEAST_PX = 32
+_LEAST_PX, _LEAST_HEAD_PX = 32, 16
+_LEAST_APART_DEG = 1.0
+"""Between two cameras, seen from the head: nearer ones are one view, an error of a pixel is 57 pixels in depth."""
 
 
 @dataclass(frozen=True)
@@ -72,27 +75,82 @@ def check_sight(views: Views) -> None:
             f"the head is in no pixel of {len(empty)} of {len(views)} masks: {_some(empty)}; remove these frames or "
             "repair their masks"
         )
-    if np.median([_inside_out(alpha) for alpha in views.alpha]):
+    _check_masks(views, names)
+    _check_cameras(views, names)
+
+
+def _check_masks(views: Views, names: Sequence[str]) -> None:
+    inverted = [name for name, alpha in zip(names, views.alpha, strict=True) if _inside_out(alpha)]
+    if inverted:
         raise InputError(
-            "masks cover the pictures' borders all round and leave out what is inside; they seem inverted: white, 255, "
-            "is the head"
+            f"masks cover the pictures' borders all round and leave out what is inside: {_some(inverted)}; they seem "
+            "inverted: white, 255, is the head"
         )
-    if np.ptp(camera_centres(views.cameras), axis=0).max() == 0:
-        raise InputError("all cameras stand at one point: a surface needs views from other sides")
+    full = [name for name, alpha in zip(names, views.alpha, strict=True) if (alpha > 0.5).all()]
+    if full:
+        raise InputError(
+            f"{len(full)} of {len(views)} pictures would be head from border to border: {_some(full)}; give them "
+            "masks, white, 255, on the head and black elsewhere, or an alpha channel"
+        )
+    high_px = int(np.median(_rows(views)))
+    if high_px < _LEAST_HEAD_PX:
+        raise InputError(
+            f"the head is {high_px} pixels high in the middle of the masks, too little for a surface; repair the "
+            f"masks, crop the pictures, or read them larger, --view-size: {_LEAST_HEAD_PX} or more"
+        )
+
+
+def _check_cameras(views: Views, names: Sequence[str]) -> None:
+    eyes = camera_centres(views.cameras)
+    rays = _meeting_point(views) - eyes
+    rays /= np.maximum(np.linalg.norm(rays, axis=1, keepdims=True), 1e-12)
+    apart_deg = np.degrees(np.arccos(np.clip(rays @ rays.T, -1, 1))).max()
+    if np.ptp(eyes, axis=0).max() == 0 or apart_deg < _LEAST_APART_DEG:
+        raise InputError(
+            f"all cameras stand at one point, or within {apart_deg:.2g} degrees of each other seen from the head: a "
+            "surface needs views from other sides"
+        )
+    away = _away(views)
+    if not away.any():
+        return
+    for habit, turned in _habits(views).items():
+        if not _away(turned).any():
+            raise InputError(
+                f"{away.sum()} of {len(views)} cameras do not look at the head, and all of them do if their matrices "
+                f"are {habit}: transforms.json wants OpenGL's camera-to-world, x right, y up, z toward the viewer; "
+                "convert them"
+            )
+    if np.median(_seen(views, _meeting_point(views))[:, 2]) <= 0:
+        raise InputError(
+            "most cameras have the head behind them: transforms.json wants OpenGL's camera-to-world, x right, y up, z "
+            "toward the viewer; correct their poses"
+        )
+    lost = [name for name, one in zip(names, away, strict=True) if one]
+    raise InputError(
+        f"{len(lost)} of {len(views)} cameras do not look at the place the others look at: {_some(lost)}; correct "
+        "their poses or remove these frames"
+    )
+
+
+def _away(views: Views) -> Bool[np.ndarray, "v"]:
+    """Which cameras do not look at the place that most look at."""
     seen = _seen(views, _meeting_point(views))
-    if np.median(seen[:, 2]) <= 0:
-        raise InputError(
-            "most cameras have the head behind them: transforms.json wants OpenGL poses, camera-to-world with +Z "
-            "toward the viewer; OpenCV's have y and z the other way round"
-        )
     size = np.array([views.cameras.width_px, views.cameras.height_px])
-    away = (seen[:, 2] <= 0) | (np.abs(seen[:, :2] - size / 2) > 1.5 * size).any(axis=1)
-    if away.any():
-        lost = [name for name, one in zip(names, away, strict=True) if one]
-        raise InputError(
-            f"{len(lost)} of {len(views)} cameras do not look at the place the others look at: {_some(lost)}; correct "
-            "their poses or remove these frames"
-        )
+    return (seen[:, 2] <= 0) | (np.abs(seen[:, :2] - size / 2) > 1.5 * size).any(axis=1)
+
+
+def _habits(views: Views) -> dict[str, Views]:
+    """The same views with poses as they would be had the file been written by another habit."""
+    poses, flip = views.cameras.camera_from_world, np.diag([1.0, -1.0, -1.0, 1.0])
+    inverse = np.linalg.inv(poses)
+    others = {
+        "OpenCV's camera-to-world, x right, y down, z forward": flip @ poses,
+        "OpenGL's world-to-camera": flip @ inverse @ flip,
+        "OpenCV's world-to-camera": inverse @ flip,
+    }
+    return {
+        habit: replace(views, cameras=replace(views.cameras, camera_from_world=each)) for habit, each in others.items()
+    }
 
 
 def placement(views: Views) -> Placement | None:
@@ -161,8 +219,12 @@ def _seen(views: Views, point: Float[np.ndarray, "3"]) -> Float[np.ndarray, "v 3
 def _height(views: Views) -> float:
     """Median height of what the masks show, in the folder's units."""
     depth = _seen(views, _meeting_point(views))[:, 2]
-    rows = np.array([np.ptp(np.flatnonzero((alpha > 0.5).any(axis=1))) + 1 for alpha in views.alpha])
-    return float(np.median(rows / views.cameras.intrinsics_px[:, 1, 1] * depth))
+    return float(np.median(_rows(views) / views.cameras.intrinsics_px[:, 1, 1] * depth))
+
+
+def _rows(views: Views) -> Integer[np.ndarray, "v"]:
+    """How many rows of pixels each mask reaches over."""
+    return np.array([np.ptp(np.flatnonzero((alpha > 0.5).any(axis=1))) + 1 for alpha in views.alpha])
 
 
 def _upright(up: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:

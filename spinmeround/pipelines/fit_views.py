@@ -10,14 +10,15 @@ from spinmeround.configs import Quality, preset
 from spinmeround.io import read_views
 from spinmeround.io.formats import Kind
 from spinmeround.io.normal_frames import NormalFrame
+from spinmeround.io.views_read import files_of_views
 from spinmeround.pipelines import acting, stage_two
 from spinmeround.pipelines import report as reports
 from spinmeround.pipelines.camera_motion import describe_motion, follow
 from spinmeround.pipelines.capture import check_sight, placement
 from spinmeround.pipelines.choices import Choice, Device, choose_device
 from spinmeround.pipelines.mesh_levels import MeshLevels
-from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
-from spinmeround.pipelines.rigging import RigOptions, check_vrm, make_avatar, reason_against
+from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_inputs_stay, check_outputs
+from spinmeround.pipelines.rigging import RigOptions, bakes_normal_map, check_vrm, make_avatar, reason_against
 from spinmeround.pipelines.rooms import CameraTrust, SurfaceKind, rooms_of
 from spinmeround.pipelines.stages import Stages, Watch, check_memory, unwatched
 from spinmeround.pipelines.unfinished import Unfinished
@@ -45,6 +46,7 @@ def fit_views(
     levels: MeshLevels | None = None,
     size_px: int | None = None,
     splats: int | None = None,
+    normal_map: bool = False,
     watch: Watch = unwatched,
 ) -> Reconstruction:
     """A folder of posed pictures, with masks and, where there are any, normals, to a head.
@@ -73,25 +75,33 @@ def fit_views(
     levels = levels or MeshLevels()
     lods = levels.files(as_paths(out), ply=ply)
     outputs = check_outputs(
-        (*as_paths(out), *lods), ply=ply, report=as_path(report), preview=as_path(preview), turntable=as_path(turntable)
+        (*as_paths(out), *lods),
+        ply=ply,
+        report=as_path(report),
+        preview=as_path(preview),
+        turntable=as_path(turntable),
+        height_m=height_m,
     )
     moving = rig or RigOptions()
     against = reason_against(moving, keep_expression=False)
     if against is None and levels != MeshLevels():
         against = "--faces and --lods are for plain meshes"
     check_vrm(outputs, against)
+    baked = normal_map and bakes_normal_map(outputs)
     asked = acting.prepare(expression, as_path(animate), outputs, against=against)
+    check_inputs_stay(files_of_views(source), outputs.files)
     choices = {"device": choose_device(device), "quality": Choice(quality, quality, "asked for")}
-    check_memory(quality)
+    check_memory(quality, splats=splats)
     settings = preset(quality)
-    unfinished = Unfinished(outputs, quality, choices["device"].took, cameras, f"{splats}", surface)
-    rooms = unfinished.resumable(rooms_of(quality, choices["device"].took, cameras, splats, surface))
+    unfinished = Unfinished(outputs, quality, choices["device"].took, cameras, f"{splats}", surface, f"{baked}")
+    rooms = unfinished.resumable(rooms_of(quality, choices["device"].took, cameras, splats, surface, baked))
     wanted = stage_two.Wanted.by(outputs)
     stages = Stages(["folder", *stage_two.planned(wanted, outputs)], expected_s=settings.seconds)
     with watch(stages), unfinished:
         with stages("folder"):
-            views, held_out = read_views(source, size_px=size_px or settings.view_size_px, normal_frame=normal_frame)
-            check_sight(views)
+            views, held_out = read_views(
+                source, size_px=size_px or settings.view_size_px, normal_frame=normal_frame, check=check_sight
+            )
             placed = placement(views)
             if placed is not None:
                 views, held_out = placed.applied(views), None if held_out is None else placed.applied(held_out)
@@ -105,7 +115,7 @@ def fit_views(
             if registered is not None:
                 views = registered.applied(views)
         built = stage_two.build(views, wanted, rooms, stages, seed=seed, levels=levels)
-        avatar, rigged = make_avatar(None, built, outputs, moving, rooms, stages, against=against)
+        avatar, rigged = make_avatar(None, built, outputs, moving, rooms, stages, against=against, normal_map=baked)
         files = stage_two.write(outputs, stages, built, avatar=avatar, asked=asked, height_m=height_m, lods=lods)
         if held_out is not None and registered is not None:
             held_out = follow(held_out, given, built.views.cameras)

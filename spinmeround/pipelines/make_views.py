@@ -50,7 +50,7 @@ def make_views(
     stage_one.check_photos(photos)
     if directions is not None and rig is not None:
         raise InputError("directions and a rig were both given; give one of them")
-    outputs = check_outputs((), views=as_path(out), report=as_path(report), photos=photos)
+    outputs = check_outputs((), views=as_path(out), report=as_path(report), inputs=photos)
     options = diffusion or DiffusionOptions()
     if options.views is not None and (directions is not None or rig is not None):
         raise InputError("a number of views and directions or a rig were both given; give one of them")

@@ -1,4 +1,4 @@
-"""How much memory this process may still take: what the machine has free, or less where a limit is set."""
+"""Memory of this process: what it may still take, by the machine or by a limit, and the most it ever held."""
 
 from __future__ import annotations
 
@@ -18,6 +18,22 @@ def free_bytes() -> int:
         warnings.simplefilter("ignore")  # in some containers psutil cannot tell how much is swapped in and out
         free = psutil.virtual_memory().available + psutil.swap_memory().free
     return max(0, min([free, *_free_in_cgroups(_CGROUPS, Path("/proc/self/cgroup")), *_free_address_space()]))
+
+
+def most_held_bytes() -> int:
+    """The most memory this process has ever held at once, as the system keeps record of it."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    if sys.platform == "linux":
+        # What getrusage tells begins with what the parent held when it started this process.
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        for line in lines:
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _free_in_cgroups(root: Path, membership: Path) -> list[int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from spinmeround.errors import OutputError
+from spinmeround.errors import InputError, OutputError
 from spinmeround.io.atomic import check_file
 from spinmeround.io.formats import Kind, files_written, output_kind
 from spinmeround.io.transforms import check_views_folder
@@ -18,6 +18,8 @@ PathLike = str | os.PathLike[str]
 
 _NEEDS_BYTES = {"splats": 100 * 2**20, "mesh": 100 * 2**20, "other": 20 * 2**20}
 """Room each kind of output takes at most."""
+_HEIGHTS_M = (1e-3, 1e3)
+"""From the head of an ant to millimetres taken for metres."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,12 @@ class Outputs:
     report: Path | None = None
     preview: Path | None = None
     turntable: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All places but that of the views."""
+        named = (self.report, self.preview, self.turntable)
+        return (*self.splats, *self.meshes, *(path for path in named if path is not None))
 
 
 def as_path(path: PathLike | None) -> Path | None:
@@ -52,16 +60,19 @@ def check_outputs(
     report: Path | None = None,
     preview: Path | None = None,
     turntable: Path | None = None,
-    photos: Sequence[Path] = (),
+    inputs: Sequence[Path] = (),
+    height_m: float | None = None,
 ) -> Outputs:
     """Sorts the places to write to by kind and asks of each whether it can be written.
 
     Args:
-        photos: what is read, and so must stay.
+        inputs: what is read, and so must stay.
+        height_m: what a head is to measure.
 
     Raises:
         OutputError: an unknown extension, a folder that is not there or cannot be written, one place named twice, or
-            the place of a photo.
+            the place of something that is read.
+        InputError: a height that is no head's in any unit.
         ResourceError: not enough disk.
         MissingDependencyError: a ``.usdz`` without usd-core.
     """
@@ -72,9 +83,10 @@ def check_outputs(
     for path, suffixes in ((preview, (".png",)), (turntable, (".mp4",)), (report, (".json",))):
         if path is not None and path.suffix.lower() not in suffixes:
             raise OutputError(f"{path}: expected a name that ends in {' or '.join(suffixes)}")
+    _check_height(height_m)
     files = [*out, *(path for path in (report, preview, turntable) if path is not None)]
     _check_distinct([*files, *([views] if views is not None else [])])
-    _check_photos_stay(photos, files, views)
+    check_inputs_stay(inputs, files, views)
     needs = {path.parent: 0 for path in files}
     for path in files:
         needs[path.parent] += _NEEDS_BYTES[kinds.get(path, "other")]
@@ -96,13 +108,26 @@ def _true_place(path: Path) -> Path:
     return Path(os.path.normcase(os.path.realpath(path)))
 
 
-def _check_photos_stay(photos: Sequence[Path], files: Sequence[Path], views: Path | None) -> None:
-    kept = {_true_place(photo) for photo in photos}
+def check_inputs_stay(inputs: Sequence[Path], files: Sequence[Path], views: Path | None = None) -> None:
+    """Asks whether results leave what they are made from where it is.
+
+    Raises:
+        OutputError: a file, or the folder of views, would take its place.
+    """
+    kept = {_true_place(path) for path in inputs}
     for place in (place for path in files for place in files_written(path)):
         if _true_place(place) in kept:
-            raise OutputError(f"{place} is a photo given: name another place for the result")
-    if views is not None and any(photo.is_relative_to(_true_place(views)) for photo in kept):
-        raise OutputError(f"{views} holds a photo given: name another folder for the views")
+            raise OutputError(f"{place} is what the head is made from: name another place for the result")
+    if views is not None and any(path.is_relative_to(_true_place(views)) for path in kept):
+        raise OutputError(f"{views} holds what the head is made from: name another folder for the views")
+
+
+def _check_height(height_m: float | None) -> None:
+    if height_m is None:
+        return
+    low, high = _HEIGHTS_M
+    if not low <= height_m <= high:
+        raise InputError(f"a head {height_m:g} m high is none: give metres from {low:g} to {high:g}; 0.23 is usual")
 
 
 def _check_distinct(paths: Sequence[Path]) -> None:

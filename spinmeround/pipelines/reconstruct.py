@@ -15,7 +15,7 @@ from spinmeround.pipelines.camera_motion import describe_motion
 from spinmeround.pipelines.choices import Device, Prior, choose
 from spinmeround.pipelines.diffusion_options import DiffusionOptions, directions_of
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
-from spinmeround.pipelines.rigging import Riggable, RigOptions, check_vrm, make_avatar, reason_against
+from spinmeround.pipelines.rigging import Riggable, RigOptions, bakes_normal_map, check_vrm, make_avatar, reason_against
 from spinmeround.pipelines.rooms import rooms_of
 from spinmeround.pipelines.stages import Stages, Watch, check_memory, unwatched
 from spinmeround.pipelines.unfinished import Unfinished
@@ -45,6 +45,7 @@ def reconstruct(
     expression: Mapping[str, float] | None = None,
     animate: PathLike | None = None,
     splats: int | None = None,
+    normal_map: bool = False,
     watch: Watch = unwatched,
 ) -> Reconstruction:
     """One to several photos of one person to a 3D head.
@@ -70,6 +71,7 @@ def reconstruct(
         expression: shown by the avatar in the preview: numbers in [0, 1] by ARKit's names or VRM's presets.
         animate: a CSV of Live Link Face, baked into the avatar's ``.glb``.
         splats: how many at most; by default the quality's number.
+        normal_map: whether meshes and avatars carry the normals of the finest surface there is.
         watch: shows the stages while they run.
 
     Returns:
@@ -92,7 +94,8 @@ def reconstruct(
         report=as_path(report),
         preview=as_path(preview),
         turntable=as_path(turntable),
-        photos=photos,
+        inputs=photos,
+        height_m=height_m,
     )
     options = diffusion or DiffusionOptions()
     choices = choose(prior=prior, device=device, quality=quality, options=options)
@@ -100,11 +103,12 @@ def reconstruct(
     moving = rig or RigOptions()
     against = reason_against(moving, keep_expression=keep_expression)
     check_vrm(outputs, against)
+    baked = normal_map and bakes_normal_map(outputs)
     asked = acting.prepare(expression, as_path(animate), outputs, against=against)
-    check_memory(quality)
+    check_memory(quality, splats=splats)
     settings = preset(quality)
-    unfinished = Unfinished(outputs, quality, choices["device"].took, f"{splats}")
-    rooms = unfinished.resumable(rooms_of(quality, choices["device"].took, "auto", splats))
+    unfinished = Unfinished(outputs, quality, choices["device"].took, f"{splats}", f"{baked}")
+    rooms = unfinished.resumable(rooms_of(quality, choices["device"].took, "auto", splats, "mesh", baked))
     stages = Stages(
         [*stage_one.planned(took), *stage_two.planned(stage_two.Wanted.by(outputs), outputs)],
         expected_s=stage_one.expected_seconds(took, quality, options, choices["device"].took),
@@ -134,7 +138,9 @@ def reconstruct(
             if stage in ("surface", "texture") and stage not in needed:
                 stages.leave_out(stage)
         built = stage_two.build(seen.views, wanted, rooms, stages, seed=seed)
-        avatar, rigged = make_avatar(seen.head, built, outputs, moving, rooms, stages, against=against)
+        avatar, rigged = make_avatar(
+            seen.head, built, outputs, moving, rooms, stages, against=against, normal_map=baked
+        )
         crops = [sighting.portrait.rgb for sighting in sightings]
         files = stage_two.write(outputs, stages, built, photos=crops, height_m=height_m, avatar=avatar, asked=asked)
     told: dict[str, Any] = {

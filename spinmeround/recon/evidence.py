@@ -100,7 +100,10 @@ def depth_maps(
     vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], cameras: Cameras
 ) -> Float[np.ndarray, "n h w"]:
     """Depth of a mesh in every view, infinity where it is not."""
-    return np.stack([rasterize(vertices, faces, cameras, index).depth for index in range(len(cameras))])
+    (depth,) = planes((len(cameras), cameras.height_px, cameras.width_px))
+    for index in range(len(cameras)):
+        depth[index] = rasterize(vertices, faces, cameras, index).depth
+    return depth
 
 
 def face_targets(
@@ -187,7 +190,9 @@ def rim_offsets(
     """
     steps, votes = np.zeros(len(vertices)), np.zeros(len(vertices))
     focals = cameras.intrinsics_px[:, [0, 1], [0, 1]].mean(1)
-    own_px = np.stack([near_outline_px(np.isfinite(d)) for d in depth])
+    (own_px,) = planes(depth.shape)
+    for index, drawn in enumerate(depth):
+        own_px[index] = near_outline_px(np.isfinite(drawn))
     _rims(
         vertices, vertex_normals, projection_matrices(cameras), camera_centres(cameras), focals,
         distance_px, outline_px, own_px, reach, ease, steps, votes,

@@ -17,8 +17,10 @@ import pytest
 from spinmeround.cli import doctor, fit, recon, views, weights
 from spinmeround.cli.arguments import angles
 from spinmeround.errors import FitError, ResourceError
+from spinmeround.io import write_views
 from spinmeround.io.pictures import encode_png
-from tests.pipelines.fakes import fake_rooms
+from spinmeround.orbits import orbit_cameras
+from tests.pipelines.fakes import fake_rooms, sphere_views
 
 COMMANDS = {"recon": recon, "views": views, "fit": fit, "weights": weights, "doctor": doctor}
 
@@ -177,7 +179,10 @@ def test_expressions_are_numbers_by_name(bad, tmp_path, capsys):
     assert run("recon", bad / "text.jpg", "--out", tmp_path / "head.glb", "--expression", "jawOpen") == 2
     assert "expected NAME=NUMBER such as jawOpen=0.6, got 'jawOpen'" in capsys.readouterr().err
     assert run("recon", bad / "text.jpg", "--out", tmp_path / "head.ply", "--animate", "take.csv", "--quiet") == 3
-    assert "--animate needs an avatar in a .glb or .usdz, and none is written; add --out head.glb" in capsys.readouterr().err
+    assert (
+        "--animate needs an avatar in a .glb or .usdz, and none is written; add --out head.glb"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_damaged_picture_is_one_line(bad, tmp_path, capsys):
@@ -404,3 +409,23 @@ def test_a_bad_folder_of_views_is_one_line(sphere_rooms, bad, tmp_path, capsys):
         assert told in error
         assert error.count("\n") == 1
         assert not (tmp_path / "h.ply").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "place"),
+    [("--report", "transforms.json"), ("--preview", "masks/{}.png"), ("--preview", "images/{}.png")],
+)
+def test_what_is_read_is_never_written_over(option, place, tmp_path, capsys):
+    write_views(tmp_path / "v", sphere_views(orbit_cameras([0.0, 90.0, 180.0], [0.0] * 3, size_px=64), ("a", "b", "c")))
+    kept = tmp_path / "v" / place.format("b")
+    before = kept.read_bytes()
+    assert run("fit", tmp_path / "v", "--out", tmp_path / "a.ply", option, kept) == 3
+    assert f"{kept} is what the head is made from: name another place" in capsys.readouterr().err
+    assert kept.read_bytes() == before
+
+
+@pytest.mark.parametrize("height", ["1e-9", "2e3"])
+def test_heights_of_no_head(height, tmp_path, capsys):
+    write_views(tmp_path / "v", sphere_views(orbit_cameras([0.0, 90.0, 180.0], [0.0] * 3, size_px=64)))
+    assert run("fit", tmp_path / "v", "--out", tmp_path / "a.ply", "--height-m", height) == 2
+    assert "m high is none: give metres from 0.001 to 1000; 0.23 is usual" in capsys.readouterr().err

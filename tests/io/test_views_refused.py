@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,6 +49,9 @@ def _mirrored(document: dict) -> None:
         (lambda d: d.update(fl_x="wide"), "fl_x is 'wide', not a sensible number"),
         (lambda d: d.update(fl_x=True), "fl_x is 'True'"),
         (lambda d: d.update(fl_x=0), "a focal length of 0, "),
+        (lambda d: d.update(fl_x=35, fl_y=1), "a focal length of 1 for 24 pixels sees 170 degrees; give it in pixels"),
+        (lambda d: d.update(fl_x=1e8), "a focal length of 1e\\+08 for 24 pixels sees"),
+        (lambda d: d.update(k1=1e6), "its lens would bend the picture by .* of 24 pixels; check k1"),
         (lambda d: d.pop("fl_x"), r"has no focal length \(fl_x, in pixels\)"),
         (lambda d: d.update(camera_model="OPENCV_FISHEYE"), "'OPENCV_FISHEYE' is no pinhole; undistort"),
         (lambda d: d.update(k4=0.1), "k4 is not 0; undistort"),
@@ -83,6 +87,10 @@ def test_not_a_number_and_not_json(tmp_path: Path, make_views) -> None:
         (folder / "transforms.json").write_text(broken, encoding="latin-1")
         with pytest.raises(InputError, match=r"not valid JSON|no list of frames"):
             read_views(folder)
+    with pytest.raises(InputError, match=r"transforms\.json is a file: give a folder of posed views"):
+        read_views(folder / "transforms.json")
+    with pytest.raises(InputError, match="nowhere is not there: give a folder"):
+        read_views(folder / "nowhere")
     (folder / "transforms.json").unlink()
     with pytest.raises(InputError, match=r"no transforms.json in .*views, and no COLMAP model .*: give a folder of"):
         read_views(folder)
@@ -113,6 +121,49 @@ def test_pictures_that_do_not_go_together(tmp_path: Path, make_views) -> None:
     (folder / "images/000.png").write_text("hello")
     with pytest.raises(InputError, match=r"000.png: not a PNG"):
         read_views(folder)
+
+
+def test_pictures_read_too_large(tmp_path: Path, make_views) -> None:
+    write_views(tmp_path / "views", make_views(2))
+    with pytest.raises(InputError, match="pictures of 20000 x 20000 pixels, more than the 64 million allowed"):
+        read_views(tmp_path / "views", size_px=20_000)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda normals: -normals, "face their cameras in no frame; they seem to point into the head"),
+        (lambda normals: normals[..., ::-1], "face their cameras in no frame; channels may be swapped"),
+        (
+            lambda normals: np.concatenate([normals[:5], -normals[5:]]),
+            "normals of 3 of 8 views turn away from their cameras, those of the others do not: 005, 006, 007; write",
+        ),
+    ],
+)
+def test_normals_that_turn_away(tmp_path: Path, make_views, change, message: str) -> None:
+    views = make_views(8)
+    write_views(tmp_path / "views", replace(views, normals_world=np.ascontiguousarray(change(views.normals_world))))
+    with pytest.raises(InputError, match=message):
+        read_views(tmp_path / "views")
+
+
+def test_normals_of_one_colour(tmp_path: Path, make_views) -> None:
+    write_views(tmp_path / "views", make_views(2))
+    Image.new("RGB", (24, 24)).save(tmp_path / "views/normals/001.png")
+    with pytest.raises(InputError, match=r"001.png: one colour all over, no normals; leave it out"):
+        read_views(tmp_path / "views")
+
+
+def test_wrong_poses_are_told_before_wrong_normals(tmp_path: Path, make_views) -> None:
+    views = make_views(2)
+    write_views(tmp_path / "views", replace(views, normals_world=-views.normals_world))
+
+    def refuse(given) -> None:
+        assert len(given) == 2
+        raise InputError("wrong poses")
+
+    with pytest.raises(InputError, match="wrong poses"):
+        read_views(tmp_path / "views", check=refuse)
 
 
 def test_more_than_memory_and_disk_hold_is_refused_first(tmp_path: Path, make_views, monkeypatch) -> None:

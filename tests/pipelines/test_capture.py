@@ -114,26 +114,60 @@ def test_cameras_that_see_nothing():
         check_sight(with_pose(ring(), 5, elsewhere))
 
 
-def test_opencv_poses_where_opengl_s_were_expected():
-    flipped = ring()
-    for index in range(6):
-        flipped = with_pose(flipped, index, lambda pose: np.diag([1.0, -1, -1, 1]) @ pose)
-    with pytest.raises(InputError, match=r"most cameras have the head behind them: .* OpenGL poses"):
-        check_sight(flipped)
+FLIP = np.diag([1.0, -1, -1, 1])
 
 
-def test_cameras_at_one_point():
+@pytest.mark.parametrize(
+    ("habit", "matrix"),
+    [
+        ("OpenCV's camera-to-world", np.linalg.inv),
+        ("OpenGL's world-to-camera", lambda pose: FLIP @ pose),
+        ("OpenCV's world-to-camera", lambda pose: pose),
+    ],
+)
+def test_matrices_of_other_habits_are_recognised(habit, matrix):
+    """What such a folder reads as: the reader takes every matrix for OpenGL's camera-to-world."""
+    views = ring()
+    for index in range(len(views)):
+        views = with_pose(views, index, lambda pose: np.linalg.inv(matrix(pose) @ FLIP))
+    with pytest.raises(InputError, match=rf"and all of them do if their matrices are {habit}.*: transforms.json wants"):
+        check_sight(views)
+
+
+def test_heads_behind_all_cameras():
+    views = ring()
+    for index in range(len(views)):
+        behind = Rotation.from_euler("y", 140 + 10 * index, degrees=True).as_matrix()
+        views = with_pose(views, index, lambda pose, turn=behind: np.vstack([turn @ pose[:3], pose[3]]))
+    with pytest.raises(InputError, match=r"cameras have the head behind them|do not look at the place the others"):
+        check_sight(views)
+
+
+@pytest.mark.parametrize("apart", [0.0, 1e-3])
+def test_cameras_at_one_point(apart):
     views = ring()
     poses = np.broadcast_to(views.cameras.camera_from_world[0], (6, 4, 4)).copy()
-    with pytest.raises(InputError, match="all cameras stand at one point"):
-        check_sight(replace(views, cameras=replace(views.cameras, camera_from_world=poses)))
+    poses[:, 0, 3] += apart * np.arange(6)
+    same = replace(views, alpha=np.repeat(views.alpha[:1], 6, axis=0))
+    with pytest.raises(InputError, match=r"all cameras stand at one point, or within \S+ degrees"):
+        check_sight(replace(same, cameras=replace(views.cameras, camera_from_world=poses)))
 
 
 def test_inverted_masks_and_tiny_pictures():
     views = ring()
     with pytest.raises(InputError, match="they seem inverted: white, 255, is the head"):
         check_sight(replace(views, alpha=1 - views.alpha))
-    check_sight(replace(views, alpha=np.ones_like(views.alpha)))  # no masks at all: only said
+    with pytest.raises(InputError, match="6 of 6 pictures would be head from border to border: a, b, c and 3 more"):
+        check_sight(replace(views, alpha=np.ones_like(views.alpha)))
+    for index, value in ((2, 1 - views.alpha[2]), (3, np.ones((64, 64), np.float32))):
+        alpha = views.alpha.copy()
+        alpha[index] = value
+        with pytest.raises(InputError, match=f": {NAMES[index]}; "):
+            check_sight(replace(views, alpha=alpha))
+    dots = np.zeros_like(views.alpha)
+    dots[:, 30:36, 30:36] = 1
+    with pytest.raises(InputError, match="the head is 6 pixels high in the middle of the masks, too little"):
+        check_sight(replace(views, alpha=dots))
     tiny = sphere_views(orbit_cameras([0.0, 90.0, 180.0], [0.0] * 3, size_px=16))
     with pytest.raises(InputError, match="pictures of 16 x 16 pixels show too little of a head; give at least 32"):
         check_sight(tiny)

@@ -277,13 +277,13 @@ def test_the_photo_is_never_written_over(rooms, tmp_path):
     rooms(before=lambda name: pytest.fail("work began"))
     photo = tmp_path / "head.png"
     photo.write_bytes(b"stands for a photo")
-    with pytest.raises(OutputError, match=r"head\.png is a photo given: name another place"):
+    with pytest.raises(OutputError, match=r"head\.png is what the head is made from: name another place"):
         reconstruct([photo], out=tmp_path / "head.ply", preview=tmp_path / "head.png")
-    with pytest.raises(OutputError, match="is a photo given"):
+    with pytest.raises(OutputError, match="is what the head is made from"):
         reconstruct(photo.rename(tmp_path / "head_albedo.png"), out=tmp_path / "head.obj")
     folder = tmp_path / "views"
     (folder / "images").mkdir(parents=True)
-    with pytest.raises(OutputError, match="holds a photo given"):
+    with pytest.raises(OutputError, match="holds what the head is made from"):
         make_views((tmp_path / "head_albedo.png").rename(folder / "images" / "a.png"), out=folder)
     assert left_behind(tmp_path) == {"views"}
 

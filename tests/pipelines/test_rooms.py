@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from spinmeround.errors import InputError, ResourceError
 from spinmeround.orbits import orbit_cameras
 from spinmeround.pipelines import fit_views as fit_views_module
 from spinmeround.pipelines import reconstruct as reconstruct_module
 from spinmeround.pipelines.rooms import rooms_of
+from spinmeround.pipelines.stages import check_memory
 from spinmeround.recon import neural_surface as neural_module
 from spinmeround.recon import splats as splats_module
 from spinmeround.recon import surface as surface_module
@@ -76,6 +78,7 @@ def test_the_number_reaches_the_rooms(module, tmp_path, monkeypatch):
         module.reconstruct(photo, out=tmp_path / "a.ply", quality="draft", splats=700)
     else:
         with pytest.raises(FileNotFoundError):
+            monkeypatch.setattr(module, "files_of_views", lambda _: ())
             monkeypatch.setattr(module, "read_views", _missing)
             module.fit_views(tmp_path, out=tmp_path / "a.ply", splats=700)
     assert asked[0][3] == 700
@@ -83,3 +86,11 @@ def test_the_number_reaches_the_rooms(module, tmp_path, monkeypatch):
 
 def _missing(*_, **__):
     raise FileNotFoundError
+
+
+def test_as_many_splats_as_show_a_head_and_memory_holds():
+    check_memory("draft", splats=100)
+    with pytest.raises(InputError, match="99 splats show no head; ask for 100 or more"):
+        check_memory("draft", splats=99)
+    with pytest.raises(ResourceError, match=r"999999999 splats need about \d+ MB of free memory and .*; ask for fewer"):
+        check_memory("draft", splats=999_999_999)

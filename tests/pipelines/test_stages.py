@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import psutil
 import pytest
 
 from spinmeround.configs import preset
 from spinmeround.pipelines import stages as stages_module
+from spinmeround.pipelines.memory import most_held_bytes
 from spinmeround.pipelines.stages import Stages
 
 
@@ -59,6 +61,27 @@ def test_peak_memory_sees_what_a_stage_held():
         pass
     held, after = (record.peak_memory_mb for record in stages.records)
     assert held - after > 150
+
+
+def test_a_peak_between_samples_is_the_systems_record():
+    record = most_held_bytes()
+    room = record - psutil.Process().memory_info().rss
+    block = np.ones((room + 200 * 2**20) // 8)
+    assert most_held_bytes() > record + 100 * 2**20
+    del block
+
+
+def test_a_stage_that_breaks_the_record_reports_it(monkeypatch):
+    records = iter([2**30, 5 * 2**40, 5 * 2**40, 5 * 2**40])
+    monkeypatch.setattr("spinmeround.pipelines.stages.most_held_bytes", lambda: next(records))
+    stages = Stages(["head", "surface"], expected_s={})
+    with stages("head"):
+        pass
+    with stages("surface"):
+        pass
+    held, after = (record.peak_memory_mb for record in stages.records)
+    assert held == 5 * 2**20
+    assert after < 2**20
 
 
 def test_every_stage_has_its_seconds_in_every_preset():
