@@ -68,9 +68,9 @@ def find_marks(views: Views, surface: Mesh) -> SurfaceMarks | None:
 def _sightings(views: Views) -> list[_Sighting]:
     """The pictures that see the face best, best first."""
     found = []
-    pictures = composite(views.rgb, views.alpha, (0.5, 0.5, 0.5))
     for index in range(len(views)):
-        faces = find_faces(np.asarray(pictures[index], np.float32))
+        picture = composite(views.rgb[index], views.alpha[index], (0.5, 0.5, 0.5))
+        faces = find_faces(np.asarray(picture, np.float32))
         if not faces or faces[0].presence < _LEAST_PRESENCE:
             continue
         if (frontal := _frontal(faces[0])) > _LEAST_FRONTAL:
