@@ -221,6 +221,11 @@ def add_head_files(parser: Parser) -> None:
         "--ply", choices=("splats", "mesh"), default="splats", help="what a .ply holds (default: splats)"
     )
     group.add_argument(
+        "--normal-map",
+        action="store_true",
+        help="meshes shade like the fine surface they were made from (.glb .vrm .usdz .obj)",
+    )
+    group.add_argument(
         "--splats",
         type=counted,
         metavar="N",

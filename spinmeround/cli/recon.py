@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             expression=expression_asked(given),
             animate=given.animate,
             splats=given.splats,
+            normal_map=given.normal_map,
             watch=watch,
         )
 

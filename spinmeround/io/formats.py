@@ -12,6 +12,7 @@ Kind = Literal["splats", "mesh"]
 SPLAT_SUFFIXES = (".ply", ".spz", ".splat")
 MESH_SUFFIXES = (".glb", ".obj", ".ply", ".usdz")
 AVATAR_SUFFIXES = (".glb", ".vrm", ".usdz")
+NORMAL_MAP_SUFFIXES = (".glb", ".vrm", ".usdz", ".obj")
 ANIMATED_SUFFIXES = (".glb", ".usdz")
 """VRM 1.0 has no animations."""
 

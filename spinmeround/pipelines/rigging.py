@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from spinmeround.errors import OutputError, WeightsError
-from spinmeround.io.formats import AVATAR_SUFFIXES
+from spinmeround.io.formats import AVATAR_SUFFIXES, NORMAL_MAP_SUFFIXES
 from spinmeround.pipelines.outputs import Outputs
 from spinmeround.pipelines.rooms import Head, Rooms
 from spinmeround.pipelines.stage_two import Built
@@ -37,7 +37,7 @@ class RigOptions:
 class Riggable(Protocol):
     """A head that can be made to move."""
 
-    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int) -> Avatar:
+    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool) -> Avatar:
         """The head with bones and morph targets, neutral at rest."""
         ...
 
@@ -62,6 +62,15 @@ def check_vrm(outputs: Outputs, against: str | None) -> None:
             raise OutputError(f"{path}: a .vrm must move, but {against}; write a .glb or leave that out")
 
 
+def bakes_normal_map(outputs: Outputs) -> bool:
+    """Whether anything asked for can hold a normal map; says so if nothing can."""
+    asked = (*outputs.meshes, *outputs.splats)
+    if not asked or any(path.suffix.lower() in NORMAL_MAP_SUFFIXES for path in outputs.meshes):
+        return True
+    log.warning("--normal-map: no file asked for holds one; %s do", " ".join(NORMAL_MAP_SUFFIXES))
+    return False
+
+
 def make_avatar(
     head: Head | None,
     built: Built,
@@ -71,6 +80,7 @@ def make_avatar(
     stages: Stages,
     *,
     against: str | None,
+    normal_map: bool = False,
 ) -> tuple[Avatar | None, dict[str, Any]]:
     """The avatar, where an output wants one or there are no outputs, and the report's part about it.
 
@@ -85,7 +95,7 @@ def make_avatar(
         with stages("avatar") as progress:
             moving = head if isinstance(head, Riggable) else _on_surface(built, rooms, progress)
             if not isinstance(moving, str):
-                avatar = moving.avatar(lod=options.lod, texture_px=options.texture_px)
+                avatar = moving.avatar(lod=options.lod, texture_px=options.texture_px, normal_map=normal_map)
                 registered = {"registration": moving.report} if isinstance(moving, SurfaceHead) else {}
                 described = {"made": True, "level_of_detail": options.lod} | _described(avatar) | registered
                 return avatar, {"avatar": described}
@@ -114,4 +124,5 @@ def _described(avatar: Avatar) -> dict[str, Any]:
         "triangles": {part.name: len(part.mesh.faces) for part in avatar.parts},
         "bones": [joint.name for joint in avatar.joints],
         "morph_targets": len(avatar.morph_names),
+        "normal_map": any(part.mesh.normal_map is not None for part in avatar.parts),
     }

@@ -93,11 +93,13 @@ def rooms_of(
     cameras: CameraTrust = "auto",
     most_splats: int | None = None,
     surface: SurfaceKind = "mesh",
+    normal_map: bool = False,
 ) -> Rooms:
     """The rooms of this version; on ``cuda`` the diffusion model and the splats are there, all else is on the CPU.
 
     Args:
         most_splats: in place of the quality's number.
+        normal_map: whether textured meshes carry the normals of the surface they were made from.
     """
 
     def read_photo(path: Path) -> Any:
@@ -145,7 +147,12 @@ def rooms_of(
         from spinmeround.recon.texture import bake_texture
 
         size_px = preset(quality).texture_px
-        return bake_texture(views, surface, size_px=size_px, faces=faces, progress=progress)
+        mesh = bake_texture(views, surface, size_px=size_px, faces=faces, progress=progress)
+        if not normal_map:
+            return mesh
+        from spinmeround.recon.normal_map import with_normal_map
+
+        return with_normal_map(mesh, surface)
 
     def identify(portraits: Sequence[Portrait], file: Path | None) -> list[Portrait]:
         from spinmeround.diffusion.identity import ArcFace, identified, read_identity

@@ -219,6 +219,7 @@ def describe(built: Built) -> dict[str, Any]:
             "vertices": len(mesh.vertices),
             "triangles": len(mesh.faces),
             "texture_px": [int(mesh.albedo.shape[1]), int(mesh.albedo.shape[0])],
+            "normal_map": mesh.normal_map is not None,
             "coarser_triangles": [len(each.faces) for each in built.coarser],
         }
     return described

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +15,8 @@ from spinmeround.types import Avatar, AvatarPart, Mesh, Views
 if TYPE_CHECKING:
     from spinmeround.pipelines.stages import Progress
     from spinmeround.template.registration import RegisteredHead
+
+log = logging.getLogger(__name__)
 
 _MOST_SHARE = 0.4
 """Of the triangles, for all that the template cannot express."""
@@ -58,7 +61,7 @@ class SurfaceHead:
         ]
         skin = finish_texture(head, painted[0], painted[1])
         more = self._more(pieces, whole, lod, texture_px // 2, normal_map)
-        relief = self._relief(mesh, texture_px) if normal_map and head.report["surface_believed"] else None
+        relief = self._relief(mesh, texture_px) if normal_map else None
         covered = ears_under(head, self.surface)
         return build_avatar(
             model,
@@ -73,8 +76,11 @@ class SurfaceHead:
             relief=relief,
         )
 
-    def _relief(self, posed: Mesh, texture_px: int) -> Float32[np.ndarray, "t t 3"]:
-        """The surface's normals in the tangent space of the template that lies on it."""
+    def _relief(self, posed: Mesh, texture_px: int) -> Float32[np.ndarray, "t t 3"] | None:
+        """The surface's normals in the tangent space of the template; none where it does not lie on the surface."""
+        if not self.registered.report["surface_believed"]:
+            log.info("the surface lies off the face: the normal map holds the head model's form")
+            return None
         from spinmeround.recon.normal_map import with_normal_map
         from spinmeround.template.registration_parts import OFF
         from spinmeround.template.registration_texture import skin_relief

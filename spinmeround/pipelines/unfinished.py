@@ -172,4 +172,5 @@ def _splats(arrays: Arrays) -> Splats:
 
 
 def _textured(arrays: Arrays) -> TexturedMesh:
-    return TexturedMesh(*(arrays[f".{f.name}"] for f in dataclasses.fields(TexturedMesh)))
+    always = [f.name for f in dataclasses.fields(TexturedMesh) if f.default is dataclasses.MISSING]
+    return TexturedMesh(*(arrays[f".{name}"] for name in always), normal_map=arrays.get(".normal_map"))

@@ -64,8 +64,10 @@ class FakeHead:
 
 
 class MovingHead(FakeHead):
-    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int) -> Avatar:
+    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool) -> Avatar:
         mesh = sphere_texture(sphere_mesh())
+        if normal_map:
+            mesh = dataclasses.replace(mesh, normal_map=flat_map())
         joints = np.zeros((len(mesh.vertices), 4), np.int64)
         weights = np.eye(4)[joints[:, 0]]
         part = AvatarPart("skin", mesh, joints, weights, {"jawOpen": mesh.vertices * 0.1}, roughness=0.9)
@@ -84,6 +86,10 @@ def sphere_texture(mesh: Mesh) -> TexturedMesh:
         [np.arctan2(mesh.vertices[:, 0], mesh.vertices[:, 2]) / (2 * np.pi) + 0.5, mesh.vertices[:, 1] + 0.5], 1
     )
     return TexturedMesh(mesh.vertices, mesh.faces, uv, mesh.faces, np.full((32, 32, 3), 0.5, np.float32))
+
+
+def flat_map() -> np.ndarray:
+    return np.tile(np.array([0, 0, 1], np.float32), (32, 32, 1))
 
 
 def sphere_splats(mesh: Mesh) -> Splats:
