@@ -70,7 +70,7 @@ def read_live_link(path: Path | str, morph_names: Sequence[str]) -> FaceClip:
 
 def _check_length(path: Path, times: Float[np.ndarray, "n"]) -> None:
     if len(times) < 2:
-        raise InputError(f"{path}: all frames at one time; a clip needs two or more")
+        raise InputError(f"{path}: all frames at one time; a clip needs two times or more, record it again")
     if times[-1] > MOST_FRAMES / _USUAL_RATE:
         raise InputError(f"{path}: {times[-1]:.0f} s long, more than ten minutes; cut the recording")
 
@@ -146,7 +146,10 @@ def _columns(path: Path, table: _Table, morph_names: Sequence[str]) -> _Columns:
         raise InputError(f"{path}: no column Timecode; give the .csv of a take by Live Link Face, with commas")
     morphs = {table.header[at[name.lower()]]: name for name in morph_names if name.lower() in at}
     if not morphs:
-        raise InputError(f"{path}: none of ARKit's blendshapes is among its {len(table.header)} columns")
+        raise InputError(
+            f"{path}: none of ARKit's blendshapes is among its {len(table.header)} columns; give the .csv of a take by "
+            "Live Link Face"
+        )
     angles = {joint: [f"{prefix}{angle}" for angle in _ANGLES] for joint, prefix in _JOINTS.items()}
     joints = [joint for joint, names in angles.items() if any(name.lower() in at for name in names)]
     used = [*morphs, *(name for joint in joints for name in angles[joint])]
@@ -194,7 +197,9 @@ def _without_gaps(path: Path, table: _Table, columns: _Columns) -> _Frames:
         frames.lines.append(line)
         values.append(numbers)
     if len(values) < 2:
-        raise InputError(f"{path}: {len(values)} of {len(table.rows)} rows show a face; a clip needs two or more")
+        raise InputError(
+            f"{path}: {len(values)} of {len(table.rows)} rows show a face; a clip needs two or more, record it again"
+        )
     if lost:
         log.info("%s: the face was lost in %d of %d frames; they are bridged", path, lost, len(table.rows))
     if broken:
@@ -236,7 +241,10 @@ def _seconds(path: Path, timecodes: Sequence[str], lines: Sequence[int]) -> Floa
     back = np.flatnonzero(np.diff(times) < 0)
     if len(back):
         first = back[0] + 1
-        raise InputError(f"{path}: line {lines[first]}: timecode {timecodes[first]} is earlier than the one before")
+        raise InputError(
+            f"{path}: line {lines[first]}: timecode {timecodes[first]} is earlier than the one "
+            "before; sort the rows by time"
+        )
     log.info("%s: %d frames, %.1f s at %d a second", path, len(times), times[-1] - times[0], rate)
     return times - times[0]
 
