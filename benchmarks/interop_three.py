@@ -4,7 +4,7 @@
     python benchmarks/interop_three.py --three three/node_modules/three [--glb head.glb] [--sheet out.png]
 
 Chromium draws with WebGL on the CPU (SwiftShader). Silhouettes are compared at rest, with expressions, from the side
-and from behind.
+and from behind; normals, with and without a normal map on the coarsest level, with those of the finest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -34,7 +34,7 @@ from spinmeround.io import read_avatar, write_avatar
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
 from spinmeround.pipelines.drawing import mesh_drawer
 from spinmeround.pipelines.posing import ROW, posed
-from spinmeround.types import Cameras
+from spinmeround.types import Avatar, Cameras
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "avatar"
 _SIZE_PX = 512
@@ -49,14 +49,17 @@ addEventListener('unhandledrejection', event => tell({ error: String(event.reaso
 const THREE = await import('three');
 const { GLTFLoader } = await import('three/addons/loaders/GLTFLoader.js');
 const { express } = await import('./head.mjs');
-const { size, shots, lit } = await (await fetch('shots.json')).json();
+const { size, shots, shown } = await (await fetch('shots.json')).json();
 const gltf = await new GLTFLoader().loadAsync('head.glb');
 const scene = new THREE.Scene();
 scene.add(gltf.scene, new THREE.HemisphereLight(0xffffff, 0x888888, 3));
 gltf.scene.traverse(part => {
   part.frustumCulled = false;
-  if (part.isMesh && !lit)
-    part.material = new THREE.MeshBasicMaterial({ map: part.material.map, side: part.material.side });
+  if (!part.isMesh || shown == 'lit') return;
+  const { map, side, normalMap, normalScale } = part.material;
+  part.material = shown == 'normals'
+    ? new THREE.MeshNormalMaterial({ side, normalMap, normalScale })
+    : new THREE.MeshBasicMaterial({ map, side });
 });
 const renderer = new THREE.WebGLRenderer({ antialias: true, alpha: true, preserveDrawingBuffer: true });
 renderer.setSize(size, size);
@@ -106,9 +109,18 @@ def find_browser(three: Path | None = None, chromium: str | None = None) -> Brow
 
 
 def pictures(
-    browser: Browser, glb: Path, cameras: Cameras, weights: Sequence[Mapping[str, float]], *, lit: bool = False
+    browser: Browser,
+    glb: Path,
+    cameras: Cameras,
+    weights: Sequence[Mapping[str, float]],
+    *,
+    shown: Literal["albedo", "lit", "normals"] = "albedo",
 ) -> np.ndarray:
-    """What three.js shows: RGBA in [0, 255], straight colour, one picture for each camera and expression."""
+    """What three.js shows: RGBA in [0, 255], straight colour, one picture for each camera and expression.
+
+    Args:
+        shown: plain colours, colours in light from above, or normals in the frame of each camera, +Y up, +Z toward it.
+    """
     shots = [
         {
             "weights": dict(w),
@@ -123,7 +135,7 @@ def pictures(
         shutil.copytree(browser.three / "examples" / "jsm", folder / "three" / "jsm")
         shutil.copy(EXAMPLES / "head.mjs", folder)
         shutil.copy(glb, folder / "head.glb")
-        (folder / "shots.json").write_text(json.dumps({"size": cameras.width_px, "shots": shots, "lit": lit}))
+        (folder / "shots.json").write_text(json.dumps({"size": cameras.width_px, "shots": shots, "shown": shown}))
         (folder / "page.html").write_text(_PAGE)
         seen = _seen(browser, folder)
     files = [base64.b64decode(url.split(",")[1]) for url in seen["pictures"]]
@@ -194,7 +206,7 @@ def _pose(cameras: Cameras, index: int) -> np.ndarray:
     return np.linalg.inv(camera_from_world)
 
 
-def _mean_head(path: Path) -> None:
+def _mean_head(**how: Any) -> Avatar:
     """The mean head, bald, as an avatar."""
     from spinmeround.template.avatar import build_avatar
     from spinmeround.template.head_model import load_head_model
@@ -203,7 +215,7 @@ def _mean_head(path: Path) -> None:
     model = load_head_model()
     skin = SkinTexture(np.full((512, 512, 3), 0.5, np.float32), np.zeros((512, 512), np.float32))
     rest = np.zeros(model.subdivision.shape[0])
-    write_avatar(path, build_avatar(model, model.mean, rest, skin, None, lod=1, texture_px=512))
+    return build_avatar(model, model.mean, rest, skin, None, **{"lod": 1, "texture_px": 512} | how)
 
 
 def compare(browser: Browser, glb: Path, sheet: Path | None = None) -> list[Figure]:
@@ -233,12 +245,37 @@ def compare(browser: Browser, glb: Path, sheet: Path | None = None) -> list[Figu
     return figures
 
 
+def compare_normals(browser: Browser) -> list[Figure]:
+    """The normals that three.js gives the coarsest mean head against those of the finest."""
+    azimuths = [0.0, 50.0, 120.0, -70.0]
+    cameras = orbit_cameras(azimuths, [0] * len(azimuths), size_px=_SIZE_PX, focal_widths=WHOLE_FOCAL_WIDTHS)
+    finest = mesh_drawer(*(part.mesh for part in _mean_head(lod=0).parts))(cameras)
+    figures = []
+    for what, normal_map in (("no map", False), ("normal map", True)):
+        with tempfile.TemporaryDirectory() as folder:
+            glb = Path(folder, "head.glb")
+            write_avatar(glb, _mean_head(lod=2, texture_px=2048, normal_map=normal_map))
+            seen = pictures(browser, glb, cameras, [{}] * len(azimuths), shown="normals")
+        in_camera = seen[..., :3] / 255.0 * 2 - 1
+        toward_world = np.diag([1.0, -1, -1]) @ cameras.camera_from_world[:, :3, :3]
+        normals = np.einsum("vij,vhwi->vhwj", toward_world, in_camera)
+        both = (seen[..., 3] > 254) & (finest.alpha > 0.99)
+        cosine = (normals * finest.normals_world)[both].sum(-1) / np.linalg.norm(normals[both], axis=-1)
+        error = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+        note = f"95 of 100 below {np.percentile(error, 95):.1f}"
+        bar = 1.0 if normal_map else None
+        name = f"three.js, coarsest level, {what}: normals differ by"
+        figures.append(Figure(name, float(np.median(error)), bar, unit=" deg", note=note))
+    return figures
+
+
 def measure(*, quick: bool) -> list[Figure]:
     """The mean head; three.js is where the variable THREE says."""
     del quick
+    browser = find_browser()
     with tempfile.TemporaryDirectory() as folder:
-        _mean_head(Path(folder, "head.glb"))
-        return compare(find_browser(), Path(folder, "head.glb"))
+        write_avatar(Path(folder, "head.glb"), _mean_head())
+        return compare(browser, Path(folder, "head.glb")) + compare_normals(browser)
 
 
 def main() -> None:
@@ -253,8 +290,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         glb = given.glb or Path(folder, "head.glb")
         if given.glb is None:
-            _mean_head(glb)
-        print_figures(compare(browser, glb, given.sheet), title="three.js in Chromium")
+            write_avatar(glb, _mean_head())
+        figures = compare(browser, glb, given.sheet) + compare_normals(browser)
+        print_figures(figures, title="three.js in Chromium")
 
 
 if __name__ == "__main__":

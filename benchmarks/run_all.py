@@ -22,6 +22,7 @@ SCRIPTS = (
     "splats_heldout",
     "splats_clean",
     "texture_heldout",
+    "normal_map",
     "splats_real",
     "repeat_time",
     "memory",
