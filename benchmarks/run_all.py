@@ -17,6 +17,8 @@ SCRIPTS = (
     "likeness_floor",
     "likeness_glb",
     "interop_three",
+    "interop_splats",
+    "interop_nerfstudio",
     "whole_head",
     "shape_synthetic",
     "splats_heldout",
