@@ -229,7 +229,7 @@ def add_head_files(parser: Parser) -> None:
         "--splats",
         type=counted,
         metavar="N",
-        help="at most (default: 60000 draft, 240000 standard, 400000 high)",
+        help="at most (default: 60000 draft, 200000 standard, 400000 high)",
     )
     group.add_argument("--height-m", type=positive, metavar="M", help="height of the head in metres (default: 0.23)")
     group.add_argument("--preview", type=Path, metavar="FILE.png", help="contact sheet: photo, colours, normals")

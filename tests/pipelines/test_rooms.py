@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from spinmeround.cli.fit import parser
+from spinmeround.configs import preset
 from spinmeround.errors import InputError, ResourceError
+from spinmeround.io import read_splats, write_views
 from spinmeround.orbits import orbit_cameras
 from spinmeround.pipelines import fit_views as fit_views_module
 from spinmeround.pipelines import reconstruct as reconstruct_module
@@ -16,7 +22,7 @@ from spinmeround.recon import splats as splats_module
 from spinmeround.recon import surface as surface_module
 from spinmeround.recon.splats import SPLAT_PRESETS
 from spinmeround.types import Mesh, Views
-from tests.pipelines.fakes import fake_rooms, sphere_mesh, sphere_splats
+from tests.pipelines.fakes import RADIUS, fake_rooms, sphere_mesh, sphere_splats, sphere_views
 
 
 @pytest.mark.parametrize(("most", "count"), [(None, SPLAT_PRESETS["draft"].count), (700, 700)])
@@ -94,3 +100,22 @@ def test_as_many_splats_as_show_a_head_and_memory_holds():
         check_memory("draft", splats=99)
     with pytest.raises(ResourceError, match=r"999999999 splats need about \d+ MB of free memory and .*; ask for fewer"):
         check_memory("draft", splats=999_999_999)
+
+
+def test_help_states_the_numbers_of_the_presets():
+    counts = ", ".join(f"{settings.count} {name}" for name, settings in SPLAT_PRESETS.items())
+    sizes = ", ".join(f"{preset(name).view_size_px} {name}" for name in SPLAT_PRESETS)
+    told = " ".join(parser().format_help().split())
+    assert counts in told and sizes in told
+
+
+def test_the_example_of_a_swapped_part_runs(tmp_path, monkeypatch):
+    page = Path(__file__).parents[2] / "docs" / "STAGE_TWO.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    azimuths = [0.0, 60.0, 120.0, 180.0, 240.0, 300.0]
+    write_views(tmp_path / "views", sphere_views(orbit_cameras(azimuths, [0.0, 25.0] * 3, size_px=48)))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, str(page), "exec"), {"__name__": "example"})
+    splats = read_splats(tmp_path / "head.ply")
+    assert len(splats) > 100
+    assert float(splats.means.norm(dim=1).median()) == pytest.approx(RADIUS, rel=0.05)

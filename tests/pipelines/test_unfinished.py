@@ -16,6 +16,7 @@ from spinmeround import fit_views
 from spinmeround.io import write_views
 from spinmeround.orbits import orbit_cameras
 from spinmeround.pipelines import fit_views as fit_views_module
+from spinmeround.pipelines.mesh_levels import MeshLevels
 from spinmeround.pipelines.outputs import Outputs
 from spinmeround.pipelines.unfinished import Unfinished
 from spinmeround.recon.registration import Registration
@@ -99,11 +100,33 @@ def failed(folder, monkeypatch, entered):
     return folder
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"quality": "standard"}, {"cameras": "keep"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"quality": "standard"},
+        {"cameras": "keep"},
+        {"surface": "neural"},
+        {"splats": 700},
+        {"size_px": 60},
+    ],
+)
 def test_another_run_finds_nothing(failed, entered, change):
     options = {"quality": "draft"} | change
     result = fit_views(failed / "views", out=[failed / "a.ply", failed / "a.obj"], **options)
     assert entered == ["surface", "splats", "texture"] and result.report["resumed"] == []
+
+
+def test_another_mesh_takes_what_it_shares(failed, entered):
+    result = fitted(failed, levels=MeshLevels(2_000))
+    assert entered == ["texture"] and result.report["resumed"] == ["surface", "splats"]
+
+
+def test_a_run_of_its_own_shares_nothing(failed, entered):
+    """Another first output: what waits beside the one that failed stays for its own command."""
+    fit_views(failed / "views", out=[failed / "b.ply"], quality="draft")
+    assert entered == ["surface", "splats"]
+    assert fitted(failed).report["resumed"] == ["surface", "splats"]
 
 
 def test_another_picture_finds_nothing(failed, entered):
