@@ -1,7 +1,7 @@
 """Where views must agree: a point of the surface looks the same in every picture that sees it.
 
 Colours and the relief of the normals, both without their low frequencies, are compared between views. Where they
-differ, the surface moves along its normal (parallax) or a camera turns and shifts: Gauss-Newton terms of both.
+differ, a camera turns and shifts; the surface follows ``patches`` instead.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numba
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
 from spinmeround.geometry import project
@@ -21,11 +21,11 @@ from spinmeround.types import Cameras, Mesh, Views
 
 CHANNELS = 6
 
-_FINE_PX, _COARSE_PX = 0.8, 3.0
+FINE_PX, _COARSE_PX = 0.8, 3.0
 """Pictures are compared between these two blurs. Finer is aliasing; coarser are light, tint, smooth errors, and bends
 that look sharper the more obliquely they are seen, which would pull the surface inward."""
-_LEAST_COSINE = 0.35
-_LEAST_TRUST = 0.05
+LEAST_COSINE = 0.35
+LEAST_TRUST = 0.05
 _LEAST_NOISE = 1e-3
 _CHI_SQUARE_MEDIAN = 0.455
 _TURN_RAD, _SHIFT = 0.01, 0.01
@@ -54,15 +54,11 @@ class Looks:
     """What views that see a vertex in common make of it.
 
     Attributes:
-        pull: right side of the least-squares problem for the vertex' step along its normal, per head unit.
-        information: left side, per head unit squared; their ratio is the step.
         look: band-passed colour and normal the views agree on.
         weight: of the views that share it, 0 where fewer than two do.
         noise: standard deviation of one view from the others, a number per channel.
     """
 
-    pull: Float[np.ndarray, "n"]
-    information: Float[np.ndarray, "n"]
     look: Float[np.ndarray, "n 6"]
     weight: Float[np.ndarray, "n"]
     noise: Float[np.ndarray, "6"]
@@ -70,29 +66,46 @@ class Looks:
 
 def picture_level(views: Views, level: NormalPyramidLevel) -> PictureLevel:
     """Band-passed pictures inside their masks."""
-    height, width = level.trust.shape[1:]
     pictures = np.empty((*level.trust.shape, CHANNELS), np.float32)
     trust = np.empty_like(level.trust)
     for view in range(len(level.trust)):
-        alpha, rgb, weight = (
-            cv2.resize(plane[view].astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-            for plane in (views.alpha, views.rgb, views.weight)
-        )
-        inside = (alpha > 0.99).astype(np.float32)
+        rgb, inside, trust[view] = inside_masks(views, level, view)
         pictures[view, ..., :3] = _band(rgb, inside)
         pictures[view, ..., 3:] = _band(level.normals[view], level.trust[view])
-        trust[view] = cv2.erode(inside, np.ones((5, 5), np.uint8)) * weight
     return PictureLevel(pictures, trust)
 
 
-def _band(picture: Float[np.ndarray, "h w c"], inside: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w c"]:
-    """Difference of two Gaussian blurs, neither of which reads what lies outside."""
-    fine, coarse = (
-        cv2.GaussianBlur(picture * inside[..., None], (0, 0), width_px)
-        / np.maximum(cv2.GaussianBlur(inside, (0, 0), width_px), 1e-3)[..., None]
-        for width_px in (_FINE_PX, _COARSE_PX)
+def inside_masks(
+    views: Views, level: NormalPyramidLevel, view: int
+) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
+    """A view's colours at the level's size, 1 where its mask is whole, and its trust, 0 two pixels into that."""
+    height, width = level.trust.shape[1:]
+    alpha, rgb, weight = (
+        cv2.resize(plane[view].astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        for plane in (views.alpha, views.rgb, views.weight)
     )
+    inside = (alpha > 0.99).astype(np.float32)
+    return rgb, inside, cv2.erode(inside, np.ones((5, 5), np.uint8)) * weight
+
+
+def blurred_inside(
+    picture: Float[np.ndarray, "h w c"], inside: Float[np.ndarray, "h w"], width_px: float
+) -> Float[np.ndarray, "h w c"]:
+    """Gaussian blur that does not read what lies outside."""
+    known = np.maximum(cv2.GaussianBlur(inside, (0, 0), width_px), 1e-3)
+    return cv2.GaussianBlur(picture * inside[..., None], (0, 0), width_px) / known[..., None]
+
+
+def _band(picture: Float[np.ndarray, "h w c"], inside: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w c"]:
+    fine, coarse = (blurred_inside(picture, inside, width_px) for width_px in (FINE_PX, _COARSE_PX))
     return (fine - coarse) * (inside > 0)[..., None]
+
+
+def noise_of(
+    spread: Float[np.ndarray, "n c"], shared: Bool[np.ndarray, "n"], before: Float[np.ndarray, "c"]
+) -> Float[np.ndarray, "c"]:
+    """Standard deviation of one view from the others by the median of squares; ``before`` where nothing is shared."""
+    return np.sqrt(np.median(spread[shared], axis=0) / _CHI_SQUARE_MEDIAN) + _LEAST_NOISE if shared.any() else before
 
 
 def compared(
@@ -118,16 +131,12 @@ def compared(
             vertices, directions, level, pictures, depth, np.full(CHANNELS, 1e3), tolerance=tolerance
         ).noise
     count = len(vertices)
-    pull, information, weight = np.zeros(count), np.zeros(count), np.zeros(count)
-    look, spread = np.zeros((count, CHANNELS)), np.zeros((count, CHANNELS))
+    look, weight, spread = np.zeros((count, CHANNELS)), np.zeros(count), np.zeros((count, CHANNELS))
     _compare(
         vertices, directions, level.projections, level.eyes, depth, pictures.pictures, pictures.trust, tolerance,
-        noise, pull, information, look, weight, spread,
+        noise, look, weight, spread,
     )  # fmt: skip
-    shared = weight > 0
-    if shared.any():
-        noise = np.sqrt(np.median(spread[shared], axis=0) / _CHI_SQUARE_MEDIAN) + _LEAST_NOISE
-    return Looks(pull, information, look, weight, noise)
+    return Looks(look, weight, noise_of(spread, weight > 0, noise))
 
 
 def camera_twists(
@@ -185,7 +194,7 @@ def motion_px(mesh: Mesh, before: Cameras, after: Cameras) -> Float[np.ndarray, 
 
 
 @numba.njit(cache=True, inline="always")
-def _visible(depth, column, row, far, slack):
+def visible(depth, column, row, far, slack):
     """Whether all four pixels around a place show the surface the point lies on."""
     height, width = depth.shape
     if not (0 <= column < width - 1 and 0 <= row < height - 1):
@@ -198,7 +207,7 @@ def _visible(depth, column, row, far, slack):
 
 
 @numba.njit(cache=True, inline="always")
-def _sample(picture, column, row, out):
+def sample(picture, column, row, out):
     """Values and slopes of all channels between four pixels: ``out[c] = value, d/dx, d/dy``."""
     ic, ir = int(column), int(row)
     fc, fr = column - ic, row - ir
@@ -211,49 +220,39 @@ def _sample(picture, column, row, out):
 
 
 @numba.njit(cache=True)
-def _collect(point, normal, projections, eyes, depth, pictures, trust, tolerance, value, slope, w):
-    """What each view that sees a point shows there and how that changes as the point moves along its normal."""
+def _collect(point, normal, projections, eyes, depth, pictures, trust, tolerance, at, value, w):
+    """What each view that sees a point shows there."""
     views, channels = pictures.shape[0], pictures.shape[3]
     x, y, z = point
-    nx, ny, nz = normal
-    at = np.empty((channels, 3))
     count = 0
     for v in range(views):
         dx, dy, dz = eyes[v, 0] - x, eyes[v, 1] - y, eyes[v, 2] - z
-        cosine = (dx * nx + dy * ny + dz * nz) / np.sqrt(dx * dx + dy * dy + dz * dz)
-        if cosine < _LEAST_COSINE:
+        cosine = (dx * normal[0] + dy * normal[1] + dz * normal[2]) / np.sqrt(dx * dx + dy * dy + dz * dz)
+        if cosine < LEAST_COSINE:
             continue
-        p = projections[v]
-        column, row, far = seen_at(p, x, y, z)
-        if not _visible(depth[v], column - 0.5, row - 0.5, far, tolerance / cosine):
+        column, row, far = seen_at(projections[v], x, y, z)
+        if not visible(depth[v], column - 0.5, row - 0.5, far, tolerance / cosine):
             continue
         sure = trust[v, int(row), int(column)]
-        if sure < _LEAST_TRUST:
+        if sure < LEAST_TRUST:
             continue
-        along = p[2, 0] * nx + p[2, 1] * ny + p[2, 2] * nz
-        du = (p[0, 0] * nx + p[0, 1] * ny + p[0, 2] * nz - column * along) / far
-        dv = (p[1, 0] * nx + p[1, 1] * ny + p[1, 2] * nz - row * along) / far
-        _sample(pictures[v], column - 0.5, row - 0.5, at)
+        sample(pictures[v], column - 0.5, row - 0.5, at)
         for c in range(channels):
             value[count, c] = at[c, 0]
-            slope[count, c] = at[c, 1] * du + at[c, 2] * dv
         w[count] = sure * cosine * cosine
         count += 1
     return count
 
 
 @numba.njit(parallel=True, cache=True)
-def _compare(
-    points, normals, projections, eyes, depth, pictures, trust, tolerance, noise,
-    pull, information, look, weight, spread,
-):  # fmt: skip
+def _compare(points, normals, projections, eyes, depth, pictures, trust, tolerance, noise, look, weight, spread):
     views, channels = pictures.shape[0], pictures.shape[3]
     for i in numba.prange(points.shape[0]):
-        value, slope = np.empty((views, channels)), np.empty((views, channels))
+        value, at = np.empty((views, channels)), np.empty((channels, 3))
         w, robust = np.empty(views), np.empty(views)
         count = _collect(
             (points[i, 0], points[i, 1], points[i, 2]), (normals[i, 0], normals[i, 1], normals[i, 2]),
-            projections, eyes, depth, pictures, trust, tolerance, value, slope, w,
+            projections, eyes, depth, pictures, trust, tolerance, at, value, w,
         )  # fmt: skip
         if count < 2:
             continue
@@ -271,15 +270,8 @@ def _compare(
                 total += robust[k]
         weight[i] = total
         for c in range(channels):
-            mean = (robust[:count] * value[:count, c]).sum() / total
-            mean_slope = (robust[:count] * slope[:count, c]).sum() / total
-            square = 0.0
-            for k in range(count):
-                r, s = value[k, c] - mean, slope[k, c] - mean_slope
-                square += w[k] * r * r
-                pull[i] -= robust[k] * r * s / noise[c] ** 2
-                information[i] += robust[k] * s * s / noise[c] ** 2
-            look[i, c] = mean
+            look[i, c] = (robust[:count] * value[:count, c]).sum() / total
+            square = (w[:count] * (value[:count, c] - look[i, c]) ** 2).sum()
             spread[i, c] = square / w[:count].sum() * count / (count - 1)
 
 
@@ -298,7 +290,7 @@ def _align(
             dx, dy, dz = eyes[v, 0] - x, eyes[v, 1] - y, eyes[v, 2] - z
             cosine = dx * normals[i, 0] + dy * normals[i, 1] + dz * normals[i, 2]
             cosine /= np.sqrt(dx * dx + dy * dy + dz * dz)
-            if cosine < -_LEAST_COSINE:
+            if cosine < -LEAST_COSINE:
                 continue
             column, row, far = seen_at(p, x, y, z)
             if not (1 <= column < depth.shape[2] - 1 and 1 <= row < depth.shape[1] - 1):
@@ -310,7 +302,7 @@ def _align(
             du[0], dv[0] = y * du[5] - z * du[4], y * dv[5] - z * dv[4]
             du[1], dv[1] = z * du[3] - x * du[5], z * dv[3] - x * dv[5]
             du[2], dv[2] = x * du[4] - y * du[3], x * dv[4] - y * dv[3]
-            if abs(cosine) < _LEAST_COSINE:
+            if abs(cosine) < LEAST_COSINE:
                 own = bilinear(own_px[v], column - 0.5, row - 0.5)
                 if abs(own) > 2:
                     continue
@@ -330,12 +322,12 @@ def _align(
                     for m in range(6):
                         left[v, k, m] += w * by[k] * by[m]
                 continue
-            if cosine < 0 or weight[i] <= 0 or not _visible(depth[v], column - 0.5, row - 0.5, far, tolerance / cosine):
+            if cosine < 0 or weight[i] <= 0 or not visible(depth[v], column - 0.5, row - 0.5, far, tolerance / cosine):
                 continue
             sure = trust[v, int(row), int(column)]
-            if sure < _LEAST_TRUST:
+            if sure < LEAST_TRUST:
                 continue
-            _sample(pictures[v], column - 0.5, row - 0.5, at)
+            sample(pictures[v], column - 0.5, row - 0.5, at)
             off = 0.0
             for c in range(channels):
                 off += ((at[c, 0] - look[i, c]) / noise[c]) ** 2

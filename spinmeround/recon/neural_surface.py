@@ -19,7 +19,6 @@ import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import zoom
 
-from spinmeround.recon.agreement import compared, picture_level
 from spinmeround.recon.evidence import depth_maps, normal_level
 from spinmeround.recon.hull import Hull, silhouettes, visual_hull
 from spinmeround.recon.neural_field import SplineField, fitted_to, onto_zero, signed_distance, zero_surface
@@ -29,11 +28,12 @@ from spinmeround.recon.neural_wishes import (
     NormalErrors,
     eikonal_wishes,
     free_nodes,
-    look_wishes,
     normal_votes,
     outline_wishes,
+    patch_wishes,
     surface_points,
 )
+from spinmeround.recon.patches import patch_level, patch_pulls
 from spinmeround.recon.remesh import remesh
 from spinmeround.recon.surface import SURFACE_PRESETS, NormalSurfaceFitter, SurfaceSettings
 from spinmeround.types import Cameras, Mesh, Views
@@ -163,9 +163,9 @@ class _Fit:
         cell_px = np.median(self.field.cell * cameras.intrinsics_px[:, 0, 0] / distance)
         self.shrink = 2 ** max(0, round(np.log2(cell_px / _CELL_PX)))
         self.level = normal_level(self.views, self.shrink)
-        self.pictures = picture_level(self.views, self.level)
+        self.patches = patch_level(self.views, self.level)
         self.errors.resize(*self.level.trust.shape)
-        self.look_noise = None
+        self.patch_noise = None
 
     def step(self) -> None:
         """One round: render, gather, solve."""
@@ -178,7 +178,7 @@ class _Fit:
             self.noise_rad = votes.noise_rad
             wishes.append(votes.wishes)
         if self.noise_rad > SURE_NORMAL_RAD:
-            wishes.append(self._looks(mesh, depth))
+            wishes.append(self._agreement(mesh, depth))
         least = 1.0 if self.has_normals else _NO_NORMALS_STRESS
         stress = max(least, _FIRST_STRESS * _STRESS_DECAY**self.steps)
         free = free_nodes(self.field)
@@ -190,10 +190,12 @@ class _Fit:
             self.field.cell, free.max() + 1, np.degrees(self.noise_rad), outline_noise_px * self.shrink,
         )  # fmt: skip
 
-    def _looks(self, mesh: Mesh, depth: Float[np.ndarray, "v h w"]) -> Wishes:
+    def _agreement(self, mesh: Mesh, depth: Float[np.ndarray, "v h w"]) -> Wishes:
         """Where the pictures agree."""
         points, normals = surface_points(self.field, mesh.vertices)
-        tolerance = _TOLERANCE * self.field.cell
-        looks = compared(points, normals, self.level, self.pictures, depth, self.look_noise, tolerance=tolerance)
-        self.look_noise = looks.noise
-        return look_wishes(self.field, points, looks)
+        pulls = patch_pulls(
+            Mesh(points, mesh.faces), normals, self.level, self.patches, depth, self.patch_noise,
+            edge=self.field.cell, tolerance=_TOLERANCE * self.field.cell,
+        )  # fmt: skip
+        self.patch_noise = pulls.noise
+        return patch_wishes(self.field, points, pulls)

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int32
 
-from spinmeround.recon.agreement import Looks
 from spinmeround.recon.evidence import NormalPyramidLevel
 from spinmeround.recon.neural_field import SplineField, onto_zero
 from spinmeround.recon.neural_rays import Hits, nearest_passes, ray_hits
 from spinmeround.recon.neural_solve import Wishes
+from spinmeround.recon.patches import PatchPulls
 
 SURE_NORMAL_RAD = 0.03
 """Noise of normals below which nothing is gained by doubting them."""
@@ -32,7 +32,7 @@ _OUTLINE_REACH = 2.0
 _LEAST_OUTLINE_NOISE_PX = 0.1
 _FAIR_OUTLINE_PX = 0.3
 """Outlines noisier than this err alike over long stretches, and count less the more they do."""
-_LOOKS_SHARE = 6.0
+_PATCH_SHARE = 6.0
 _ERROR_WIDTH = 1 / 32
 """Errors of normals smoother than this, against the width of the picture, can be told from the relief of the head."""
 _ERROR_SHARE = 0.99
@@ -158,12 +158,12 @@ def outline_wishes(field: SplineField, level: NormalPyramidLevel) -> tuple[Wishe
     return Wishes(places, np.zeros_like(places), none, goal, weight, none > 0), noise_px
 
 
-def look_wishes(field: SplineField, points: Float[np.ndarray, "n 3"], looks: Looks) -> Wishes:
+def patch_wishes(field: SplineField, points: Float[np.ndarray, "n 3"], pulls: PatchPulls) -> Wishes:
     """Values at points of the zero set that make it move to where the pictures agree."""
     none = np.zeros(len(points))
-    value = -looks.pull / np.maximum(looks.information, 1e-12)
+    value = -pulls.pull / np.maximum(pulls.information, 1e-12)
     value = np.clip(value, -field.cell, field.cell)
-    weight = _LOOKS_SHARE * looks.information * (SURE_NORMAL_RAD * field.cell) ** 2
+    weight = _PATCH_SHARE * pulls.information * (SURE_NORMAL_RAD * field.cell) ** 2
     return Wishes(points, np.zeros_like(points), none, value, weight, none > 0)
 
 

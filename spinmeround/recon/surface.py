@@ -30,6 +30,7 @@ from spinmeround.recon.evidence import (
 )
 from spinmeround.recon.hull import Hull, Silhouettes, silhouettes, visual_hull
 from spinmeround.recon.integrate import displacements
+from spinmeround.recon.patches import PatchLevel, PatchPulls, patch_level, patch_pulls
 from spinmeround.recon.remesh import half_edge_ring, remesh
 from spinmeround.types import Cameras, Mesh, Views
 
@@ -51,8 +52,8 @@ _HULL_EASE = 0.1
 _TOLERANCE = 0.75
 """How far off the depth map, in edge lengths, a point still counts as seen."""
 _STEPS_BEFORE_LOOKS = 3
-_LOOKS_GAIN = 6.0
-"""Errors of normals reach over many edges, those of looks over a few pixels; found by trial on shapes with noise."""
+_PATCH_GAIN = 6.0
+"""Errors of normals reach over many edges, those of patches over a few pixels; found by trial on shapes with noise."""
 _SURE_NORMALS_RAD = 0.03
 """Normals that agree this well place the surface better than the pictures' detail can."""
 _FAIR_NORMALS_RAD, _FAIR_OUTLINE_PX = 0.05, 0.15
@@ -138,7 +139,7 @@ class NormalSurfaceFitter:
 
 
 def _check(views: Views) -> None:
-    if not (np.isfinite(views.normals_world).all() and np.isfinite(views.alpha).all()):
+    if not all(np.isfinite(plane).all() for planes in (views.normals_world, views.alpha) for plane in planes):
         raise InputError("masks or normals hold NaN or infinite values; write the views again")
     if not views.normals_world.any():
         logger.warning("the views carry no normals: hollows are found only where colours show them")
@@ -164,10 +165,11 @@ class _Fit:
 
     def enter_level(self, edge: float, shrink: int) -> None:
         """Goes on with edges of this length and pictures shrunk so far."""
+        for outdated in ("level", "pictures", "patches"):
+            self.__dict__.pop(outdated, None)
         self.edge, self.shrink = edge, shrink
         self.level = normal_level(self.views, shrink)
-        self.__dict__.pop("pictures", None)
-        self.look_noise = None
+        self.look_noise = self.patch_noise = None
         tried = self.steps > 0 and not self.moving.any() and not self._normals_in_doubt
         self.trying_cameras = not (self.keep_cameras or tried)
 
@@ -178,15 +180,15 @@ class _Fit:
         ring = half_edge_ring(faces, len(vertices))
         level = seen_from(self.level, self.cameras)
         depth = self._depth(mesh, level)
-        looks = None
-        if self.steps >= _STEPS_BEFORE_LOOKS and (self.trying_cameras or self._normals_in_doubt):
-            looks = self._looks(mesh, directions, level, depth)
-            if self.trying_cameras and self._cameras_moved(mesh, directions, level, depth, looks):
+        pulls = None
+        if self.steps >= _STEPS_BEFORE_LOOKS:
+            if self.trying_cameras and self._cameras_moved(mesh, directions, level, depth):
                 level = seen_from(self.level, self.cameras)
                 depth = self._depth(mesh, level)
-                looks = self._looks(mesh, directions, level, depth) if self._normals_in_doubt else None
+            if self._normals_in_doubt:
+                pulls = self._patch_pulls(mesh, directions, level, depth)
         wanted, weight = self._wanted_normals(mesh, ring, level, depth)
-        pull, pull_weight = self._pulls(vertices, directions, level, depth, looks)
+        pull, pull_weight = self._pulls(vertices, directions, level, depth, pulls)
         pull, pull_weight = np.where(pinned, 0.0, pull), np.where(pinned, 1e3, pull_weight)
         moved = displacements(vertices, directions, ring, wanted, weight, pull, pull_weight, stiffness=_STIFFNESS)
         moved = np.clip(moved, -2 * self.edge, 2 * self.edge)
@@ -205,8 +207,13 @@ class _Fit:
 
     @cached_property
     def pictures(self) -> PictureLevel:
-        """Made for a level only if it is looked at."""
+        """Made for a level only if cameras are tried on it."""
         return picture_level(self.views, self.level)
+
+    @cached_property
+    def patches(self) -> PatchLevel:
+        """Made for a level only if normals are in doubt."""
+        return patch_level(self.views, self.level)
 
     def _depth(self, mesh: Mesh, level: NormalPyramidLevel) -> Float[np.ndarray, "n y x"]:
         skirt = self.hull.skirt
@@ -228,17 +235,30 @@ class _Fit:
         self.look_noise = looks.noise
         return looks
 
+    def _patch_pulls(
+        self,
+        mesh: Mesh,
+        directions: Float[np.ndarray, "v 3"],
+        level: NormalPyramidLevel,
+        depth: Float[np.ndarray, "n y x"],
+    ) -> PatchPulls:
+        pulls = patch_pulls(
+            mesh, directions, level, self.patches, depth, self.patch_noise,
+            edge=self.edge, tolerance=_TOLERANCE * self.edge,
+        )  # fmt: skip
+        self.patch_noise = pulls.noise
+        return pulls
+
     def _cameras_moved(
         self,
         mesh: Mesh,
         directions: Float[np.ndarray, "v 3"],
         level: NormalPyramidLevel,
         depth: Float[np.ndarray, "n y x"],
-        looks: Looks,
     ) -> bool:
         """Turns the cameras that are off; what a camera must be off before it is first touched is beyond doubt."""
         twists = camera_twists(
-            mesh.vertices, directions, level, self.pictures, depth, looks,
+            mesh.vertices, directions, level, self.pictures, depth, self._looks(mesh, directions, level, depth),
             outline_noise_px=max(self.outline_noise_px / self.shrink, _LEAST_OUTLINE_NOISE_PX),
             tolerance=_TOLERANCE * self.edge,
         )  # fmt: skip
@@ -284,9 +304,9 @@ class _Fit:
         directions: Float[np.ndarray, "v 3"],
         level: NormalPyramidLevel,
         depth: Float[np.ndarray, "n y x"],
-        looks: Looks | None,
+        patches: PatchPulls | None,
     ) -> tuple[Float[np.ndarray, "v"], Float[np.ndarray, "v"]]:
-        """Steps that outlines and looks ask for and their weights, against 1 for a normal seen frontally."""
+        """Steps that outlines and patches ask for and their weights, against 1 for a normal seen frontally."""
         edge = self.edge
         first = edge == self.hull.cell
         steps, votes = rim_offsets(
@@ -295,12 +315,12 @@ class _Fit:
         )  # fmt: skip
         self.outline_noise_px = _outline_noise_px(self.cameras, vertices, steps[votes > 0])
         weight = self._rim_weights(steps) * np.minimum(votes, 1.0)
-        if looks is None:
+        if patches is None:
             return steps, weight
         # An edge's end is known from normals to its length times their error.
-        scale = _LOOKS_GAIN * (edge * self.normal_noise_rad) ** 2
-        total = weight + scale * looks.information
-        return (weight * steps + scale * looks.pull) / np.maximum(total, 1e-12), total
+        scale = _PATCH_GAIN * (edge * self.normal_noise_rad) ** 2
+        total = weight + scale * patches.information
+        return (weight * steps + scale * patches.pull) / np.maximum(total, 1e-12), total
 
     def _rim_weights(self, steps: Float[np.ndarray, "v"]) -> Float[np.ndarray, "v"]:
         """Outlines that contradict the surface count less, unless its normals are no better.
