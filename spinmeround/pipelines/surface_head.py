@@ -83,13 +83,14 @@ class SurfaceHead:
             return None
         from spinmeround.recon.normal_map import with_normal_map
         from spinmeround.template.registration_parts import OFF
+        from spinmeround.template.registration_target import without_ends
         from spinmeround.template.registration_texture import skin_relief
         from spinmeround.types import TexturedMesh
 
         model = self.registered.model
         blank = np.zeros((texture_px, texture_px, 3), np.float32)
         dense = TexturedMesh(posed.vertices, posed.faces, model.uv.astype(float), model.uv_faces, blank)
-        normal_map = with_normal_map(dense, self.surface, reach=OFF).normal_map
+        normal_map = with_normal_map(dense, without_ends(self.surface), reach=OFF).normal_map
         assert normal_map is not None
         return skin_relief(self.registered, normal_map)
 
@@ -110,6 +111,8 @@ class SurfaceHead:
         for name, piece in pieces.items():
             most = int(_MOST_SHARE * FACES[lod] * len(piece.faces) / total)
             small = simplify(piece, most)
+            if not len(small.faces):
+                continue
             atlas = unwrap(small, texture_px)
             albedo, _ = paint_layout(self.views, whole, small, atlas, size_px=texture_px)
             mesh = TexturedMesh(small.vertices, small.faces, atlas.uv, atlas.uv_faces, albedo)

@@ -14,7 +14,7 @@ from spinmeround.geometry import vertex_normals
 from spinmeround.types import Mesh
 
 _CANDIDATES = 6
-_LEAST_COSINE = 0.5
+LEAST_COSINE = 0.5
 """Surfaces whose normals differ by more than 60 degrees are different sheets: both sides of an ear, two lips."""
 
 _FEW, _TRIMMED = 6, 0.75
@@ -79,10 +79,16 @@ class Target:
     def match(self, points: Float[np.ndarray, "m 3"], normals: Float[np.ndarray, "m 3"]) -> Matches:
         """Nearest vertices that face the same way as the asker."""
         index = self._tree.query(points, k=min(_CANDIDATES, len(self.points)))[1].reshape(len(points), -1)
-        alike = np.einsum("mkc,mc->mk", self.normals[index], normals) > _LEAST_COSINE
+        alike = np.einsum("mkc,mc->mk", self.normals[index], normals) > LEAST_COSINE
         first = alike.argmax(1)
         chosen = index[np.arange(len(points)), first]
         return Matches(self.points[chosen], self.normals[chosen], alike.any(1) & ~self.ends[chosen])
+
+
+def without_ends(mesh: Mesh) -> Mesh:
+    """The surface without the faces at open borders and at a flat cut below, which belong to no head."""
+    ends = _ends(mesh, vertex_normals(mesh.vertices, mesh.faces))
+    return Mesh(mesh.vertices, mesh.faces[~ends[mesh.faces].any(1)])
 
 
 def _ends(mesh: Mesh, normals: Float[np.ndarray, "v 3"]) -> Bool[np.ndarray, "v"]:

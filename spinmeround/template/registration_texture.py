@@ -12,6 +12,7 @@ from spinmeround.template.avatar_morphs import landmark_points
 from spinmeround.template.head_model import PARTS
 from spinmeround.template.registration import RegisteredHead
 from spinmeround.template.registration_space import Regions
+from spinmeround.template.registration_target import LEAST_COSINE
 from spinmeround.template.texture import SkinTexture, shared_atlas
 from spinmeround.template.texture_eyes import complete_eyes
 from spinmeround.template.texture_fill import Layer
@@ -21,6 +22,8 @@ from spinmeround.template.texture_project import face_openings
 from spinmeround.types import Views
 
 _SKIN = PARTS.index("skin")
+_FADES_OVER = 0.2
+"""Cosines above the least one over which normals of another sheet fade in: skin tilted by 45 degrees counts in full."""
 
 
 def split_views(head: RegisteredHead, views: Views) -> tuple[Views, Views]:
@@ -73,7 +76,11 @@ def finish_texture(
 
 
 def skin_relief(head: RegisteredHead, normal_map: Float[np.ndarray, "t t 3"]) -> Float32[np.ndarray, "t t 3"]:
-    """A normal map of the dense head where it lies on the surface, and flat in sockets, nostrils, mouth and on eyes."""
+    """A normal map of the dense head as far as it shows the same skin; flat in sockets, nostrils, mouth and on eyes.
+
+    What is tilted too much is another sheet of the surface, such as its end below the neck.
+    """
     outside = shared_atlas(len(normal_map)).spread(Regions.of(head.model).asked.astype(np.float64))[..., None]
-    blended = outside * normal_map + (1 - outside) * np.array([0, 0, 1], np.float32)
+    share = outside * np.clip((normal_map[..., 2:] - LEAST_COSINE) / _FADES_OVER, 0, 1)
+    blended = share * normal_map + (1 - share) * np.array([0, 0, 1], np.float32)
     return (blended / np.linalg.norm(blended, axis=2, keepdims=True)).astype(np.float32)

@@ -17,7 +17,7 @@ from spinmeround.template.head_model import PARTS, HeadModel, load_head_model
 from spinmeround.template.registration import RegisteredHead, register_template
 from spinmeround.template.registration_inner import Lids
 from spinmeround.template.registration_space import Regions
-from spinmeround.template.registration_target import Similarity, Target, umeyama
+from spinmeround.template.registration_target import Similarity, Target, umeyama, without_ends
 from spinmeround.types import Mesh, Views
 from tests.template.unseen_heads import MM, Stranger, stranger
 
@@ -156,12 +156,15 @@ def test_a_surface_says_nothing_where_it_ends():
     faces = np.concatenate(
         [np.stack([corner, corner + 1, corner + 6], 1), np.stack([corner + 1, corner + 7, corner + 6], 1)]
     )
-    sheet = Target(Mesh(np.stack([x.ravel(), 0 * x.ravel(), z.ravel()], 1), faces))
+    surface = Mesh(np.stack([x.ravel(), 0 * x.ravel(), z.ravel()], 1), faces)
+    sheet = Target(surface)
     asked = np.array([[2.0, 0.3, 2.0], [-0.4, 0.1, 2.0], [2.0, 0.3, 3.0]])
     up = np.array([[0.0, 1.0, 0.0]] * 2 + [[0.0, -1.0, 0.0]])
     matches = sheet.match(asked, up)
     assert matches.found.tolist() == [True, False, False]
     np.testing.assert_allclose(matches.point[0], [2, 0, 2])
+    left = surface.vertices[without_ends(surface).faces]
+    assert len(left) == 18 and left[..., ::2].min() == 1 and left[..., ::2].max() == 4
 
 
 def test_similarities_undo_and_find_themselves():
