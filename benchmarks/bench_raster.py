@@ -5,7 +5,8 @@
 Splats lie as a fit leaves them: opaque discs on a head-sized ball, together covering it a few times over whatever their
 number; they are drawn as 3D Gaussians and as surfels. The plain torch side is the specification of the tests in
 float32, made as fast as plain torch goes: each 16 by 16 pixel tile is drawn as a picture of its own, with only the
-splats that reach it. All on one thread, in processor time.
+splats that reach it. All on one thread, in processor time. Then the tests' scenes, with splats huge and tiny, edge-on and
+behind the camera, against the same specification in float64: every value, and the gradient of every field and of the pose.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from spinmeround.recon.raster_numba import NumbaRasterizer
 from spinmeround.recon.raster_surfels import NumbaSurfelRasterizer
 from spinmeround.types import Cameras, Rendering, Splats
 from tests.recon import splat_specification, surfel_specification
+from tests.recon.raster_scenes import FIELDS, SCENES, leaves, pose_leaf
 
 SIZE_PX = 512
 TILE_PX = 16
@@ -37,7 +39,7 @@ class Kind:
 
     name: str
     rasterizer: Rasterizer
-    specify: Callable[[Splats, Cameras], Rendering]
+    specify: Callable[..., Rendering]
     planes: tuple[str, ...]
 
 
@@ -119,6 +121,37 @@ def figures_of(kind: Kind, *, quick: bool) -> list[Figure]:
     ]
 
 
+def truth_of(kind: Kind) -> list[Figure]:
+    """Largest errors over all scenes, as shares of what is largest: values over 1, gradients over their own norm."""
+    values = gradients = 0.0
+    for scene, (splats, cameras) in SCENES.items():
+        fast, plain = leaves(splats, torch.float32), leaves(splats, torch.float64)
+        poses = pose_leaf(cameras), pose_leaf(cameras)
+        drawn = kind.rasterizer.render(fast, cameras, camera_from_world=poses[0])
+        expected = kind.specify(plain, cameras, camera_from_world=poses[1])
+        source = torch.Generator().manual_seed(1)
+        for plane in kind.planes:
+            ours, theirs = getattr(drawn, plane), getattr(expected, plane)
+            off = (ours.double() - theirs).detach().abs().max() / theirs.detach().abs().max().clamp(min=1)
+            values = max(values, float(off))
+        weights = [torch.randn(getattr(drawn, plane).shape, generator=source) for plane in kind.planes]
+        for rendering in (drawn, expected):
+            pairs = zip(weights, kind.planes, strict=True)
+            torch.stack(
+                [(weight * getattr(rendering, plane)).sum().double() for weight, plane in pairs]
+            ).sum().backward()
+        leaf_pairs = [*((getattr(fast, field), getattr(plain, field)) for field in FIELDS), poses]
+        for ours, theirs in leaf_pairs:
+            assert ours.grad is not None and theirs.grad is not None, scene
+            off = (ours.grad.double() - theirs.grad).norm() / theirs.grad.norm().clamp(min=1e-30)
+            gradients = max(gradients, float(off))
+    note = f"{len(SCENES)} scenes"
+    return [
+        Figure(f"{kind.name}, values off the float64 specification", values, 1e-5, note=note),
+        Figure(f"{kind.name}, gradients off it, relative", gradients, 1e-4, note=f"{note}; every field and the pose"),
+    ]
+
+
 def measure(*, quick: bool) -> list[Figure]:
     """Both kinds of splats."""
     # One thread each: torch's small operations wait for each other at every step as soon as anything else runs.
@@ -128,7 +161,7 @@ def measure(*, quick: bool) -> list[Figure]:
         Kind("3D Gaussians", NumbaRasterizer(threads=1), splat_specification.render, planes),
         Kind("surfels", NumbaSurfelRasterizer(threads=1), surfel_specification.render, (*planes, "distortion")),
     ]
-    return [figure for kind in kinds for figure in figures_of(kind, quick=quick)]
+    return [figure for kind in kinds for figure in (*truth_of(kind), *figures_of(kind, quick=quick))]
 
 
 def main() -> None:
