@@ -5,8 +5,8 @@
 Splats lie as a fit leaves them: opaque discs on a head-sized ball, together covering it a few times over whatever their
 number; they are drawn as 3D Gaussians and as surfels. The plain torch side is the specification of the tests in
 float32, made as fast as plain torch goes: each 16 by 16 pixel tile is drawn as a picture of its own, with only the
-splats that reach it. All on one thread, in processor time. Then the tests' scenes, with splats huge and tiny, edge-on and
-behind the camera, against the same specification in float64: every value, and the gradient of every field and of the pose.
+splats that reach it. All on one thread, in processor time. Then the tests' scenes, with splats huge and tiny, edge-on
+and behind the camera, against the same specification in float64: values, and gradients of every field and of the pose.
 """
 
 from __future__ import annotations
