@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from spinmeround.geometry import camera_centres, project, vertex_normals
+from spinmeround.orbits import RADIUS
 from spinmeround.template.avatar_morphs import landmark_points
 from spinmeround.template.head_model import PARTS
 from spinmeround.template.registration import RegisteredHead
@@ -16,11 +17,15 @@ from spinmeround.template.registration_target import LEAST_COSINE
 from spinmeround.template.texture import SkinTexture, shared_atlas
 from spinmeround.template.texture_eyes import complete_eyes
 from spinmeround.template.texture_fill import Layer
+from spinmeround.template.texture_lids import lid_trust, with_lids
 from spinmeround.template.texture_light import light_factor
+from spinmeround.template.texture_lips import complete_lips
 from spinmeround.template.texture_mouth import complete_mouth
 from spinmeround.template.texture_project import face_openings
 from spinmeround.types import Views
 
+_IN_FRONT = np.array([0.0, 0.0, RADIUS])
+"""Where the views that tell of the lids look from, about, in the frame of the upright head."""
 _SKIN = PARTS.index("skin")
 _FADES_OVER = 0.2
 """Cosines above the least one over which normals of another sheet fade in: skin tilted by 45 degrees counts in full."""
@@ -67,6 +72,9 @@ def finish_texture(
     colours, mass = atlas.gather(skin[0], seen, len(posed))
     factor = light_factor(colours, vertex_normals(posed, model.dense_faces), mass)
     lit = skin[0] * atlas.spread(factor)
+    shown = Layer(lit.astype(np.float32), skin[1].astype(np.float32))
+    lit = complete_lips(model, atlas, shown, head.posed, head.neutral)
+    lit = with_lids(model, atlas, lit, lid_trust(model, posed, model.dense(head.neutral), _IN_FRONT))
     layer = Layer(inner[0].astype(np.float32), np.where(on_skin, 0, inner[1]).astype(np.float32))
     eyes, mouth = complete_eyes(model, atlas, layer), complete_mouth(model, atlas, layer)
     albedo = np.where(on_skin[..., None], lit, eyes.rgb + mouth.rgb)
