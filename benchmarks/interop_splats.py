@@ -9,7 +9,6 @@ them it is left out. A .ply holds what was given; a .spz is rounded, so that wha
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import gsply.spz
 import numpy as np
 import torch
 from jaxtyping import Float
+from npm import install
 from tables import Figure, print_figures
 from torch import Tensor
 
@@ -41,9 +41,13 @@ def measure(*, quick: bool) -> list[Figure]:
             *_figures("gsply", ".ply", _gsply, folder),
             *_figures("gsply", ".spz", _gsply, folder),
         ]
-        if (program := _splat_transform(folder)) is not None:
-            for suffix in (".ply",) if quick else (".ply", ".spz"):
-                figures += _figures("splat-transform", suffix, lambda path: _converted(program, path), folder)
+        try:
+            program = install(folder, _PACKAGE) / "@playcanvas" / "splat-transform" / "bin" / "cli.mjs"
+        except FileNotFoundError as missing:
+            print(f"not read by splat-transform: {missing}")
+            return figures
+        for suffix in (".ply",) if quick else (".ply", ".spz"):
+            figures += _figures("splat-transform", suffix, lambda path: _converted(program, path), folder)
     return figures
 
 
@@ -93,18 +97,6 @@ def _gsply(path: Path) -> Splats:
         torch.sigmoid(torch.from_numpy(np.array(read.opacities)).ravel()),
         torch.from_numpy(np.concatenate(harmonics, axis=1)),
     )
-
-
-def _splat_transform(folder: Path) -> Path | None:
-    """The program, installed; none where that cannot be."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        return None
-    (folder / "package.json").write_text('{"private": true}', encoding="utf-8")
-    command = [npm, "install", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts", _PACKAGE]
-    if subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode:
-        return None
-    return folder / "node_modules" / "@playcanvas" / "splat-transform" / "bin" / "cli.mjs"
 
 
 def _converted(program: Path, path: Path) -> Splats:

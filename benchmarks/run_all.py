@@ -17,6 +17,7 @@ SCRIPTS = (
     "likeness_floor",
     "likeness_glb",
     "interop_three",
+    "interop_blender_avatar",
     "interop_splats",
     "interop_nerfstudio",
     "whole_head",
@@ -30,6 +31,7 @@ SCRIPTS = (
     "memory",
     "bench_surface",
     "avatar_fit",
+    "avatar_files",
     "bench_raster",
     "splat_kinds",
     "model_camera",
@@ -54,11 +56,13 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=SCRIPTS, help="may be given several times")
     arguments = parser.parse_args()
     rows = []
-    for script in arguments.only or SCRIPTS:
-        started = time.perf_counter()
-        rows += figures_of(script, quick=arguments.quick)
-        print(f"\n({script}: {time.perf_counter() - started:.0f} s)", flush=True)
-    print_table(HEADER, rows, title="figures")
+    try:
+        for script in arguments.only or SCRIPTS:
+            started = time.perf_counter()
+            rows += figures_of(script, quick=arguments.quick)
+            print(f"\n({script}: {time.perf_counter() - started:.0f} s)", flush=True)
+    finally:  # what was measured before one of them broke
+        print_table(HEADER, rows, title="figures")
 
 
 if __name__ == "__main__":
