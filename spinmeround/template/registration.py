@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 _MM = 1e-3 / METRES_PER_UNIT
 _WORST_MM, _MOST_FLIPPED = 4.0, 20
 """A surface further from the face than this in one place of twenty, or that turns more faces over, is no face."""
+_FARTHEST_MM = 20.0
+"""From half of the face to a hull that only bounds it: less than from eye sockets to the tip of the nose."""
 _OPEN_SHARE = (0.27, 0.4)
 """Height of an open eye by its width: what is less open is a blink, what is more is surprise."""
 
@@ -55,7 +57,9 @@ class RegisteredHead:
     @property
     def is_face(self) -> bool:
         """Whether the surface turned out to have the form of a face."""
-        near = not self.report["surface_believed"] or self.report["face_distance_mm"]["p95"] < _WORST_MM
+        away_mm = self.report["face_distance_mm"]
+        believed = self.report["surface_believed"]
+        near = away_mm["p95"] < _WORST_MM if believed else away_mm["median"] < _FARTHEST_MM
         return near and self.report["flipped_faces"] <= _MOST_FLIPPED
 
 

@@ -188,6 +188,8 @@ def test_on_a_hull_that_is_too_large_landmarks_shape_the_face(model):
     assert np.median(away) < 2.5
     assert head.is_face
     assert head.report["face_distance_mm"]["median"] > 5
+    elsewhere = head.report | {"face_distance_mm": {"median": 41.0, "p95": 65.0}}
+    assert not dataclasses.replace(head, report=elsewhere).is_face
 
 
 def test_landmarks_are_where_rays_meet_if_the_surface_is_not(model, monkeypatch):
