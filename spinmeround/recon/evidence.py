@@ -15,6 +15,7 @@ from scipy.special import erfinv
 
 from spinmeround.geometry import camera_centres, resized
 from spinmeround.mesh_raster import rasterize
+from spinmeround.recon.hull import without_holes
 from spinmeround.recon.lookup import bilinear, seen_at
 from spinmeround.scratch import planes
 from spinmeround.types import Cameras, Views
@@ -78,7 +79,7 @@ def normal_level(views: Views, shrink: int) -> NormalPyramidLevel:
     shape = (len(views), height, width)
     normals, trust, outline_px = planes((*shape, 3), shape, shape)
     for view in range(len(views)):
-        alpha, given = views.alpha[view], views.normals_world[view]
+        alpha, given = without_holes(views.alpha[view]), views.normals_world[view]
         known = (alpha > 0.5) & (np.linalg.norm(given, axis=-1) > 0.5)
         sure = (views.weight[view] * alpha * known).astype(np.float32)
         layers = (given * sure[..., None], sure, alpha)

@@ -74,7 +74,7 @@ class Hull:
 
 
 def silhouettes(alpha: Float[np.ndarray, "v h w"]) -> Silhouettes:
-    """Signed distances of soft masks; specks smaller than 2 % of a mask's largest part are dropped.
+    """Signed distances of soft masks; specks smaller than 2 % of a mask's largest part are dropped, and holes filled.
 
     Raises:
         InputError: a mask is empty.
@@ -82,7 +82,7 @@ def silhouettes(alpha: Float[np.ndarray, "v h w"]) -> Silhouettes:
     (distance_px,) = planes(alpha.shape)
     cut = np.zeros((len(alpha), 4), bool)
     for view, mask in enumerate(alpha):
-        clean = _without_specks(mask, view)
+        clean = without_holes(_without_specks(mask, view))
         distance_px[view] = _signed_distance_px(clean)
         inside = clean > 0.5
         sides = (inside[:, 0], inside[0], inside[:, -1], inside[-1])
@@ -137,6 +137,21 @@ def _without_specks(mask: Float[np.ndarray, "h w"], view: int) -> Float[np.ndarr
     areas = stats[1:, cv2.CC_STAT_AREA]
     specks = 1 + np.flatnonzero(areas < _SPECK_SHARE * areas.max())
     return np.where(np.isin(labels, specks), 0.0, mask) if len(specks) else mask
+
+
+def without_holes(mask: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """The mask with enclosed holes smaller than 2 % of it filled: a hole in one view is a tunnel through the hull."""
+    inside = mask > 0.5
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((~inside).astype(np.uint8), connectivity=4)
+    height, width = mask.shape
+    x, y, w, h, area = stats.T
+    holes = (x > 0) & (y > 0) & (x + w < width) & (y + h < height) & (area < _SPECK_SHARE * inside.sum())
+    holes[0] = False
+    if not holes.any():
+        return mask
+    # With their rims, where a soft mask rises from a hole's edge.
+    filled = cv2.dilate(holes[labels].astype(np.uint8), np.ones((5, 5), np.uint8))
+    return np.maximum(mask, filled.astype(mask.dtype))
 
 
 def _signed_distance_px(mask: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

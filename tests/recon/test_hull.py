@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import trimesh
 
 from spinmeround.errors import InputError
 from spinmeround.geometry import select
-from spinmeround.recon.hull import silhouettes, visual_hull
+from spinmeround.recon.hull import silhouettes, visual_hull, without_holes
 from tests.recon import scenes
 
 
@@ -36,6 +37,25 @@ def test_the_picture_border_is_no_outline():
     outlines = silhouettes(mask)
     np.testing.assert_array_equal(outlines.cut, [[False, False, False, True]])
     assert outlines.distance_px[0, 63, 32] > 14, "the lowest row is deep inside: the outline lies left, right and above"
+
+
+def test_holes_in_single_masks_make_no_tunnels():
+    cams = scenes.cameras()
+    views = scenes.draw(scenes.sphere(), cams)
+    pierced = views.alpha.copy()
+    for view, mask in enumerate(pierced):
+        cv2.circle(mask, (60 + view % 3, 66 - view % 5), 4, 0.0, -1)
+    whole, outlines = silhouettes(views.alpha), silhouettes(pierced)
+    np.testing.assert_array_equal(outlines.distance_px, whole.distance_px)
+    assert as_trimesh(visual_hull(cams, outlines).mesh).euler_number == 2
+
+
+def test_holes_that_are_part_of_the_outline_stay():
+    mask = np.zeros((100, 100), np.float32)
+    cv2.circle(mask, (50, 50), 40, 1.0, 6)
+    mask[:5, 40:60] = 1
+    mask[0, 48:52] = 0
+    np.testing.assert_array_equal(without_holes(mask), mask)
 
 
 def test_specks_do_not_count():
