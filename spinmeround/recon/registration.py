@@ -131,7 +131,7 @@ def outline_gap(views: Views) -> float:
     Raises:
         InputError: as ``hull.visual_hull``.
     """
-    small = _shrunk(views, _GAP_PX)
+    small = shrunk(views, _GAP_PX)
     outlines = silhouettes(small.alpha)
     hull = visual_hull(small.cameras, outlines)
     vertices = np.concatenate([hull.mesh.vertices, hull.skirt.vertices])
@@ -153,7 +153,7 @@ def _fit(
     views: Views, rasterizer: Rasterizer, how: _Round, shared: Tensor, own: list[Tensor], source: np.random.Generator
 ) -> None:
     """One round; moves ``shared`` and ``own`` in place."""
-    small = _shrunk(views, how.size_px)
+    small = shrunk(views, how.size_px)
     start = replace(small, cameras=_moved(small.cameras, (shared + torch.stack(own)).detach().numpy()))
     shell = outline_shell(start, cells=how.hull_cells)
     descent = Descent(
@@ -195,22 +195,23 @@ def _loss(
     return loss + 0.2 * weighted_l1(alpha[..., None], picture.alpha[..., None], picture.weight)
 
 
-def _shrunk(views: Views, size_px: int) -> Views:
+def shrunk(views: Views, size_px: int) -> Views:
+    """Views with pictures that are at most so wide and high."""
     share = size_px / max(views.cameras.width_px, views.cameras.height_px)
     if share >= 1:
         return views
     width_px, height_px = round(views.cameras.width_px * share), round(views.cameras.height_px * share)
 
-    def shrunk(planes: Float[np.ndarray, "v h w *c"]) -> Float[np.ndarray, "v h2 w2 *c"]:
+    def smaller(planes: Float[np.ndarray, "v h w *c"]) -> Float[np.ndarray, "v h2 w2 *c"]:
         return np.stack([resize(plane, width_px, height_px) for plane in planes])
 
     return replace(
         views,
         cameras=resized(views.cameras, width_px, height_px),
-        rgb=shrunk(views.rgb),
-        normals_world=shrunk(views.normals_world),
-        alpha=shrunk(views.alpha),
-        weight=shrunk(views.weight),
+        rgb=smaller(views.rgb),
+        normals_world=smaller(views.normals_world),
+        alpha=smaller(views.alpha),
+        weight=smaller(views.weight),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal, final
@@ -18,6 +18,7 @@ from spinmeround.protocols import Rasterizer
 from spinmeround.recon.between import joined, look_between
 from spinmeround.recon.highlights import told_apart
 from spinmeround.recon.losses import structural_dissimilarity, weighted_l1, weighted_squares
+from spinmeround.recon.registration import shrunk
 from spinmeround.recon.splat_start import outline_shell, pixel_width, splats_on_surface, stray_splats
 from spinmeround.recon.splat_steps import Descent, Picture, one_torch_thread, turns
 from spinmeround.types import Mesh, Splats, Views
@@ -35,6 +36,7 @@ class _Course:
         see_through: of the mean of 4 o (1 - o): a splat is to be there or not, or the head looks hollow from new sides.
         tethered: whether the start surface is to be believed.
         narrowest_px: least standard deviation of a splat along its disc.
+        pace: of the descent.
         tolerated: share of the views that may be wrong about an outline.
     """
 
@@ -47,6 +49,7 @@ class _Course:
     see_through: float = 0.002
     tethered: bool = True
     narrowest_px: float = 0.0
+    pace: float = 1.0
     tolerated: float = 0.0
 
 
@@ -54,17 +57,27 @@ _WITH_NORMALS = _Course()
 _BY_COLOUR = _Course(normals=0.0, tethered=False, tolerated=0.1)
 """Views without normals rarely agree on outlines."""
 _BY_MAJORITY = replace(
-    _BY_COLOUR, l1=0.3, squares=3.5, ssim=0.1, outline=0.0, outline_squares=1.0, see_through=0.0, narrowest_px=1.5
+    _BY_COLOUR,
+    l1=0.3,
+    squares=3.5,
+    ssim=0.1,
+    outline=0.0,
+    outline_squares=1.0,
+    see_through=0.0,
+    narrowest_px=1.5,
+    pace=2.0,
 )
 """Views that contradict each other: where a sharp edge would be somewhere else in the next view, a soft one is best."""
 
 _MIN_OPACITY = 0.02
 _MOST_WITHOUT_NORMALS = 80_000
-_MOST_OF_DISSENTING_VIEWS = 25_000
+_MOST_OF_DISSENTING_VIEWS = 16_000
 """More would show what single views made up."""
-_FAIR_CONTRADICTION = 0.33
+_FAIR_CONTRADICTION = 0.3
 """See ``between.Between``."""
 _VIEWS_FOR_HIGHLIGHTS = 16
+_COARSE_PX = 192
+"""What dissenting views have in common is hardly finer, and it takes many steps, which are cheap at this size."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +138,8 @@ class GaussianFitter:
         Views without normals (all 0) are fitted by colour and silhouette alone. No surface is to be believed then: the
         fit starts on what the outlines leave, down to the pictures' lower border, with fewer splats that are free to
         move, and takes more steps. Where neighbours contradict each other it looks for what most views say: fewer and
-        softer splats, whose colours follow the view, fitted to pictures half way between neighbours as well.
+        softer splats, whose colours follow the view, fitted to pictures half way between neighbours as well, small
+        pictures first.
 
         Returns:
             Detached float32 tensors on the CPU, unit quaternions.
@@ -135,22 +149,23 @@ class GaussianFitter:
         """
         source = np.random.default_rng(seed)
         self._progress(0.0, "laying splats on the surface")
-        course, settings, shown = _planned(views, self._settings)
+        course, settings, lessons = _planned(views, self._settings)
         base = surface if course.tethered else outline_shell(views)
         start = splats_on_surface(views, base, count=settings.count, sh_degree=settings.sh_degree, source=source)
         width = pixel_width(views, base.vertices)
         supported = told_apart(views.cameras, settings.sh_degree) if settings.sh_degree else None
         descent = Descent(
             start,
-            width,
+            pixel_width(lessons[0].views, base.vertices),
             tethered=course.tethered,
             narrowest=course.narrowest_px * width,
+            pace=course.pace,
             told_apart=supported,
         )
-        steps, tolerated = settings.iterations, round(course.tolerated * len(views))
+        steps, tolerated = sum(lesson.steps for lesson in lessons), round(course.tolerated * len(views))
         with one_torch_thread():
-            for step, index in enumerate(turns(len(shown), steps, source)):
-                loss = self._loss(descent.splats(), Picture.of(shown, index), source, course)
+            for step, picture in enumerate(_pictures(lessons, source)):
+                loss = self._loss(descent.splats(), picture, source, course)
                 descent.step(loss, step / steps)
                 if step == steps // 2:
                     descent.hide(stray_splats(descent.splats().means.detach().numpy(), views, tolerated=tolerated))
@@ -179,19 +194,34 @@ class GaussianFitter:
         return loss + course.see_through * (4 * splats.opacities * (1 - splats.opacities)).mean()
 
 
-def _planned(views: Views, settings: SplatSettings) -> tuple[_Course, SplatSettings, Views]:
+@dataclass(frozen=True)
+class _Lesson:
+    """Views shown to the fit for a number of steps."""
+
+    views: Views
+    steps: int
+
+
+def _pictures(lessons: Sequence[_Lesson], source: np.random.Generator) -> Iterator[Picture]:
+    for lesson in lessons:
+        for index in turns(len(lesson.views), lesson.steps, source):
+            yield Picture.of(lesson.views, index)
+
+
+def _planned(views: Views, settings: SplatSettings) -> tuple[_Course, SplatSettings, list[_Lesson]]:
     """The course, the work, and what is shown to the fit. Highlights go as far as that many views tell them."""
     if views.normals_world.any():
-        return _WITH_NORMALS, settings, views
+        return _WITH_NORMALS, settings, [_Lesson(views, settings.iterations)]
     work = replace(settings, count=min(settings.count, _MOST_WITHOUT_NORMALS), iterations=3 * settings.iterations)
     if settings.sh_degree == 0 and len(views) >= _VIEWS_FOR_HIGHLIGHTS:
         work = replace(work, sh_degree=1)
     between = look_between(views)
     if between is None or between.contradiction < _FAIR_CONTRADICTION:
-        return _BY_COLOUR, work, views
+        return _BY_COLOUR, work, [_Lesson(views, work.iterations)]
     _log.info("neighbouring views contradict each other: %d pictures between them join the fit", len(between.views))
-    count = min(settings.count, _MOST_OF_DISSENTING_VIEWS)
-    return _BY_MAJORITY, SplatSettings(count, 5 * settings.iterations, 3), joined(views, between.views)
+    count, shown = min(settings.count, _MOST_OF_DISSENTING_VIEWS), joined(views, between.views)
+    coarse, fine = _Lesson(shrunk(shown, _COARSE_PX), 10 * settings.iterations), _Lesson(shown, settings.iterations)
+    return _BY_MAJORITY, replace(settings, count=count, sh_degree=3), [coarse, fine]
 
 
 @torch.no_grad()

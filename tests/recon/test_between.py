@@ -57,6 +57,18 @@ def test_a_view_between_stands_half_way_and_shows_what_is_seen_from_there(views)
     assert between.rgb.dtype == np.float32 and not between.normals_world.any()
 
 
+def test_colours_inside_go_along_the_arc_of_a_turn(views):
+    """Along straight lines they would lie off by what a turn bulges: the error here would be four times as large."""
+    found = look_between(views)
+    assert found is not None
+    truth = draw(
+        sphere(radii=(0.17, 0.25, 0.2)), orbit_cameras([15.0 * k + 7.5 for k in range(5)], [0.0] * 5, size_px=SIZE_PX),
+        patches,
+    )  # fmt: skip
+    inside = cv2.erode(truth.alpha.min(axis=0).astype(np.uint8), np.ones((9, 9))) > 0
+    assert np.abs(found.views.rgb - truth.rgb)[:, inside].mean() < 0.002
+
+
 def test_doubt_is_carried_along(views):
     weight = views.weight.copy()
     weight[0] = 0.25

@@ -230,6 +230,24 @@ def test_neighbours_that_contradict_each_other_are_fitted_softly_with_what_lies_
     assert float(splats.scales[:, :2].min()) > 1.4 * pixel
 
 
+def test_views_that_contradict_each_other_are_learnt_coarse_first(surface, monkeypatch):
+    near = photograph(surface, [15.0 * k for k in range(3)], [0.0] * 3)
+    rgb = near.rgb.copy()
+    rgb[1] = rgb[1, ..., ::-1]
+    whims = replace(near, rgb=rgb, normals_world=0 * near.normals_world)
+    monkeypatch.setattr("spinmeround.recon.splats._COARSE_PX", SIZE_PX // 2)
+    focal_px = []
+
+    class Watched:
+        def render(self, splats, cameras, **how):
+            focal_px.append(float(cameras.intrinsics_px[0, 0, 0]))
+            return NumbaRasterizer().render(splats, cameras, **how)
+
+    GaussianFitter(Watched(), SplatSettings(count=100, iterations=2)).fit(whims, surface, seed=0)
+    full_px = float(near.cameras.intrinsics_px[0, 0, 0])
+    assert focal_px == pytest.approx([full_px / 2] * 20 + [full_px] * 2)
+
+
 @pytest.mark.parametrize("degree", [1, 3])
 def test_higher_harmonics_are_fitted_when_asked(views, surface, degree):
     settings = SplatSettings(count=500, iterations=4, sh_degree=degree)
