@@ -69,10 +69,18 @@ def _described() -> dict[str, Any]:
         "bones": [bone.name for bone in armatures[0].data.bones],
         "keys": [key.name for key in keys if key.name.lower() != "basis"],
         "packed": all(image.packed_file for image in bpy.data.images if image.source == "FILE"),
+        "normal maps": sum(_has_normal_map(t.data.materials[0]) for t in meshes.values()),
         "crown_m": float(places["skin"][:, 2].max()),
         "teeth before the middle": float(places["skin"][:, 1].mean() - places["teeth"][:, 1].mean()),
         "triangles": sum(len(thing.data.polygons) for thing in meshes.values()),
     }
+
+
+def _has_normal_map(material: Any) -> bool:
+    """Whether its normals come from a picture in tangent space that is read as numbers, not as colours."""
+    nodes = [node for node in material.node_tree.nodes if node.type == "NORMAL_MAP" and node.space == "TANGENT"]
+    pictures = [link.from_node.image for node in nodes for link in node.inputs["Color"].links]
+    return any(picture.colorspace_settings.name == "Non-Color" for picture in pictures)
 
 
 def _halfway() -> dict[str, Any]:
@@ -96,7 +104,8 @@ def _mean_head() -> Any:
 
     model = load_head_model()
     skin = SkinTexture(np.full((128, 128, 3), 0.5, np.float32), np.zeros((128, 128), np.float32))
-    return build_avatar(model, model.mean, np.zeros(model.subdivision.shape[0]), skin, None, lod=1, texture_px=128)
+    bare = np.zeros(model.subdivision.shape[0])
+    return build_avatar(model, model.mean, bare, skin, None, lod=1, texture_px=128, normal_map=True)
 
 
 def _clip() -> Any:
@@ -120,11 +129,14 @@ def _complaints(said: str) -> int:
     return len(re.findall(r"^.*\b(?:warning|error)\b.*$", said, re.IGNORECASE | re.MULTILINE))
 
 
-def _import_figures(kind: str, seen: dict[str, Any], names: tuple[str, ...], triangles: int) -> list[Figure]:
+def _import_figures(kind: str, seen: dict[str, Any], avatar: Any) -> list[Figure]:
+    names, triangles = avatar.morph_names, sum(len(part.mesh.faces) for part in avatar.parts)
+    normal_maps = sum(part.mesh.normal_map is not None for part in avatar.parts)
     return [
         Figure(f"{kind}: armatures beyond one", seen["armatures"] - 1, 0),
         Figure(f"{kind}: bones missing or too many", len({*_BONES} ^ {*seen["bones"]}), 0),
         Figure(f"{kind}: shape keys missing or too many", len({*names} ^ {*seen["keys"]}), 0),
+        Figure(f"{kind}: parts without their normal map", normal_maps - seen["normal maps"], 0),
         Figure(f"{kind}: pictures not packed", float(not seen["packed"]), 0),
         Figure(f"{kind}: faces +Y or lies down", float(not (seen["teeth before the middle"] > 0 < seen["crown_m"])), 0),
         Figure(f"{kind}: triangles lost", triangles - seen["triangles"], 0),
@@ -214,8 +226,6 @@ def compare(blender_python: str, glb: Path | None = None, picture: Path | None =
     from spinmeround.io import read_avatar, write_avatar
 
     avatar = read_avatar(glb) if glb else _mean_head()
-    names = avatar.morph_names
-    triangles = sum(len(part.mesh.faces) for part in avatar.parts)
     pose = {"jawOpen": 0.6, "eyeBlinkLeft": 1.0}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -232,13 +242,13 @@ def compare(blender_python: str, glb: Path | None = None, picture: Path | None =
         said += _run(blender_python, str(_SCRIPT), str(folder / "still.glb"), str(picture), *asked)
         again = read_avatar(folder / "again.glb")
         iou = _silhouette_iou(avatar, picture, pose)
-    figures = _import_figures("glb", seen["glb"], names, triangles) + _clip_figures(seen["clip"])
+    figures = _import_figures("glb", seen["glb"], avatar) + _clip_figures(seen["clip"])
     if "usdz" in seen:
-        figures += _import_figures("usdz", seen["usdz"], names, triangles)
+        figures += _import_figures("usdz", seen["usdz"], avatar)
     high_m = _chin_to_crown_m(avatar, seen["glb"]["crown_m"])
     figures += [
         Figure("glb: chin to crown, off 0.23 m by", abs(high_m / 0.23 - 1), 0.15, note=f"{1000 * high_m:.0f} mm"),
-        Figure("exported by Blender, read by us: targets lost", len({*names} - {*again.morph_names}), 0),
+        Figure("exported by Blender, read by us: targets lost", len({*avatar.morph_names} - {*again.morph_names}), 0),
         Figure("the same: bones lost", len({*_BONES} - {joint.name for joint in again.joints}), 0),
         Figure("rendered by the script: silhouette IoU with ours", iou, 0.97, at_most=False),
         Figure("warnings and errors", _complaints(said), 0),

@@ -22,7 +22,7 @@ def with_normal_map(mesh: TexturedMesh, fine: Mesh, *, reach: float | None = Non
 
     Args:
         reach: nothing farther off is taken for the same place, and the map fades to flat from half of it on; by
-            default the mean length of the mesh's edges, than which no decimation strays farther.
+            default the mean length of the mesh's edges: decimation strays by much less.
     """
     frames = texel_frames(mesh, smooth_normals(mesh))
     reach = float(_edge_lengths(mesh.vertices, mesh.faces).mean()) if reach is None else reach
