@@ -9,15 +9,24 @@ from __future__ import annotations
 
 from typing import final
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from spinmeround.recon.raster_blending import blend_gaussians, blend_gaussians_backward
 from spinmeround.recon.raster_projection import project_gaussians, project_gaussians_backward
-from spinmeround.recon.raster_work import Workers, checked_poses, project, project_backward, views_of
+from spinmeround.recon.raster_views import Kind, render_views
+from spinmeround.recon.raster_work import Workers
 from spinmeround.types import Cameras, Rendering, Splats
+
+_GAUSSIANS = Kind(
+    project_gaussians,
+    project_gaussians_backward,
+    blend_gaussians,
+    blend_gaussians_backward,
+    centre_columns=3,
+    pictures=((3,), (3,), (), (), ()),
+)
 
 
 @final
@@ -65,39 +74,8 @@ class NumbaRasterizer:
             ValueError: fields of another dtype or device, or a skewed camera.
             ResourceError: the splats are so large that a view would need gigabytes of (tile, splat) pairs.
         """
-        fields = (splats.means, splats.scales, splats.quats_wxyz, splats.opacities, splats.sh)
-        poses = checked_poses(splats, cameras, camera_from_world)
-        pictures = [
-            _Render.apply(*fields, pose, view, self._options, self._workers)
-            for pose, view in zip(poses, views_of(cameras), strict=True)
-        ]
-        rgb, normals, depth, alpha, median = (torch.stack(planes) for planes in zip(*pictures, strict=True))
+        drawn = render_views(
+            _GAUSSIANS, splats, cameras, camera_from_world, options=self._options, workers=self._workers
+        )
+        rgb, normals, depth, alpha, median = drawn
         return Rendering(rgb=rgb, alpha=alpha, depth=depth, normals_world=normals, median_depth=median)
-
-
-class _Render(torch.autograd.Function):
-    """One view: fields of the splats and a pose to (rgb, normals, depth, alpha, median depth)."""
-
-    @staticmethod
-    def forward(ctx, means, scales, quats, opacities, sh, pose, view, options, workers):
-        fields = (means, scales, quats, opacities, sh)
-        projected = project(project_gaussians, fields, pose, view, options=options, workers=workers)
-        pairs, size = projected.pairs, (view.height_px, view.width_px)
-        rgb, normals = np.empty((*size, 3), np.float32), np.empty((*size, 3), np.float32)
-        depth, alpha, median = (np.empty(size, np.float32) for _ in range(3))
-        walked, median_pair = np.empty(len(pairs.tile_starts) - 1, np.int32), np.empty(size, np.int32)
-        pictures = (rgb, normals, depth, alpha, median)
-        forward = (pairs.tile_starts, pairs.splat, projected.centres, projected.records, walked, *pictures, median_pair)
-        workers.over_tiles(pairs.tile_starts, blend_gaussians, *forward)
-        ctx.kept = (projected, forward, workers)
-        return tuple(torch.from_numpy(picture) for picture in pictures)
-
-    @staticmethod
-    def backward(ctx, *gradients):
-        projected, forward, workers = ctx.kept
-        pairs = projected.pairs
-        rows = workers.borrow_rows(len(pairs.row))
-        arrays = [gradient.contiguous().numpy() for gradient in gradients]
-        workers.over_tiles(pairs.tile_starts, blend_gaussians_backward, *forward, *arrays, pairs.row, rows)
-        wanted = ctx.needs_input_grad[5]
-        return *project_backward(project_gaussians_backward, projected, rows, pose=wanted, workers=workers), *[None] * 3

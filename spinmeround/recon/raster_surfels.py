@@ -7,15 +7,25 @@ from __future__ import annotations
 
 from typing import final
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from spinmeround.recon.raster_surfel_blending import blend_surfels, blend_surfels_backward
 from spinmeround.recon.raster_surfel_projection import project_surfels, project_surfels_backward
-from spinmeround.recon.raster_work import Workers, checked_poses, project, project_backward, views_of
+from spinmeround.recon.raster_views import Kind, render_views
+from spinmeround.recon.raster_work import Workers
 from spinmeround.types import Cameras, Rendering, Splats
+
+_SURFELS = Kind(
+    project_surfels,
+    project_surfels_backward,
+    blend_surfels,
+    blend_surfels_backward,
+    centre_columns=6,
+    pictures=((3,), (3,), (), (), (), ()),
+    remembered=((2,),),
+)
 
 
 @final
@@ -42,43 +52,6 @@ class NumbaSurfelRasterizer:
         self, splats: Splats, cameras: Cameras, *, camera_from_world: Float[Tensor, "v 4 4"] | None = None
     ) -> Rendering:
         """Draws all cameras; arguments, results and errors are those of ``NumbaRasterizer.render``."""
-        fields = (splats.means, splats.scales, splats.quats_wxyz, splats.opacities, splats.sh)
-        poses = checked_poses(splats, cameras, camera_from_world)
-        pictures = [
-            _Render.apply(*fields, pose, view, self._workers)
-            for pose, view in zip(poses, views_of(cameras), strict=True)
-        ]
-        rgb, normals, depth, alpha, median, distortion = (torch.stack(planes) for planes in zip(*pictures, strict=True))
+        drawn = render_views(_SURFELS, splats, cameras, camera_from_world, workers=self._workers)
+        rgb, normals, depth, alpha, median, distortion = drawn
         return Rendering(rgb, alpha, depth, normals, median_depth=median, distortion=distortion)
-
-
-class _Render(torch.autograd.Function):
-    """One view: fields of the splats and a pose to (rgb, normals, depth, alpha, median depth, distortion)."""
-
-    @staticmethod
-    def forward(ctx, means, scales, quats, opacities, sh, pose, view, workers):
-        fields = (means, scales, quats, opacities, sh)
-        projected = project(project_surfels, fields, pose, view, centre_columns=6, workers=workers)
-        pairs, size = projected.pairs, (view.height_px, view.width_px)
-        rgb, normals = np.empty((*size, 3), np.float32), np.empty((*size, 3), np.float32)
-        depth, alpha, median, distortion = (np.empty(size, np.float32) for _ in range(4))
-        moments = np.empty((*size, 2), np.float32)
-        walked, median_pair = np.empty(len(pairs.tile_starts) - 1, np.int32), np.empty(size, np.int32)
-        pictures = (rgb, normals, depth, alpha, median, distortion)
-        forward = (
-            pairs.tile_starts, pairs.splat, projected.centres, projected.records, walked,
-            *pictures, moments, median_pair,
-        )  # fmt: skip
-        workers.over_tiles(pairs.tile_starts, blend_surfels, *forward)
-        ctx.kept = (projected, forward, workers)
-        return tuple(torch.from_numpy(picture) for picture in pictures)
-
-    @staticmethod
-    def backward(ctx, *gradients):
-        projected, forward, workers = ctx.kept
-        pairs = projected.pairs
-        rows = workers.borrow_rows(len(pairs.row))
-        arrays = [gradient.contiguous().numpy() for gradient in gradients]
-        workers.over_tiles(pairs.tile_starts, blend_surfels_backward, *forward, *arrays, pairs.row, rows)
-        wanted = ctx.needs_input_grad[5]
-        return *project_backward(project_surfels_backward, projected, rows, pose=wanted, workers=workers), None, None
