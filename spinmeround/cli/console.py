@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -39,7 +41,8 @@ def run(command: str, action: Callable[[Watch], None], *, quiet: bool = False, v
         sys.stdout.flush()
     except SpinMeRoundError as error:
         return _failed(command, error, error.exit_code)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
+        _let_go(stopped)
         sys.stderr.write(f"{command}: stopped; no half-written file was left behind\n")
         return EXIT_STOPPED
     except BrokenPipeError:
@@ -50,6 +53,16 @@ def run(command: str, action: Callable[[Watch], None], *, quiet: bool = False, v
             raise
         return _failed(command, ResourceError("not enough memory; close other programs"), ResourceError.exit_code)
     return 0
+
+
+def _let_go(stopped: KeyboardInterrupt) -> None:
+    """Frees what was under way: compilers stopped half-way complain as their parts go, and there is nothing to do."""
+    before, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        traceback.clear_frames(stopped.__traceback__)
+        gc.collect()
+    finally:
+        sys.unraisablehook = before
 
 
 def _failed(command: str, error: SpinMeRoundError, code: int) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spinmeround.cli import doctor, fit, recon, views, weights
+from spinmeround.cli import console, doctor, fit, recon, views, weights
 from spinmeround.cli.arguments import angles
 from spinmeround.errors import FitError, ResourceError
 from spinmeround.io import write_views
@@ -382,6 +382,24 @@ def test_ctrl_c_ends_a_real_process(room, bad, tmp_path):
     assert error.splitlines()[-1] == "spmr-recon: stopped; no half-written file was left behind"
     assert "Traceback" not in error
     assert not list(out.iterdir())
+
+
+def test_what_was_under_way_goes_quietly(capsys):
+    """Unsaid, it would be a warning, and so an error here."""
+
+    class Compiler:
+        def __del__(self):
+            raise AttributeError("no _ptr")
+
+    def action(_):
+        compiler = Compiler()
+        compiler.itself = compiler
+        raise KeyboardInterrupt
+
+    hook = sys.unraisablehook
+    assert console.run("spmr-fit", action) == 130
+    assert sys.unraisablehook is hook
+    assert capsys.readouterr().err == "spmr-fit: stopped; no half-written file was left behind\n"
 
 
 def test_a_bad_folder_of_views_is_one_line(sphere_rooms, bad, tmp_path, capsys):
