@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ from spinmeround.template.hair_volume import (
 from spinmeround.template.head_model import HeadModel, load_head_model
 from spinmeround.template.photo_evidence import gather_evidence
 from spinmeround.template.render import Hair, Skin, render_views
-from spinmeround.template.texture import SkinTexture, bake_texture
+from spinmeround.template.texture import SkinTexture, bake_texture, shared_atlas
+from spinmeround.template.texture_lids import lid_trust_of, with_lids
 from spinmeround.types import Avatar, Cameras, Portrait, Views
 
 Progress = Callable[[float, str], None]
@@ -55,12 +56,14 @@ class TemplateHead:
         return render_views(Skin(self.model, vertices, self.skin.albedo), self.hair, cameras, names=names)
 
     def avatar(self, *, lod: Lod = 0, texture_px: int = 2048, normal_map: bool = False) -> Avatar:
-        """The head with bones and morph targets, at rest; see ``build_avatar`` and ``resting``."""
+        """The head with bones and morph targets, at rest; see ``build_avatar``, ``resting`` and ``with_lids``."""
+        atlas = shared_atlas(len(self.skin.albedo))
+        albedo = with_lids(self.model, atlas, self.skin.albedo, lid_trust_of(self.head))
         return build_avatar(
             self.model,
             resting(self.head),
             self.ears_covered,
-            self.skin,
+            replace(self.skin, albedo=albedo),
             self.hair,
             lod=lod,
             texture_px=texture_px,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Float32
 
-from spinmeround.geometry import METRES_PER_UNIT, face_normals
+from spinmeround.geometry import METRES_PER_UNIT, camera_centres, face_normals
+from spinmeround.template.fit import FittedHead
 from spinmeround.template.head_model import PARTS, HeadModel
 from spinmeround.template.texture_atlas import Atlas
 from spinmeround.template.texture_fill import Spreader
@@ -19,8 +20,10 @@ _UNLIKE = 0.12
 _SKIN_RANKS = (55, 85)
 """Percentiles of brightness around the lids between which it is skin: brows, lashes and folds are darker."""
 _RINGS = 10
-_FOLD_HOLD, _DARKEST_FOLD = 0.3, -0.3
-"""Hold of single vertices on the fold's shade, which averages a few millimetres, and its least logarithm."""
+_FOLD_HOLD, _DARKEST_FOLD = 3.0, -0.6
+"""Hold of single vertices on the fold's shade, which averages a millimetre, and its least logarithm."""
+_MOST = 0.75
+"""Share of the lid that changes at most: an open eye shows a line of it, by which it is known."""
 _WARM = np.array([0.8, 1.05, 1.15])
 """Shade in skin is red: light has gone through it."""
 _PULL = 0.003
@@ -54,6 +57,16 @@ def lid_trust(
     return 1 - moved * (1 - _ramp(share, *_STRETCHED))
 
 
+def lid_trust_of(head: FittedHead) -> Float[np.ndarray, "m"]:
+    """That of the photo which shows the most of the lids."""
+    model, neutral = head.model, head.model.dense(head.neutral)
+    trusts = [
+        lid_trust(model, model.dense(head.posed(index)), neutral, camera_centres(photo.camera)[0])
+        for index, photo in enumerate(head.photos)
+    ]
+    return np.max(trusts, axis=0)
+
+
 def with_lids(
     model: HeadModel, atlas: Atlas, skin: Float32[np.ndarray, "t t 3"], trust: Float[np.ndarray, "m"]
 ) -> Float32[np.ndarray, "t t 3"]:
@@ -75,7 +88,7 @@ def with_lids(
     bright = np.log(np.maximum(shown.mean(1), 0.02) / np.maximum(smooth.mean(1), 0.02))[:, None]
     fold = spreader.spread(bright, _FOLD_HOLD * known / (known + 2), np.zeros_like(bright), pull=_PULL)
     smooth = smooth * np.exp(np.clip(fold, _DARKEST_FOLD, 0) * _WARM)
-    share = doubt[..., None]
+    share = _MOST * doubt[..., None]
     return (skin * (1 - share) + atlas.spread(smooth) * share).astype(np.float32)
 
 

@@ -16,6 +16,8 @@ _DARKEST = 0.02
 """Light of what no sky reaches: a little comes from the walls."""
 _SHADE_POWER = np.array([0.38, 0.46, 0.48])
 """From light to what it does to sRGB colours: the display's power, less for red, which walls of flesh throw back."""
+_ENAMEL_POWER = 0.6
+"""Share of that power for enamel, which lets light through and shines."""
 _LEAST = 0.2
 """Weight from which on a texel is taken for seen when colours are measured."""
 _ENOUGH_TEXELS = 200
@@ -41,7 +43,8 @@ def complete_mouth(model: HeadModel, atlas: Atlas, seen: Layer) -> Layer:
     for name, colour in colours.items():
         here = atlas.part == PARTS.index(name)
         flesh = gum[here] if name in rows else np.zeros((int(here.sum()), 1))
-        shade = (_DARKEST + (1 - _DARKEST) * light[here])[:, None] ** _SHADE_POWER
+        power = _SHADE_POWER * (1 - (1 - _ENAMEL_POWER) * (name in rows) * (1 - flesh))
+        shade = (_DARKEST + (1 - _DARKEST) * light[here])[:, None] ** power
         painted[here] = (colour * (1 - flesh) + _GUMS * flesh) * shade
     trust = _trust(seen, on_teeth, teeth)
     share = trust[..., None]

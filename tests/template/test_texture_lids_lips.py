@@ -7,10 +7,14 @@ import pytest
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
+from spinmeround.orbits import orbit_cameras
+from spinmeround.template.fit import FittedHead, FittedPhoto
+from spinmeround.template.generator import TemplateHead
 from spinmeround.template.head_model import PARTS, load_head_model
+from spinmeround.template.texture import SkinTexture, shared_atlas
 from spinmeround.template.texture_atlas import Atlas, build_atlas
 from spinmeround.template.texture_fill import Layer
-from spinmeround.template.texture_lids import lid_trust, with_lids
+from spinmeround.template.texture_lids import lid_trust, lid_trust_of, with_lids
 from spinmeround.template.texture_lips import complete_lips
 
 SIZE = 512
@@ -57,14 +61,28 @@ def test_brows_and_lashes_are_not_drawn_out_over_lids(model, atlas):
     mended = with_lids(model, atlas, photo, trust)
     lid = doubt > 0.95
     assert lid.sum() > 100
-    assert photo[lid].std(0).max() > 0.2 > 0.04 > mended[lid].std(0).max()
-    assert (mended[lid] > 0.65 * SKIN).all()
+    assert photo[lid].std(0).max() > 0.25 > 0.12 > mended[lid].std(0).max()
+    assert (mended[lid] > 0.4 * SKIN).all()
     np.testing.assert_array_equal(mended[doubt == 0], photo[doubt == 0])
     np.testing.assert_allclose(
         with_lids(model, atlas, np.tile(SKIN, (SIZE, SIZE, 1)).astype(np.float32), trust)[lid],
         np.tile(SKIN, (int(lid.sum()), 1)),
         atol=0.01,
     )
+
+
+def test_avatars_have_such_lids(model):
+    camera = orbit_cameras([0.0], [0.0], size_px=64)
+    still, mean = np.zeros(len(model.expression_names)), model.mean.astype(np.float64)
+    photo = FittedPhoto(camera, still, 0 * mean, 1.0, 0.01, 0.99)
+    head = FittedHead(model, np.zeros(len(model.shape_names)), 0 * mean, mean, (photo,))
+    streaks = np.where((np.arange(256) % 4 < 2)[None, :, None], BROW, SKIN).repeat(256, axis=0).astype(np.float32)
+    uncovered = np.zeros(model.subdivision.shape[0])
+    given = TemplateHead(model, head, SkinTexture(streaks, streaks[..., 0]), None, uncovered, {})
+    albedo = given.avatar(lod=2, texture_px=256).parts[0].mesh.albedo
+    lid = shared_atlas(256).spread(1 - lid_trust_of(head)[:, None])[..., 0] > 0.95
+    assert lid.sum() > 20
+    assert albedo[lid].std(0).max() < 0.6 * streaks[lid].std(0).max()
 
 
 @pytest.fixture(scope="module")
