@@ -161,7 +161,9 @@ def _read(
     rgb, normals, alpha, weight = planes((*shape, 3), (*shape, 3), shape, shape)
     for i, frame in enumerate(frames):
         pictures = read_pictures(folder, frame, width_px, height_px)
-        rgb[i], normals[i], alpha[i], weight[i] = pictures.rgb, pictures.normals, pictures.alpha, pictures.weight
+        rgb[i], alpha[i], weight[i] = pictures.rgb, pictures.alpha, pictures.weight
+        if "normal_path" in frame.files:  # zeros that nobody writes take no memory
+            normals[i] = pictures.normals
     cameras = Cameras(
         np.stack([frame.camera_from_world for frame in frames]),
         np.stack([_intrinsics(f, size, width_px, height_px) for f, size in zip(frames, sizes, strict=True)]),

@@ -40,7 +40,9 @@ class Placement:
         cameras, pose = views.cameras, views.cameras.camera_from_world.copy()
         pose[:, :3, 3] = self.scale * (pose[:, :3, :3] @ self.centre + pose[:, :3, 3])
         pose[:, :3, :3] = pose[:, :3, :3] @ self.turn.T
-        normals = views.normals_world @ self.turn.T.astype(np.float32)
+        normals = views.normals_world
+        if normals.any():
+            normals = normals @ self.turn.T.astype(np.float32)
         placed = Cameras(pose, cameras.intrinsics_px, cameras.width_px, cameras.height_px)
         return replace(views, cameras=placed, normals_world=normals)
 

@@ -103,11 +103,14 @@ def _pictures(
 def joined(views: Views, more: Views) -> Views:
     """Both, in this order; names go."""
     cameras = _joined_cameras(views.cameras, more.cameras)
-    pictures = {
-        name: np.concatenate([getattr(views, name), getattr(more, name)])
-        for name in ("rgb", "normals_world", "alpha", "weight")
-    }
-    return replace(views, cameras=cameras, names=(), **pictures)
+    shape = (len(cameras), *views.alpha.shape[1:])
+    rgb, normals, alpha, weight = planes((*shape, 3), (*shape, 3), shape, shape)
+    for part, start in ((views, 0), (more, len(views))):
+        own = slice(start, start + len(part))
+        rgb[own], alpha[own], weight[own] = part.rgb, part.alpha, part.weight
+        if part.normals_world.any():  # zeros that nobody writes take no memory
+            normals[own] = part.normals_world
+    return Views(cameras, rgb, normals, alpha, weight)
 
 
 def _joined_cameras(some: Cameras, others: Cameras) -> Cameras:
