@@ -116,12 +116,39 @@ def _bust(
     return np.concatenate(rings), np.concatenate([band + k * count for k in range(len(rings) - 1)])
 
 
-def dressed(canvas: Canvas, vertices_mm: Float[np.ndarray, "v 3"], paint: Paint) -> Figure:
-    """A head in its person's shape, with hair and shoulders."""
+def _lifted(
+    coarse: Float[np.ndarray, "v 3"],
+    faces: Integer[np.ndarray, "f 3"],
+    split: Float[np.ndarray, "v2 c"],
+) -> Float[np.ndarray, "v2 3"]:
+    """The split vertices, those in the middle of an edge lifted toward the planes that touch the surface at its ends.
+
+    Phong tessellation (Boubekeur and Alexa 2008), with their three quarters: outlines lose their corners, and the
+    vertices of the coarse mesh stay where they are.
+    """
+    normals, middles = vertex_normals(coarse, faces), split[len(coarse) :, :3]
+    ends = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1), axis=0)
+    for end in ends.T:
+        height = ((coarse[end] - split[len(coarse) :, :3]) * normals[end]).sum(axis=1, keepdims=True)
+        middles = middles + 0.75 / 2 * height * normals[end]
+    return np.concatenate([coarse, middles])
+
+
+def dressed(
+    canvas: Canvas, vertices_mm: Float[np.ndarray, "v 3"], paint: Paint, *, round_outlines: bool = False
+) -> Figure:
+    """A head in its person's shape, with hair and shoulders.
+
+    Args:
+        round_outlines: between the vertices of the mesh the head is curved, as heads are, and not flat.
+    """
     both, faces = np.concatenate([vertices_mm, canvas.mean_mm], axis=1), canvas.faces
     uv, uv_faces, kind = canvas.uv, canvas.uv_faces, canvas.part[canvas.faces[:, 0]]
     for _ in range(2):
+        coarse, coarse_faces = both[:, :3], faces
         both, faces = _split_in_four(both, faces)
+        if round_outlines:
+            both[:, :3] = _lifted(coarse, coarse_faces, both)
         uv, uv_faces = _split_in_four(uv, uv_faces)
         kind = np.tile(kind, 4)
     skin, place = both[:, :3], both[:, 3:]

@@ -3,7 +3,8 @@
     python benchmarks/people_views.py OUT.png [--count 4]     a contact sheet of them
 
 The head of ``people`` with its hair, neutral in expression and closed at the neck, in the world and units of the
-package. Four samples a pixel.
+package, round between the vertices of its mesh. Sixteen samples a pixel: four leave an edge five shades, and a picture
+39 to 44 dB from the truth.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from spinmeround.mesh_raster import interpolate, rasterize
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
 from spinmeround.types import Cameras, Mesh, Views
 
-_SAMPLES = 2
+_SAMPLES = 4
 _HEIGHT = 0.6
 """From neck to crown, head units: all of it is in the pictures."""
 _LAMP = np.array([0.4, 0.5, 0.77])
@@ -96,7 +97,7 @@ def sitter(seed: int) -> Sitter:
     paint = people_paint.draw_paint(shape[0], look)
     lips = cv2.imread(str(people.texture_folder() / "mpfb_lips.jpg"), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
     canvas = people_paint.Canvas(maker.mean_mm, maker.faces, maker.uv, maker.uv_faces, maker.part, lips)
-    figure = people_photo.dressed(canvas, neutral_mm, paint)
+    figure = people_photo.dressed(canvas, neutral_mm, paint, round_outlines=True)
     head = figure.kind != people_paint.SHIRT
     count = int(figure.faces[head].max()) + 1
     vertices = figure.vertices[:count]
