@@ -36,13 +36,16 @@ _STRAY_SHARE = 0.006
 
 
 def splats_on_surface(
-    views: Views, surface: Mesh, *, count: int, sh_degree: int, source: np.random.Generator
+    views: Views, surface: Mesh, *, count: int, sh_degree: int, source: np.random.Generator, flatness: float = _FLATNESS
 ) -> Splats:
     """Lays ``count`` discs on a surface, more where the views show more detail, as wide as neighbours are apart.
 
     The discs lie one pixel's width under the surface: opaque discs seen edge-on at an outline add up to more than one,
     which shifts the outline outward by about that much. Colour is the mean over the views that see the point, weighted
     by cosine and by ``views.weight``; points no view sees take the colour of the nearest that is seen.
+
+    Args:
+        flatness: thickness of a disc over its width.
 
     Raises:
         FitError: the surface has no area, or no view sees any of it.
@@ -64,7 +67,7 @@ def splats_on_surface(
     sh[:, 0] = (colours - 0.5) / SH_0
     return Splats(
         means=_tensor(points - pixel_width(views, points) * normals),
-        scales=_tensor(np.stack([width, width, _FLATNESS * width], axis=1)),
+        scales=_tensor(np.stack([width, width, flatness * width], axis=1)),
         quats_wxyz=_tensor(_quats_from_z(normals)),
         opacities=torch.full((len(points),), _START_OPACITY),
         sh=_tensor(sh),

@@ -27,7 +27,7 @@ _TETHER = 0.02
 
 _LONGEST_OVER_SHORTEST = 5.0
 _LARGEST_OVER_START = 6.0
-_FLATTEST = 0.05
+_FLATTER_THAN_START = 1 / 3
 _CROP_MARGIN_PX = 12
 
 
@@ -127,6 +127,8 @@ class Descent:
         self._adam = torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.99), eps=1e-15, fused=True)
         self._start_means, self._start_normals = start.means, z_axes(start.quats_wxyz)
         self._smallest = np.log(narrowest) if narrowest > 0 else -np.inf
+        flatness = float((start.scales.min(dim=1).values / start.scales.max(dim=1).values).median())
+        self._flattest = np.log(_FLATTER_THAN_START * flatness)
         self._largest = float(start.scales.max(dim=1).values.median().log()) + np.log(_LARGEST_OVER_START)
 
     def splats(self) -> Splats:
@@ -166,7 +168,7 @@ class Descent:
         torch.maximum(in_plane, longest - np.log(_LONGEST_OVER_SHORTEST), out=in_plane)
         shortest = in_plane.min(dim=1).values
         thickness = log_scales[:, 2]
-        torch.clamp(thickness, longest[:, 0] + np.log(_FLATTEST), shortest, out=thickness)
+        torch.clamp(thickness, longest[:, 0] + self._flattest, shortest, out=thickness)
 
     @torch.no_grad()
     def _hold_highlights(self) -> None:

@@ -35,6 +35,8 @@ class _Course:
         squares: of the colours' squared errors. They settle on the mean.
         see_through: of the mean of 4 o (1 - o): a splat is to be there or not, or the head looks hollow from new sides.
         tethered: whether the start surface is to be believed.
+        flatness: a splat's thickness over its width, at the start. Thin ones show sharper outlines, where they are seen
+            edge-on, but have to lie right.
         narrowest_px: least standard deviation of a splat along its disc.
         pace: of the descent.
         tolerated: share of the views that may be wrong about an outline.
@@ -48,13 +50,14 @@ class _Course:
     normals: float = 0.05
     see_through: float = 0.002
     tethered: bool = True
+    flatness: float = 0.06
     narrowest_px: float = 0.0
     pace: float = 1.0
     tolerated: float = 0.0
 
 
 _WITH_NORMALS = _Course()
-_BY_COLOUR = _Course(normals=0.0, tethered=False, tolerated=0.1)
+_BY_COLOUR = _Course(normals=0.0, tethered=False, flatness=0.15, tolerated=0.1)
 """Views without normals rarely agree on outlines."""
 _BY_MAJORITY = replace(
     _BY_COLOUR,
@@ -151,7 +154,14 @@ class GaussianFitter:
         self._progress(0.0, "laying splats on the surface")
         course, settings, lessons = _planned(views, self._settings)
         base = surface if course.tethered else outline_shell(views)
-        start = splats_on_surface(views, base, count=settings.count, sh_degree=settings.sh_degree, source=source)
+        start = splats_on_surface(
+            views,
+            base,
+            count=settings.count,
+            sh_degree=settings.sh_degree,
+            flatness=course.flatness,
+            source=source,
+        )
         width = pixel_width(views, base.vertices)
         supported = told_apart(views.cameras, settings.sh_degree) if settings.sh_degree else None
         descent = Descent(

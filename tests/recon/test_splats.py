@@ -94,6 +94,13 @@ def start(views: Views, surface: Mesh, count: int = 3000) -> Splats:
     return splats_on_surface(views, surface, count=count, sh_degree=0, source=np.random.default_rng(0))
 
 
+def test_discs_are_as_thin_as_asked_and_the_fit_keeps_them_so(views, surface, fitted):
+    thin = splats_on_surface(views, surface, count=500, sh_degree=0, source=np.random.default_rng(0), flatness=0.06)
+    torch.testing.assert_close(thin.scales[:, 2], 0.06 * thin.scales[:, 0])
+    ratio = fitted.scales[:, 2] / fitted.scales.max(dim=1).values
+    assert float(ratio.min()) > 0.019 and float(ratio.median()) < 0.12
+
+
 def test_the_start_lies_on_the_surface_and_wears_its_colours(views, surface):
     splats = start(views, surface)
     means = splats.means.numpy().astype(np.float64)
