@@ -26,7 +26,7 @@ _STEP_PX = 4
 _RIGHT, _WRONG, _ALIKE = 0.9, 0.75, 0.02
 """Shares of normals that face their camera: in the right frame nearly all, in a wrong one about half of them."""
 _ASTRAY = 0.6
-"""The same for a single view, whose normals may be poor: those of a wrong frame stay below it from the side and behind."""
+"""The same for a single view, whose normals may be poor: a wrong frame stays below it from the side and from behind."""
 
 Normals = Float[np.ndarray, "v h w 3"]
 
