@@ -33,11 +33,13 @@ from spinmeround.types import Mesh, Views
 _RASTER_EDGES = 0.8
 """An edge of the surface covers one and a half pixels or more: the raster leaves none out."""
 _WIDTH = 1.3
-_RASTER = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3) if abs(i * j) < 4], float)
+_RASTER = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3) if abs(i) + abs(j) < 3], float)
 _SHARE = np.exp(-(_RASTER**2).sum(1) / (2 * _WIDTH**2))
 _SHARE /= _SHARE.sum()
 _RIM_SLACK = 3.0
 _CHUNK = 256
+_ANY_NOISE, _NOISE_EVERY = 1e3, 8
+"""A median needs no more than every eighth vertex."""
 
 
 @dataclass(frozen=True)
@@ -100,21 +102,27 @@ def patch_pulls(
         edge: length of the surface's edges, head units; patches are three and a bit wide.
         tolerance: how far off the depth map, head units at frontal view, a point still counts as seen.
     """
-    channels = patches.pictures.shape[-1]
-    if noise is None:
-        none = np.full(channels, 1e3)
-        noise = patch_pulls(mesh, normals, level, patches, depth, none, edge=edge, tolerance=tolerance).noise
     across, along = frames(normals)
     raster = _RASTER * (_RASTER_EDGES * edge)
     a, b = raster.T
     sag = -0.5 * bends(mesh, normals, across, along) @ np.stack([a * a, 2 * a * b, b * b])
-    count, steepest = len(normals), _RASTER_EDGES * edge
-    pull, information, spread = np.zeros(count), np.zeros(count), np.zeros((count, channels))
-    _pull(
-        mesh.vertices, normals, across, along, np.clip(sag, -steepest, steepest), level.projections, level.eyes, depth,
-        patches.pictures, patches.trust, tolerance, noise, raster, _SHARE, pull, information, spread,
-    )  # fmt: skip
-    return PatchPulls(pull, information, noise_of(spread, spread.sum(1) > 0, noise))
+    sag = np.clip(sag, -_RASTER_EDGES * edge, _RASTER_EDGES * edge)
+
+    def gathered(noise: Float[np.ndarray, "c"], every: int) -> PatchPulls:
+        points, facing, right, up, dip = (
+            np.ascontiguousarray(each[::every]) for each in (mesh.vertices, normals, across, along, sag)
+        )
+        count = len(points)
+        pull, information, spread = np.zeros(count), np.zeros(count), np.zeros((count, len(noise)))
+        _pull(
+            points, facing, right, up, dip, level.projections, level.eyes, depth, patches.pictures, patches.trust,
+            tolerance, noise, raster, _SHARE, pull, information, spread,
+        )  # fmt: skip
+        return PatchPulls(pull, information, noise_of(spread, spread.sum(1) > 0, noise))
+
+    if noise is None:
+        noise = gathered(np.full(patches.pictures.shape[-1], _ANY_NOISE), _NOISE_EVERY).noise
+    return gathered(noise, 1)
 
 
 def frames(

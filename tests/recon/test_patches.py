@@ -50,7 +50,7 @@ def shown(picture, matrix, point) -> np.ndarray:
 
 def plain_terms(point, direction, bend, level, patches, noise):
     """Pull and information of one vertex that nothing hides; slopes are differences of what is shown."""
-    raster = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3) if (abs(i), abs(j)) != (2, 2)])
+    raster = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3) if abs(i) + abs(j) <= 2])
     share = np.exp(-(raster**2).sum(1) / (2 * 1.3**2))
     share /= share.sum()
     x, y, z = direction
