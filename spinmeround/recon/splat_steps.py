@@ -96,7 +96,6 @@ class Descent:
         *,
         tethered: bool = True,
         narrowest: float = 0.0,
-        pace: float = 1.0,
         told_apart: Float[Tensor, "k k"] | None = None,
     ) -> None:
         """Starts from splats that lie flat on a surface.
@@ -105,7 +104,6 @@ class Descent:
             pixel_width: width of a pixel at the head, head units.
             tethered: whether that surface is to be believed.
             narrowest: least standard deviation along a splat's disc, head units.
-            pace: how far all steps go, as a share of the usual.
             told_apart: projects highlights onto what the views tell of them; all of them by default.
         """
         self._told_apart = told_apart
@@ -120,7 +118,7 @@ class Descent:
         }
         unit = {"means": pixel_width}
         groups = [
-            {"params": [values.requires_grad_()], "start": pace * _RATES[name] * unit.get(name, 1.0)}
+            {"params": [values.requires_grad_()], "start": _RATES[name] * unit.get(name, 1.0)}
             for name, values in self._parameters.items()
         ]
         # Few steps: the second moment must forget the start fast, hence 0.99 and not 0.999.

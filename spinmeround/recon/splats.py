@@ -38,7 +38,6 @@ class _Course:
         flatness: a splat's thickness over its width, at the start. Thin ones show sharper outlines, where they are seen
             edge-on, but have to lie right.
         narrowest_px: least standard deviation of a splat along its disc.
-        pace: of the descent.
         tolerated: share of the views that may be wrong about an outline.
     """
 
@@ -52,7 +51,6 @@ class _Course:
     tethered: bool = True
     flatness: float = 0.06
     narrowest_px: float = 0.0
-    pace: float = 1.0
     tolerated: float = 0.0
 
 
@@ -60,15 +58,7 @@ _WITH_NORMALS = _Course()
 _BY_COLOUR = _Course(normals=0.0, tethered=False, flatness=0.15, tolerated=0.1)
 """Views without normals rarely agree on outlines."""
 _BY_MAJORITY = replace(
-    _BY_COLOUR,
-    l1=0.3,
-    squares=3.5,
-    ssim=0.1,
-    outline=0.0,
-    outline_squares=1.0,
-    see_through=0.0,
-    narrowest_px=1.5,
-    pace=2.0,
+    _BY_COLOUR, l1=0.3, squares=3.5, ssim=0.1, outline=0.0, outline_squares=1.0, see_through=0.0, narrowest_px=1.5
 )
 """Views that contradict each other: where a sharp edge would be somewhere else in the next view, a soft one is best."""
 
@@ -169,7 +159,6 @@ class GaussianFitter:
             pixel_width(lessons[0].views, base.vertices),
             tethered=course.tethered,
             narrowest=course.narrowest_px * width,
-            pace=course.pace,
             told_apart=supported,
         )
         steps, tolerated = sum(lesson.steps for lesson in lessons), round(course.tolerated * len(views))
@@ -230,7 +219,7 @@ def _planned(views: Views, settings: SplatSettings) -> tuple[_Course, SplatSetti
         return _BY_COLOUR, work, [_Lesson(views, work.iterations)]
     _log.info("neighbouring views contradict each other: %d pictures between them join the fit", len(between.views))
     count, shown = min(settings.count, _MOST_OF_DISSENTING_VIEWS), joined(views, between.views)
-    coarse, fine = _Lesson(shrunk(shown, _COARSE_PX), 10 * settings.iterations), _Lesson(shown, settings.iterations)
+    coarse, fine = _Lesson(shrunk(shown, _COARSE_PX), 8 * settings.iterations), _Lesson(shown, settings.iterations)
     return _BY_MAJORITY, replace(settings, count=count, sh_degree=3), [coarse, fine]
 
 
