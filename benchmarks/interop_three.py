@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+from npm import install
 from tables import Figure, print_figures
 
 from spinmeround.geometry import METRES_PER_UNIT
@@ -270,10 +271,11 @@ def compare_normals(browser: Browser) -> list[Figure]:
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """The mean head; three.js is where the variable THREE says."""
+    """The mean head; three.js is where the variable THREE says, else npm installs it for the while."""
     del quick
-    browser = find_browser()
     with tempfile.TemporaryDirectory() as folder:
+        named = None if "THREE" in os.environ else install(Path(folder), "three@0.170.0") / "three"
+        browser = find_browser(named)
         write_avatar(Path(folder, "head.glb"), _mean_head())
         return compare(browser, Path(folder, "head.glb")) + compare_normals(browser)
 
