@@ -66,7 +66,9 @@ def build_avatar(
     parts = list(more)
     budget = FACES[lod] - sum(len(part.mesh.faces) for part in parts)
     if hair is not None:
-        part = _hair_part(hair, int(_HAIR_SHARE * budget), texture_px)
+        part = _hair_part(
+            replace(hair, mesh=outside_mouth(model, rest, hair.mesh)), int(_HAIR_SHARE * budget), texture_px
+        )
         parts.append(replace(part, mesh=with_strands(part.mesh, hair)) if normal_map else part)
         budget -= len(parts[-1].mesh.faces)
     chosen = level(model, budget, lambda faces: _count_above(rest, faces))
@@ -122,6 +124,19 @@ def _count_above(vertices: Float[np.ndarray, "m 3"], faces: Integer[np.ndarray, 
     """Faces that the cut of the neck leaves, with those that close it."""
     below = (vertices[:, 1] < bust.HEIGHT)[faces].sum(1)
     return int(np.array([1, 3, 2, 0])[below].sum())
+
+
+def outside_mouth(model: HeadModel, rest: Float[np.ndarray, "m 3"], hair: Mesh) -> Mesh:
+    """Hair without what of its inner side lies where the mouth will open.
+
+    Args:
+        rest: dense vertices.
+    """
+    cavity = rest[np.unique(model.dense_faces[model.dense_part == PARTS.index("mouth_cavity")])]
+    within = ((hair.vertices > cavity.min(0)) & (hair.vertices < cavity.max(0))).all(1)
+    faces = hair.faces[~within[hair.faces].any(1)]
+    used, compact = np.unique(faces, return_inverse=True)
+    return Mesh(hair.vertices[used], compact.reshape(-1, 3))
 
 
 def _hair_part(hair: Hair, most: int, texture_px: int) -> AvatarPart:

@@ -6,20 +6,21 @@ import dataclasses
 
 import numpy as np
 import pytest
+import trimesh
 
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.mesh_raster import rasterize, rasterize_pixels
 from spinmeround.orbits import orbit_cameras
 from spinmeround.portrait.landmarks import BLENDSHAPE_NAMES
 from spinmeround.template import bust
-from spinmeround.template.avatar import FACES, build_avatar
+from spinmeround.template.avatar import FACES, build_avatar, outside_mouth
 from spinmeround.template.avatar_levels import level
 from spinmeround.template.avatar_morphs import EYES, eyeball, personal_morphs, transferred
 from spinmeround.template.avatar_rig import HEAD, JAW, NAMES, NECK, skeleton, skin_weights
 from spinmeround.template.head_model import PARTS, HeadModel, load_head_model
 from spinmeround.template.registration import register_template
 from spinmeround.template.texture import SkinTexture
-from spinmeround.types import Avatar
+from spinmeround.types import Avatar, Mesh
 from tests.template.unseen_heads import stranger
 
 MM = 1000 * METRES_PER_UNIT
@@ -261,6 +262,17 @@ def test_nothing_of_the_mouth_shows_at_rest(avatars):
         for index in range(len(cameras)):
             drawn = rasterize(np.concatenate(vertices), np.concatenate(faces), cameras, index).face
             assert (owners[drawn[drawn >= 0]] >= 2).sum() <= (3 if lod < 2 else 8)
+
+
+def test_no_hair_shows_in_the_open_mouth(model):
+    rest = model.dense(model.mean)
+    ball = trimesh.creation.icosphere(3, 0.24)
+    ball.vertices = np.asarray(ball.vertices) * [0.8, 1, 0.8] + [0, 0, -0.05]
+    hair = Mesh(np.asarray(ball.vertices, np.float64), np.asarray(ball.faces, np.int64))
+    left = outside_mouth(model, rest, hair)
+    assert 0.5 * len(hair.faces) < len(left.faces) < len(hair.faces)
+    cavity = rest[np.unique(model.dense_faces[model.dense_part == PARTS.index("mouth_cavity")])]
+    assert not ((left.vertices > cavity.min(0)) & (left.vertices < cavity.max(0))).all(1).any()
 
 
 def test_levels_are_subsets_whose_faces_never_lie_upside_down(model):
