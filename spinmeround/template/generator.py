@@ -57,8 +57,8 @@ class TemplateHead:
 
     def avatar(self, *, lod: Lod = 0, texture_px: int = 2048, normal_map: bool = False) -> Avatar:
         """The head with bones and morph targets, at rest; see ``build_avatar``, ``resting`` and ``with_lids``."""
-        atlas = shared_atlas(len(self.skin.albedo))
-        albedo = with_lids(self.model, atlas, self.skin.albedo, lid_trust_of(self.head))
+        moving = self.skin.albedo if self.skin.moving is None else self.skin.moving
+        albedo = with_lids(self.model, shared_atlas(len(moving)), moving, lid_trust_of(self.head))
         return build_avatar(
             self.model,
             resting(self.head),

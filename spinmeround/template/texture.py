@@ -37,12 +37,16 @@ class SkinTexture:
     """Colours of everything but the hair.
 
     Attributes:
-        albedo: sRGB texture, row 0 at the top; light from the side is mostly taken out, soft shade stays.
+        albedo: sRGB texture, row 0 at the top; light from the side is mostly taken out, soft shade stays. Eyes and
+            mouth are as the photos show them: with the shadow of lids, and lashes.
         observed: share of each texel that came from a photo rather than from a mirror image or invention.
+        moving: the same with whole eyes and teeth, none of them in a shadow, for a head whose eyes turn and whose mouth
+            opens; none where ``albedo`` is so already.
     """
 
     albedo: Float32[np.ndarray, "t t 3"]
     observed: Float32[np.ndarray, "t t"]
+    moving: Float32[np.ndarray, "t t 3"] | None = None
 
 
 def bake_texture(
@@ -80,10 +84,14 @@ def bake_texture(
     occlusion = ambient_occlusion(neutral, model.dense_faces)
     complete = _completed(model, atlas, spreader, skin_seen, skin, coverage, occlusion, np.random.default_rng(seed))
     eyes, mouth = complete_eyes(model, atlas, seen), complete_mouth(model, atlas, seen)
-    albedo = np.where(skin[..., None], complete, eyes.rgb + mouth.rgb)
-    observed = np.where(skin, skin_seen.weight, eyes.weight + mouth.weight)
+    whole, share = eyes.rgb + mouth.rgb, seen.weight[..., None]
+    as_seen = seen.rgb * share + whole * (1 - share)
     inside = atlas.part >= 0
-    return SkinTexture(atlas.padded(np.clip(albedo, 0, 1), inside), np.where(inside, observed, 0).astype(np.float32))
+    albedo, moving = (
+        atlas.padded(np.clip(np.where(skin[..., None], complete, inner), 0, 1), inside) for inner in (as_seen, whole)
+    )
+    observed = np.where(inside, np.where(skin, skin_seen.weight, seen.weight), 0).astype(np.float32)
+    return SkinTexture(albedo, observed, moving)
 
 
 @functools.lru_cache(maxsize=1)

@@ -131,6 +131,9 @@ def test_grain_has_the_strength_of_the_patch_and_no_mean():
     assert not skin_detail(unseen, np.array([[200, 200]]), generator=np.random.default_rng(0)).any()
 
 
+EYES = [PARTS.index("eye_left"), PARTS.index("eye_right")]
+
+
 def _painted_portrait(model, paint):
     """A photo of the mean head, painted by position, without hair or clothes."""
     camera = orbit_cameras([0.0], [0.0], size_px=512)
@@ -159,8 +162,12 @@ def _painted_portrait(model, paint):
 
 def test_whole_texture_keeps_what_is_seen_and_completes_the_rest(model):
     def paint(points):
-        skin = np.array([0.7, 0.5, 0.42]) + 0.04 * np.sin(30 * points[:, 1:2]) + 0 * points[:, :1]
-        return skin.astype(np.float32)
+        colours = np.array([0.7, 0.5, 0.42]) + 0.04 * np.sin(30 * points[:, 1:2]) + 0 * points[:, :1]
+        for eye in EYES:
+            ball = np.unique(model.dense_faces[model.dense_part == eye])
+            upper = points[ball, 1] > points[ball, 1].mean()
+            colours[ball] = np.where(upper, 0.2, 0.75)[:, None]
+        return colours.astype(np.float32)
 
     portrait, head = _painted_portrait(model, paint)
     texture = bake_texture(model, head, [portrait], np.zeros(model.subdivision.shape[0]), seed=3)
@@ -174,6 +181,10 @@ def test_whole_texture_keeps_what_is_seen_and_completes_the_rest(model):
     assert seen.sum() > 50_000
     truth = fine.spread(paint(model.dense(model.mean)).astype(np.float64))
     assert np.abs(texture.albedo - truth)[seen].mean() < 0.05
+    eyes = np.isin(fine.part, EYES) & (texture.observed > 0.95)
+    assert np.abs(texture.albedo - truth)[eyes].mean() < 0.05, "a still picture has the photo's eyes, lashes and all"
+    lashes = eyes & (truth.mean(-1) < 0.25)
+    assert texture.moving[lashes].mean() > 0.25 > texture.albedo[lashes].mean(), "they would turn with a moving eye"
     hidden = (
         skin
         & (texture.observed < 0.01)
