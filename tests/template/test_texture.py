@@ -165,8 +165,8 @@ def test_whole_texture_keeps_what_is_seen_and_completes_the_rest(model):
         colours = np.array([0.7, 0.5, 0.42]) + 0.04 * np.sin(30 * points[:, 1:2]) + 0 * points[:, :1]
         for eye in EYES:
             ball = np.unique(model.dense_faces[model.dense_part == eye])
-            upper = points[ball, 1] > points[ball, 1].mean()
-            colours[ball] = np.where(upper, 0.2, 0.75)[:, None]
+            aside = np.abs(points[ball, 0]) - np.abs(points[ball, 0]).mean()
+            colours[ball] = np.where(aside > 0.6 * aside.max(), 0.2, 0.75)[:, None]
         return colours.astype(np.float32)
 
     portrait, head = _painted_portrait(model, paint)
@@ -184,7 +184,9 @@ def test_whole_texture_keeps_what_is_seen_and_completes_the_rest(model):
     eyes = np.isin(fine.part, EYES) & (texture.observed > 0.95)
     assert np.abs(texture.albedo - truth)[eyes].mean() < 0.05, "a still picture has the photo's eyes, lashes and all"
     lashes = eyes & (truth.mean(-1) < 0.25)
-    assert texture.moving[lashes].mean() > 0.25 > texture.albedo[lashes].mean(), "they would turn with a moving eye"
+    assert lashes.sum() > 100
+    assert texture.moving is not None
+    assert texture.moving[lashes].mean() > texture.albedo[lashes].mean() + 0.2, "lashes would turn with a moving eye"
     hidden = (
         skin
         & (texture.observed < 0.01)
