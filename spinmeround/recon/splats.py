@@ -64,7 +64,7 @@ _BY_MAJORITY = replace(
 
 _MIN_OPACITY = 0.02
 _MOST_WITHOUT_NORMALS = 80_000
-_MOST_OF_DISSENTING_VIEWS = 16_000
+_MOST_OF_DISSENTING_VIEWS = 10_000
 """More would show what single views made up."""
 _FAIR_CONTRADICTION = 0.3
 """See ``between.Between``."""
@@ -219,7 +219,7 @@ def _planned(views: Views, settings: SplatSettings) -> tuple[_Course, SplatSetti
         return _BY_COLOUR, work, [_Lesson(views, work.iterations)]
     _log.info("neighbouring views contradict each other: %d pictures between them join the fit", len(between.views))
     count, shown = min(settings.count, _MOST_OF_DISSENTING_VIEWS), joined(views, between.views)
-    coarse, fine = _Lesson(shrunk(shown, _COARSE_PX), 8 * settings.iterations), _Lesson(shown, settings.iterations)
+    coarse, fine = _Lesson(shrunk(shown, _COARSE_PX), 10 * settings.iterations), _Lesson(shown, settings.iterations)
     return _BY_MAJORITY, replace(settings, count=count, sh_degree=3), [coarse, fine]
 
 
