@@ -41,11 +41,11 @@ class PictureLevel:
     """What is compared, at the resolution of a ``NormalPyramidLevel``.
 
     Attributes:
-        pictures: band-passed sRGB colours and world normals.
+        pictures: sRGB colours and, after them, world normals; band-passed for cameras, smoothed for patches.
         trust: in [0, 1], 0 where a view knows nothing or its outline is near.
     """
 
-    pictures: Float[np.ndarray, "v h w 6"]
+    pictures: Float[np.ndarray, "v h w c"]
     trust: Float[np.ndarray, "v h w"]
 
 

@@ -19,6 +19,7 @@ from spinmeround.recon.agreement import (
     FINE_PX,
     LEAST_COSINE,
     LEAST_TRUST,
+    PictureLevel,
     blurred_inside,
     inside_masks,
     noise_of,
@@ -43,19 +44,6 @@ _ANY_NOISE, _NOISE_EVERY = 1e3, 8
 
 
 @dataclass(frozen=True)
-class PatchLevel:
-    """What is compared, at the resolution of a ``NormalPyramidLevel``.
-
-    Attributes:
-        pictures: smoothed sRGB colours, and world normals where there are any.
-        trust: in [0, 1], 0 where a view knows nothing or its outline is near.
-    """
-
-    pictures: Float[np.ndarray, "v h w c"]
-    trust: Float[np.ndarray, "v h w"]
-
-
-@dataclass(frozen=True)
 class PatchPulls:
     """What the views that see a vertex in common ask of it.
 
@@ -70,8 +58,8 @@ class PatchPulls:
     noise: Float[np.ndarray, "c"]
 
 
-def patch_level(views: Views, level: NormalPyramidLevel) -> PatchLevel:
-    """Smoothed pictures inside their masks."""
+def patch_level(views: Views, level: NormalPyramidLevel) -> PictureLevel:
+    """Smoothed pictures inside their masks; without normals where the views have none."""
     has_normals = bool(level.trust.any())
     pictures, trust = planes((*level.trust.shape, 6 if has_normals else 3), level.trust.shape)
     for view in range(len(trust)):
@@ -79,14 +67,14 @@ def patch_level(views: Views, level: NormalPyramidLevel) -> PatchLevel:
         pictures[view, ..., :3] = blurred_inside(rgb, inside, FINE_PX)
         if has_normals:
             pictures[view, ..., 3:] = blurred_inside(level.normals[view], level.trust[view], FINE_PX)
-    return PatchLevel(pictures, trust)
+    return PictureLevel(pictures, trust)
 
 
 def patch_pulls(
     mesh: Mesh,
     normals: Float[np.ndarray, "n 3"],
     level: NormalPyramidLevel,
-    patches: PatchLevel,
+    patches: PictureLevel,
     depth: Float[np.ndarray, "v h w"],
     noise: Float[np.ndarray, "c"] | None,
     *,

@@ -30,7 +30,7 @@ from spinmeround.recon.evidence import (
 )
 from spinmeround.recon.hull import Hull, Silhouettes, silhouettes, visual_hull
 from spinmeround.recon.integrate import displacements
-from spinmeround.recon.patches import PatchLevel, PatchPulls, patch_level, patch_pulls
+from spinmeround.recon.patches import PatchPulls, patch_level, patch_pulls
 from spinmeround.recon.remesh import half_edge_ring, remesh
 from spinmeround.types import Cameras, Mesh, Views
 
@@ -211,7 +211,7 @@ class _Fit:
         return picture_level(self.views, self.level)
 
     @cached_property
-    def patches(self) -> PatchLevel:
+    def patches(self) -> PictureLevel:
         """Made for a level only if normals are in doubt."""
         return patch_level(self.views, self.level)
 

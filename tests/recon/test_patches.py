@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from spinmeround.geometry import vertex_normals
+from spinmeround.recon.agreement import PictureLevel
 from spinmeround.recon.evidence import depth_maps, normal_level
-from spinmeround.recon.patches import PatchLevel, PatchPulls, bends, frames, patch_level, patch_pulls
+from spinmeround.recon.patches import PatchPulls, bends, frames, patch_level, patch_pulls
 from spinmeround.types import Mesh, Views
 from tests.recon import scenes
 from tests.recon.test_agreement import PIXEL, RADII, waves
@@ -31,7 +32,7 @@ def bare(views: Views) -> Views:
     return replace(views, normals_world=np.zeros_like(views.normals_world))
 
 
-def pulls_on(mesh: Mesh, views: Views, noise=None) -> tuple[PatchLevel, PatchPulls]:
+def pulls_on(mesh: Mesh, views: Views, noise=None) -> tuple[PictureLevel, PatchPulls]:
     level = normal_level(views, 1)
     patches, depth = patch_level(views, level), depth_maps(mesh.vertices, mesh.faces, level.cameras)
     directions = vertex_normals(mesh.vertices, mesh.faces)
