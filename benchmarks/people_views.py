@@ -3,8 +3,7 @@
     python benchmarks/people_views.py OUT.png [--count 4]     a contact sheet of them
 
 The head of ``people`` with its hair, neutral in expression and closed at the neck, in the world and units of the
-package, round between the vertices of its mesh. Sixteen samples a pixel: four leave an edge five shades, and a picture
-39 to 44 dB from the truth.
+package, round between the vertices of its mesh.
 """
 
 from __future__ import annotations
@@ -27,7 +26,9 @@ from spinmeround.mesh_raster import interpolate, rasterize
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
 from spinmeround.types import Cameras, Mesh, Views
 
-_SAMPLES = 4
+SMOOTH, HARD = 4, 1
+"""Samples along a pixel's side. Two leave an edge five shades, and a picture 39 to 44 dB from the truth; one makes what
+many renderers write: masks of 0 and 1, and colours that jump from pixel to pixel."""
 _HEIGHT = 0.6
 """From neck to crown, head units: all of it is in the pictures."""
 _LAMP = np.array([0.4, 0.5, 0.77])
@@ -52,10 +53,10 @@ class Sitter:
     canvas: people_paint.Canvas
     paint: people_paint.Paint
 
-    def views(self, cameras: Cameras) -> Views:
-        """The person as the cameras see them."""
+    def views(self, cameras: Cameras, *, samples: int = SMOOTH) -> Views:
+        """The person as the cameras see them, with this many samples along a pixel's side."""
         size_px = (cameras.width_px, cameras.height_px)
-        fine = resized(cameras, _SAMPLES * size_px[0], _SAMPLES * size_px[1])
+        fine = resized(cameras, samples * size_px[0], samples * size_px[1])
         normals = vertex_normals(self.mesh.vertices, self.mesh.faces)
         attributes = np.concatenate([normals, self.place], axis=1)
         layers = []
