@@ -54,6 +54,9 @@ _TOLERANCE = 0.75
 _STEPS_BEFORE_LOOKS = 3
 _PATCH_GAIN = 6.0
 """Errors of normals reach over many edges, those of patches over a few pixels; found by trial on shapes with noise."""
+_CONTRADICTED_DEG, _CONTRADICTED_NOISES = 10.0, 2.5
+"""A face held this far off the normal it should have, by outlines and its neighbours, counts a quarter (Geman-McClure).
+Normals shaded smoothly across a crease of the body are such. Where normals are noisy, so many noises."""
 _SURE_NORMALS_RAD = 0.03
 """Normals that agree this well place the surface better than the pictures' detail can."""
 _FAIR_NORMALS_RAD, _FAIR_OUTLINE_PX = 0.05, 0.15
@@ -83,8 +86,8 @@ class SurfaceSettings:
 
 SURFACE_PRESETS: dict[Literal["draft", "standard", "high"], SurfaceSettings] = {
     "draft": SurfaceSettings(64, (5, 3)),
-    "standard": SurfaceSettings(64, (6, 4, 3)),
-    "high": SurfaceSettings(88, (8, 5, 4)),
+    "standard": SurfaceSettings(64, (6, 4, 4)),
+    "high": SurfaceSettings(88, (8, 5, 5)),
 }
 
 
@@ -132,7 +135,7 @@ class NormalSurfaceFitter:
                 tell(0.1 + 0.9 * done / total, f"surface, {len(mesh.vertices)} vertices")
                 if iteration:
                     mesh = _on_floor(remesh(mesh, edge, rounds=1), hull.floor_y, edge)
-                mesh = fit.step(mesh)
+                mesh = fit.step(mesh, settled=iteration > 0 and halving + 1 == len(self.settings.iterations))
                 done += 1
         tell(1.0, "surface done")
         return mesh, fit.cameras
@@ -173,8 +176,8 @@ class _Fit:
         tried = self.steps > 0 and not self.moving.any() and not self._normals_in_doubt
         self.trying_cameras = not (self.keep_cameras or tried)
 
-    def step(self, mesh: Mesh) -> Mesh:
-        """One round: look, gather, solve, move."""
+    def step(self, mesh: Mesh, *, settled: bool = False) -> Mesh:
+        """One round: look, gather, solve, move. On a settled surface normals that it does not follow count less."""
         vertices, faces = mesh.vertices, mesh.faces
         directions, pinned = _directions(mesh, self.hull.floor_y)
         ring = half_edge_ring(faces, len(vertices))
@@ -187,7 +190,7 @@ class _Fit:
                 depth = self._depth(mesh, level)
             if self._normals_in_doubt:
                 pulls = self._patch_pulls(mesh, directions, level, depth)
-        wanted, weight = self._wanted_normals(mesh, ring, level, depth)
+        wanted, weight = self._wanted_normals(mesh, ring, level, depth, settled=settled)
         pull, pull_weight = self._pulls(vertices, directions, level, depth, pulls)
         pull, pull_weight = np.where(pinned, 0.0, pull), np.where(pinned, 1e3, pull_weight)
         moved = displacements(vertices, directions, ring, wanted, weight, pull, pull_weight, stiffness=_STIFFNESS)
@@ -278,6 +281,8 @@ class _Fit:
         ring: Ring,
         level: NormalPyramidLevel,
         depth: Float[np.ndarray, "n y x"],
+        *,
+        settled: bool,
     ) -> tuple[Float[np.ndarray, "f 3"], Float[np.ndarray, "f"]]:
         """Target normals of the faces and their weights."""
         vertices, faces, floor_y = mesh.vertices, mesh.faces, self.hull.floor_y
@@ -287,12 +292,15 @@ class _Fit:
             vertices[faces].mean(1), normals, level, depth,
             tolerance=_TOLERANCE * self.edge, noise_rad=self.normal_noise_rad,
         )  # fmt: skip
-        seen = targets.weight > 0
+        seen, sure = targets.weight > 0, targets.weight
+        if settled:
+            limit = max(np.radians(_CONTRADICTED_DEG), _CONTRADICTED_NOISES * self.normal_noise_rad)
+            sure = sure / (1 + ((targets.normals - normals) ** 2).sum(1) / limit**2) ** 2
         cap = np.zeros(len(faces), bool) if floor_y is None else np.all(vertices[faces, 1] <= floor_y, axis=1)
         wanted = np.where(seen[:, None], targets.normals, normals)
         wanted = continue_normals(wanted, ring, known=seen & ~cap, ignored=cap)
         # Without any normals smoothness is all there is beside the outlines, and must hold its own against their noise.
-        weight = np.maximum(targets.weight, _HIDDEN_WEIGHT if seen.any() else 1.0)
+        weight = np.maximum(sure, _HIDDEN_WEIGHT if seen.any() else 1.0)
         wanted[cap], weight[cap] = (0.0, -1.0, 0.0), 1.0
         if seen.any():
             self.normal_noise_rad = targets.noise_rad
