@@ -25,6 +25,8 @@ SH_0 = 0.28209479177387814
 _FLATNESS = 0.15
 _WIDTH_OF_SPACING = 0.7
 _START_OPACITY = 0.9
+_LEAST_LIGHT = 1e-6
+"""That gets through a splat, so that its optical depth is finite."""
 _PROBES = 40_000
 """Points that are looked at to learn where the detail is."""
 _EVEN_SHARE = 0.5
@@ -72,6 +74,20 @@ def splats_on_surface(
         opacities=torch.full((len(points),), _START_OPACITY),
         sh=_tensor(sh),
     )
+
+
+def superposed(fits: Sequence[Splats]) -> Splats:
+    """All splats of several fits of one head, each so much thinner that together they are as opaque as their mean.
+
+    Optical depths, -log(1 - opacity), are shared out, as where one splat becomes several (Kheradmand et al., 3D
+    Gaussian Splatting as Markov Chain Monte Carlo, 2024). What single fits made up fades, what they share stays.
+    """
+    if len(fits) == 1:
+        return fits[0]
+    means, scales, quats, opacities, sh = (
+        torch.cat([getattr(fit, name) for fit in fits]) for name in ("means", "scales", "quats_wxyz", "opacities", "sh")
+    )
+    return Splats(means, scales, quats, 1 - (1 - opacities).clamp(min=_LEAST_LIGHT) ** (1 / len(fits)), sh)
 
 
 def outline_shell(views: Views, *, cells: int = 64) -> Mesh:

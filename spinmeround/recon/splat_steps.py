@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -19,8 +19,7 @@ _RATES = MappingProxyType(
     {"means": 0.15, "log_scales": 2e-2, "quats": 4e-3, "logits": 3e-2, "colours": 3.5e-2, "highlights": 1e-2}
 )
 """Adam's step at the start, in widths of a pixel, natural logs, quaternion parts, logits and SH coefficients."""
-_LAST_RATE = 0.1
-"""Share of a rate that is left at the last step; it falls exponentially."""
+_OF_COLOUR = ("colours", "highlights")
 
 _TETHER = 0.02
 """Share of a splat's distance from the start surface, along its normal, that each step takes back."""
@@ -86,6 +85,28 @@ def turns(count: int, iterations: int, source: np.random.Generator) -> Iterator[
         yield order.pop()
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How far a step goes, as shares of the usual rates.
+
+    Attributes:
+        first: at the first step.
+        last: at the last one; rates fall exponentially from one to the other.
+        geometry: beside that, of all but colours.
+        averaged: share of the steps, the last of them, whose mean is the result. Steps that stay large go on looking
+            around, and the mean is without their noise (Polyak and Juditsky, Acceleration of Stochastic Approximation
+            by Averaging, 1992).
+    """
+
+    first: float = 1.0
+    last: float = 0.1
+    geometry: float = 1.0
+    averaged: float = 0.0
+
+
+USUAL_PACE = Pace()
+
+
 class Descent:
     """The unbounded parameters behind a set of splats, and their optimiser."""
 
@@ -97,6 +118,7 @@ class Descent:
         tethered: bool = True,
         narrowest: float = 0.0,
         told_apart: Float[Tensor, "k k"] | None = None,
+        pace: Pace = USUAL_PACE,
     ) -> None:
         """Starts from splats that lie flat on a surface.
 
@@ -105,8 +127,10 @@ class Descent:
             tethered: whether that surface is to be believed.
             narrowest: least standard deviation along a splat's disc, head units.
             told_apart: projects highlights onto what the views tell of them; all of them by default.
+            pace: how far steps go, and which of them count.
         """
         self._told_apart = told_apart
+        self._pace = pace
         self._tether = _TETHER if tethered else 0.0
         self._parameters = {
             "means": start.means.clone(),
@@ -116,9 +140,14 @@ class Descent:
             "colours": start.sh[:, :1].clone(),
             "highlights": start.sh[:, 1:].clone(),
         }
+        self._mean: dict[str, Tensor] = {}
+        self._averaged = 0
         unit = {"means": pixel_width}
         groups = [
-            {"params": [values.requires_grad_()], "start": _RATES[name] * unit.get(name, 1.0)}
+            {
+                "params": [values.requires_grad_()],
+                "start": _RATES[name] * unit.get(name, 1.0) * (1.0 if name in _OF_COLOUR else pace.geometry),
+            }
             for name, values in self._parameters.items()
         ]
         # Few steps: the second moment must forget the start fast, hence 0.99 and not 0.999.
@@ -131,20 +160,33 @@ class Descent:
 
     def splats(self) -> Splats:
         """The splats of this moment, differentiable in the parameters."""
-        p = self._parameters
-        sh = torch.cat([p["colours"], p["highlights"]], dim=1)
-        return Splats(p["means"], p["log_scales"].exp(), p["quats"], torch.sigmoid(p["logits"]), sh)
+        return _natural(self._parameters)
+
+    @torch.no_grad()
+    def settled(self) -> Splats:
+        """What the steps came to: the mean over those the pace averages, or else the splats of this moment."""
+        return _natural(self._mean or self._parameters)
 
     def step(self, loss: Float[Tensor, ""], share_done: float) -> None:
         """One step of Adam, then the rules of shape."""
         self._adam.zero_grad()
         loss.backward()
+        rate = self._pace.first * (self._pace.last / self._pace.first) ** share_done
         for group in self._adam.param_groups:
-            group["lr"] = group["start"] * _LAST_RATE**share_done
+            group["lr"] = group["start"] * rate
         self._adam.step()
         self._pull_to_surface()
         self._hold_shapes()
         self._hold_highlights()
+        if share_done >= 1 - self._pace.averaged:
+            self._take_into_mean()
+
+    @torch.no_grad()
+    def _take_into_mean(self) -> None:
+        self._averaged += 1
+        for name, values in self._parameters.items():
+            mean = self._mean.setdefault(name, values.clone())
+            mean += (values - mean) / self._averaged
 
     @torch.no_grad()
     def _pull_to_surface(self) -> None:
@@ -179,3 +221,9 @@ class Descent:
     def hide(self, which: np.ndarray) -> None:
         """Makes splats so transparent that they are not drawn any more; the last step removes them."""
         self._parameters["logits"][torch.from_numpy(which)] = -10.0
+
+
+def _natural(parameters: Mapping[str, Tensor]) -> Splats:
+    p = parameters
+    sh = torch.cat([p["colours"], p["highlights"]], dim=1)
+    return Splats(p["means"], p["log_scales"].exp(), p["quats"], torch.sigmoid(p["logits"]), sh)

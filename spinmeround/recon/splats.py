@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Literal, final
 
@@ -19,8 +21,8 @@ from spinmeround.recon.between import joined, look_between
 from spinmeround.recon.highlights import told_apart
 from spinmeround.recon.losses import structural_dissimilarity, weighted_l1, weighted_squares
 from spinmeround.recon.registration import shrunk
-from spinmeround.recon.splat_start import outline_shell, pixel_width, splats_on_surface, stray_splats
-from spinmeround.recon.splat_steps import Descent, Picture, one_torch_thread, turns
+from spinmeround.recon.splat_start import outline_shell, pixel_width, splats_on_surface, stray_splats, superposed
+from spinmeround.recon.splat_steps import USUAL_PACE, Descent, Pace, Picture, one_torch_thread, turns
 from spinmeround.types import Mesh, Splats, Views
 
 _log = logging.getLogger(__name__)
@@ -64,13 +66,18 @@ _BY_MAJORITY = replace(
 
 _MIN_OPACITY = 0.02
 _MOST_WITHOUT_NORMALS = 80_000
-_MOST_OF_DISSENTING_VIEWS = 10_000
+_MOST_OF_DISSENTING_VIEWS = 12_000
 """More would show what single views made up."""
+_DRAFTS = 2
+"""Fits of dissenting views that share the splats. What views leave open each of them settles by chance, and the mean of
+two is nearer to the next view than either."""
 _FAIR_CONTRADICTION = 0.3
 """See ``between.Between``."""
 _VIEWS_FOR_HIGHLIGHTS = 16
 _COARSE_PX = 192
 """What dissenting views have in common is hardly finer, and it takes many steps, which are cheap at this size."""
+_DRAFTING = Pace(last=0.3, geometry=2.0, averaged=0.3)
+_FINISHING = Pace(first=0.15)
 
 
 @dataclass(frozen=True)
@@ -131,8 +138,8 @@ class GaussianFitter:
         Views without normals (all 0) are fitted by colour and silhouette alone. No surface is to be believed then: the
         fit starts on what the outlines leave, down to the pictures' lower border, with fewer splats that are free to
         move, and takes more steps. Where neighbours contradict each other it looks for what most views say: fewer and
-        softer splats, whose colours follow the view, fitted to pictures half way between neighbours as well, small
-        pictures first.
+        softer splats, whose colours follow the view, fitted to pictures half way between neighbours as well; small
+        pictures first, by several fits that are superposed.
 
         Returns:
             Detached float32 tensors on the CPU, unit quaternions.
@@ -144,32 +151,61 @@ class GaussianFitter:
         self._progress(0.0, "laying splats on the surface")
         course, settings, lessons = _planned(views, self._settings)
         base = surface if course.tethered else outline_shell(views)
-        start = splats_on_surface(
+        lay = partial(
+            splats_on_surface,
             views,
             base,
-            count=settings.count,
+            count=settings.count // lessons[0].fits,
             sh_degree=settings.sh_degree,
             flatness=course.flatness,
             source=source,
         )
         width = pixel_width(views, base.vertices)
         supported = told_apart(views.cameras, settings.sh_degree) if settings.sh_degree else None
-        descent = Descent(
-            start,
-            pixel_width(lessons[0].views, base.vertices),
+        descent = partial(
+            Descent,
+            pixel_width=pixel_width(lessons[0].views, base.vertices),
             tethered=course.tethered,
             narrowest=course.narrowest_px * width,
             told_apart=supported,
         )
-        steps, tolerated = sum(lesson.steps for lesson in lessons), round(course.tolerated * len(views))
+        learn = partial(self._learnt, views=views, course=course, source=source, stepped=self._counter(lessons))
         with one_torch_thread():
-            for step, picture in enumerate(_pictures(lessons, source)):
-                loss = self._loss(descent.splats(), picture, source, course)
-                descent.step(loss, step / steps)
-                if step == steps // 2:
-                    descent.hide(stray_splats(descent.splats().means.detach().numpy(), views, tolerated=tolerated))
-                self._progress((step + 1) / steps, f"fitting splats, step {step + 1} of {steps}")
-        return _kept(descent.splats(), views, tolerated)
+            first, *later = lessons
+            splats = superposed([learn(descent(lay(), pace=first.pace), first) for _ in range(first.fits)])
+            for lesson in later:
+                splats = learn(descent(splats, pace=lesson.pace), lesson)
+        return splats
+
+    def _counter(self, lessons: Sequence[_Lesson]) -> Callable[[], None]:
+        """To be called after each step."""
+        steps, done = sum(lesson.fits * lesson.steps for lesson in lessons), itertools.count(1)
+
+        def stepped() -> None:
+            step = next(done)
+            self._progress(step / steps, f"fitting splats, step {step} of {steps}")
+
+        return stepped
+
+    def _learnt(
+        self,
+        descent: Descent,
+        lesson: _Lesson,
+        *,
+        views: Views,
+        course: _Course,
+        source: np.random.Generator,
+        stepped: Callable[[], None],
+    ) -> Splats:
+        """One fit; ``views`` say what is outside."""
+        tolerated = round(course.tolerated * len(views))
+        for step, index in enumerate(turns(len(lesson.views), lesson.steps, source)):
+            loss = self._loss(descent.splats(), Picture.of(lesson.views, index), source, course)
+            descent.step(loss, step / lesson.steps)
+            if step == lesson.steps // 2:
+                descent.hide(stray_splats(descent.splats().means.detach().numpy(), views, tolerated=tolerated))
+            stepped()
+        return _kept(descent.settled(), views, tolerated)
 
     def _loss(
         self, splats: Splats, picture: Picture, source: np.random.Generator, course: _Course
@@ -195,16 +231,16 @@ class GaussianFitter:
 
 @dataclass(frozen=True)
 class _Lesson:
-    """Views shown to the fit for a number of steps."""
+    """Views shown to a fit for a number of steps.
+
+    Attributes:
+        fits: that learn from them, each on its own; the next lesson begins with all of them, superposed.
+    """
 
     views: Views
     steps: int
-
-
-def _pictures(lessons: Sequence[_Lesson], source: np.random.Generator) -> Iterator[Picture]:
-    for lesson in lessons:
-        for index in turns(len(lesson.views), lesson.steps, source):
-            yield Picture.of(lesson.views, index)
+    pace: Pace = USUAL_PACE
+    fits: int = 1
 
 
 def _planned(views: Views, settings: SplatSettings) -> tuple[_Course, SplatSettings, list[_Lesson]]:
@@ -219,7 +255,8 @@ def _planned(views: Views, settings: SplatSettings) -> tuple[_Course, SplatSetti
         return _BY_COLOUR, work, [_Lesson(views, work.iterations)]
     _log.info("neighbouring views contradict each other: %d pictures between them join the fit", len(between.views))
     count, shown = min(settings.count, _MOST_OF_DISSENTING_VIEWS), joined(views, between.views)
-    coarse, fine = _Lesson(shrunk(shown, _COARSE_PX), 10 * settings.iterations), _Lesson(shown, settings.iterations)
+    coarse = _Lesson(shrunk(shown, _COARSE_PX), 5 * settings.iterations, _DRAFTING, _DRAFTS)
+    fine = _Lesson(shown, settings.iterations, _FINISHING)
     return _BY_MAJORITY, replace(settings, count=count, sh_degree=3), [coarse, fine]
 
 

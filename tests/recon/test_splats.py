@@ -16,7 +16,8 @@ from spinmeround.geometry import project, resized, select, vertex_normals
 from spinmeround.images import composite, resize
 from spinmeround.orbits import orbit_cameras
 from spinmeround.recon.raster_numba import NumbaRasterizer
-from spinmeround.recon.splat_start import SH_0, splats_on_surface, stray_splats, z_axes
+from spinmeround.recon.splat_start import SH_0, splats_on_surface, stray_splats, superposed, z_axes
+from spinmeround.recon.splat_steps import Descent, Pace
 from spinmeround.recon.splats import SPLAT_PRESETS, GaussianFitter, SplatSettings
 from spinmeround.types import Mesh, Splats, Views
 
@@ -243,11 +244,12 @@ def test_views_that_contradict_each_other_are_learnt_coarse_first(surface, monke
     rgb[1] = rgb[1, ..., ::-1]
     whims = replace(near, rgb=rgb, normals_world=0 * near.normals_world)
     monkeypatch.setattr("spinmeround.recon.splats._COARSE_PX", SIZE_PX // 2)
-    focal_px = []
+    focal_px, sizes = [], []
 
     class Watched:
         def render(self, splats, cameras, **how):
             focal_px.append(float(cameras.intrinsics_px[0, 0, 0]))
+            sizes.append(len(splats))
             return NumbaRasterizer().render(splats, cameras, **how)
 
     GaussianFitter(Watched(), SplatSettings(count=100, iterations=2)).fit(whims, surface, seed=0)
@@ -255,6 +257,46 @@ def test_views_that_contradict_each_other_are_learnt_coarse_first(surface, monke
     coarse = len(focal_px) - 2
     assert coarse > 10
     assert focal_px == pytest.approx([full_px / 2] * coarse + [full_px] * 2)
+    assert max(sizes[:-2]) == 50 and sizes[-2:] == [sizes[-1]] * 2 and sizes[-1] > 50
+
+
+def test_fits_that_are_superposed_let_as_much_light_through_as_one(views, surface):
+    one = start(views, surface, 300)
+    opaque = replace(one, opacities=torch.linspace(0, 1, 300))
+    assert superposed([one]) is one
+    three = superposed([opaque] * 3)
+    assert len(three) == 900 and bool((three.opacities < 1).all())
+    torch.testing.assert_close(three.means[300:600], one.means)
+    torch.testing.assert_close(1 - (1 - three.opacities[:300]) ** 3, opaque.opacities, atol=1e-5, rtol=0)
+
+
+def moved(begin: Splats, pace: Pace, steps: int = 1) -> tuple[Descent, list[Splats]]:
+    """Steps down a slope without end, and the splats after each."""
+    descent, seen = Descent(begin, 0.01, tethered=False, pace=pace), []
+    for step in range(steps):
+        now = descent.splats()
+        descent.step(now.means.sum() + now.sh[:, :1].sum(), step / steps)
+        now = descent.splats()
+        seen.append(replace(now, means=now.means.detach().clone(), sh=now.sh.detach()))
+    return descent, seen
+
+
+def test_a_pace_is_that_of_geometry_beside_colours(views, surface):
+    begin = start(views, surface, 50)
+    usual, fast = (moved(begin, Pace(first=0.5, geometry=g))[1][0] for g in (1.0, 2.0))
+    torch.testing.assert_close(fast.means - begin.means, 2 * (usual.means - begin.means), atol=1e-6, rtol=1e-3)
+    torch.testing.assert_close(fast.sh, usual.sh)
+    torch.testing.assert_close(begin.sh - usual.sh, torch.full_like(begin.sh, 0.5 * 3.5e-2), atol=1e-6, rtol=1e-3)
+
+
+def test_a_pace_may_ask_for_the_mean_of_the_last_steps(views, surface):
+    begin = start(views, surface, 50)
+    descent, seen = moved(begin, Pace(last=1.0, averaged=0.5), 8)
+    expected = torch.stack([splats.means for splats in seen[4:]]).mean(dim=0)
+    torch.testing.assert_close(descent.settled().means, expected)
+    assert not descent.settled().means.requires_grad
+    descent, seen = moved(begin, Pace(), 3)
+    assert torch.equal(descent.settled().means, seen[-1].means)
 
 
 @pytest.mark.parametrize("degree", [1, 3])
