@@ -75,7 +75,7 @@ def choose_device(asked: Device) -> Choice:
 
             GsplatRasterizer()  # says what is missing now rather than after the first stages
             return Choice(
-                asked, "cuda", "asked for; splats and the diffusion model are there, the other stages on the CPU"
+                asked, "cuda", "asked for; splats, neural surface and diffusion model are there, all else on the CPU"
             )
         case "auto":
             return _told("device", Choice(asked, "cpu", "runs everywhere and repeats to the byte"))

@@ -95,7 +95,7 @@ def rooms_of(
     surface: SurfaceKind = "mesh",
     normal_map: bool = False,
 ) -> Rooms:
-    """The rooms of this version; on ``cuda`` the diffusion model and the splats are there, all else is on the CPU.
+    """The rooms of this version; on ``cuda`` are the diffusion model, splats and the neural surface, all else is not.
 
     Args:
         most_splats: in place of the quality's number.
@@ -126,9 +126,12 @@ def rooms_of(
 
     def fit_surface(views: Views, seed: int, progress: Progress) -> tuple[Mesh, Cameras]:
         if surface == "neural":
+            import torch
+
             from spinmeround.recon.neural_surface import NEURAL_PRESETS, NeuralSurfaceFitter
 
-            fitter = NeuralSurfaceFitter(NEURAL_PRESETS[quality])
+            card = torch.device(device) if device == "cuda" else None
+            fitter = NeuralSurfaceFitter(NEURAL_PRESETS[quality], card=card)
         else:
             from spinmeround.recon.surface import SURFACE_PRESETS, NormalSurfaceFitter
 

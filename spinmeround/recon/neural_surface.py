@@ -1,21 +1,23 @@
 """The neural surface: a learnt signed distance that is rendered into every view, for normals and masks that are poor.
 
-It starts on the mesh that the normals give, with the cameras found on the way. Rays are followed to where they meet
-the zero set, or, near a mask's outline, to where they pass it. There the normals, outlines and pictures of all views,
-and the eikonal equation everywhere near, are asked for at once, in one sparse least-squares problem per step over the
-coefficients of a spline grid, coarse to fine; beside it the smooth errors of each view's normals are learnt. This is
-the rendering of NeuS (Wang et al. 2021) in the limit of a sharp surface, and linear in the coefficients: a few
-Gauss-Newton steps do what takes thousands of steps along gradients.
+It starts on the mesh that the normals give, with the cameras found on the way. Normals, outlines and pictures of all
+views, and the eikonal equation everywhere near, are asked for at once by Gauss-Newton steps in the coefficients of a
+spline grid, coarse to fine; beside it the smooth errors of each view's normals are learnt. A few such steps do what
+takes thousands of steps along gradients. On a card, what a ray shows is rendered through the volume
+(``neural_volume``). On the CPU rays are followed to where they meet the zero set, or, near a mask's outline, to where
+they pass it: the limit of a sharp surface, whose equations are linear and sparse.
 """
 
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from scipy.ndimage import zoom
 
@@ -23,9 +25,11 @@ from spinmeround.recon.evidence import depth_maps, normal_level
 from spinmeround.recon.hull import Hull, silhouettes, visual_hull
 from spinmeround.recon.neural_field import SplineField, fitted_to, onto_zero, signed_distance, zero_surface
 from spinmeround.recon.neural_solve import Wishes, improved, joined
+from spinmeround.recon.neural_volume import shots_of, volume_step
 from spinmeround.recon.neural_wishes import (
+    EIKONAL,
     SURE_NORMAL_RAD,
-    NormalErrors,
+    SlowErrors,
     eikonal_wishes,
     free_nodes,
     normal_votes,
@@ -77,8 +81,11 @@ NEURAL_PRESETS: dict[Literal["draft", "standard", "high"], NeuralSettings] = {
 class NeuralSurfaceFitter:
     """``SurfaceFitter`` that learns a signed distance: slower than ``NormalSurfaceFitter``, harder to mislead."""
 
-    def __init__(self, settings: NeuralSettings = NEURAL_PRESETS["standard"]) -> None:
-        self.settings = settings
+    def __init__(
+        self, settings: NeuralSettings = NEURAL_PRESETS["standard"], *, card: torch.device | None = None
+    ) -> None:
+        """Rays are met where they end, on the CPU, or rendered through a volume on ``card``, any torch device."""
+        self.settings, self.card = settings, card
 
     def fit(self, views: Views, *, seed: int, progress: Progress | None = None) -> Mesh:
         """A watertight manifold mesh in the world frame, counter-clockwise seen from outside.
@@ -105,7 +112,8 @@ class NeuralSurfaceFitter:
             progress=lambda share, message: tell(_START_SHARE * share, message),
         )
         hull = visual_hull(views.cameras, silhouettes(views.alpha), cells=self.settings.start.hull_cells)
-        fit = _Fit(replace(views, cameras=cameras), _started(mesh, hull))
+        views, start = replace(views, cameras=cameras), _started(mesh, hull)
+        fit = _EndsFit(views, start) if self.card is None else _VolumeFit(views, start, self.card)
         total, done = sum(steps * 4**level for level, steps in enumerate(self.settings.steps)), 0
         for level, steps in enumerate(self.settings.steps):
             fit.enter_level(level)
@@ -144,12 +152,12 @@ def _closed(field: SplineField, floor_y: float | None, edge: float) -> Mesh:
     return Mesh(vertices, mesh.faces)
 
 
-class _Fit:
+class _Fit(ABC):
     """The field and what else is learnt with it."""
 
     def __init__(self, views: Views, field: SplineField) -> None:
         self.views, self.field = views, field
-        self.errors = NormalErrors()
+        self.errors = SlowErrors()
         self.has_normals = bool(views.normals_world.any())
         self.noise_rad = _NO_NORMALS_RAD
         self.steps = 0
@@ -163,32 +171,40 @@ class _Fit:
         cell_px = np.median(self.field.cell * cameras.intrinsics_px[:, 0, 0] / distance)
         self.shrink = 2 ** max(0, round(np.log2(cell_px / _CELL_PX)))
         self.level = normal_level(self.views, self.shrink)
-        self.patches = patch_level(self.views, self.level)
         self.errors.resize(*self.level.trust.shape)
-        self.patch_noise = None
 
     def step(self) -> None:
         """One round: render, gather, solve."""
+        least = 1.0 if self.has_normals else _NO_NORMALS_STRESS
+        self._improve(max(least, _FIRST_STRESS * _STRESS_DECAY**self.steps))
+        self.steps += 1
+        logger.debug(
+            "neural surface: cells of %.4f, noise of normals %.2f deg", self.field.cell, np.degrees(self.noise_rad)
+        )
+
+    @abstractmethod
+    def _improve(self, stress: float) -> None: ...
+
+
+class _EndsFit(_Fit):
+    """By where rays end."""
+
+    def enter_level(self, halvings: int) -> None:
+        super().enter_level(halvings)
+        self.patches, self.patch_noise = patch_level(self.views, self.level), None
+
+    def _improve(self, stress: float) -> None:
         mesh = zero_surface(self.field, floor_y=None)
         depth = depth_maps(mesh.vertices, mesh.faces, self.level.cameras)
-        outlines, outline_noise_px = outline_wishes(self.field, self.level)
-        wishes = [outlines]
+        wishes = [outline_wishes(self.field, self.level)]
         if self.has_normals:
-            votes = normal_votes(self.field, self.level, depth, self.errors)
-            self.noise_rad = votes.noise_rad
-            wishes.append(votes.wishes)
+            votes, self.noise_rad = normal_votes(self.field, self.level, depth, self.errors)
+            wishes.append(votes)
         if self.noise_rad > SURE_NORMAL_RAD:
             wishes.append(self._agreement(mesh, depth))
-        least = 1.0 if self.has_normals else _NO_NORMALS_STRESS
-        stress = max(least, _FIRST_STRESS * _STRESS_DECAY**self.steps)
         free = free_nodes(self.field)
         wishes.append(eikonal_wishes(self.field, free, stress=stress))
         self.field = improved(self.field, free, joined(*wishes), smoothness=_SMOOTHNESS * stress, inertia=_INERTIA)
-        self.steps += 1
-        logger.debug(
-            "neural surface: cells of %.4f, %d free, noise of normals %.2f deg, of outlines %.2f px",
-            self.field.cell, free.max() + 1, np.degrees(self.noise_rad), outline_noise_px * self.shrink,
-        )  # fmt: skip
 
     def _agreement(self, mesh: Mesh, depth: Float[np.ndarray, "v h w"]) -> Wishes:
         """Where the pictures agree."""
@@ -199,3 +215,23 @@ class _Fit:
         )  # fmt: skip
         self.patch_noise = pulls.noise
         return patch_wishes(self.field, points, pulls)
+
+
+class _VolumeFit(_Fit):
+    """By what is rendered along rays."""
+
+    def __init__(self, views: Views, field: SplineField, device: torch.device) -> None:
+        super().__init__(views, field)
+        self.device, self.colour_errors = device, SlowErrors()
+
+    def enter_level(self, halvings: int) -> None:
+        super().enter_level(halvings)
+        self.colour_errors.resize(*self.level.trust.shape)
+        self.shots = shots_of(self.views, self.level)
+
+    def _improve(self, stress: float) -> None:
+        found = volume_step(
+            self.field, self.shots, self.errors, self.colour_errors, self.device,
+            smoothness=_SMOOTHNESS * stress, eikonal=EIKONAL * stress, inertia=_INERTIA,
+        )  # fmt: skip
+        self.field, self.noise_rad = found

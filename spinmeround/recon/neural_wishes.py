@@ -9,42 +9,45 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int32
+from jaxtyping import Bool, Float, Int32, Integer
 
 from spinmeround.recon.evidence import NormalPyramidLevel
 from spinmeround.recon.neural_field import SplineField, onto_zero
-from spinmeround.recon.neural_rays import Hits, nearest_passes, ray_hits
+from spinmeround.recon.neural_rays import nearest_passes, ray_hits
 from spinmeround.recon.neural_solve import Wishes
 from spinmeround.recon.patches import PatchPulls
+
+Pixels = tuple[Integer[np.ndarray, "n"], Integer[np.ndarray, "n"], Integer[np.ndarray, "n"]]
+"""Views, rows and columns."""
 
 SURE_NORMAL_RAD = 0.03
 """Noise of normals below which nothing is gained by doubting them."""
 
 _LEAST_TRUST = 0.3
 _LEAST_COSINE, _LEAST_SEEN_COSINE = 0.05, 0.1
-_ROBUST_NOISES = 3.0
+ROBUST_NOISES = 3.0
 _LEAST_ROBUST_RAD = 0.2
 _RAYLEIGH_MEDIAN = 1.386
 """Median square length of a two-dimensional error of unit variance."""
 _SIGMA_PER_MEDIAN = 1.48
 _OUTLINE_PX = 1.5
 _OUTLINE_REACH = 2.0
-_LEAST_OUTLINE_NOISE_PX = 0.1
-_FAIR_OUTLINE_PX = 0.3
+LEAST_OUTLINE_NOISE_PX = 0.1
+FAIR_OUTLINE_PX = 0.3
 """Outlines noisier than this err alike over long stretches, and count less the more they do."""
 _PATCH_SHARE = 6.0
 _ERROR_WIDTH = 1 / 32
 """Errors of normals smoother than this, against the width of the picture, can be told from the relief of the head."""
 _ERROR_SHARE = 0.99
 _BAND = 2.5
-_EIKONAL = 0.002
+EIKONAL = 0.002
 
 
-class NormalErrors:
-    """The smooth part of what each view's normals get wrong, learnt beside the surface.
+class SlowErrors:
+    """The smooth part of what each view's normals, or colours, get wrong, learnt beside the surface.
 
     Normals that a network made are good in their relief and off in their slow parts, otherwise in every view. What the
-    surface cannot follow is ascribed to such errors; where normals agree between views there are none.
+    surface cannot follow is ascribed to such errors; where views agree there are none.
     """
 
     def __init__(self) -> None:
@@ -57,13 +60,17 @@ class NormalErrors:
         elif self.maps.shape[1:3] != (height, width):
             self.maps = np.stack([cv2.resize(m, (width, height), interpolation=cv2.INTER_LINEAR) for m in self.maps])
 
-    def learn(
-        self, hits: Hits, off: Float[np.ndarray, "n 3"], weight: Float[np.ndarray, "n"], noise_rad: float
-    ) -> None:
-        """Takes in by how much the normals seen differ from the surface's."""
+    def learnt(
+        self, at: Pixels, off: Float[np.ndarray, "n 3"], weight: Float[np.ndarray, "n"], noise: float
+    ) -> Float[np.ndarray, "n 3"]:
+        """Takes in by how much what is seen differs from the surface; returns the errors at the pixels.
+
+        Args:
+            at: views, rows and columns.
+            noise: of one pixel; up to ``SURE_NORMAL_RAD`` nothing is ascribed to errors.
+        """
         assert self.maps is not None, "resized before the first use"
-        share = _ERROR_SHARE * max(0.0, 1 - (SURE_NORMAL_RAD / max(noise_rad, 1e-9)) ** 2)
-        at = (hits.view, hits.row, hits.column)
+        share = _ERROR_SHARE * max(0.0, 1 - (SURE_NORMAL_RAD / max(noise, 1e-9)) ** 2)
         gap, total = np.zeros_like(self.maps), np.zeros(self.maps.shape[:3], np.float32)
         gap[at] = (off - self.maps[at]) * weight[:, None]
         total[at] = weight
@@ -72,27 +79,63 @@ class NormalErrors:
             blurred = cv2.GaussianBlur(gap[view], (0, 0), width_px)
             known = cv2.GaussianBlur(total[view], (0, 0), width_px)
             self.maps[view] = share * (self.maps[view] + blurred / (known[..., None] + 0.02))
+        return self.maps[at]
 
 
 @dataclass(frozen=True)
-class NormalVotes:
-    """What the pixels' normals ask.
+class WeighedNormals:
+    """Pixels' normals as they are asked for.
 
     Attributes:
+        normals: unit, less each view's slow errors.
+        weight: against a normal seen frontally that is right to ``SURE_NORMAL_RAD``.
         noise_rad: error of one pixel's normal, per axis.
     """
 
-    wishes: Wishes
+    normals: Float[np.ndarray, "n 3"]
+    weight: Float[np.ndarray, "n"]
     noise_rad: float
+
+
+def weighed_normals(
+    at: Pixels,
+    now: Float[np.ndarray, "n 3"],
+    seen: Float[np.ndarray, "n 3"],
+    back: Float[np.ndarray, "n 3"],
+    trust: Float[np.ndarray, "n"],
+    errors: SlowErrors,
+) -> WeighedNormals:
+    """What normals are worth, from how they differ from the surface's.
+
+    Args:
+        at: views, rows and columns.
+        now: gradients of the field where the pixels see it.
+        seen: unit normals in the pictures.
+        back: unit directions to the camera.
+        errors: go on being learnt.
+    """
+    now = _unit(now)
+    cosine, seen_cosine = (np.maximum((back * each).sum(1), 0.0) for each in (now, seen))
+    good = (trust > 0) & (seen_cosine > _LEAST_SEEN_COSINE) & (cosine > _LEAST_COSINE)
+    apart = ((now - seen) ** 2).sum(1)
+    noise_rad = _noise(apart[good])
+    limit = max(ROBUST_NOISES * noise_rad, _LEAST_ROBUST_RAD)
+    robust = trust * good / (1 + apart / limit**2) ** 2
+    normals = _unit(seen - errors.learnt(at, seen - now, robust, noise_rad))
+    # Pixels' own errors grow as the view gets oblique, where there are fewer of them. Slow errors are shared by all the
+    # pixels around, so that a few tell as much as many.
+    frontal = (cosine * seen_cosine) ** 2
+    slow = max(0.0, (noise_rad / SURE_NORMAL_RAD) ** 2 - 1)
+    return WeighedNormals(normals, robust * frontal / (1 + slow * frontal * cosine), noise_rad)
 
 
 def normal_votes(
     field: SplineField,
     level: NormalPyramidLevel,
     depth: Float[np.ndarray, "v h w"],
-    errors: NormalErrors,
-) -> NormalVotes:
-    """Gradients at the places where the pixels' rays end.
+    errors: SlowErrors,
+) -> tuple[Wishes, float]:
+    """Gradients at the places where the pixels' rays end, and the error of one pixel's normal per axis, in radians.
 
     Args:
         depth: depth maps of the zero set in the cameras of ``level``.
@@ -100,24 +143,11 @@ def normal_votes(
     """
     hits = ray_hits(field, level.cameras, depth, level.trust > _LEAST_TRUST)
     at = (hits.view, hits.row, hits.column)
-    trust, normals = level.trust[at].astype(np.float64), _unit(level.normals[at].astype(np.float64))
-    seen_cosine = (_unit(level.eyes[hits.view] - hits.points) * normals).sum(1)
-    good = (seen_cosine > _LEAST_SEEN_COSINE) & (hits.cosine > _LEAST_COSINE)
-    now = _unit(hits.gradient)
-    apart = ((now - normals) ** 2).sum(1)
-    noise_rad = _noise(apart[good])
-    limit = max(_ROBUST_NOISES * noise_rad, _LEAST_ROBUST_RAD)
-    robust = trust * good / (1 + apart / limit**2) ** 2
-    errors.learn(hits, normals - now, robust, noise_rad)
-    assert errors.maps is not None, "resized before the first use"
-    normals = _unit(normals - errors.maps[at])
-    rest_rad = _noise(((now - normals) ** 2).sum(1)[good])
-    # The errors' own uncertainty lies between nothing and all that was ascribed to them.
-    expected_rad = max(noise_rad**0.3 * rest_rad**0.7, SURE_NORMAL_RAD)
-    weight = robust * (np.maximum(hits.cosine, 0) * np.maximum(seen_cosine, 0)) ** 2
-    weight *= (SURE_NORMAL_RAD / expected_rad) ** 2
-    none = np.zeros(len(weight))
-    return NormalVotes(Wishes(hits.points, normals, weight, none, none, none > 0), noise_rad)
+    back = _unit(level.eyes[hits.view] - hits.points)
+    seen = _unit(level.normals[at].astype(np.float64))
+    votes = weighed_normals(at, hits.gradient, seen, back, level.trust[at].astype(np.float64), errors)
+    none = np.zeros(len(votes.weight))
+    return Wishes(hits.points, votes.normals, votes.weight, none, none, none > 0), votes.noise_rad
 
 
 def _noise(squares: Float[np.ndarray, "n"]) -> float:
@@ -128,8 +158,8 @@ def _unit(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
-def outline_wishes(field: SplineField, level: NormalPyramidLevel) -> tuple[Wishes, float]:
-    """Values where rays near a mask's outline pass the surface; and the outlines' noise in pixels of ``level``.
+def outline_wishes(field: SplineField, level: NormalPyramidLevel) -> Wishes:
+    """Values where rays near a mask's outline pass the surface.
 
     A ray that misses a solid by some distance has that distance as the least value of the field along it. A change of
     the field changes that least value as it changes the field there, whichever way the place moves.
@@ -150,12 +180,12 @@ def outline_wishes(field: SplineField, level: NormalPyramidLevel) -> tuple[Wishe
     near = np.abs(now) < _OUTLINE_REACH * field.cell
     off_px = (goal - now) / size
     noise_px = float(_SIGMA_PER_MEDIAN * np.median(np.abs(off_px[near]))) if near.any() else 0.0
-    noise_px = max(noise_px, _LEAST_OUTLINE_NOISE_PX)
-    share = 1 / (1 + (noise_px / _FAIR_OUTLINE_PX) ** 2)
+    noise_px = max(noise_px, LEAST_OUTLINE_NOISE_PX)
+    share = 1 / (1 + (noise_px / FAIR_OUTLINE_PX) ** 2)
     weight = near * share * (SURE_NORMAL_RAD * field.cell / size / noise_px) ** 2
-    weight /= (1 + (off_px / (_ROBUST_NOISES * noise_px)) ** 2) ** 2
+    weight /= (1 + (off_px / (ROBUST_NOISES * noise_px)) ** 2) ** 2
     none = np.zeros(len(places))
-    return Wishes(places, np.zeros_like(places), none, goal, weight, none > 0), noise_px
+    return Wishes(places, np.zeros_like(places), none, goal, weight, none > 0)
 
 
 def patch_wishes(field: SplineField, points: Float[np.ndarray, "n 3"], pulls: PatchPulls) -> Wishes:
@@ -183,7 +213,7 @@ def eikonal_wishes(field: SplineField, free: Int32[np.ndarray, "x y z"], *, stre
     points = np.argwhere(free >= 0) * field.cell + field.low
     none = np.zeros(len(points))
     gradient = _unit(field.at(points)[:, 1:])
-    return Wishes(points, gradient, none + _EIKONAL * stress, none, none, none == 0)
+    return Wishes(points, gradient, none + EIKONAL * stress, none, none, none == 0)
 
 
 def surface_points(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from spinmeround.cli.fit import parser
 from spinmeround.configs import preset
@@ -54,8 +55,8 @@ def test_the_surface_is_fitted_as_asked(kind, module, fitter, monkeypatch):
     told = {}
 
     class Noting:
-        def __init__(self, given):
-            told["settings"] = given
+        def __init__(self, given, **where):
+            told.update(where)
 
         def fit_with_cameras(self, views, **how):
             told.update(how)
@@ -67,6 +68,24 @@ def test_the_surface_is_fitted_as_asked(kind, module, fitter, monkeypatch):
     rooms = rooms_of("draft", "cpu", "keep", surface=kind)
     assert rooms.fit_surface(views, 3, lambda share, doing: None) is made
     assert told["keep_cameras"] is True and told["seed"] == 3
+
+
+@pytest.mark.parametrize(("device", "card"), [("cpu", None), ("cuda", torch.device("cuda"))])
+def test_the_neural_surface_is_rendered_on_a_card_where_one_is_asked_for(device, card, monkeypatch):
+    told = {}
+
+    class Noting:
+        def __init__(self, given, **where):
+            told.update(where)
+
+        def fit_with_cameras(self, views, **how):
+            return sphere_mesh(), cameras
+
+    cameras, blank = orbit_cameras([0.0], [0.0], size_px=8), np.zeros((1, 8, 8, 3), np.float32)
+    views = Views(cameras, blank, blank, blank[..., 0], blank[..., 0])
+    monkeypatch.setattr(neural_module, "NeuralSurfaceFitter", Noting)
+    rooms_of("draft", device, surface="neural").fit_surface(views, 0, lambda share, doing: None)
+    assert told == {"card": card}
 
 
 @pytest.mark.parametrize("module", [fit_views_module, reconstruct_module])
