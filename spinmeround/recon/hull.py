@@ -90,8 +90,12 @@ def silhouettes(alpha: Float[np.ndarray, "v h w"]) -> Silhouettes:
     return Silhouettes(distance_px, cut)
 
 
-def visual_hull(cameras: Cameras, outlines: Silhouettes, *, cells: int = 64) -> Hull:
+def visual_hull(cameras: Cameras, outlines: Silhouettes, *, cells: int = 64, doubters: int = 0) -> Hull:
     """Carves a grid of ``cells`` cubed voxels and meshes its boundary with marching cubes, largest part only.
+
+    Args:
+        cells: voxels along the longest side.
+        doubters: so many views may have a place outside, and it still stays; not beyond the box that all masks span.
 
     Raises:
         InputError: fewer than two views, or no place that all masks agree on.
@@ -109,7 +113,9 @@ def visual_hull(cameras: Cameras, outlines: Silhouettes, *, cells: int = 64) -> 
     shape = np.ceil((high - low) / cell).astype(int) + 3
     field = np.empty(shape, np.float32)
     margins_px = _margins_px(cameras, outlines, floor_y)
-    _carve(field, low, cell, *_camera_arrays(cameras), outlines.distance_px, margins_px, _GROWTH_BEYOND_BORDER)
+    _carve(
+        field, low, cell, *_camera_arrays(cameras), outlines.distance_px, margins_px, _GROWTH_BEYOND_BORDER, doubters
+    )
     skirt = Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
     solid = largest_solid(field)
     outside = solid
@@ -278,13 +284,14 @@ def _camera_arrays(cameras: Cameras) -> tuple[Float[np.ndarray, "v 3 4"], Float[
 
 
 @numba.njit(parallel=True, cache=True)
-def _carve(field, low, cell, projections, focals_px, distance_px, margins_px, growth):
+def _carve(field, low, cell, projections, focals_px, distance_px, margins_px, growth, doubters):
     views, height, width = distance_px.shape
     for i in numba.prange(field.shape[0]):
+        farthest = np.empty(doubters + 1)
         for j in range(field.shape[1]):
             for k in range(field.shape[2]):
+                farthest[:] = -np.inf
                 x, y, z = low[0] + cell * i, low[1] + cell * j, low[2] + cell * k
-                outside = -np.inf
                 for v in range(views):
                     p = projections[v]
                     depth = p[2, 0] * x + p[2, 1] * y + p[2, 2] * z + p[2, 3]
@@ -304,8 +311,11 @@ def _carve(field, low, cell, projections, focals_px, distance_px, margins_px, gr
                     inside_px = min(inside_px, margins_px[v, 0] + column, margins_px[v, 1] + row)
                     inside_px = min(inside_px, margins_px[v, 2] + width - 1 - column)
                     inside_px = min(inside_px, margins_px[v, 3] + height - 1 - row)
-                    outside = max(outside, -inside_px * depth / focals_px[v])
-                field[i, j, k] = outside
+                    outside = -inside_px * depth / focals_px[v]
+                    for rank in range(doubters + 1):
+                        if outside > farthest[rank]:
+                            outside, farthest[rank] = farthest[rank], outside
+                field[i, j, k] = farthest[doubters]
 
 
 def largest_solid(field: Float[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:

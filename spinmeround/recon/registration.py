@@ -6,8 +6,7 @@ axes, since views of one rig share its mistakes, and a small one of each view's 
 origin and shift across their line of sight; their distance is the unit of length and stays.
 
 Such a fit is good to about a pixel, so it is no help to cameras that are better. Whether it is needed, and whether it
-helped, is told by the outlines: with the right cameras the visual hull touches every mask's outline from inside
-("silhouette coherence", Hernández, Schmitt and Cipolla 2007).
+helped, is told by the outlines.
 """
 
 from __future__ import annotations
@@ -23,10 +22,9 @@ from torch import Tensor
 
 from spinmeround.geometry import resized
 from spinmeround.images import resize
-from spinmeround.mesh_raster import rasterize
 from spinmeround.protocols import Rasterizer
-from spinmeround.recon.hull import silhouettes, visual_hull
 from spinmeround.recon.losses import structural_dissimilarity, weighted_l1
+from spinmeround.recon.outline_cameras import outline_gap
 from spinmeround.recon.splat_start import outline_shell, pixel_width, splats_on_surface
 from spinmeround.recon.splat_steps import Descent, Picture, one_torch_thread, turns
 from spinmeround.types import Cameras, Splats, Views
@@ -53,7 +51,6 @@ _ROUNDS = (
 )
 _LAST_RATE = 0.02
 """Share of a rate that is left at the last step: a camera that was right must not end up shaken."""
-_GAP_PX, _MOST_GAP_PX = 256, 5.0
 _FAIR_GAP = 0.003
 """Voxels and hair thinner than they make most of it with exact cameras; a head seen from degrees off makes twice it."""
 _HELPED = 0.8
@@ -108,45 +105,19 @@ def register_if_needed(
         InputError, FitError: as ``register``.
     """
     progress(0.0, "comparing outlines")
-    before = outline_gap(views)
+    before = outline_gap(views.cameras, views.alpha)
     if before < _FAIR_GAP:
         _log.info("outlines agree to %.2f %% of the picture: the cameras are taken as they are", 100 * before)
         return None
     found = register(views, rasterizer, seed=seed, progress=progress)
-    after = outline_gap(found.applied(views))
+    better = found.applied(views)
+    after = outline_gap(better.cameras, better.alpha)
     helped = after < _HELPED * before
     _log.info(
         "outlines disagree by %.2f %% of the picture, with registered cameras by %.2f %%: these are %s",
         100 * before, 100 * after, "taken" if helped else "left aside",
     )  # fmt: skip
     return found if helped else None
-
-
-def outline_gap(views: Views) -> float:
-    """By how much masks reach over the outline of the solid they all agree on, as a share of the pictures' width.
-
-    Root mean square along a mask's outline away from the picture's border, median over the views. Far outliers count
-    little: what is thinner than the solid's voxels is not in it.
-
-    Raises:
-        InputError: as ``hull.visual_hull``.
-    """
-    small = shrunk(views, _GAP_PX)
-    outlines = silhouettes(small.alpha)
-    hull = visual_hull(small.cameras, outlines)
-    vertices = np.concatenate([hull.mesh.vertices, hull.skirt.vertices])
-    faces = np.concatenate([hull.mesh.faces, hull.skirt.faces + len(hull.mesh.vertices)])
-    gaps_px = []
-    for index, distance_px in enumerate(outlines.distance_px):
-        covered = np.isfinite(rasterize(vertices, faces, small.cameras, index).depth)
-        if not covered.any():
-            gaps_px.append(_MOST_GAP_PX)
-            continue
-        along = np.zeros(covered.shape, bool)
-        along[2:-2, 2:-2] = np.abs(distance_px[2:-2, 2:-2]) < 0.75
-        off_px = silhouettes(covered[None].astype(np.float32)).distance_px[0] - distance_px
-        gaps_px.append(np.sqrt((np.clip(off_px[along], -_MOST_GAP_PX, _MOST_GAP_PX) ** 2).mean()) if along.any() else 0)
-    return float(np.median(gaps_px)) / small.cameras.width_px
 
 
 def _fit(

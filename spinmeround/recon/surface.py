@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -30,6 +30,7 @@ from spinmeround.recon.evidence import (
 )
 from spinmeround.recon.hull import Hull, Silhouettes, silhouettes, visual_hull
 from spinmeround.recon.integrate import displacements
+from spinmeround.recon.outline_cameras import panned_if_needed
 from spinmeround.recon.patches import PatchPulls, patch_level, patch_pulls
 from spinmeround.recon.remesh import half_edge_ring, remesh
 from spinmeround.types import Cameras, Mesh, Views
@@ -117,11 +118,15 @@ class NormalSurfaceFitter:
         """The surface, and the cameras from which it looks like the views.
 
         Cameras that are off by more than a fraction of a pixel are turned about the world's origin and shifted across
-        their line of sight; their mean stays. All others come back as they were given, and so do all of them with
+        their line of sight; their mean stays. Where normals come with outlines that contradict each other by far, all
+        cameras are panned first until these agree. All others come back as they were given, and so do all of them with
         ``keep_cameras``.
         """
         tell = progress or (lambda fraction, message: None)
         _check(views)
+        if views.normals_world.any() and not keep_cameras:
+            tell(0.0, "comparing outlines")
+            views = replace(views, cameras=panned_if_needed(views.cameras, views.alpha))
         tell(0.0, "visual hull")
         outlines = silhouettes(views.alpha)
         hull = visual_hull(views.cameras, outlines, cells=self.settings.hull_cells)

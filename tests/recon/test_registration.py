@@ -9,8 +9,9 @@ import pytest
 
 from spinmeround.geometry import camera_centres
 from spinmeround.recon import registration
+from spinmeround.recon.outline_cameras import outline_gap
 from spinmeround.recon.raster_numba import NumbaRasterizer
-from spinmeround.recon.registration import Registration, outline_gap, register, register_if_needed
+from spinmeround.recon.registration import Registration, register, register_if_needed
 from spinmeround.types import Cameras, Views
 from tests.recon.scenes import cameras, draw, sphere, union
 
@@ -77,7 +78,7 @@ def test_outlines_tell_whether_cameras_need_registering(profile, monkeypatch, ca
     def no_need(*_, **__):
         raise AssertionError("registered")
 
-    assert outline_gap(profile) < 0.002
+    assert outline_gap(profile.cameras, profile.alpha) < 0.002
     monkeypatch.setattr(registration, "register", no_need)
     with caplog.at_level("INFO"):
         assert register_if_needed(profile, NumbaRasterizer(), seed=0, progress=lambda share, doing: None) is None
@@ -89,7 +90,8 @@ def test_registered_cameras_are_taken_only_if_outlines_agree_better(profile, fou
     found = Registration(np.array([np.radians(found_deg), 0, 0, 0, 0, 0]), np.zeros((len(profile), 6)))
     monkeypatch.setattr(registration, "register", lambda *_, **__: found)
     wrong = pitched(profile, 4.0)
-    assert outline_gap(wrong) > 2 * outline_gap(profile)
+    gaps = [outline_gap(views.cameras, views.alpha) for views in (wrong, profile)]
+    assert gaps[0] > 2 * gaps[1]
     with caplog.at_level("INFO"):
         got = register_if_needed(wrong, NumbaRasterizer(), seed=0, progress=lambda share, doing: None)
     assert got is (found if taken else None)
