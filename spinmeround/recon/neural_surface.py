@@ -51,7 +51,9 @@ _CELL_PX = 1.8
 _FIRST_STRESS, _STRESS_DECAY = 10.0, 0.3
 """Smoothness and the eikonal equation rule the first step and would bias the last."""
 _SMOOTHNESS, _INERTIA = 5e-5, 1e-7
-_NO_NORMALS_RAD, _NO_NORMALS_STRESS = 0.35, 10.0
+_NO_NORMALS_RAD, _NO_NORMALS_STRESS = 0.35, 50.0
+"""Without normals, smoothness is all there is against bumps where pictures contradict each other; five times as much
+would cost relief that they agree on."""
 _TOLERANCE = 0.75
 _FAR_CELLS = 8.0
 _START_SHARE = 0.3

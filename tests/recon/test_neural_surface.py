@@ -74,3 +74,14 @@ def test_what_is_not_a_number_is_refused(field):
     bad[0, 5, 5] = np.nan
     with pytest.raises(InputError, match="NaN"):
         NeuralSurfaceFitter(QUICK).fit(replace(views, **{field: bad}), seed=0)
+
+
+def test_pictures_that_contradict_each_other_leave_no_bumps_where_there_are_no_normals():
+    rng = np.random.default_rng(1)
+    views = scenes.draw(scenes.sphere(), scenes.cameras(size_px=64))
+    painted = np.stack([cv2.GaussianBlur(rng.random((64, 64, 3)), (0, 0), 1.5) for _ in views.alpha])
+    blank = replace(views, normals_world=np.zeros_like(views.normals_world), rgb=painted.astype(np.float32))
+    mesh = NeuralSurfaceFitter(QUICK).fit(blank, seed=0)
+    away = mesh.vertices / np.linalg.norm(mesh.vertices, axis=1, keepdims=True)
+    cosine = (vertex_normals(mesh.vertices, mesh.faces) * away).sum(1)
+    assert np.degrees(np.median(np.arccos(np.clip(cosine, -1, 1)))) < 2
