@@ -184,9 +184,10 @@ class Descent:
     @torch.no_grad()
     def _take_into_mean(self) -> None:
         self._averaged += 1
+        if not self._mean:
+            self._mean = {name: values.clone() for name, values in self._parameters.items()}
         for name, values in self._parameters.items():
-            mean = self._mean.setdefault(name, values.clone())
-            mean += (values - mean) / self._averaged
+            self._mean[name] += (values - self._mean[name]) / self._averaged
 
     @torch.no_grad()
     def _pull_to_surface(self) -> None:

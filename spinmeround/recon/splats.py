@@ -77,7 +77,9 @@ _VIEWS_FOR_HIGHLIGHTS = 16
 _COARSE_PX = 192
 """What dissenting views have in common is hardly finer, and it takes many steps, which are cheap at this size."""
 _DRAFTING = Pace(last=0.3, geometry=2.0, averaged=0.3)
+"""No surface says where these splats belong: they have far to go, and what one picture asks for is mostly noise."""
 _FINISHING = Pace(first=0.15)
+"""What small pictures show is learnt; larger steps would forget it for the last few pictures seen."""
 
 
 @dataclass(frozen=True)
