@@ -4,10 +4,10 @@
 
 `scans/igea.ply` of the shared data, scaled to a head of 0.23 m, 16 or 8 views of 512 pixels in three rings with exact
 normals; then 16 views with smooth 8 degree noise on the normals, outlines moved by 2 pixels, and every camera turned
-about the head by half a degree (standard deviations), for three draws of the noise; the same in grey; cameras turned about
-themselves instead; and exact views without normals. A synthetic person is fitted with that noise and without normals. The neural surface is held against
-the mesh on the exact and the noisy views. Depths are compared in the world as it is, unaligned. A solid pattern on
-the scan is what the texture is held to.
+about the head by half a degree (standard deviations), for three draws of the noise; the same in grey; cameras turned
+about themselves instead; and exact views without normals. A synthetic person is fitted with that noise and without
+normals. The neural surface is held against the mesh on the exact and the noisy views. Depths are compared in the world
+as it is, unaligned. A solid pattern on the scan is what the texture is held to.
 """
 
 from __future__ import annotations
