@@ -37,6 +37,7 @@ _RIM_PX, _OUTLINE_PX = 3.0, 1.5
 _LEAST_FRONTAL = 0.35
 _SOLID = 0.5
 _CHUNK, _MOST_RAYS = 1 << 14, 1 << 20
+"""A ray takes some 4 kB, most of it the weights of its samples' nodes."""
 _LEAST_COLOUR_NOISE = 0.01
 _COLOUR_HOLD = 1e-3
 _ITERATIONS, _TOLERANCE = 60, 1e-3
@@ -48,12 +49,12 @@ class Shots:
     """What the views show on one level, a row a pixel.
 
     Attributes:
-        view, row, column: which shots.
+        view, row, column: which pixels.
         start, ray: of their rays, world; unit length.
         width: of a pixel, against the distance along its ray.
         normal, normal_trust: world, unit where trust is not 0.
         colour, colour_trust: sRGB.
-        outline_px: signed distance to the mask's outline, positive inside, good within three shots.
+        outline_px: signed distance to the mask's outline, positive inside, good within three pixels.
     """
 
     view: Integer[np.ndarray, "n"]
