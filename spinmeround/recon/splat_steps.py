@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spinmeround.recon.splat_start import z_axes
+from spinmeround.recon.splat_tether import Tether
 from spinmeround.types import Cameras, Splats, Views
 
 _RATES = MappingProxyType(
@@ -20,9 +20,6 @@ _RATES = MappingProxyType(
 )
 """Adam's step at the start, in widths of a pixel, natural logs, quaternion parts, logits and SH coefficients."""
 _OF_COLOUR = ("colours", "highlights")
-
-_TETHER = 0.02
-"""Share of a splat's distance from the start surface, along its normal, that each step takes back."""
 
 _LONGEST_OVER_SHORTEST = 5.0
 _LARGEST_OVER_START = 6.0
@@ -131,7 +128,7 @@ class Descent:
         """
         self._told_apart = told_apart
         self._pace = pace
-        self._tether = _TETHER if tethered else 0.0
+        self._tether = Tether(start) if tethered else None
         self._parameters = {
             "means": start.means.clone(),
             "log_scales": start.scales.log(),
@@ -152,7 +149,6 @@ class Descent:
         ]
         # Few steps: the second moment must forget the start fast, hence 0.99 and not 0.999.
         self._adam = torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.99), eps=1e-15, fused=True)
-        self._start_means, self._start_normals = start.means, z_axes(start.quats_wxyz)
         self._smallest = np.log(narrowest) if narrowest > 0 else -np.inf
         flatness = float((start.scales.min(dim=1).values / start.scales.max(dim=1).values).median())
         self._flattest = np.log(_FLATTER_THAN_START * flatness)
@@ -175,7 +171,8 @@ class Descent:
         for group in self._adam.param_groups:
             group["lr"] = group["start"] * rate
         self._adam.step()
-        self._pull_to_surface()
+        if self._tether is not None:
+            self._tether.pull(self._parameters["means"])
         self._hold_shapes()
         self._hold_highlights()
         if share_done >= 1 - self._pace.averaged:
@@ -188,16 +185,6 @@ class Descent:
             self._mean = {name: values.clone() for name, values in self._parameters.items()}
         for name, values in self._parameters.items():
             self._mean[name] += (values - self._mean[name]) / self._averaged
-
-    @torch.no_grad()
-    def _pull_to_surface(self) -> None:
-        """Along the normal, views hardly hold a splat: it would wander, and at outlines the outermost ones count.
-
-        A constant pull still moves a splat by several pixels, which a start surface may need; noise does not add up.
-        """
-        means = self._parameters["means"]
-        height = ((means - self._start_means) * self._start_normals).sum(dim=1, keepdim=True)
-        means -= self._tether * height * self._start_normals
 
     @torch.no_grad()
     def _hold_shapes(self) -> None:
