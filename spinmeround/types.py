@@ -121,6 +121,15 @@ class Mesh:
 
 
 @dataclass(frozen=True)
+class ColouredMesh:
+    """A mesh whose vertices have colours, sRGB in [0, 1]."""
+
+    vertices: Float[np.ndarray, "v 3"]
+    faces: Integer[np.ndarray, "f 3"]
+    colours: Float[np.ndarray, "v 3"]
+
+
+@dataclass(frozen=True)
 class TexturedMesh:
     """A mesh with one texture.
 
@@ -236,13 +245,14 @@ class Reconstruction:
 
     Attributes:
         views: what stage one gave to stage two, the photo's own camera first when there is one.
+        mesh: textured, or the whole surface with colours where that is all that was asked for.
         report: what ``report.json`` holds.
         files: what was written.
     """
 
     views: Views
     splats: Splats | None
-    mesh: TexturedMesh | None
+    mesh: TexturedMesh | ColouredMesh | None
     report: dict[str, Any]
     files: tuple[Path, ...] = field(default=())
     avatar: Avatar | None = None

@@ -99,7 +99,12 @@ def parser() -> Parser:
         metavar="PX",
         help="longer side the pictures are read at (default: 320 draft, 512 standard, 768 high)",
     )
-    made.add_argument("--faces", type=counted, default=20_000, metavar="N", help="of a mesh (default: 20000)")
+    made.add_argument(
+        "--faces",
+        type=counted,
+        metavar="N",
+        help="of a mesh (default: 20000; a .ply alone holds the whole surface)",
+    )
     made.add_argument(
         "--lods",
         type=int,

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64, Integer
 
 from spinmeround import geometry
 from spinmeround.tangent_space import tangent_corners
-from spinmeround.types import Mesh, TexturedMesh
+from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def joined(points: Float[np.ndarray, "n k"], faces: Integer[np.ndarray, "f 3"]) 
     return points[first[order]], rank[inverse.reshape(-1)][faces]
 
 
-def smooth_normals(mesh: Mesh | TexturedMesh) -> Float[np.ndarray, "v 3"]:
+def smooth_normals(mesh: Mesh | ColouredMesh | TexturedMesh) -> Float[np.ndarray, "v 3"]:
     """Unit normals per vertex, never zero: a vertex without area around it points to the front."""
     normals = geometry.vertex_normals(np.asarray(mesh.vertices, np.float64), mesh.faces)
     flat = np.linalg.norm(normals, axis=1) < 0.5

@@ -16,7 +16,7 @@ from spinmeround.io.glb_read import read_glb
 from spinmeround.io.mesh_ply import read_mesh_ply, write_mesh_ply
 from spinmeround.io.obj import read_obj, write_obj
 from spinmeround.io.usd import write_usdz
-from spinmeround.types import Mesh, TexturedMesh
+from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
 
 _READERS = {".glb": read_glb, ".obj": read_obj, ".ply": read_mesh_ply, ".vrm": read_glb}
 
@@ -37,7 +37,9 @@ def metres_per_unit(mesh: Mesh | TexturedMesh, *, height_m: float | None = None)
     return height_m / height
 
 
-def write_mesh(path: Path | str, mesh: Mesh | TexturedMesh, *, metres_per_unit: float = METRES_PER_UNIT) -> None:
+def write_mesh(
+    path: Path | str, mesh: Mesh | ColouredMesh | TexturedMesh, *, metres_per_unit: float = METRES_PER_UNIT
+) -> None:
     """Writes ``.glb``, ``.obj`` or ``.ply``, by the extension, in the world frame and in metres.
 
     The frame is that of glTF (+Y up, front +Z), so nothing is turned. Vertex normals are written along, smooth across
@@ -45,10 +47,11 @@ def write_mesh(path: Path | str, mesh: Mesh | TexturedMesh, *, metres_per_unit: 
 
     * ``.glb``: one file with the texture as PNG inside.
     * ``.obj``: three files, ``head.obj``, ``head.mtl`` and ``head_albedo.png``.
-    * ``.ply``: one file, no texture: each vertex has the texture's mean colour around it, and seams are closed.
+    * ``.ply``: one file, no texture: each vertex has its colour or the texture's mean around it, and seams are closed.
     * ``.usdz``: one file with the texture as JPEG inside.
 
     Args:
+        mesh: colours of vertices go into a ``.ply`` only.
         metres_per_unit: factor from head units to metres.
 
     Raises:
@@ -65,6 +68,12 @@ def write_mesh(path: Path | str, mesh: Mesh | TexturedMesh, *, metres_per_unit: 
     if fault:
         raise ValueError(f"the mesh cannot be written: {fault}")
     scaled = replace(mesh, vertices=np.asarray(mesh.vertices, np.float64) * metres_per_unit)
+    if suffix == ".ply":
+        with atomic_file(path) as unfinished:
+            write_mesh_ply(unfinished, scaled)
+        return
+    if isinstance(scaled, ColouredMesh):
+        scaled = Mesh(scaled.vertices, scaled.faces)
     if suffix == ".obj":
         write_obj(path, scaled)
         return
@@ -72,10 +81,7 @@ def write_mesh(path: Path | str, mesh: Mesh | TexturedMesh, *, metres_per_unit: 
         write_usdz(path, scaled, metres_per_unit=1.0)
         return
     with atomic_file(path) as unfinished:
-        if suffix == ".glb":
-            write_glb(unfinished, scaled)
-        else:
-            write_mesh_ply(unfinished, scaled)
+        write_glb(unfinished, scaled)
 
 
 def read_mesh(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> Mesh | TexturedMesh:
@@ -102,7 +108,7 @@ def read_mesh(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> 
     return replace(mesh, vertices=mesh.vertices / metres_per_unit)
 
 
-def _fault(mesh: Mesh | TexturedMesh) -> str:
+def _fault(mesh: Mesh | ColouredMesh | TexturedMesh) -> str:
     """What is wrong with the values, in words, or nothing."""
     pairs = [("vertices", mesh.vertices, mesh.faces)]
     if isinstance(mesh, TexturedMesh):

@@ -12,22 +12,22 @@ from spinmeround.geometry import face_normals
 from spinmeround.images import to_uint8
 from spinmeround.io.mesh_corners import fan_triangles, smooth_normals
 from spinmeround.io.ply import Element, Lists, read_ply, write_ply
-from spinmeround.types import Mesh, TexturedMesh
+from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
 
 _ROWS_OF_SAMPLES = 4
 
 
-def write_mesh_ply(path: Path, mesh: Mesh | TexturedMesh) -> None:
+def write_mesh_ply(path: Path, mesh: Mesh | ColouredMesh | TexturedMesh) -> None:
     """Writes shared vertices, closed over the seams of the texture, in the units given."""
+    normals, colours = smooth_normals(mesh), _colours(mesh)
     fields = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
-    if isinstance(mesh, TexturedMesh):
+    if colours is not None:
         fields += [(name, "u1") for name in ("red", "green", "blue")]
     vertex = np.zeros(len(mesh.vertices), fields)
     for i, name in enumerate("xyz"):
         vertex[name] = mesh.vertices[:, i]
-        vertex["n" + name] = smooth_normals(mesh)[:, i]
-    if isinstance(mesh, TexturedMesh):
-        colours = vertex_colours(mesh)
+        vertex["n" + name] = normals[:, i]
+    if colours is not None:
         for i, name in enumerate(("red", "green", "blue")):
             vertex[name] = colours[:, i]
     face = np.zeros(len(mesh.faces), [("vertex_indices", "<i4", 3)])
@@ -51,6 +51,12 @@ def read_mesh_ply(path: Path) -> Mesh:
         kind = "splats" if "opacity" in vertex.columns else "points"
         raise InputError(f"{path}: a PLY of {kind}, without faces; a mesh is needed here")
     return Mesh(vertex.stacked("x", "y", "z").astype(np.float64), fan_triangles(lists.lengths, lists.flat))
+
+
+def _colours(mesh: Mesh | ColouredMesh | TexturedMesh) -> UInt8[np.ndarray, "v 3"] | None:
+    if isinstance(mesh, TexturedMesh):
+        return vertex_colours(mesh)
+    return to_uint8(mesh.colours) if isinstance(mesh, ColouredMesh) else None
 
 
 def vertex_colours(mesh: TexturedMesh) -> UInt8[np.ndarray, "v 3"]:

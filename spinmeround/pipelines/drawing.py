@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Integer, UInt8
 
 from spinmeround import mesh_raster
 from spinmeround.errors import OutputError, ResourceError
@@ -20,7 +21,7 @@ from spinmeround.io.mesh_corners import smooth_normals
 from spinmeround.io.pictures import encode_png
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
 from spinmeround.tangent_space import tangent_corners
-from spinmeround.types import Cameras, Splats, TexturedMesh, Views
+from spinmeround.types import Cameras, ColouredMesh, Splats, TexturedMesh, Views
 
 Draw = Callable[[Cameras], Views]
 """A finished head, drawn as any cameras see it."""
@@ -86,23 +87,45 @@ def mesh_drawer(*meshes: TexturedMesh) -> Draw:
                 normal[mine] = x * tangent[:, :3] + y * across + z * normal[mine]
         return rgb, normal
 
-    def draw(cameras: Cameras) -> Views:
-        size_px = (cameras.width_px, cameras.height_px)
-        large = resized(cameras, size_px[0] * _SAMPLES, size_px[1] * _SAMPLES)
-        pictures = []
-        for index in range(len(cameras)):
-            buffer = mesh_raster.rasterize(vertices, faces, large, index)
-            hit = (buffer.face >= 0).astype(np.float32)[..., None]
-            rgb, normal = surface(buffer)
-            stack = np.concatenate([rgb * hit, normal * hit, hit], axis=-1)
-            pictures.append(cv2.resize(stack, size_px, interpolation=cv2.INTER_AREA))
-        stack = np.stack(pictures)
-        alpha = stack[..., 6]
-        share = np.maximum(alpha, 1e-3)[..., None]
-        normal = stack[..., 3:6] / np.maximum(np.linalg.norm(stack[..., 3:6], axis=-1, keepdims=True), 1e-6)
-        return Views(cameras, np.clip(stack[..., :3] / share, 0, 1), normal, alpha, np.ones_like(alpha))
+    return partial(_drawn, vertices, faces, surface)
 
-    return draw
+
+def coloured_drawer(mesh: ColouredMesh) -> Draw:
+    """The same of a mesh whose vertices have colours."""
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+
+    def surface(buffer: mesh_raster.FaceBuffer) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w 3"]]:
+        colours = mesh_raster.interpolate(mesh.colours, mesh.faces, buffer)
+        return colours, mesh_raster.interpolate(normals, mesh.faces, buffer)
+
+    return partial(_drawn, mesh.vertices, mesh.faces, surface)
+
+
+def _drawn(
+    vertices: Float[np.ndarray, "v 3"],
+    faces: Integer[np.ndarray, "f 3"],
+    surface: Callable[[mesh_raster.FaceBuffer], tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w 3"]]],
+    cameras: Cameras,
+) -> Views:
+    """A mesh as cameras see it.
+
+    Args:
+        surface: colours of what the z-buffer shows, and normals that need not be of unit length.
+    """
+    size_px = (cameras.width_px, cameras.height_px)
+    large = resized(cameras, size_px[0] * _SAMPLES, size_px[1] * _SAMPLES)
+    pictures = []
+    for index in range(len(cameras)):
+        buffer = mesh_raster.rasterize(vertices, faces, large, index)
+        hit = (buffer.face >= 0).astype(np.float32)[..., None]
+        rgb, normal = surface(buffer)
+        stack = np.concatenate([rgb * hit, normal * hit, hit], axis=-1)
+        pictures.append(cv2.resize(stack, size_px, interpolation=cv2.INTER_AREA))
+    stack = np.stack(pictures)
+    alpha = stack[..., 6]
+    share = np.maximum(alpha, 1e-3)[..., None]
+    normal = stack[..., 3:6] / np.maximum(np.linalg.norm(stack[..., 3:6], axis=-1, keepdims=True), 1e-6)
+    return Views(cameras, np.clip(stack[..., :3] / share, 0, 1), normal, alpha, np.ones_like(alpha))
 
 
 def _looked_up(picture: Float[np.ndarray, "h w 3"], uv: Float[np.ndarray, "n 2"]) -> Float32[np.ndarray, "n 3"]:

@@ -95,7 +95,7 @@ def fit_views(
     settings = preset(quality)
     unfinished = Unfinished(outputs, quality, choices["device"].took, cameras, f"{splats}", surface, f"{baked}")
     rooms = unfinished.resumable(rooms_of(quality, choices["device"].took, cameras, splats, surface, baked))
-    wanted = stage_two.Wanted.by(outputs)
+    wanted = stage_two.Wanted.by(outputs, levels=levels)
     stages = Stages(["folder", *stage_two.planned(wanted, outputs)], expected_s=settings.seconds)
     with watch(stages), unfinished:
         with stages("folder"):
@@ -140,4 +140,4 @@ def fit_views(
     if outputs.report is not None:
         reports.write_report(outputs.report, told)
         files = (*files, outputs.report)
-    return Reconstruction(built.views, built.splats, built.mesh, told, files, avatar)
+    return Reconstruction(built.views, built.splats, built.mesh or built.whole, told, files, avatar)

@@ -9,7 +9,7 @@ from pathlib import Path
 from spinmeround.errors import InputError
 from spinmeround.io.formats import Kind, output_kind
 
-FACES = 20_000
+_FACES = 20_000
 _FEWEST_FACES = 500
 _COARSER = 4
 
@@ -19,11 +19,12 @@ class MeshLevels:
     """A mesh and its levels of detail; an avatar has its own.
 
     Attributes:
-        faces: of the finest, met within 2 % where the surface has that many.
+        faces: of the finest, met within 2 % where the surface has that many. By default 20,000, and a ``.ply``, which
+            needs no texture, holds the whole surface.
         lods: how many coarser ones there are, each with a quarter of the faces of the one before.
     """
 
-    faces: int = FACES
+    faces: int | None = None
     lods: int = 0
 
     def __post_init__(self) -> None:
@@ -35,7 +36,11 @@ class MeshLevels:
 
     def faces_of(self, level: int) -> int:
         """Face budget of a level, 0 the finest."""
-        return self.faces // _COARSER**level
+        return (self.faces or _FACES) // _COARSER**level
+
+    def whole(self, mesh: Path) -> bool:
+        """Whether a mesh file holds the whole surface."""
+        return mesh.suffix.lower() == ".ply" and self.faces is None and self.lods == 0
 
     def files(self, out: Sequence[Path], *, ply: Kind) -> dict[Path, int]:
         """Where the coarser levels go, ``head_lod1.glb`` beside ``head.glb``, and which level that is."""

@@ -158,4 +158,4 @@ def reconstruct(
     if outputs.report is not None:
         reports.write_report(outputs.report, told)
         files = (*files, outputs.report)
-    return Reconstruction(built.views, built.splats, built.mesh, told, files, avatar)
+    return Reconstruction(built.views, built.splats, built.mesh or built.whole, told, files, avatar)

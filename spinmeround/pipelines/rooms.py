@@ -16,7 +16,7 @@ from spinmeround.pipelines.memory import free_bytes
 from spinmeround.pipelines.stages import Progress
 from spinmeround.pipelines.surface_head import SurfaceHead, head_on_surface
 from spinmeround.protocols import Rasterizer
-from spinmeround.types import Cameras, Mesh, Portrait, Splats, TexturedMesh, Views
+from spinmeround.types import Cameras, ColouredMesh, Mesh, Portrait, Splats, TexturedMesh, Views
 
 if TYPE_CHECKING:
     from spinmeround.diffusion.placement import Placement
@@ -72,7 +72,8 @@ class Rooms:
     """One call a stage. Every random draw comes from the seed.
 
     ``register_cameras`` gives nothing where the cameras are good as they are. ``fit_surface`` also gives the cameras
-    from which the surface looks like the views: those given, where they fit. ``paint_texture`` takes a face budget.
+    from which the surface looks like the views: those given, where they fit. ``paint_texture`` takes a face budget,
+    ``colour_vertices`` keeps them all.
     """
 
     read_photo: Callable[[Path], Any]
@@ -82,6 +83,7 @@ class Rooms:
     fit_surface: Callable[[Views, int, Progress], tuple[Mesh, Cameras]]
     fit_splats: Callable[[Views, Mesh, int, Progress], Splats]
     paint_texture: Callable[[Views, Mesh, int, Progress], TexturedMesh]
+    colour_vertices: Callable[[Views, Mesh], ColouredMesh]
     identify: Callable[[Sequence[Portrait], Path | None], list[Portrait]]
     paint_views: Callable[[Sequence[Portrait], Cameras, DiffusionOptions, int, Progress], Views]
     rig_surface: Callable[[Views, Mesh, Progress], SurfaceHead | None] = head_on_surface
@@ -157,6 +159,11 @@ def rooms_of(
 
         return with_normal_map(mesh, surface)
 
+    def colour_vertices(views: Views, surface: Mesh) -> ColouredMesh:
+        from spinmeround.recon.texture import colour_vertices
+
+        return colour_vertices(views, surface)
+
     def identify(portraits: Sequence[Portrait], file: Path | None) -> list[Portrait]:
         from spinmeround.diffusion.identity import ArcFace, identified, read_identity
 
@@ -178,6 +185,7 @@ def rooms_of(
         fit_surface,
         fit_splats,
         paint_texture,
+        colour_vertices,
         identify,
         paint_views,
     )

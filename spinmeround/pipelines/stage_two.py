@@ -23,20 +23,29 @@ from spinmeround.pipelines.outputs import Outputs
 from spinmeround.pipelines.posing import expression_tiles
 from spinmeround.pipelines.rooms import Rooms
 from spinmeround.pipelines.stages import Stage, Stages
-from spinmeround.types import Avatar, Mesh, Splats, TexturedMesh, Views
+from spinmeround.types import Avatar, ColouredMesh, Mesh, Splats, TexturedMesh, Views
 
 log = logging.getLogger(__name__)
 
 
+_USUAL_LEVELS = MeshLevels()
+
+
 @dataclass(frozen=True)
 class Wanted:
-    """Which results a run is to make."""
+    """Which results a run is to make.
+
+    Attributes:
+        mesh: simplified and textured.
+        whole: the whole surface with colours.
+    """
 
     splats: bool
     mesh: bool
+    whole: bool = False
 
     @classmethod
-    def by(cls, outputs: Outputs, *, avatar: bool = False) -> Wanted:
+    def by(cls, outputs: Outputs, *, levels: MeshLevels = _USUAL_LEVELS, avatar: bool = False) -> Wanted:
         """What the outputs need; both when there is none, since then the caller takes the objects.
 
         Args:
@@ -45,15 +54,16 @@ class Wanted:
         if not (outputs.splats or outputs.meshes):
             return cls(splats=True, mesh=True)
         plain = [path for path in outputs.meshes if not (avatar and path.suffix.lower() in AVATAR_SUFFIXES)]
-        return cls(splats=bool(outputs.splats), mesh=bool(plain))
+        whole = [path for path in plain if levels.whole(path)]
+        return cls(splats=bool(outputs.splats), mesh=len(plain) > len(whole), whole=bool(whole))
 
 
 def planned(wanted: Wanted, outputs: Outputs) -> list[Stage]:
     """The stages of stage two, in order."""
     possible: list[tuple[Stage, object]] = [
-        ("surface", wanted.splats or wanted.mesh),
+        ("surface", wanted.splats or wanted.mesh or wanted.whole),
         ("splats", wanted.splats),
-        ("texture", wanted.mesh),
+        ("texture", wanted.mesh or wanted.whole),
         ("files", outputs.splats or outputs.meshes or outputs.views),
         ("preview", outputs.preview),
         ("turntable", outputs.turntable),
@@ -69,6 +79,7 @@ class Built:
         views: those that were given, with the cameras they turned out to have.
         surface: none where neither splats nor a mesh were wanted.
         coarser: levels of detail of ``mesh``, one after the other.
+        whole: the surface with colours.
     """
 
     views: Views
@@ -76,10 +87,11 @@ class Built:
     splats: Splats | None
     mesh: TexturedMesh | None
     coarser: tuple[TexturedMesh, ...] = ()
+    whole: ColouredMesh | None = None
 
 
 def build(
-    views: Views, wanted: Wanted, rooms: Rooms, stages: Stages, *, seed: int, levels: MeshLevels | None = None
+    views: Views, wanted: Wanted, rooms: Rooms, stages: Stages, *, seed: int, levels: MeshLevels = _USUAL_LEVELS
 ) -> Built:
     """Fits what is wanted; splats and texture with the cameras that the surface was found to be seen from.
 
@@ -88,23 +100,25 @@ def build(
     """
     if not (views.alpha > 0.5).any():
         raise FitError("no view shows anything: every mask is empty")
-    if not (wanted.splats or wanted.mesh):
+    if not (wanted.splats or wanted.mesh or wanted.whole):
         return Built(views, None, None, None)
-    levels = levels or MeshLevels()
-    splats, meshes = None, list[TexturedMesh]()
+    splats, meshes, whole = None, list[TexturedMesh](), None
     with stages("surface") as progress:
         surface, cameras = rooms.fit_surface(views, seed, progress)
     views = replace(views, cameras=cameras)
     if wanted.splats:
         with stages("splats") as progress:
             splats = rooms.fit_splats(views, surface, seed, progress)
-    if wanted.mesh:
+    if wanted.mesh or wanted.whole:
         with stages("texture") as progress:
-            meshes = [
-                rooms.paint_texture(views, surface, levels.faces_of(level), progress)
-                for level in range(levels.lods + 1)
-            ]
-    return Built(views, surface, splats, meshes[0] if meshes else None, tuple(meshes[1:]))
+            if wanted.whole:
+                whole = rooms.colour_vertices(views, surface)
+            if wanted.mesh:
+                meshes = [
+                    rooms.paint_texture(views, surface, levels.faces_of(level), progress)
+                    for level in range(levels.lods + 1)
+                ]
+    return Built(views, surface, splats, meshes[0] if meshes else None, tuple(meshes[1:]), whole)
 
 
 def write(
@@ -143,6 +157,8 @@ def write(
                 if avatar is not None and path.suffix.lower() in AVATAR_SUFFIXES:
                     clip = asked.clip if asked is not None and path.suffix.lower() in ANIMATED_SUFFIXES else None
                     write_avatar(path, avatar, metres_per_unit=scale, clip=clip)
+                elif built.whole is not None and path.suffix.lower() == ".ply":
+                    write_mesh(path, built.whole, metres_per_unit=scale)
                 else:
                     assert built.mesh is not None
                     write_mesh(path, (built.mesh, *built.coarser)[lods.get(path, 0)], metres_per_unit=scale)
@@ -167,6 +183,8 @@ def _drawer(built: Built, avatar: Avatar | None = None) -> drawing.Draw:
         return drawing.splats_drawer(built.splats)
     if built.mesh is not None:
         return drawing.mesh_drawer(built.mesh)
+    if built.whole is not None:
+        return drawing.coloured_drawer(built.whole)
     assert avatar is not None
     return drawing.mesh_drawer(*(part.mesh for part in avatar.parts))
 
@@ -222,4 +240,6 @@ def describe(built: Built) -> dict[str, Any]:
             "normal_map": mesh.normal_map is not None,
             "coarser_triangles": [len(each.faces) for each in built.coarser],
         }
+    if (whole := built.whole) is not None:
+        described["whole_mesh"] = {"vertices": len(whole.vertices), "triangles": len(whole.faces)}
     return described

@@ -24,7 +24,7 @@ from spinmeround.recon.atlas import Atlas, simplify, unwrap
 from spinmeround.recon.evidence import projection_matrices
 from spinmeround.recon.lookup import bilinear, seen_at
 from spinmeround.scratch import planes
-from spinmeround.types import Mesh, TexturedMesh, Views
+from spinmeround.types import ColouredMesh, Mesh, TexturedMesh, Views
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +93,16 @@ def bake_texture(
     albedo, _ = _paint(small, normals, atlas, palette, fill, size_px)
     tell(1.0, "texture done")
     return TexturedMesh(small.vertices, small.faces, atlas.uv, atlas.uv_faces, albedo)
+
+
+def colour_vertices(views: Views, surface: Mesh) -> ColouredMesh:
+    """A whole surface, each vertex in the colour that the views which see it best have there."""
+    palette = _palette(views, surface)
+    normals = vertex_normals(surface.vertices, surface.faces)
+    sampled, weight = _sample(surface.vertices, normals, palette, high=True)
+    share = np.clip(weight / _SURE_WEIGHT, 0, 1)[:, None]
+    colours = share * sampled + (1 - share) * _vertex_fill(surface, normals, palette)
+    return ColouredMesh(surface.vertices, surface.faces, np.clip(colours, 0, 1))
 
 
 def paint_layout(

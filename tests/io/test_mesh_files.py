@@ -20,7 +20,7 @@ from spinmeround.io import metres_per_unit, read_mesh, write_mesh
 from spinmeround.io.glb_buffer import container
 from spinmeround.io.mesh_corners import fan_triangles, joined
 from spinmeround.io.pictures import read_picture
-from spinmeround.types import Mesh, TexturedMesh
+from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
 
 
 def corners(mesh: Mesh | TexturedMesh) -> np.ndarray:
@@ -203,6 +203,17 @@ def test_colours_of_vertices(tmp_path: Path, sphere: TexturedMesh) -> None:
     inner = np.abs(sphere.vertices[:, 1]) < 0.26
     for channel in ("red", "green", "blue"):
         np.testing.assert_allclose(vertex[channel][inner] / 255, v[inner], atol=0.02)
+
+
+def test_vertices_with_colours_keep_them_in_a_ply(tmp_path: Path, sphere: TexturedMesh) -> None:
+    colours = np.random.default_rng(0).random((len(sphere.vertices), 3))
+    mesh = ColouredMesh(sphere.vertices, sphere.faces, colours)
+    write_mesh(tmp_path / "a.ply", mesh)
+    vertex = plyfile.PlyData.read(str(tmp_path / "a.ply"))["vertex"]
+    for channel, name in enumerate(("red", "green", "blue")):
+        np.testing.assert_allclose(vertex[name] / 255, colours[:, channel], atol=0.5 / 255 + 1e-9)
+    write_mesh(tmp_path / "a.obj", mesh)
+    assert not isinstance(read_mesh(tmp_path / "a.obj"), TexturedMesh)
 
 
 def test_colours_of_vertices_are_means_and_not_samples(tmp_path: Path, sphere: TexturedMesh) -> None:

@@ -16,7 +16,18 @@ from spinmeround.pipelines.diffusion_options import DiffusionOptions
 from spinmeround.pipelines.rooms import Rooms, Sighting
 from spinmeround.pipelines.stages import Progress
 from spinmeround.recon.registration import Registration
-from spinmeround.types import Avatar, AvatarPart, Cameras, Joint, Mesh, Portrait, Splats, TexturedMesh, Views
+from spinmeround.types import (
+    Avatar,
+    AvatarPart,
+    Cameras,
+    ColouredMesh,
+    Joint,
+    Mesh,
+    Portrait,
+    Splats,
+    TexturedMesh,
+    Views,
+)
 
 RADIUS = 0.25
 
@@ -139,6 +150,10 @@ def fake_rooms(*, before: Callable[[str], None] = lambda room: None, faces_seen:
         before("texture")
         return sphere_texture(surface)
 
+    def colour_vertices(views: Views, surface: Mesh) -> ColouredMesh:
+        before("texture")
+        return ColouredMesh(surface.vertices, surface.faces, np.full_like(surface.vertices, 0.5))
+
     def identify(portraits: Sequence[Portrait], file: Path | None) -> list[Portrait]:
         before("identity")
         return [dataclasses.replace(one, identity=np.eye(512, dtype=np.float32)[0]) for one in portraits]
@@ -160,6 +175,7 @@ def fake_rooms(*, before: Callable[[str], None] = lambda room: None, faces_seen:
         fit_surface,
         fit_splats,
         paint_texture,
+        colour_vertices,
         identify,
         paint_views,
         rig_surface,

@@ -14,6 +14,7 @@ from spinmeround.io import read_mesh, write_views
 from spinmeround.pipelines import fit_views as fit_views_module
 from spinmeround.pipelines.mesh_levels import MeshLevels
 from spinmeround.recon.texture import bake_texture
+from spinmeround.types import ColouredMesh
 from tests.pipelines.fakes import fake_rooms, sphere_views
 from tests.recon import scenes
 
@@ -39,6 +40,18 @@ def test_coarser_meshes_are_written_beside_the_finest(folder):
     assert not (folder / "c_lod1.ply").exists(), "splats have no levels"
     mesh = json.loads((folder / "r.json").read_text(encoding="utf-8"))["mesh"]
     assert [mesh["triangles"], *mesh["coarser_triangles"]] == [9600, 2400, 600]
+
+
+def test_a_ply_holds_the_whole_surface_in_colours_unless_faces_are_asked_for(folder):
+    out = [folder / "a.ply", folder / "a.obj"]
+    told = fit_views(folder / "views", out=out, ply="mesh", quality="draft", preview=folder / "a.png").report
+    surface = len(read_mesh(folder / "a.ply").faces)
+    assert surface == told["whole_mesh"]["triangles"] != told["mesh"]["triangles"]
+    alone = fit_views(folder / "views", out=folder / "b.ply", ply="mesh", quality="draft", preview=folder / "b.png")
+    assert isinstance(alone.mesh, ColouredMesh) and "mesh" not in alone.report
+    assert (folder / "a.ply").read_bytes() == (folder / "b.ply").read_bytes()
+    fit_views(folder / "views", out=folder / "c.ply", ply="mesh", quality="draft", levels=MeshLevels(2000))
+    assert abs(len(read_mesh(folder / "c.ply").faces) - 2000) <= 40
 
 
 def test_too_few_faces_and_places_that_meet_are_refused(folder):

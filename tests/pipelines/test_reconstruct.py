@@ -123,6 +123,7 @@ def test_ply_can_hold_a_mesh(photo, tmp_path):
     result = reconstruct(photo, out=tmp_path / "head.ply", ply="mesh", quality="draft")
     assert result.splats is None
     assert len(read_mesh(tmp_path / "head.ply").faces) == len(result.mesh.faces)
+    assert result.report["whole_mesh"]["triangles"] == len(result.mesh.faces)
 
 
 @pytest.mark.usefixtures("rooms")

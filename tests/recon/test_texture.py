@@ -12,7 +12,7 @@ import pytest
 from spinmeround.errors import MissingDependencyError
 from spinmeround.mesh_raster import rasterize, rasterize_pixels
 from spinmeround.recon.atlas import simplify, unwrap
-from spinmeround.recon.texture import bake_texture
+from spinmeround.recon.texture import bake_texture, colour_vertices
 from spinmeround.types import Cameras, TexturedMesh
 from tests.recon import scenes
 from tests.recon.test_hull import as_trimesh
@@ -72,6 +72,15 @@ def test_held_out_views_are_met_and_fine_stripes_survive():
     assert mesh.albedo.shape == (512, 512, 3) and mesh.albedo.dtype == np.float32
     assert mesh.albedo.min() >= 0 and mesh.albedo.max() <= 1
     assert psnr_held_out(mesh) > 33
+
+
+def test_vertices_of_the_whole_surface_take_the_colours_of_the_views_and_unseen_ones_those_around():
+    views = scenes.draw(BALL, scenes.cameras(scenes.LEVEL, size_px=192), lambda points: np.clip(0.5 + points, 0, 1))
+    mesh = colour_vertices(views, BALL[0])
+    assert mesh.faces is BALL[0].faces
+    apart = np.abs(mesh.colours - np.clip(0.5 + mesh.vertices, 0, 1)).max(axis=1)
+    assert np.quantile(apart, 0.95) < 0.02
+    assert apart.max() < 0.1
 
 
 def test_brightness_that_differs_between_views_leaves_no_seam():
