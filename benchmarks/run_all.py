@@ -30,6 +30,7 @@ SCRIPTS = (
     "repeat_time",
     "memory",
     "bench_surface",
+    "surface_fusion",
     "avatar_fit",
     "avatar_files",
     "bench_raster",
