@@ -66,13 +66,22 @@ def panned_if_needed(cameras: Cameras, alpha: Float[np.ndarray, "v h w"]) -> Cam
     if before < _FAIR_GAP:
         return cameras
     found = panned(cameras, alpha)
-    after = outline_gap(found, alpha)
+    return found if helps(before, outline_gap(found, alpha), "panned") else cameras
+
+
+def helps(before: float, after: float, how: str) -> bool:
+    """Whether cameras that were found anew are better by enough; the log says so.
+
+    Args:
+        before, after: outline gaps.
+        how: they were found.
+    """
     helped = after < _HELPED * before
     logger.info(
-        "outlines disagree by %.2f %% of the picture, with panned cameras by %.2f %%: these are %s",
-        100 * before, 100 * after, "taken" if helped else "left aside",
+        "outlines disagree by %.2f %% of the picture, with %s cameras by %.2f %%: these are %s",
+        100 * before, how, 100 * after, "taken" if helped else "left aside",
     )  # fmt: skip
-    return found if helped else cameras
+    return helped
 
 
 def panned(cameras: Cameras, alpha: Float[np.ndarray, "v h w"]) -> Cameras:

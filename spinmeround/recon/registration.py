@@ -24,7 +24,7 @@ from spinmeround.geometry import resized
 from spinmeround.images import resize
 from spinmeround.protocols import Rasterizer
 from spinmeround.recon.losses import structural_dissimilarity, weighted_l1
-from spinmeround.recon.outline_cameras import outline_gap
+from spinmeround.recon.outline_cameras import helps, outline_gap
 from spinmeround.recon.splat_start import outline_shell, pixel_width, splats_on_surface
 from spinmeround.recon.splat_steps import Descent, Picture, one_torch_thread, turns
 from spinmeround.types import Cameras, Splats, Views
@@ -53,7 +53,6 @@ _LAST_RATE = 0.02
 """Share of a rate that is left at the last step: a camera that was right must not end up shaken."""
 _FAIR_GAP = 0.003
 """Voxels and hair thinner than they make most of it with exact cameras; a head seen from degrees off makes twice it."""
-_HELPED = 0.8
 _FREE = (1.0, 1.0, 1.0, 1.0, 1.0, 0.0)
 """Which parts of a motion are fitted: all but the one along the line of sight."""
 
@@ -111,12 +110,7 @@ def register_if_needed(
         return None
     found = register(views, rasterizer, seed=seed, progress=progress)
     better = found.applied(views)
-    after = outline_gap(better.cameras, better.alpha)
-    helped = after < _HELPED * before
-    _log.info(
-        "outlines disagree by %.2f %% of the picture, with registered cameras by %.2f %%: these are %s",
-        100 * before, 100 * after, "taken" if helped else "left aside",
-    )  # fmt: skip
+    helped = helps(before, outline_gap(better.cameras, better.alpha), "registered")
     return found if helped else None
 
 
