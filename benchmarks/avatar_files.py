@@ -25,11 +25,11 @@ from tables import Figure, print_figures
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io import write_avatar
 from spinmeround.portrait.landmarks import BLENDSHAPE_NAMES
-from spinmeround.template.avatar import FACES, build_avatar
-from spinmeround.template.avatar_morphs import personal_morphs
-from spinmeround.template.avatar_rig import eyeball
-from spinmeround.template.head_model import PARTS, HeadModel, load_head_model
-from spinmeround.template.texture import SkinTexture
+from spinmeround.template.avatar.build import FACES, build_avatar
+from spinmeround.template.avatar.skeleton import eyeball
+from spinmeround.template.model.expression_transfer import personal_morphs
+from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
+from spinmeround.template.texture.bake import SkinTexture
 from spinmeround.types import Avatar
 
 _PACKAGES = ("gltf-validator@2.0.0-dev.3.10", "three@0.170.0", "@pixiv/three-vrm@3.3.3")

@@ -23,15 +23,15 @@ from surface_distance import Surface, sample_surface
 from tables import Figure, print_figures, print_table
 
 from spinmeround.geometry import METRES_PER_UNIT
+from spinmeround.inspection.expressions import expression_tiles
 from spinmeround.mesh_raster import rasterize_pixels
-from spinmeround.pipelines.posing import expression_tiles
-from spinmeround.pipelines.surface_head import SurfaceHead, head_on_surface
+from spinmeround.pipelines.registered_head import SurfaceHead, head_on_surface
 from spinmeround.portrait.landmarks import BLENDSHAPE_NAMES
-from spinmeround.recon.surface import SURFACE_PRESETS, NormalSurfaceFitter
-from spinmeround.template.avatar_morphs import EYES, eyeball, landmark_points, personal_morphs
-from spinmeround.template.head_model import PARTS
-from spinmeround.template.registration import RegisteredHead
-from spinmeround.template.registration_space import Regions
+from spinmeround.recon.mesh_surface.fitter import SURFACE_PRESETS, NormalSurfaceFitter
+from spinmeround.template.model.expression_transfer import EYES, eyeball, landmark_points, personal_morphs
+from spinmeround.template.model.head_model import PARTS
+from spinmeround.template.registration.fitter import RegisteredHead
+from spinmeround.template.registration.model_fit import Regions
 from spinmeround.types import Mesh, Views
 
 _MM = 1000 * METRES_PER_UNIT

@@ -23,11 +23,11 @@ from tables import Figure, print_figures, print_table
 from spinmeround.geometry import project
 from spinmeround.orbits import orbit_cameras
 from spinmeround.protocols import Rasterizer
-from spinmeround.recon.raster_numba import NumbaRasterizer
-from spinmeround.recon.raster_surfels import NumbaSurfelRasterizer
+from spinmeround.recon.raster.gaussians import NumbaRasterizer
+from spinmeround.recon.raster.surfels import NumbaSurfelRasterizer
 from spinmeround.types import Cameras, Rendering, Splats
-from tests.recon import splat_specification, surfel_specification
-from tests.recon.raster_scenes import FIELDS, SCENES, leaves, pose_leaf
+from tests.recon.raster import splat_specification, surfel_specification
+from tests.recon.raster.raster_scenes import FIELDS, SCENES, leaves, pose_leaf
 
 SIZE_PX = 512
 TILE_PX = 16

@@ -30,9 +30,9 @@ from spinmeround.mesh_raster import FaceBuffer, interpolate, rasterize
 from spinmeround.orbits import orbit_cameras
 from spinmeround.protocols import SurfaceFitter
 from spinmeround.recon.hull import silhouettes
-from spinmeround.recon.neural_surface import NeuralSettings, NeuralSurfaceFitter
-from spinmeround.recon.surface import SURFACE_PRESETS, NormalSurfaceFitter, SurfaceSettings
-from spinmeround.recon.texture import bake_texture
+from spinmeround.recon.mesh_surface.fitter import SURFACE_PRESETS, NormalSurfaceFitter, SurfaceSettings
+from spinmeround.recon.sdf.fitter import NeuralSettings, NeuralSurfaceFitter
+from spinmeround.recon.texture.bake import bake_texture
 from spinmeround.types import Cameras, Mesh, TexturedMesh, Views
 
 _RINGS_DEG = (0.0, 25.0, -20.0)

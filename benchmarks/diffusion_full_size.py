@@ -24,12 +24,12 @@ import torch
 from tables import Figure, print_figures
 from torch import Tensor
 
-from spinmeround.diffusion import checkpoint, networks
-from spinmeround.diffusion.architecture import build_text_encoder, build_unet, build_vae, published
-from spinmeround.diffusion.convert import convert
-from spinmeround.diffusion.pose_map import pose_maps
-from spinmeround.diffusion.sampling import Guidance, GuidedViews, Known, Told
-from spinmeround.diffusion.unet import MultiViewUNet, Samples
+from spinmeround.diffusion.model import checkpoint, networks
+from spinmeround.diffusion.model.architecture import build_text_encoder, build_unet, build_vae, published
+from spinmeround.diffusion.model.convert import convert
+from spinmeround.diffusion.model.pose_map import pose_maps
+from spinmeround.diffusion.model.unet import MultiViewUNet, Samples
+from spinmeround.diffusion.sampling.loop import Guidance, GuidedViews, Known, Told
 
 _MEMORY_BAR_GB = 5.0
 _TIME_BAR = 0.6

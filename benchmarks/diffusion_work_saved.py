@@ -22,9 +22,9 @@ from small_diffusion import SmallModel, rendered_heads
 from tables import Figure, print_figures, print_table
 from torch import Tensor
 
-from spinmeround.diffusion import schedules
-from spinmeround.diffusion.model_views import Solver
-from spinmeround.diffusion.sampling import Guidance, integrate
+from spinmeround.diffusion.inputs import Solver
+from spinmeround.diffusion.sampling import schedules
+from spinmeround.diffusion.sampling.loop import Guidance, integrate
 
 _BAR = 0.5
 _GUIDANCE = 3.5

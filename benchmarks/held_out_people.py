@@ -14,8 +14,8 @@ from tables import Figure, print_figures
 
 from spinmeround.geometry import select
 from spinmeround.images import composite, to_uint8
+from spinmeround.inspection.drawing import Draw
 from spinmeround.orbits import RIGS, WHOLE_FOCAL_WIDTHS, orbit_cameras
-from spinmeround.pipelines.drawing import Draw
 from spinmeround.types import Cameras, Views
 
 PEOPLE = (0, 1, 2)

@@ -98,9 +98,9 @@ def _halfway() -> dict[str, Any]:
 
 
 def _mean_head() -> Any:
-    from spinmeround.template.avatar import build_avatar
-    from spinmeround.template.head_model import load_head_model
-    from spinmeround.template.texture import SkinTexture
+    from spinmeround.template.avatar.build import build_avatar
+    from spinmeround.template.model.head_model import load_head_model
+    from spinmeround.template.texture.bake import SkinTexture
 
     model = load_head_model()
     skin = SkinTexture(np.full((128, 128, 3), 0.5, np.float32), np.zeros((128, 128), np.float32))
@@ -169,10 +169,10 @@ def _chin_to_crown_m(avatar: Any, crown_m: float) -> float:
 def _silhouette_iou(avatar: Any, picture: Path, weights: dict[str, float]) -> float:
     """Of Blender's picture and ours from the script's camera."""
     from spinmeround.geometry import METRES_PER_UNIT
+    from spinmeround.inspection.drawing import mesh_drawer
+    from spinmeround.inspection.expressions import posed
     from spinmeround.io.pictures import read_picture
     from spinmeround.orbits import orbit_cameras
-    from spinmeround.pipelines.drawing import mesh_drawer
-    from spinmeround.pipelines.posing import posed
 
     focal_widths = 0.5 / np.tan(np.radians(_ANGLE_DEG) / 2)
     radius = _CAMERA_M / METRES_PER_UNIT

@@ -31,10 +31,10 @@ from npm import install
 from tables import Figure, print_figures
 
 from spinmeround.geometry import METRES_PER_UNIT
+from spinmeround.inspection.drawing import mesh_drawer
+from spinmeround.inspection.expressions import ROW, posed
 from spinmeround.io import read_avatar, write_avatar
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
-from spinmeround.pipelines.drawing import mesh_drawer
-from spinmeround.pipelines.posing import ROW, posed
 from spinmeround.types import Avatar, Cameras
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "avatar"
@@ -209,9 +209,9 @@ def _pose(cameras: Cameras, index: int) -> np.ndarray:
 
 def _mean_head(**how: Any) -> Avatar:
     """The mean head, bald, as an avatar."""
-    from spinmeround.template.avatar import build_avatar
-    from spinmeround.template.head_model import load_head_model
-    from spinmeround.template.texture import SkinTexture
+    from spinmeround.template.avatar.build import build_avatar
+    from spinmeround.template.model.head_model import load_head_model
+    from spinmeround.template.texture.bake import SkinTexture
 
     model = load_head_model()
     skin = SkinTexture(np.full((512, 512, 3), 0.5, np.float32), np.zeros((512, 512), np.float32))

@@ -28,9 +28,9 @@ from tables import Figure, print_figures, print_table
 from spinmeround.configs import Quality
 from spinmeround.geometry import resized
 from spinmeround.images import composite, to_uint8
+from spinmeround.inspection.drawing import mesh_drawer
+from spinmeround.inspection.expressions import posed
 from spinmeround.io import read_avatar, read_mesh, write_avatar
-from spinmeround.pipelines.drawing import mesh_drawer
-from spinmeround.pipelines.posing import posed
 from spinmeround.pipelines.reconstruct import reconstruct
 from spinmeround.types import Cameras, TexturedMesh
 

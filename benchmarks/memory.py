@@ -25,7 +25,7 @@ _CASES = ((16, 512, 2.5), (100, 1024, 8.0))
 _COMMAND = """
 import sys
 from spinmeround.cli.fit import main
-from spinmeround.pipelines.memory import most_held_bytes
+from spinmeround.runtime.memory import most_held_bytes
 status = main()
 print(most_held_bytes())
 sys.exit(status)

@@ -19,10 +19,10 @@ from bench_surface import photograph, ring_cameras, scan
 from tables import Figure, print_figures
 
 from spinmeround.images import to_uint8
-from spinmeround.pipelines.drawing import mesh_drawer
-from spinmeround.recon.atlas import simplify, unwrap
-from spinmeround.recon.normal_map import with_normal_map
-from spinmeround.recon.surface import SURFACE_PRESETS, NormalSurfaceFitter
+from spinmeround.inspection.drawing import mesh_drawer
+from spinmeround.recon.mesh_surface.fitter import SURFACE_PRESETS, NormalSurfaceFitter
+from spinmeround.recon.texture.atlas import simplify, unwrap
+from spinmeround.recon.texture.normal_map import with_normal_map
 from spinmeround.types import Mesh, TexturedMesh, Views
 
 _FACES = (20_000, 12_000, 4_000)

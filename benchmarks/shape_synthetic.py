@@ -19,7 +19,7 @@ from surface_distance import Alignment, Surface, distance_after_alignment, sampl
 from tables import Figure, print_figures, print_table
 
 from spinmeround.geometry import METRES_PER_UNIT
-from spinmeround.template.head_model import PARTS, HeadModel, load_head_model
+from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
 
 _SAMPLES = 4000
 _EYES_IN_HEAD_UNITS = np.array([0.0, -0.02, 0.16])

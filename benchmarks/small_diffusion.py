@@ -16,12 +16,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from spinmeround import mesh_raster
-from spinmeround.diffusion import schedules
-from spinmeround.diffusion.pose_map import model_angles_deg, pose_maps
-from spinmeround.diffusion.sampling import Guidance, GuidedViews, Known, Told
-from spinmeround.diffusion.unet import MultiViewUNet, Samples
+from spinmeround.diffusion.model.pose_map import model_angles_deg, pose_maps
+from spinmeround.diffusion.model.unet import MultiViewUNet, Samples
+from spinmeround.diffusion.sampling import schedules
+from spinmeround.diffusion.sampling.loop import Guidance, GuidedViews, Known, Told
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
-from spinmeround.template.head_model import load_head_model
+from spinmeround.template.model.head_model import load_head_model
 from spinmeround.types import Cameras
 
 _TOKENS, _WIDTH = 77, 32

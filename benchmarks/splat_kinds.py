@@ -23,10 +23,10 @@ from spinmeround.geometry import METRES_PER_UNIT, resized, vertex_normals
 from spinmeround.images import composite, resize
 from spinmeround.orbits import orbit_cameras
 from spinmeround.protocols import Rasterizer
-from spinmeround.recon.raster_numba import NumbaRasterizer
-from spinmeround.recon.raster_surfels import NumbaSurfelRasterizer
-from spinmeround.recon.splat_start import SH_0
-from spinmeround.recon.splats import GaussianFitter, SplatSettings
+from spinmeround.recon.raster.gaussians import NumbaRasterizer
+from spinmeround.recon.raster.surfels import NumbaSurfelRasterizer
+from spinmeround.recon.splats.fitter import GaussianFitter, SplatSettings
+from spinmeround.recon.splats.initialisation import SH_0
 from spinmeround.types import Mesh, Splats, Views
 from tests.recon import scenes
 

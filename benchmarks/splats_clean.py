@@ -19,11 +19,11 @@ import people_views
 from jaxtyping import UInt8
 from tables import Figure
 
-from spinmeround.pipelines.drawing import splats_drawer
-from spinmeround.pipelines.held_out import measure as compare
-from spinmeround.recon.raster_numba import NumbaRasterizer
-from spinmeround.recon.splats import GaussianFitter, SplatSettings
-from spinmeround.recon.surface import SURFACE_PRESETS, NormalSurfaceFitter
+from spinmeround.inspection.drawing import splats_drawer
+from spinmeround.inspection.held_out import measure as compare
+from spinmeround.recon.mesh_surface.fitter import SURFACE_PRESETS, NormalSurfaceFitter
+from spinmeround.recon.raster.gaussians import NumbaRasterizer
+from spinmeround.recon.splats.fitter import GaussianFitter, SplatSettings
 from spinmeround.types import Splats, Views
 
 _SETTINGS, _QUICK = SplatSettings(50_000, 300), SplatSettings(12_000, 100)

@@ -23,9 +23,9 @@ from tables import Figure, print_figures, print_table
 from spinmeround.configs import Quality, preset
 from spinmeround.images import composite
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
-from spinmeround.pipelines.rooms import rooms_of
+from spinmeround.pipelines.backends import rooms_of
 from spinmeround.pipelines.stage_one import cameras_around, rig_directions
-from spinmeround.recon.raster_numba import NumbaRasterizer
+from spinmeround.recon.raster.gaussians import NumbaRasterizer
 
 HELD_OUT = tuple((11.25 + 30.0 * k, (-8.0, 0.0, 6.0)[k % 3]) for k in range(12))
 """Azimuth and elevation of the cameras nothing was fitted to."""

@@ -22,15 +22,15 @@ from tables import Figure, print_figures
 
 from spinmeround.geometry import select
 from spinmeround.images import resize
+from spinmeround.inspection.drawing import splats_drawer
+from spinmeround.inspection.held_out import measure as measure_held_out
 from spinmeround.orbits import orbit_cameras
-from spinmeround.pipelines.camera_motion import follow
-from spinmeround.pipelines.drawing import splats_drawer
-from spinmeround.pipelines.held_out import measure as measure_held_out
-from spinmeround.recon.losses import structural_dissimilarity, weighted_l1
-from spinmeround.recon.raster_numba import NumbaRasterizer
-from spinmeround.recon.registration import register
-from spinmeround.recon.splat_start import stray_splats
-from spinmeround.recon.splats import SPLAT_PRESETS, GaussianFitter, SplatSettings
+from spinmeround.recon.cameras.motion import follow
+from spinmeround.recon.cameras.photometric import register
+from spinmeround.recon.raster.gaussians import NumbaRasterizer
+from spinmeround.recon.splats.fitter import SPLAT_PRESETS, GaussianFitter, SplatSettings
+from spinmeround.recon.splats.initialisation import stray_splats
+from spinmeround.recon.splats.losses import structural_dissimilarity, weighted_l1
 from spinmeround.types import Mesh, Splats, Views
 
 NOMINAL_FOCAL_WIDTHS, NOMINAL_CENTRE_DOWN, NOMINAL_DISTANCE = 3.877, 0.45, 2.7

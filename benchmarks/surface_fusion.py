@@ -33,10 +33,10 @@ from spinmeround.geometry import camera_centres, pixel_rays_world, vertex_normal
 from spinmeround.images import to_uint8
 from spinmeround.mesh_raster import interpolate, rasterize
 from spinmeround.recon.hull import silhouettes, visual_hull
-from spinmeround.recon.raster_surfels import NumbaSurfelRasterizer
-from spinmeround.recon.splat_start import pixel_width
-from spinmeround.recon.splats import GaussianFitter, SplatSettings
-from spinmeround.recon.surface import SURFACE_PRESETS, NormalSurfaceFitter, SurfaceSettings
+from spinmeround.recon.mesh_surface.fitter import SURFACE_PRESETS, NormalSurfaceFitter, SurfaceSettings
+from spinmeround.recon.raster.surfels import NumbaSurfelRasterizer
+from spinmeround.recon.splats.fitter import GaussianFitter, SplatSettings
+from spinmeround.recon.splats.initialisation import pixel_width
 from spinmeround.types import Cameras, Mesh, Views
 
 _SETTINGS, _QUICK = SplatSettings(50_000, 300), SplatSettings(12_000, 100)

@@ -18,10 +18,10 @@ import people_views
 from jaxtyping import UInt8
 from tables import Figure
 
-from spinmeround.pipelines.drawing import mesh_drawer
-from spinmeround.pipelines.held_out import measure as compare
-from spinmeround.recon.surface import SURFACE_PRESETS, NormalSurfaceFitter
-from spinmeround.recon.texture import bake_texture
+from spinmeround.inspection.drawing import mesh_drawer
+from spinmeround.inspection.held_out import measure as compare
+from spinmeround.recon.mesh_surface.fitter import SURFACE_PRESETS, NormalSurfaceFitter
+from spinmeround.recon.texture.bake import bake_texture
 from spinmeround.types import TexturedMesh, Views
 
 _FACES, _BAR_DB = 20_000, 31.0

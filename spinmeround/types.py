@@ -8,7 +8,7 @@ Frames, units and image conventions are stated once, in CONVENTIONS.md. In short
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
+
+Progress = Callable[[float, str], None]
+"""Called with the fraction done, in [0, 1], and a short sentence on what is being done."""
 
 
 @dataclass(frozen=True)

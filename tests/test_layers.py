@@ -56,7 +56,7 @@ def test_the_main_job_imports_no_extra():
     """Extras and development tools are not needed by the default path."""
     loaded = modules_after(
         "import spinmeround.pipelines.reconstruct, spinmeround.portrait, spinmeround.template.generator\n"
-        "import spinmeround.recon.surface, spinmeround.recon.splats, spinmeround.recon.texture"
+        "import spinmeround.recon.mesh_surface.fitter, spinmeround.recon.splats.fitter, spinmeround.recon.texture.bake"
     )
     extras = {"gsplat", "anny", "dlib", "pillow_heif", "diffusers", "transformers", "requests", "beartype", "warp"}
     assert not loaded & extras

@@ -12,8 +12,8 @@ import pytest
 from spinmeround import scratch
 from spinmeround.errors import ResourceError
 from spinmeround.io import read_views, write_views
-from spinmeround.recon.surface import NormalSurfaceFitter, SurfaceSettings
-from spinmeround.recon.texture import bake_texture
+from spinmeround.recon.mesh_surface.fitter import NormalSurfaceFitter, SurfaceSettings
+from spinmeround.recon.texture.bake import bake_texture
 from tests.recon import scenes
 
 

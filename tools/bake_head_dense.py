@@ -13,7 +13,7 @@ from bake_head_subdivide import plan, refine
 from bake_head_teeth import WIDTHS_MM, tooth_row
 from bake_head_uv import TILES, Island, layout
 
-from spinmeround.template.head_model import PARTS
+from spinmeround.template.model.head_model import PARTS
 
 SKIN_GROUPS = ("skin", "neck", "cap", "eye_socket", "mouth_cavity")
 FINER_MARGIN = 0.03

@@ -19,7 +19,7 @@ from spinmeround.geometry import vertex_normals
 from spinmeround.mesh_raster import interpolate, rasterize
 from spinmeround.orbits import orbit_cameras
 from spinmeround.portrait import landmarks
-from spinmeround.template.head_model import PARTS
+from spinmeround.template.model.head_model import PARTS
 
 PEOPLE = 24
 AZIMUTHS_DEG = (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spinmeround.template.head_model import PARTS, HeadModel, load_head_model
+from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
 
 TARGET = Path(__file__).resolve().parent.parent / "spinmeround" / "template" / "head_levels.npz"
 _POSES = (

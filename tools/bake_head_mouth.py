@@ -9,7 +9,7 @@ from bake_head_source import Source
 from jaxtyping import Float
 
 from spinmeround.geometry import vertex_normals
-from spinmeround.template.head_model import PARTS
+from spinmeround.template.model.head_model import PARTS
 
 BARED = {
     "jawOpen": 0.6, "mouthUpperUpLeft": 0.6, "mouthUpperUpRight": 0.6, "mouthLowerDownLeft": 0.6,

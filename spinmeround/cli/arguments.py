@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from spinmeround.pipelines.avatars import RigOptions
     from spinmeround.pipelines.diffusion_options import DiffusionOptions
-    from spinmeround.pipelines.rigging import RigOptions
 
 _ANGLE_LISTS = ("--azimuths", "--elevations")
 
@@ -196,7 +196,7 @@ def add_rig(parser: Parser) -> None:
 
 def rig_options(given: argparse.Namespace) -> RigOptions:
     """What ``add_rig`` read."""
-    from spinmeround.pipelines.rigging import RigOptions
+    from spinmeround.pipelines.avatars import RigOptions
 
     return RigOptions(rig=not given.no_rig, lod=given.lod, texture_px=given.texture_size)
 

@@ -17,7 +17,7 @@ from spinmeround.errors import ResourceError, SpinMeRoundError, is_out_of_memory
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from spinmeround.pipelines.stages import Stages, Watch
+    from spinmeround.runtime.stages import Stages, Watch
 
 EXIT_STOPPED = 130
 
@@ -103,7 +103,7 @@ def _logging_to(console: Console, *, quiet: bool, verbose: bool) -> Iterator[Non
 
 def _watch(console: Console, *, quiet: bool) -> Watch:
     def watch(stages: Stages) -> AbstractContextManager[object]:
-        from spinmeround.pipelines.stages import unwatched
+        from spinmeround.runtime.stages import unwatched
 
         return unwatched(stages) if quiet or not console.is_terminal else _bar(console, stages)
 
@@ -117,7 +117,7 @@ def _bar(console: Console, stages: Stages) -> Iterator[None]:
     from rich.progress_bar import ProgressBar
     from rich.table import Column, Table
 
-    from spinmeround.pipelines.stages import SENTENCES
+    from spinmeround.runtime.stages import SENTENCES
 
     def line() -> RenderableType:
         stage = stages.current

@@ -10,7 +10,7 @@ from spinmeround.cli.arguments import Parser, add_talk
 from spinmeround.cli.console import run
 
 if TYPE_CHECKING:
-    from spinmeround.pipelines.stages import Watch
+    from spinmeround.runtime.stages import Watch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser().read(argv)
 
     def action(_: Watch) -> None:
-        from spinmeround.diffusion.convert import convert
+        from spinmeround.diffusion.model.convert import convert
 
         convert(given.checkpoint, given.out, config=given.config)
 

@@ -15,7 +15,7 @@ from spinmeround.cli.arguments import Parser, add_talk
 from spinmeround.cli.console import run
 
 if TYPE_CHECKING:
-    from spinmeround.pipelines.stages import Watch
+    from spinmeround.runtime.stages import Watch
 
 
 class _Package(NamedTuple):
@@ -78,7 +78,7 @@ def _machine() -> list[str]:
     import psutil
     import torch
 
-    from spinmeround.pipelines.memory import free_bytes
+    from spinmeround.runtime.memory import free_bytes
 
     sys.stdout.write("machine\n")
     memory, memory_free = psutil.virtual_memory().total, free_bytes()

@@ -19,7 +19,7 @@ from spinmeround.cli.arguments import (
 from spinmeround.cli.console import run
 
 if TYPE_CHECKING:
-    from spinmeround.pipelines.stages import Watch
+    from spinmeround.runtime.stages import Watch
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from spinmeround.cli.arguments import Parser, add_talk
 from spinmeround.cli.console import run
 
 if TYPE_CHECKING:
-    from spinmeround.pipelines.stages import Watch
+    from spinmeround.runtime.stages import Watch
     from spinmeround.weights import Entry, State
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from spinmeround.diffusion.model_views import Pose
+from spinmeround.diffusion.inputs import Pose
 from spinmeround.diffusion.portrait_crop import PAD_SIDE, PAD_TOP
 from spinmeround.errors import InputError
 from spinmeround.geometry import camera_centres, invert_rigid

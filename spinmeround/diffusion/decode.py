@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
-from spinmeround.diffusion.agreement import cross_view_trust
+from spinmeround.diffusion.view_consistency import cross_view_trust
 from spinmeround.geometry import pixel_rays_world
 from spinmeround.types import Cameras, Views
 

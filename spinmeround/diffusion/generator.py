@@ -10,10 +10,10 @@ import numpy as np
 
 from spinmeround.diffusion.camera import photo_poses, rig_of
 from spinmeround.diffusion.decode import Matte, decode_views
-from spinmeround.diffusion.model_views import Conditioning, Pose, Progress, Sampling, ViewSampler
+from spinmeround.diffusion.inputs import Conditioning, Pose, Sampling, ViewSampler
 from spinmeround.diffusion.portrait_crop import model_from_crop, model_picture
 from spinmeround.errors import FitError, InputError
-from spinmeround.types import Cameras, Portrait, Views
+from spinmeround.types import Cameras, Portrait, Progress, Views
 
 log = logging.getLogger(__name__)
 

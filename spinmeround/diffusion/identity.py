@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from spinmeround.diffusion.model_views import IDENTITY_SIZE, identity_problem
+from spinmeround.diffusion.inputs import IDENTITY_SIZE, identity_problem
 from spinmeround.errors import InputError, MissingDependencyError, WeightsError
 from spinmeround.types import Portrait
 

@@ -10,13 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spinmeround.diffusion import networks
-from spinmeround.diffusion.cost import Meter, rows_in_all
-from spinmeround.diffusion.latents import LatentCodec
-from spinmeround.diffusion.model_views import Conditioning, ModelViews, Pose, Progress, Sampling, identity_problem
-from spinmeround.diffusion.networks import Networks
-from spinmeround.diffusion.passes import JointPass, plan, same
-from spinmeround.diffusion.placement import (
+from spinmeround.diffusion.inputs import Conditioning, ModelViews, Pose, Sampling, identity_problem
+from spinmeround.diffusion.model import networks
+from spinmeround.diffusion.model.latents import LatentCodec
+from spinmeround.diffusion.model.networks import Networks
+from spinmeround.diffusion.model.placement import (
     Placement,
     out_of_memory_explained,
     place_text_encoder,
@@ -24,12 +22,15 @@ from spinmeround.diffusion.placement import (
     place_vae,
     visiting,
 )
-from spinmeround.diffusion.pose_map import model_angles_deg
-from spinmeround.diffusion.run import Noise, Run, seeded_noise
-from spinmeround.diffusion.sampling import Told
-from spinmeround.diffusion.text import identity_tokens
-from spinmeround.diffusion.unet import MultiViewUNet
+from spinmeround.diffusion.model.pose_map import model_angles_deg
+from spinmeround.diffusion.model.text import identity_tokens
+from spinmeround.diffusion.model.unet import MultiViewUNet
+from spinmeround.diffusion.sampling.cost import Meter, rows_in_all
+from spinmeround.diffusion.sampling.loop import Told
+from spinmeround.diffusion.sampling.passes import JointPass, plan, same
+from spinmeround.diffusion.sampling.run import Noise, Run, seeded_noise
 from spinmeround.errors import InputError
+from spinmeround.types import Progress
 
 _AS_PUBLISHED = Placement()
 _SAMPLING = Sampling()

@@ -13,32 +13,32 @@ if TYPE_CHECKING:
     from spinmeround.io.atomic import atomic_folder as atomic_folder
     from spinmeround.io.atomic import check_file as check_file
     from spinmeround.io.avatar_files import write_avatar as write_avatar
-    from spinmeround.io.avatar_read import read_avatar as read_avatar
-    from spinmeround.io.colmap import check_colmap_folder as check_colmap_folder
-    from spinmeround.io.colmap import write_colmap as write_colmap
     from spinmeround.io.formats import files_written as files_written
     from spinmeround.io.formats import output_kind as output_kind
+    from spinmeround.io.gltf.avatar_read import read_avatar as read_avatar
     from spinmeround.io.mesh_files import metres_per_unit as metres_per_unit
     from spinmeround.io.mesh_files import read_mesh as read_mesh
     from spinmeround.io.mesh_files import write_mesh as write_mesh
     from spinmeround.io.splat_files import read_splats as read_splats
     from spinmeround.io.splat_files import write_splats as write_splats
-    from spinmeround.io.transforms import check_views_folder as check_views_folder
-    from spinmeround.io.transforms import write_views as write_views
-    from spinmeround.io.views_read import read_views as read_views
+    from spinmeround.io.views.colmap_write import check_colmap_folder as check_colmap_folder
+    from spinmeround.io.views.colmap_write import write_colmap as write_colmap
+    from spinmeround.io.views.read import read_views as read_views
+    from spinmeround.io.views.transforms_write import check_views_folder as check_views_folder
+    from spinmeround.io.views.transforms_write import write_views as write_views
 
-_ROOMS = {
+_MODULES = {
     "atomic": ("atomic_file", "atomic_folder", "check_file"),
-    "colmap": ("check_colmap_folder", "write_colmap"),
+    "views.colmap_write": ("check_colmap_folder", "write_colmap"),
     "avatar_files": ("write_avatar",),
-    "avatar_read": ("read_avatar",),
+    "gltf.avatar_read": ("read_avatar",),
     "formats": ("files_written", "output_kind"),
     "mesh_files": ("metres_per_unit", "read_mesh", "write_mesh"),
     "splat_files": ("read_splats", "write_splats"),
-    "transforms": ("check_views_folder", "write_views"),
-    "views_read": ("read_views",),
+    "views.transforms_write": ("check_views_folder", "write_views"),
+    "views.read": ("read_views",),
 }
-_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "atomic_file",

@@ -11,14 +11,14 @@ from jaxtyping import Float
 
 from spinmeround.errors import OutputError
 from spinmeround.geometry import METRES_PER_UNIT
-from spinmeround.io import vrm
 from spinmeround.io.atomic import atomic_file
 from spinmeround.io.formats import ANIMATED_SUFFIXES, AVATAR_SUFFIXES
-from spinmeround.io.glb_animation import face_animation
-from spinmeround.io.glb_buffer import Buffer, container
-from spinmeround.io.mesh_corners import smooth_normals, split_corners
+from spinmeround.io.gltf import vrm
+from spinmeround.io.gltf.animation import face_animation
+from spinmeround.io.gltf.buffer import Buffer, container
+from spinmeround.io.meshes.corners import smooth_normals, split_corners
 from spinmeround.io.pictures import encode_jpeg, encode_normal_map
-from spinmeround.io.usd import write_usdz
+from spinmeround.io.usd.write import write_usdz
 from spinmeround.types import Avatar, AvatarPart, FaceClip, Joint
 
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _REPEAT, _CLAMP = 9729, 9987, 10497, 33071

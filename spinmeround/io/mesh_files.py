@@ -11,11 +11,11 @@ from spinmeround.errors import InputError, OutputError
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io.atomic import atomic_file
 from spinmeround.io.formats import MESH_SUFFIXES
-from spinmeround.io.glb import write_glb
-from spinmeround.io.glb_read import read_glb
-from spinmeround.io.mesh_ply import read_mesh_ply, write_mesh_ply
-from spinmeround.io.obj import read_obj, write_obj
-from spinmeround.io.usd import write_usdz
+from spinmeround.io.gltf.mesh_read import read_glb
+from spinmeround.io.gltf.mesh_write import write_glb
+from spinmeround.io.meshes.obj import read_obj, write_obj
+from spinmeround.io.meshes.ply_mesh import read_mesh_ply, write_mesh_ply
+from spinmeround.io.usd.write import write_usdz
 from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
 
 _READERS = {".glb": read_glb, ".obj": read_obj, ".ply": read_mesh_ply, ".vrm": read_glb}

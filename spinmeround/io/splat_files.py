@@ -12,9 +12,9 @@ from spinmeround.errors import InputError, OutputError
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io.atomic import atomic_file
 from spinmeround.io.formats import SPLAT_SUFFIXES
-from spinmeround.io.splat import read_splat, write_splat
-from spinmeround.io.splat_ply import read_splat_ply, write_splat_ply
-from spinmeround.io.spz import read_spz, write_spz
+from spinmeround.io.splats.antimatter15 import read_splat, write_splat
+from spinmeround.io.splats.gaussian_ply import read_splat_ply, write_splat_ply
+from spinmeround.io.splats.spz import read_spz, write_spz
 from spinmeround.types import Splats
 
 _WRITERS = {".ply": write_splat_ply, ".spz": write_spz, ".splat": write_splat}

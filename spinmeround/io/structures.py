@@ -15,7 +15,7 @@ from PIL import Image
 
 from spinmeround.errors import MissingDependencyError
 from spinmeround.images import to_uint8
-from spinmeround.io.mesh_corners import split_corners
+from spinmeround.io.meshes.corners import split_corners
 from spinmeround.types import Mesh, Splats, TexturedMesh
 
 _SH_C0 = 0.28209479177387814

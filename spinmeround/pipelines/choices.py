@@ -71,7 +71,7 @@ def choose_device(asked: Device) -> Choice:
         case "cpu":
             return Choice(asked, "cpu", "asked for")
         case "cuda":
-            from spinmeround.recon.raster_gsplat import GsplatRasterizer
+            from spinmeround.recon.raster.gsplat_backend import GsplatRasterizer
 
             GsplatRasterizer()  # says what is missing now rather than after the first stages
             return Choice(

@@ -12,7 +12,7 @@ from spinmeround.errors import InputError, WeightsError
 from spinmeround.orbits import RIGS
 
 if TYPE_CHECKING:
-    from spinmeround.diffusion.model_views import Sampling
+    from spinmeround.diffusion.inputs import Sampling
 
 CHECKPOINT = "spmr.ckpt"
 CONVERTED = "spinmeround"
@@ -58,7 +58,7 @@ class DiffusionOptions:
 
     def sampling(self) -> Sampling:
         """How the model is sampled."""
-        from spinmeround.diffusion.model_views import Sampling
+        from spinmeround.diffusion.inputs import Sampling
 
         asked = {name: getattr(self, name) for name in ("steps", "guidance", "solver", "views_at_once")}
         return Sampling(**{name: value for name, value in asked.items() if value is not None})

@@ -9,19 +9,19 @@ from typing import Any
 from spinmeround.configs import Quality, preset
 from spinmeround.io import read_views
 from spinmeround.io.formats import Kind
-from spinmeround.io.normal_frames import NormalFrame
-from spinmeround.io.views_read import files_of_views
-from spinmeround.pipelines import acting, stage_two
+from spinmeround.io.views.normal_frames import NormalFrame
+from spinmeround.io.views.read import files_of_views
+from spinmeround.pipelines import animation, stage_two
 from spinmeround.pipelines import report as reports
-from spinmeround.pipelines.camera_motion import describe_motion, follow
-from spinmeround.pipelines.capture import check_sight, placement
+from spinmeround.pipelines.avatars import RigOptions, bakes_normal_map, check_vrm, make_avatar, reason_against
+from spinmeround.pipelines.backends import CameraTrust, SurfaceKind, rooms_of
 from spinmeround.pipelines.choices import Choice, Device, choose_device
 from spinmeround.pipelines.mesh_levels import MeshLevels
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_inputs_stay, check_outputs
-from spinmeround.pipelines.rigging import RigOptions, bakes_normal_map, check_vrm, make_avatar, reason_against
-from spinmeround.pipelines.rooms import CameraTrust, SurfaceKind, rooms_of
-from spinmeround.pipelines.stages import Stages, Watch, check_memory, unwatched
-from spinmeround.pipelines.unfinished import Unfinished
+from spinmeround.pipelines.resume import Unfinished
+from spinmeround.recon.cameras.capture import check_sight, placement
+from spinmeround.recon.cameras.motion import describe_motion, follow
+from spinmeround.runtime.stages import Stages, Watch, check_memory, unwatched
 from spinmeround.types import Reconstruction
 
 
@@ -88,7 +88,7 @@ def fit_views(
         against = "--faces and --lods are for plain meshes"
     check_vrm(outputs, against)
     baked = normal_map and bakes_normal_map(outputs)
-    asked = acting.prepare(expression, as_path(animate), outputs, against=against)
+    asked = animation.prepare(expression, as_path(animate), outputs, against=against)
     check_inputs_stay(files_of_views(source), outputs.files)
     choices = {"device": choose_device(device), "quality": Choice(quality, quality, "asked for")}
     check_memory(quality, splats=splats)

@@ -11,12 +11,12 @@ from spinmeround.io import write_views
 from spinmeround.orbits import FOCAL_WIDTHS
 from spinmeround.pipelines import report as reports
 from spinmeround.pipelines import stage_one
+from spinmeround.pipelines.backends import rooms_of
 from spinmeround.pipelines.choices import Device, Prior, choose
 from spinmeround.pipelines.diffusion_options import DiffusionOptions, directions_of
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
-from spinmeround.pipelines.rooms import rooms_of
 from spinmeround.pipelines.stage_one import Direction
-from spinmeround.pipelines.stages import Stage, Stages, Watch, check_memory, unwatched
+from spinmeround.runtime.stages import Stage, Stages, Watch, check_memory, unwatched
 from spinmeround.types import Views
 
 

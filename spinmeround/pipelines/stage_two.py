@@ -13,16 +13,16 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from spinmeround.errors import FitError
+from spinmeround.inspection import drawing
+from spinmeround.inspection.expressions import expression_tiles
+from spinmeround.inspection.held_out import measure, sentence
 from spinmeround.io import metres_per_unit, write_avatar, write_mesh, write_splats, write_views
 from spinmeround.io.formats import ANIMATED_SUFFIXES, AVATAR_SUFFIXES
-from spinmeround.pipelines import drawing
-from spinmeround.pipelines.acting import Acting
-from spinmeround.pipelines.held_out import measure, sentence
+from spinmeround.pipelines.animation import Acting
+from spinmeround.pipelines.backends import Rooms
 from spinmeround.pipelines.mesh_levels import MeshLevels
 from spinmeround.pipelines.outputs import Outputs
-from spinmeround.pipelines.posing import expression_tiles
-from spinmeround.pipelines.rooms import Rooms
-from spinmeround.pipelines.stages import Stage, Stages
+from spinmeround.runtime.stages import Stage, Stages
 from spinmeround.types import Avatar, ColouredMesh, Mesh, Splats, TexturedMesh, Views
 
 log = logging.getLogger(__name__)

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from spinmeround.template.avatar import Lod, build_avatar
-from spinmeround.template.avatar_rest import resting
-from spinmeround.template.fit import FittedHead, fit_head
-from spinmeround.template.hair_texture import paint_hair
-from spinmeround.template.hair_volume import (
+from spinmeround.template.avatar.build import Lod, build_avatar
+from spinmeround.template.avatar.rest_pose import resting
+from spinmeround.template.fit.fitter import FittedHead, fit_head
+from spinmeround.template.fit.photo_lookup import gather_evidence
+from spinmeround.template.hair.texture import paint_hair
+from spinmeround.template.hair.volume import (
     flatten_covered_ears,
     hair_coverage,
     hair_surface,
     hair_thickness,
 )
-from spinmeround.template.head_model import HeadModel, load_head_model
-from spinmeround.template.photo_evidence import gather_evidence
+from spinmeround.template.model.head_model import HeadModel, load_head_model
 from spinmeround.template.render import Hair, Skin, render_views
-from spinmeround.template.texture import SkinTexture, bake_texture, shared_atlas
-from spinmeround.template.texture_lids import lid_trust_of, with_lids
-from spinmeround.types import Avatar, Cameras, Portrait, Views
-
-Progress = Callable[[float, str], None]
+from spinmeround.template.texture.bake import SkinTexture, bake_texture, shared_atlas
+from spinmeround.template.texture.lids import lid_trust_of, with_lids
+from spinmeround.types import Avatar, Cameras, Portrait, Progress, Views
 
 
 @dataclass(frozen=True)

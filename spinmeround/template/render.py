@@ -13,9 +13,9 @@ from spinmeround import mesh_raster
 from spinmeround.geometry import resized, vertex_normals
 from spinmeround.images import sample
 from spinmeround.tangent_space import continued
-from spinmeround.template import bust
-from spinmeround.template.hair_texture import HairTexture, surface_of_map
-from spinmeround.template.head_model import HeadModel
+from spinmeround.template.hair.texture import HairTexture, surface_of_map
+from spinmeround.template.model import neck_cut
+from spinmeround.template.model.head_model import HeadModel
 from spinmeround.types import Cameras, Mesh, Views
 
 _COLOUR_SAMPLES, _NORMAL_SAMPLES = 4, 2
@@ -52,14 +52,14 @@ def render_views(skin: Skin, hair: Hair | None, cameras: Cameras, *, names: tupl
     Returns:
         Views with full weight; colours are albedo, normals are those of the geometry plus the strands' relief.
     """
-    above = bust.cut(skin.vertices, skin.model.dense_faces)
-    skin_mesh = bust.creased(above.vertices, above.faces)
+    above = neck_cut.cut(skin.vertices, skin.model.dense_faces)
+    skin_mesh = neck_cut.creased(above.vertices, above.faces)
     vertices, faces = skin_mesh.vertices, skin_mesh.faces
     corner_uv = above.at_corners(skin.model.uv[skin.model.uv_faces.ravel()])
     normals = vertex_normals(vertices, faces)
     if hair is not None:
-        hair_above = bust.cut(hair.mesh.vertices, hair.mesh.faces)
-        hanging = bust.creased(hair_above.vertices, hair_above.faces)
+        hair_above = neck_cut.cut(hair.mesh.vertices, hair.mesh.faces)
+        hanging = neck_cut.creased(hair_above.vertices, hair_above.faces)
         faces = np.concatenate([faces, hanging.faces + len(vertices)])
         normals = np.concatenate([normals, vertex_normals(hanging.vertices, hanging.faces)])
         vertices = np.concatenate([vertices, hanging.vertices])

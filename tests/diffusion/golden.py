@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spinmeround.diffusion import networks, sampling
+from spinmeround.diffusion.model import networks
+from spinmeround.diffusion.model.unet import Samples
 from spinmeround.diffusion.pipeline import SpinMeRoundPipeline
-from spinmeround.diffusion.sampling import Guidance, GuidedViews, Known, Told
-from spinmeround.diffusion.unet import Samples
+from spinmeround.diffusion.sampling import loop
+from spinmeround.diffusion.sampling.loop import Guidance, GuidedViews, Known, Told
 
 
 class Golden:
@@ -23,7 +24,7 @@ class Golden:
         pull: toward the photo, of the pass that finds its normals.
     """
 
-    def __init__(self, folder: Path, *, pull: float = sampling.PULL) -> None:
+    def __init__(self, folder: Path, *, pull: float = loop.PULL) -> None:
         self.folder = folder
         self.pull = pull
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spinmeround.diffusion import schedules
-from spinmeround.diffusion.pose_map import pose_maps
+from spinmeround.diffusion.model.pose_map import pose_maps
+from spinmeround.diffusion.sampling import schedules
 from tests.diffusion import tiny
 from tests.diffusion.statement import Unet, Vae, euler, guided_step, normals_step, text_tokens
 

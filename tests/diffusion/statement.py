@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spinmeround.diffusion.checkpoint import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
+from spinmeround.diffusion.model.checkpoint import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from spinmeround.diffusion import sampling
+from spinmeround.diffusion.model.placement import Placement
 from spinmeround.diffusion.pipeline import SpinMeRoundPipeline
-from spinmeround.diffusion.placement import Placement
+from spinmeround.diffusion.sampling import loop
 from tests.diffusion import tiny
 from tests.diffusion.test_pipeline import FAST, FRONT, SIZE
 
@@ -25,7 +25,7 @@ def files(tmp_path_factory):
 @pytest.fixture
 def painted(files, monkeypatch):
     """Paints with a placement; the pull toward the photo is a mean over latents, and these are few."""
-    monkeypatch.setattr(sampling, "PULL", 1e5 * (SIZE / 512) ** 2)
+    monkeypatch.setattr(loop, "PULL", 1e5 * (SIZE / 512) ** 2)
 
     def paint(placement: Placement, *, seed: int = 1):
         pipeline = SpinMeRoundPipeline.from_single_file(files[0], config=files[1], placement=placement)

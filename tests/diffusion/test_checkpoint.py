@@ -9,8 +9,14 @@ import pytest
 import torch
 
 from spinmeround.cli.convert import main as spmr_convert
-from spinmeround.diffusion import checkpoint, networks
-from spinmeround.diffusion.architecture import build_text_encoder, build_unet, build_vae, from_published, published
+from spinmeround.diffusion.model import checkpoint, networks
+from spinmeround.diffusion.model.architecture import (
+    build_text_encoder,
+    build_unet,
+    build_vae,
+    from_published,
+    published,
+)
 from spinmeround.diffusion.pipeline import SpinMeRoundPipeline
 from spinmeround.errors import InputError, OutputError, ResourceError, WeightsError
 from tests.diffusion import tiny

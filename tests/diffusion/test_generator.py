@@ -9,7 +9,7 @@ import pytest
 
 from spinmeround import weights
 from spinmeround.diffusion.generator import DiffusionGenerator, cameras_toward, rig_cameras
-from spinmeround.diffusion.model_views import ModelViews, Sampling
+from spinmeround.diffusion.inputs import ModelViews, Sampling
 from spinmeround.errors import FitError, InputError, WeightsError
 from spinmeround.orbits import RIGS
 from spinmeround.portrait.pose import canonical_face_cm

@@ -10,15 +10,15 @@ import re
 
 import torch
 
-from spinmeround.diffusion import sampling, schedules
-from spinmeround.diffusion.cost import Meter
-from spinmeround.diffusion.model_views import Sampling
-from spinmeround.diffusion.pose_map import pose_map, pose_maps, pose_matrix
-from spinmeround.diffusion.run import seeded_noise
-from spinmeround.diffusion.sampling import PhotoNormals, integrate
-from spinmeround.diffusion.solvers import Euler
-from spinmeround.diffusion.text import PUBLISHED, identity_tokens
-from spinmeround.diffusion.unet import Samples
+from spinmeround.diffusion.inputs import Sampling
+from spinmeround.diffusion.model.pose_map import pose_map, pose_maps, pose_matrix
+from spinmeround.diffusion.model.text import PUBLISHED, identity_tokens
+from spinmeround.diffusion.model.unet import Samples
+from spinmeround.diffusion.sampling import loop, schedules
+from spinmeround.diffusion.sampling.cost import Meter
+from spinmeround.diffusion.sampling.loop import PhotoNormals, integrate
+from spinmeround.diffusion.sampling.run import seeded_noise
+from spinmeround.diffusion.sampling.solvers import Euler
 from tests.diffusion.golden import relative, three_angles
 
 DRAWS = (
@@ -132,7 +132,7 @@ def test_guided_step(golden, recorded):
 
 def test_whole_pipeline(golden, recorded, monkeypatch):
     """From a photo to latents and pictures, with the recorded draws."""
-    monkeypatch.setattr(sampling, "PULL", golden.pull)
+    monkeypatch.setattr(loop, "PULL", golden.pull)
     expected = golden.arrays("pipeline")
     draws = iter(DRAWS)
     angles, given = three_angles(expected["angles"]), int(expected["input_pos"])
@@ -176,7 +176,7 @@ def test_whole_pipeline(golden, recorded, monkeypatch):
 
 def test_normals_of_the_photo_step_by_step(golden, recorded, monkeypatch):
     """The pass that finds them alone, where an error would show before it is decoded."""
-    monkeypatch.setattr(sampling, "PULL", golden.pull)
+    monkeypatch.setattr(loop, "PULL", golden.pull)
     expected = golden.arrays("pipeline")
     photo = expected["image_u8"].permute(2, 0, 1)[None].float() / 127.5 - 1
     latents = recorded.codec.encode(photo, noise=expected["post_noise_image_for_normals"])

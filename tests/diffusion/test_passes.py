@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spinmeround.diffusion.model_views import ANCHORS
-from spinmeround.diffusion.passes import plan, same
+from spinmeround.diffusion.inputs import ANCHORS
+from spinmeround.diffusion.sampling.passes import plan, same
 from spinmeround.errors import InputError
 from spinmeround.orbits import RIGS
 

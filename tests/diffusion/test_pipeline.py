@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from spinmeround.diffusion import placement
-from spinmeround.diffusion.model_views import ANCHORS, Conditioning, Sampling, ViewSampler
+from spinmeround.diffusion.inputs import ANCHORS, Conditioning, Sampling, ViewSampler
+from spinmeround.diffusion.model import placement
+from spinmeround.diffusion.model.placement import Placement
 from spinmeround.diffusion.pipeline import SpinMeRoundPipeline
-from spinmeround.diffusion.placement import Placement
 from spinmeround.errors import InputError, ResourceError
 from tests.diffusion import tiny
 
@@ -71,7 +71,7 @@ def test_a_seed_gives_the_same_views_and_another_others(pipeline):
 
 
 def test_a_turn_goes_through_anchors_and_the_views_between(pipeline, monkeypatch):
-    from spinmeround.diffusion.run import Run
+    from spinmeround.diffusion.sampling.run import Run
 
     seen = []
     views = Run.views
@@ -207,7 +207,7 @@ def test_too_little_memory_to_load_says_what_to_lower(files, monkeypatch):
     def fails(*_args, **_kwargs):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr("spinmeround.diffusion.checkpoint.read_pickle", fails)
+    monkeypatch.setattr("spinmeround.diffusion.model.checkpoint.read_pickle", fails)
     with pytest.raises(ResourceError, match="diffusion model; try 16 bits for the network"):
         SpinMeRoundPipeline.from_single_file(files[0], config=files[1])
     lowest = Placement(precision="bfloat16", tiled_vae=True)

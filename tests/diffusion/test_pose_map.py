@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spinmeround.diffusion.pose_map import model_angles_deg, pose_map, pose_matrix
+from spinmeround.diffusion.model.pose_map import model_angles_deg, pose_map, pose_matrix
 from spinmeround.orbits import orbit_cameras
 
 

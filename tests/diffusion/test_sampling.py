@@ -7,10 +7,11 @@ import copy
 import pytest
 import torch
 
-from spinmeround.diffusion import networks, schedules
-from spinmeround.diffusion.pose_map import pose_maps
-from spinmeround.diffusion.sampling import Guidance, GuidedViews, Known, PhotoNormals, Told, integrate
-from spinmeround.diffusion.unet import MultiViewUNet, Samples
+from spinmeround.diffusion.model import networks
+from spinmeround.diffusion.model.pose_map import pose_maps
+from spinmeround.diffusion.model.unet import MultiViewUNet, Samples
+from spinmeround.diffusion.sampling import schedules
+from spinmeround.diffusion.sampling.loop import Guidance, GuidedViews, Known, PhotoNormals, Told, integrate
 from tests.diffusion import statement, tiny
 
 DEEP = copy.deepcopy(tiny.CONFIG)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from spinmeround.diffusion import schedules
+from spinmeround.diffusion.model.unet import ViewAttention
 from spinmeround.diffusion.pipeline import SpinMeRoundPipeline
-from spinmeround.diffusion.sampling import Guidance, GuidedViews
-from spinmeround.diffusion.unet import ViewAttention
+from spinmeround.diffusion.sampling import schedules
+from spinmeround.diffusion.sampling.loop import Guidance, GuidedViews
 from tests.diffusion.golden import Golden, relative
 
 ALLOWED = 1e-5

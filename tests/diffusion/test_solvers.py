@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spinmeround.diffusion.sampling import integrate
-from spinmeround.diffusion.schedules import edm_sigmas, thinned
-from spinmeround.diffusion.solvers import rule
+from spinmeround.diffusion.sampling.loop import integrate
+from spinmeround.diffusion.sampling.schedules import edm_sigmas, thinned
+from spinmeround.diffusion.sampling.solvers import rule
 
 SPREAD = 0.5
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spinmeround.diffusion import checkpoint
-from spinmeround.diffusion.architecture import from_published
+from spinmeround.diffusion.model import checkpoint
+from spinmeround.diffusion.model.architecture import from_published
 
 TEXT_ENCODER = {
     "vocab_size": 49408,

@@ -18,11 +18,11 @@ import torch
 
 from spinmeround.geometry import vertex_normals
 from spinmeround.io import read_splats, write_avatar, write_mesh, write_splats
-from spinmeround.io.vrm import EXPRESSIONS, perfect_sync
+from spinmeround.io.recordings.expressions import EXPRESSIONS, perfect_sync
 from spinmeround.tangent_space import tangent_corners
-from spinmeround.template.avatar import build_avatar
-from spinmeround.template.head_model import load_head_model
-from spinmeround.template.texture import SkinTexture
+from spinmeround.template.avatar.build import build_avatar
+from spinmeround.template.model.head_model import load_head_model
+from spinmeround.template.texture.bake import SkinTexture
 from spinmeround.types import Avatar, FaceClip, Mesh, Splats, TexturedMesh
 
 _PACKAGES = (

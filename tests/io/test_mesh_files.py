@@ -17,8 +17,8 @@ from spinmeround.errors import InputError, OutputError
 from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
 from spinmeround.images import to_float
 from spinmeround.io import metres_per_unit, read_mesh, write_mesh
-from spinmeround.io.glb_buffer import container
-from spinmeround.io.mesh_corners import fan_triangles, joined
+from spinmeround.io.gltf.buffer import container
+from spinmeround.io.meshes.corners import fan_triangles, joined
 from spinmeround.io.pictures import read_picture
 from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
 
@@ -255,7 +255,7 @@ def test_obj_that_cannot_be_finished_leaves_nothing(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("spinmeround.io.obj.smooth_normals", interrupt)
+    monkeypatch.setattr("spinmeround.io.meshes.obj.smooth_normals", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_mesh(tmp_path / "head.obj", sphere)
     assert list(tmp_path.iterdir()) == []

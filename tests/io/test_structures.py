@@ -17,7 +17,7 @@ import trimesh
 
 from spinmeround.errors import MissingDependencyError
 from spinmeround.io import structures
-from spinmeround.io.glb import write_glb
+from spinmeround.io.gltf.mesh_write import write_glb
 from spinmeround.types import Mesh, TexturedMesh
 
 
@@ -101,7 +101,7 @@ def test_what_is_missing_is_one_line(monkeypatch, sphere: TexturedMesh, convert,
 
 def test_nothing_optional_loads_by_itself() -> None:
     code = (
-        "import sys, spinmeround.io.structures, spinmeround.io.nerfstudio_plugin\n"
+        "import sys, spinmeround.io.structures, spinmeround.io.views.nerfstudio_plugin\n"
         "sys.exit(str({'trimesh', 'open3d', 'pytorch3d', 'nerfstudio'} & set(sys.modules)) if "
         "{'trimesh', 'open3d', 'pytorch3d', 'nerfstudio'} & set(sys.modules) else 0)"
     )
@@ -111,13 +111,13 @@ def test_nothing_optional_loads_by_itself() -> None:
 
 def _entry_point() -> importlib.metadata.EntryPoint:
     return importlib.metadata.EntryPoint(
-        "spinmeround-data", "spinmeround.io.nerfstudio_plugin:dataparser", "nerfstudio.dataparser_configs"
+        "spinmeround-data", "spinmeround.io.views.nerfstudio_plugin:dataparser", "nerfstudio.dataparser_configs"
     )
 
 
 def test_the_plugin_is_inert_without_nerfstudio(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "nerfstudio", None)
-    plugin = importlib.import_module("spinmeround.io.nerfstudio_plugin")
+    plugin = importlib.import_module("spinmeround.io.views.nerfstudio_plugin")
     with pytest.raises(AttributeError, match="has no attribute 'method'"):
         plugin.method  # noqa: B018
     with pytest.raises(MissingDependencyError, match=r"nerfstudio is not installed .*; pip install nerfstudio"):

@@ -12,10 +12,9 @@ import torch
 
 from spinmeround.errors import NoFaceError
 from spinmeround.orbits import orbit_cameras
+from spinmeround.pipelines.backends import Rooms, Sighting
 from spinmeround.pipelines.diffusion_options import DiffusionOptions
-from spinmeround.pipelines.rooms import Rooms, Sighting
-from spinmeround.pipelines.stages import Progress
-from spinmeround.recon.registration import Registration
+from spinmeround.recon.cameras.photometric import Registration
 from spinmeround.types import (
     Avatar,
     AvatarPart,

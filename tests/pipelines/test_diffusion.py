@@ -21,7 +21,7 @@ SIZE = 64
 @pytest.fixture(scope="module")
 def weights_folder(tmp_path_factory) -> Path:
     """A folder of model files as a user has it, with a tiny model of random weights and an identity."""
-    from spinmeround.diffusion.convert import convert
+    from spinmeround.diffusion.model.convert import convert
 
     folder = tmp_path_factory.mktemp("weights")
     for entry in weights.entries():
@@ -48,7 +48,7 @@ def small(weights_folder, monkeypatch) -> None:
     """Small pictures, so that a run takes seconds; the pull toward the photo is a mean over the latents' size."""
     monkeypatch.setenv("SPMR_WEIGHTS", str(weights_folder))
     monkeypatch.setattr("spinmeround.diffusion.portrait_crop.MODEL_PX", SIZE)
-    monkeypatch.setattr("spinmeround.diffusion.sampling.PULL", 1e5 * (SIZE / 512) ** 2)
+    monkeypatch.setattr("spinmeround.diffusion.sampling.loop.PULL", 1e5 * (SIZE / 512) ** 2)
 
 
 def views_command(photo: Path, weights_folder: Path, out: Path) -> list[str]:
@@ -157,7 +157,7 @@ def test_stopped_or_out_of_memory_while_painting(
     def fails(*_args, **_kwargs):
         raise raised
 
-    monkeypatch.setattr("spinmeround.diffusion.latents.LatentCodec.encode", fails)
+    monkeypatch.setattr("spinmeround.diffusion.model.latents.LatentCodec.encode", fails)
     out = tmp_path / "out"
     out.mkdir()
     command = [photo, "--prior", "diffusion", "--identity", weights_folder / "me.npy", "--quality", "draft"]
@@ -169,8 +169,8 @@ def test_stopped_or_out_of_memory_while_painting(
 
 @pytest.mark.usefixtures("small")
 def test_a_model_larger_than_memory_is_not_loaded(weights_folder, photo, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("spinmeround.diffusion.checkpoint.count_numbers", lambda path: 1_067_000_000)
-    monkeypatch.setattr("spinmeround.pipelines.rooms.free_bytes", lambda: 4_000_000_000)
+    monkeypatch.setattr("spinmeround.diffusion.model.checkpoint.count_numbers", lambda path: 1_067_000_000)
+    monkeypatch.setattr("spinmeround.pipelines.backends.free_bytes", lambda: 4_000_000_000)
     command = views_command(photo, weights_folder, tmp_path / "v")
     assert views.main(command) == ResourceError.exit_code
     told = capsys.readouterr().err

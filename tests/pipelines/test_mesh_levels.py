@@ -13,7 +13,7 @@ from spinmeround.errors import InputError, OutputError
 from spinmeround.io import read_mesh, write_views
 from spinmeround.pipelines import fit_views as fit_views_module
 from spinmeround.pipelines.mesh_levels import MeshLevels
-from spinmeround.recon.texture import bake_texture
+from spinmeround.recon.texture.bake import bake_texture
 from spinmeround.types import ColouredMesh
 from tests.pipelines.fakes import fake_rooms, sphere_views
 from tests.recon import scenes

@@ -13,10 +13,10 @@ from spinmeround.io import read_avatar, read_mesh, write_views
 from spinmeround.orbits import orbit_cameras
 from spinmeround.pipelines import fit_views as fit_views_module
 from spinmeround.pipelines import reconstruct as reconstruct_module
+from spinmeround.pipelines.backends import rooms_of
 from spinmeround.pipelines.mesh_levels import MeshLevels
-from spinmeround.pipelines.rooms import rooms_of
-from spinmeround.pipelines.unfinished import _arrays, _textured
-from spinmeround.recon import texture as texture_module
+from spinmeround.pipelines.resume import _arrays, _textured
+from spinmeround.recon.texture import bake as texture_module
 from tests.pipelines.fakes import MovingHead, fake_rooms, flat_map, sphere_mesh, sphere_texture, sphere_views
 
 

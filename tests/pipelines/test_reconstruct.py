@@ -96,7 +96,7 @@ def test_an_avatar_acts(photo, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("rooms")
 def test_every_kind_of_output_in_one_run(photo, tmp_path, monkeypatch):
-    monkeypatch.setattr("spinmeround.pipelines.drawing._FILM_FRAMES", 6)
+    monkeypatch.setattr("spinmeround.inspection.drawing._FILM_FRAMES", 6)
     names = ("head.ply", "head.splat", "head.glb", "mesh.obj")
     result = reconstruct(
         [photo, photo],
@@ -218,7 +218,7 @@ def test_a_failing_room_leaves_nothing_behind(room, raised, expected, rooms, pho
 @pytest.mark.parametrize("raised", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
 @pytest.mark.parametrize("where", ["write_contact_sheet", "_turn"])
 def test_a_failing_picture_keeps_what_was_whole(where, raised, photo, tmp_path, monkeypatch):
-    from spinmeround.pipelines import drawing
+    from spinmeround.inspection import drawing
 
     def fail(*_, **__):
         raise raised

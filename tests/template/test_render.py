@@ -5,7 +5,7 @@ import pytest
 
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
 from spinmeround.template import render
-from spinmeround.template.head_model import load_head_model
+from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.render import Skin, render_views
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from spinmeround.geometry import METRES_PER_UNIT
-from spinmeround.template.avatar_morphs import landmark_points
-from spinmeround.template.head_model import PARTS, HeadModel
-from spinmeround.template.registration_marks import SurfaceMarks
+from spinmeround.template.model.expression_transfer import landmark_points
+from spinmeround.template.model.head_model import PARTS, HeadModel
+from spinmeround.template.registration.landmarks import SurfaceMarks
 from spinmeround.types import Mesh
 
 MM = 1000 * METRES_PER_UNIT

@@ -1,0 +1,1 @@
+"""Noise levels, solvers and passes that turn noise into views."""

@@ -1,0 +1,110 @@
+"""What a run costs: time and memory told before it begins, time once more when the first step has been taken."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import torch
+
+from spinmeround.diffusion.inputs import Pose, Sampling
+from spinmeround.diffusion.model.placement import Placement
+from spinmeround.diffusion.sampling import schedules
+from spinmeround.diffusion.sampling.loop import Guidance
+from spinmeround.diffusion.sampling.passes import JointPass, plan
+from spinmeround.types import Progress
+
+log = logging.getLogger(__name__)
+
+_FLOP_PER_ROW = 14.6e12 / 16
+"""Of the published network for one view of 512 × 512 pixels; a guided step of 8 views is 16 such rows."""
+_PARAMETERS, _UNET_PARAMETERS, _SIZE_PX, _VIEWS_AT_ONCE = 1067e6, 860e6, 512, 8
+"""Of the published model, and what it was measured with."""
+_SHARE_OF_PRODUCTS = 0.7
+"""Of the speed of a plain matrix product that the network was seen to reach."""
+_MATRIX = 1024
+_BYTES_BESIDE_WEIGHTS = 2.3e9
+"""In float32, libraries included: what a guided step was seen to hold (benchmarks/diffusion_full_size.py)."""
+
+
+def rows_in_all(photos: int, passes: Sequence[JointPass], sampling: Sampling) -> int:
+    """Views the UNet sees in a run."""
+    guidance = Guidance.of(sampling)
+    levels = schedules.levels(sampling)[:-1]
+    both = sum(guidance.acts(sigma) for sigma in levels)
+    return photos * sampling.normals_steps + sum(
+        len(levels) * (len(one.given) + len(one.sampled)) + both * (1 + len(one.sampled)) for one in passes
+    )
+
+
+def expected_seconds(
+    unet: torch.nn.Module, photos: Sequence[Pose], poses: Sequence[Pose], *, sampling: Sampling, size_px: int
+) -> float:
+    """Seconds on the CPU, from how fast it multiplies two matrices now: a guess within a factor of two.
+
+    Raises:
+        InputError: poses that cannot be sampled.
+    """
+    rows = rows_in_all(len(photos), plan(photos, poses, views_at_once=sampling.views_at_once), sampling)
+    size = sum(parameter.numel() for parameter in unet.parameters()) / _UNET_PARAMETERS
+    flop = rows * _FLOP_PER_ROW * size * (size_px / _SIZE_PX) ** 2
+    return flop / (_SHARE_OF_PRODUCTS * _products_per_second())
+
+
+def expected_bytes(parameters: int, *, placement: Placement, views_at_once: int) -> int:
+    """Memory of a run of 512 × 512 pixels on the CPU.
+
+    Args:
+        parameters: of the three networks together.
+    """
+    width, size = placement.dtype.itemsize, parameters / _PARAMETERS
+    weights = _UNET_PARAMETERS * width + (_PARAMETERS - _UNET_PARAMETERS) * torch.float32.itemsize
+    beside = _BYTES_BESIDE_WEIGHTS * width / torch.float32.itemsize * views_at_once / _VIEWS_AT_ONCE
+    return int(size * (weights + beside))
+
+
+def in_words(seconds: float) -> str:
+    """A duration for people."""
+    for limit, unit, word in ((90, 1, "second"), (5400, 60, "minute")):
+        if seconds < limit:
+            count = max(1, round(seconds / unit))
+            return f"{count} {word}" + ("s" if count > 1 else "")
+    return f"{seconds / 3600:.1f} hours"
+
+
+class Meter:
+    """Counts the views the UNet has seen and tells how far the run is.
+
+    Args:
+        rows: views the UNet will have seen in the end.
+    """
+
+    def __init__(self, rows: int, progress: Progress) -> None:
+        self.done = 0
+        self._rows = rows
+        self._progress = progress
+        self._started = time.perf_counter()
+        self._told = False
+
+    def __call__(self, rows: int, sentence: str) -> None:
+        """After a step in which the UNet saw so many views."""
+        self.done += rows
+        if not self._told:
+            self._told = True
+            pace = (time.perf_counter() - self._started) / rows
+            log.info(
+                "the UNet needs %.1f s for a view and step here: about %s in all", pace, in_words(pace * self._rows)
+            )
+        self._progress(min(1.0, self.done / self._rows), sentence)
+
+
+def _products_per_second() -> float:
+    """Floating point operations a second of a float32 matrix product, the best of three."""
+    a = torch.ones(_MATRIX, _MATRIX)
+    best = float("inf")
+    for _ in range(3):
+        started = time.perf_counter()
+        _ = a @ a
+        best = min(best, time.perf_counter() - started)
+    return 2 * _MATRIX**3 / best

@@ -1,0 +1,1 @@
+"""What a result looks like and how well it matches: contact sheets, turntables, held-out views."""

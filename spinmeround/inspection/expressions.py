@@ -1,0 +1,57 @@
+"""An avatar with an expression on its face, drawn: the row of expressions below a contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import UInt8
+
+from spinmeround.images import composite, to_uint8
+from spinmeround.inspection.drawing import TILE_PX, mesh_drawer
+from spinmeround.orbits import orbit_cameras
+from spinmeround.types import Avatar, AvatarPart, TexturedMesh
+
+ROW: dict[str, dict[str, float]] = {
+    "neutral": {},
+    "blink": {"eyeBlinkLeft": 1, "eyeBlinkRight": 1},
+    "smile": {"mouthSmileLeft": 1, "mouthSmileRight": 1},
+    "jaw open": {"jawOpen": 1},
+    "look left": {"eyeLookOutLeft": 1, "eyeLookInRight": 1},
+}
+"""What the contact sheet shows of every avatar, by caption; left is the subject's."""
+
+_ASKED_AZIMUTHS_DEG = (0, 40, -40)
+_FACE_FOCAL_WIDTHS = 4.2
+"""The face fills the tile: eyelids are to be seen."""
+
+
+def posed(part: AvatarPart, weights: Mapping[str, float]) -> TexturedMesh:
+    """One part of an avatar with some morph targets active.
+
+    Args:
+        weights: in [0, 1], by name; those the part does not have leave it alone.
+    """
+    vertices = np.asarray(part.mesh.vertices, np.float64).copy()
+    for name, weight in weights.items():
+        if name in part.morphs:
+            vertices += weight * part.morphs[name]
+    return replace(part.mesh, vertices=vertices)
+
+
+def expression_tiles(avatar: Avatar, asked: Mapping[str, float]) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
+    """Pictures of the face by caption: those of ``ROW``, then from three sides the expression that was asked for."""
+    tiles = {caption: _tile(avatar, weights, 0) for caption, weights in ROW.items()}
+    if asked:
+        tiles |= {
+            f"asked for, {azimuth:+d}" if azimuth else "asked for": _tile(avatar, asked, azimuth)
+            for azimuth in _ASKED_AZIMUTHS_DEG
+        }
+    return tiles
+
+
+def _tile(avatar: Avatar, weights: Mapping[str, float], azimuth_deg: float) -> UInt8[np.ndarray, "h w 3"]:
+    cameras = orbit_cameras([azimuth_deg], [0], size_px=TILE_PX, focal_widths=_FACE_FOCAL_WIDTHS)
+    views = mesh_drawer(*(posed(part, weights) for part in avatar.parts))(cameras)
+    return to_uint8(composite(views.rgb, views.alpha)[0])

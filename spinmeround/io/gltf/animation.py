@@ -1,0 +1,46 @@
+"""A clip of a face as a glTF animation: weights of morph targets, turns of neck, head and eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from spinmeround.io.gltf.buffer import Buffer
+from spinmeround.io.recordings.clip_channels import joint_turns, turned_by_bones
+from spinmeround.types import Avatar, AvatarPart, FaceClip
+
+
+def face_animation(
+    buffer: Buffer, avatar: Avatar, clip: FaceClip, *, joint_nodes: Sequence[int], part_nodes: Sequence[int]
+) -> dict[str, Any]:
+    """The animation, its keys appended to the buffer.
+
+    Where the clip turns the eyes by their bones, the morph targets of gaze move the lids alone.
+
+    Args:
+        joint_nodes, part_nodes: the glTF node of each of the avatar's joints and parts.
+    """
+    times = buffer.add_samples(clip.times_s, limits=True)
+    channels, samplers = [], []
+
+    def add(node: int, path: str, values: Float[np.ndarray, "n k"]) -> None:
+        keys = values if path == "rotation" else values.reshape(-1)
+        samplers.append({"input": times, "output": buffer.add_samples(keys), "interpolation": "LINEAR"})
+        channels.append({"sampler": len(samplers) - 1, "target": {"node": node, "path": path}})
+
+    for part, node in zip(avatar.parts, part_nodes, strict=True):
+        if part.morphs:
+            add(node, "weights", _weights(avatar, part, clip))
+    for joint, node in zip(avatar.joints, joint_nodes, strict=True):
+        if (turns := joint_turns(clip, joint.name)) is not None:
+            add(node, "rotation", np.roll(turns, -1, axis=1))  # glTF writes x y z w
+    return {"name": "face", "channels": channels, "samplers": samplers}
+
+
+def _weights(avatar: Avatar, part: AvatarPart, clip: FaceClip) -> Float[np.ndarray, "n k"]:
+    rests, resting = np.zeros(len(clip)), turned_by_bones(avatar, part, clip)
+    columns = [rests if morph in resting else clip.morphs.get(morph, rests) for morph in part.morphs]
+    return np.stack(columns, axis=1)

@@ -1,0 +1,110 @@
+"""Reads an avatar back: its parts with textures, bones and morph targets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from spinmeround.errors import InputError
+from spinmeround.geometry import METRES_PER_UNIT
+from spinmeround.io.gltf.parts import Primitive, primitives
+from spinmeround.io.gltf.scene import Scene, with_scene
+from spinmeround.io.meshes.corners import joined
+from spinmeround.types import Avatar, AvatarPart, Joint, TexturedMesh
+
+
+def read_avatar(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> Avatar:
+    """Reads what ``write_avatar`` writes, and rigged heads that passed through other programs.
+
+    Vertices that the file splits along the seams of a texture are joined again. The frame of the file is kept: the head
+    of a ``.vrm`` stands as high as its body. Animations and expressions are left aside.
+
+    Args:
+        metres_per_unit: that of the writer; 1 keeps the units of the file.
+
+    Raises:
+        InputError: no such file, damaged, compressed, without a skeleton, or with a part that has no texture.
+    """
+    return with_scene(Path(path), lambda scene: _read(scene, metres_per_unit))
+
+
+def _read(scene: Scene, metres_per_unit: float) -> Avatar:
+    placed = scene.placed()
+    nodes = scene.document.get("nodes", [])
+    rigged = [node for node in placed if "mesh" in nodes[node] and "skin" in nodes[node]]
+    if not rigged:
+        raise InputError(f"{scene.path}: no mesh with a skeleton, so no avatar; read_mesh reads plain meshes")
+    skins = {nodes[node]["skin"] for node in rigged}
+    if len(skins) > 1:
+        raise InputError(f"{scene.path}: {len(skins)} skeletons; join them to one")
+    joint_nodes = scene.document["skins"][skins.pop()]["joints"]
+    joints = _joints(nodes, joint_nodes, placed, metres_per_unit)
+    pictures: dict[int, Float32[np.ndarray, "h w 3"]] = {}
+    reliefs: dict[tuple[int, float], Float32[np.ndarray, "h w 3"]] = {}
+    parts = []
+    for node in rigged:
+        mesh = scene.document["meshes"][nodes[node]["mesh"]]
+        several = primitives(scene, node, placed)
+        for number, one in enumerate(several):
+            name = mesh.get("name", "part") + (f"_{number}" if len(several) > 1 else "")
+            if one.relief is not None and one.relief not in reliefs:
+                reliefs[one.relief] = scene.normal_map(*one.relief)
+            part = _part(scene, mesh, name, one, pictures, metres_per_unit)
+            normal_map = None if one.relief is None else reliefs[one.relief]
+            parts.append(replace(part, mesh=replace(part.mesh, normal_map=normal_map)))
+    names = max((tuple(part.morphs) for part in parts), key=len)
+    others = dict.fromkeys(name for part in parts for name in part.morphs)
+    return Avatar(tuple(parts), joints, (*names, *(name for name in others if name not in names)))
+
+
+def _joints(
+    nodes: list[Any], joint_nodes: list[int], placed: dict[int, Float[np.ndarray, "4 4"]], metres_per_unit: float
+) -> tuple[Joint, ...]:
+    parent_of = {child: index for index, node in enumerate(nodes) for child in node.get("children", [])}
+    number = {node: index for index, node in enumerate(joint_nodes)}
+    found = []
+    for node in joint_nodes:
+        above = parent_of.get(node)
+        while above is not None and above not in number:
+            above = parent_of.get(above)
+        parent = -1 if above is None else number[above]
+        found.append(Joint(nodes[node].get("name", ""), parent, placed[node][:3, 3] / metres_per_unit))
+    return tuple(found)
+
+
+def _part(
+    scene: Scene,
+    mesh: dict[str, Any],
+    name: str,
+    one: Primitive,
+    pictures: dict[int, Float32[np.ndarray, "_ _ 3"]],
+    metres_per_unit: float,
+) -> AvatarPart:
+    if one.uv is None or one.image is None:
+        raise InputError(f"{scene.path}: the part {name!r} has no texture; give it one")
+    if one.image not in pictures:
+        pictures[one.image] = scene.picture(one.image)  # parts that share one get the same array
+    joints = scene.accessor(one.source["attributes"]["JOINTS_0"]).astype(np.int64)
+    weights = scene.accessor(one.source["attributes"]["WEIGHTS_0"]).astype(np.float64)
+    targets = one.source.get("targets", [])
+    names = mesh.get("extras", {}).get("targetNames", [f"target{k}" for k in range(len(targets))])
+    morphs = [scene.accessor(target["POSITION"]).astype(np.float64) for target in targets]
+    columns = np.concatenate([one.points, joints, weights, *morphs], axis=1)
+    values, faces = joined(columns, one.faces)
+    uv, uv_faces = joined(one.uv, one.faces)
+    textured = TexturedMesh(values[:, :3] / metres_per_unit, faces, uv, uv_faces, pictures[one.image])
+    moved = {n: values[:, 11 + 3 * k : 14 + 3 * k] / metres_per_unit for k, n in enumerate(names[: len(morphs)])}
+    material = scene.document["materials"][one.source["material"]]
+    return AvatarPart(
+        name,
+        textured,
+        values[:, 3:7].astype(np.int64),
+        values[:, 7:11],
+        moved,
+        float(material["pbrMetallicRoughness"].get("roughnessFactor", 1.0)),
+        two_sided=bool(material.get("doubleSided", False)),
+    )

@@ -1,0 +1,128 @@
+"""The parts of the meshes in a glTF scene, placed in the world, and one texture for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, Int64
+
+from spinmeround.errors import InputError
+from spinmeround.images import resize
+from spinmeround.io.gltf.scene import Scene
+
+_PLAIN_PX = 8
+_MOST_REPEATS = 4
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """One part of a mesh in the world, its vertices as the file splits them.
+
+    Attributes:
+        source: its JSON.
+        uv: origin at the bottom-left of the picture.
+        relief: image of the normal map on the same coordinates, and its strength.
+    """
+
+    source: dict[str, Any]
+    points: Float[np.ndarray, "n 3"]
+    faces: Int64[np.ndarray, "f 3"]
+    uv: Float[np.ndarray, "n 2"] | None
+    image: int | None
+    relief: tuple[int, float] | None = None
+
+
+def primitives(scene: Scene, node: int, placed: dict[int, Float[np.ndarray, "4 4"]]) -> list[Primitive]:
+    """The parts of a node's mesh, moved by the node or, where it has one, by its skin."""
+    described = scene.document["nodes"][node]
+    parts = scene.document["meshes"][described["mesh"]]["primitives"]
+    return [_primitive(scene, part, placed[node], described.get("skin"), placed) for part in parts]
+
+
+def _primitive(
+    scene: Scene, part: dict[str, Any], world_from_mesh: Float[np.ndarray, "4 4"], skin: int | None, placed
+) -> Primitive:
+    if part.get("mode", 4) != 4:
+        raise InputError(f"{scene.path}: lines, points or strips where triangles are needed; export it as triangles")
+    points = scene.accessor(part["attributes"]["POSITION"]).astype(np.float64)
+    order = scene.accessor(part["indices"])[:, 0] if "indices" in part else np.arange(len(points))
+    faces = order.astype(np.int64).reshape(-1, 3)
+    if faces.min(initial=0) < 0 or faces.max(initial=0) >= len(points):
+        raise InputError(f"{scene.path}: faces ask for vertex {faces.max()} of {len(points)}; export it again")
+    if skin is None:
+        points = points @ world_from_mesh[:3, :3].T + world_from_mesh[:3, 3]
+        faces = faces[:, ::-1] if np.linalg.det(world_from_mesh[:3, :3]) < 0 else faces
+    else:
+        moved = scene.skin_matrices(skin, placed)[scene.accessor(part["attributes"]["JOINTS_0"])]
+        by_joint = np.einsum("njab,nb->nja", moved[..., :3, :3], points) + moved[..., :3, 3]
+        points = (by_joint * scene.accessor(part["attributes"]["WEIGHTS_0"])[..., None]).sum(1)
+    albedo = scene.albedo(part)
+    if albedo is None:
+        return Primitive(part, points, faces, None, None)
+    image, channel = albedo
+    uv = scene.accessor(part["attributes"][f"TEXCOORD_{channel}"]).astype(np.float64) * (1, -1) + (0, 1)
+    return Primitive(part, points, faces, uv, image, scene.relief(part))
+
+
+def one_texture(
+    scene: Scene, parts: Sequence[Primitive]
+) -> tuple[Float[np.ndarray, "n 2"], Float32[np.ndarray, "h w 3"]]:
+    """A texture that holds the pictures of all parts, one below another, and the parts' coordinates in it.
+
+    A part without a picture gets a plain one of its colour.
+    """
+    keys = [(part.image, part.source.get("material") if part.image is None else None) for part in parts]
+    together = {key: [part for part, own in zip(parts, keys, strict=True) if own == key] for key in keys}
+    if len(together) == 1:
+        return np.concatenate([_uv(part) for part in parts]), _picture(scene, parts[0])
+    spans = {key: _span(members) for key, members in together.items()}
+    strips = {key: _strip(_picture(scene, members[0]), *spans[key]) for key, members in together.items()}
+    width = max(strip.shape[1] for strip in strips.values())
+    # A row more at either end: what is read between two texels stays in its picture.
+    strips = {
+        key: np.pad(
+            resize(strip, width, len(strip)) if strip.shape[1] < width else strip, ((1, 1), (0, 0), (0, 0)), "edge"
+        )
+        for key, strip in strips.items()
+    }
+    height = sum(map(len, strips.values()))
+    below = dict(zip(strips, height - np.cumsum([len(strip) for strip in strips.values()]), strict=True))
+    uv = []
+    for part, key in zip(parts, keys, strict=True):
+        (left, right), own = spans[key], _uv(part)
+        rows = 1 + np.clip(own[:, 1], 0, 1) * (len(strips[key]) - 2)
+        uv.append(np.stack([(own[:, 0] - left) / (right - left), (below[key] + rows) / height], axis=1))
+    return np.concatenate(uv), np.concatenate(list(strips.values()))
+
+
+def _uv(part: Primitive) -> Float[np.ndarray, "n 2"]:
+    return np.full((len(part.points), 2), 0.5) if part.uv is None else part.uv
+
+
+def _picture(scene: Scene, part: Primitive) -> Float32[np.ndarray, "h w 3"]:
+    if part.image is not None:
+        return scene.picture(part.image)
+    materials = scene.document.get("materials", [])
+    described = materials[part.source["material"]] if "material" in part.source else {}
+    linear = np.clip(described.get("pbrMetallicRoughness", {}).get("baseColorFactor", [1, 1, 1, 1])[:3], 0, 1)
+    srgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.broadcast_to(srgb.astype(np.float32), (_PLAIN_PX, _PLAIN_PX, 3))
+
+
+def _span(parts: Sequence[Primitive]) -> tuple[float, float]:
+    """From where to where the parts read their picture along u; beyond 0 and 1 it begins anew."""
+    u = np.concatenate([_uv(part)[:, 0] for part in parts])
+    if not np.isfinite(u).all() or np.ptp(u) > _MOST_REPEATS:
+        return 0.0, 1.0
+    return min(0.0, float(u.min())), max(1.0, float(u.max()))
+
+
+def _strip(picture: Float32[np.ndarray, "h w 3"], left: float, right: float) -> Float32[np.ndarray, "h w2 3"]:
+    """The picture between two texture coordinates, whole texels."""
+    width = picture.shape[1]
+    wanted = round((right - left) * width)
+    columns = np.floor((np.arange(wanted) + 0.5) / wanted * (right - left) * width + left * width).astype(np.int64)
+    return np.ascontiguousarray(picture[:, columns % width])

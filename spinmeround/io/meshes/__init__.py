@@ -1,0 +1,1 @@
+"""Mesh formats other than glTF and USD."""

@@ -1,0 +1,153 @@
+"""Wavefront OBJ with its material (.mtl), texture and normal map (.png)."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+from jaxtyping import Float
+
+from spinmeround.errors import InputError
+from spinmeround.images import to_float, to_uint8
+from spinmeround.io.atomic import atomic_file
+from spinmeround.io.formats import files_written
+from spinmeround.io.meshes.corners import fan_triangles, smooth_normals
+from spinmeround.io.pictures import encode_normal_map, encode_png, read_picture
+from spinmeround.types import Mesh, TexturedMesh
+
+_MATERIAL = "head"
+
+
+def write_obj(path: Path, mesh: Mesh | TexturedMesh) -> None:
+    """Writes the files beside one another, each moved into place; nine digits keep float32 exactly."""
+    _, material_path, texture_path, normal_path = files_written(path)
+    textured = isinstance(mesh, TexturedMesh)
+    with ExitStack() as stack:
+        unfinished = stack.enter_context(atomic_file(path))
+        if textured:
+            material = stack.enter_context(atomic_file(material_path))
+            texture = stack.enter_context(atomic_file(texture_path))
+            texture.write_bytes(encode_png(to_uint8(mesh.albedo)))
+            lines = [
+                f"newmtl {_MATERIAL}",
+                "Ka 0 0 0",
+                "Kd 1 1 1",
+                "Ks 0 0 0",
+                "illum 1",
+                f"map_Kd {texture_path.name}",
+                "",
+            ]
+            if mesh.normal_map is not None:
+                relief = stack.enter_context(atomic_file(normal_path))
+                relief.write_bytes(encode_normal_map(mesh.normal_map))
+                # The keyword for normals in tangent space; map_Bump means heights to many readers.
+                lines.insert(-1, f"norm {normal_path.name}")
+            material.write_text("\n".join(lines), encoding="utf-8", newline="\n")
+        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+            file.write("# metres, +Y up, front +Z\n")
+            if textured:
+                file.write(f"mtllib {material_path.name}\n")
+            file.write(f"o {_MATERIAL}\n")
+            file.write(_rows("v %.9g %.9g %.9g\n", np.asarray(mesh.vertices, np.float32)))
+            if textured:
+                file.write(_rows("vt %.9g %.9g\n", np.asarray(mesh.uv, np.float32)))
+            file.write(_rows("vn %.6f %.6f %.6f\n", smooth_normals(mesh)))
+            faces = np.asarray(mesh.faces, np.int64) + 1
+            if textured:
+                file.write(f"usemtl {_MATERIAL}\ns 1\n")
+                corners = np.stack([faces, mesh.uv_faces + 1, faces], axis=2)
+                file.write(_rows("f %d/%d/%d %d/%d/%d %d/%d/%d\n", corners.reshape(-1, 9)))
+            else:
+                file.write("s 1\n")
+                file.write(_rows("f %d//%d %d//%d %d//%d\n", np.repeat(faces, 2, axis=1)))
+
+
+def _rows(pattern: str, values: np.ndarray) -> str:
+    return (pattern * len(values)) % tuple(values.reshape(-1).tolist())
+
+
+def read_obj(path: Path) -> Mesh | TexturedMesh:
+    """Positions, texture coordinates, polygons and at most one texture; groups, normals and lines are left aside.
+
+    Raises:
+        InputError: not such a file, more than one texture, or a texture outside the file's folder.
+    """
+    points: dict[str, list[list[float]]] = {"v": [], "vt": []}
+    corners: dict[str, list[int]] = {"v": [], "vt": []}
+    lengths: list[int] = []
+    libraries: list[str] = []
+    used: set[str] = set()
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        keyword, _, rest = line.strip().partition(" ")
+        try:
+            if keyword == "v":
+                points["v"].append([float(x) for x in rest.split()[:3]])
+            elif keyword == "vt":
+                points["vt"].append([float(x) for x in rest.split()[:2]])
+            elif keyword == "f":
+                polygon = [corner.split("/") for corner in rest.split()]
+                corners["v"] += [_index(corner[0], len(points["v"])) for corner in polygon]
+                corners["vt"] += [_index(corner[1] if len(corner) > 1 else "", len(points["vt"])) for corner in polygon]
+                lengths.append(len(polygon))
+            elif keyword == "mtllib":
+                libraries.append(rest.strip())
+            elif keyword == "usemtl":
+                used.add(rest.strip())
+        except ValueError as error:
+            raise InputError(f"{path}: line {number} makes no sense: {line[:80]!r}") from error
+    vertices = _array(path, points["v"], 3)
+    sizes = np.array(lengths, np.int64)
+    faces = fan_triangles(sizes, np.array(corners["v"], np.int64))
+    texture = _texture(path, libraries, used)
+    uv_corners = np.array(corners["vt"], np.int64)
+    if texture is None or (uv_corners < 0).any() or not len(points["vt"]):
+        return Mesh(vertices, faces)
+    return TexturedMesh(vertices, faces, _array(path, points["vt"], 2), fan_triangles(sizes, uv_corners), texture)
+
+
+def _index(text: str, count: int) -> int:
+    """From 1, or from the end when negative; -1 stands for an index that is not given."""
+    if not text:
+        return -1
+    index = int(text)
+    return index - 1 if index > 0 else count + index
+
+
+def _array(path: Path, rows: list[list[float]], width: int) -> Float[np.ndarray, "n k"]:
+    if any(len(row) != width for row in rows):
+        raise InputError(f"{path}: a vertex with fewer than {width} numbers")
+    return np.array(rows, np.float64).reshape(-1, width)
+
+
+def _texture(path: Path, libraries: list[str], used: set[str]) -> Float[np.ndarray, "h w 3"] | None:
+    pictures: set[str] = set()
+    for library in libraries:
+        current = ""
+        for line in _text(_inside(path, library)).splitlines():
+            keyword, _, rest = line.strip().partition(" ")
+            if keyword == "newmtl":
+                current = rest.strip()
+            elif keyword == "map_Kd" and current in used:
+                pictures.add(rest.strip())
+    if not pictures:
+        return None
+    if len(pictures) > 1:
+        raise InputError(f"{path}: {len(pictures)} textures ({', '.join(sorted(pictures))}); bake them into one first")
+    picture = to_float(read_picture(_inside(path, pictures.pop())))
+    return np.ascontiguousarray(np.broadcast_to(picture[..., :3], (*picture.shape[:2], 3)))
+
+
+def _inside(path: Path, name: str) -> Path:
+    """A file named by another, which may lie beside or below it only; both kinds of slash are understood."""
+    parts = PureWindowsPath(name)
+    if parts.drive or parts.root or ".." in parts.parts:
+        raise InputError(f"{path}: names {name!r}, which lies outside its folder; put it beside the file")
+    return path.parent.joinpath(*parts.parts)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error

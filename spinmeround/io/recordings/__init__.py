@@ -1,0 +1,1 @@
+"""Recorded faces: clips, and names of expressions."""

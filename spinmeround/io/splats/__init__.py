@@ -1,0 +1,1 @@
+"""Splat formats."""

@@ -1,0 +1,1 @@
+"""Folders of posed views: nerfstudio, instant-ngp, COLMAP."""

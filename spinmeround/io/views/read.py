@@ -1,0 +1,205 @@
+"""Reads folders of posed views, ours and other programs', without trusting them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from spinmeround.errors import InputError
+from spinmeround.io.pictures import MAX_PIXELS, picture_size_px
+from spinmeround.io.views.colmap_read import colmap_model, read_colmap_file
+from spinmeround.io.views.frames import Frame, ViewFile
+from spinmeround.io.views.normal_frames import NormalFrame, turn_to_world
+from spinmeround.io.views.pictures_read import principal_px, read_pictures
+from spinmeround.io.views.transforms_read import read_transforms_file
+from spinmeround.io.views.transforms_write import FILE_NAME
+from spinmeround.scratch import planes
+from spinmeround.types import Cameras, Views
+
+_log = logging.getLogger(__name__)
+
+_LEAST_ANGLE_DEG, _MOST_ANGLE_DEG = 0.01, 150.0
+"""Telescopes hardly see less than the first, and no lens that keeps lines straight comes near the second."""
+
+
+def read_views(
+    folder: Path | str,
+    *,
+    size_px: int | None = None,
+    normal_frame: NormalFrame | None = None,
+    check: Callable[[Views], None] | None = None,
+) -> tuple[Views, Views | None]:
+    """Reads a folder of posed views: those to fit, and those held out, if any.
+
+    The folder has a ``transforms.json`` in nerfstudio's or instant-ngp's dialect, or a COLMAP model: see
+    docs/FOLDERS.md. The world's frame and unit are kept as they are, but for an ``applied_transform``, which is taken
+    back. Lenses with OpenCV distortion are undistorted. Normals are 8- or 16-bit PNG and end up in the world frame;
+    those that turn away from their own cameras are refused.
+
+    Args:
+        size_px: longer side of the pictures wanted; they are resized and the intrinsics follow.
+        normal_frame: the frame of the normals, whatever the file says.
+        check: may refuse the views to fit before their normals are looked into: wrong poses make right normals look
+            wrong.
+
+    Raises:
+        InputError: whatever is wrong with the file, its paths, poses, intrinsics or pictures, in one line.
+        ResourceError: the views need more room than memory and disk have.
+    """
+    folder = Path(folder)
+    file = _view_file(folder)
+    if file.ignored:
+        _log.info("%s: %d frames are in neither list and are left aside", file.path, file.ignored)
+    frames = [*file.train, *(file.test or [])]
+    sizes = [_size_on_disk(folder, frame, file.path.name) for frame in frames]
+    for frame, size in zip(frames, sizes, strict=True):
+        _check_angle(f"{file.path}: {frame.files['file_path']}", frame.focal_px, size)
+    width_px, height_px = _common_size(folder, sizes, size_px)
+    views = _read(folder, file, sizes, width_px, height_px)
+    if check is not None:
+        check(_part(views, 0, len(file.train)))
+    turn_to_world(
+        file.path,
+        views.normals_world,
+        views.cameras,
+        declared=file.normal_frame,
+        names=views.names,
+        asked=normal_frame,
+        file_from_world=file.file_from_world,
+    )
+    if file.test is None:
+        return views, None
+    if {*(f.files["file_path"] for f in file.train)} & {*(f.files["file_path"] for f in file.test)}:
+        _log.warning("%s: some frames are both fitted and held out: figures for them mean little", file.path)
+    return _part(views, 0, len(file.train)), _part(views, len(file.train), len(frames))
+
+
+def files_of_views(folder: Path | str) -> tuple[Path, ...]:
+    """All files that ``read_views`` opens, so that no result takes the place of one.
+
+    Raises:
+        InputError: as ``read_views``, as far as the file that describes the views goes.
+    """
+    folder = Path(folder)
+    file = _view_file(folder)
+    frames = [*file.train, *(file.test or [])]
+    return (file.path, *(folder / name for frame in frames for name in frame.files.values()))
+
+
+def _view_file(folder: Path) -> ViewFile:
+    if (folder / FILE_NAME).is_file():
+        return read_transforms_file(folder)
+    model = colmap_model(folder)
+    if model is not None:
+        return read_colmap_file(folder, model)
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "is not there"
+        raise InputError(f"{folder} {what}: give a folder of posed views")
+    raise InputError(
+        f"no {FILE_NAME} in {folder}, and no COLMAP model (cameras and images, .bin or .txt): "
+        "give a folder of posed views"
+    )
+
+
+def _size_on_disk(folder: Path, frame: Frame, told_by: str) -> tuple[int, int]:
+    path = folder / frame.files["file_path"]
+    size = picture_size_px(path)
+    if frame.size_px is not None and frame.size_px != size:
+        told = f"{frame.size_px[0]} x {frame.size_px[1]}"
+        raise InputError(
+            f"{path}: {size[0]} x {size[1]} pixels, but {told_by} says {told}; intrinsics do not fit the picture"
+        )
+    return size
+
+
+def _check_angle(where: str, focal_px: tuple[float, float], size_px: tuple[int, int]) -> None:
+    for focal, size in zip(focal_px, size_px, strict=True):
+        angle_deg = math.degrees(2 * math.atan(size / 2 / focal))
+        if not _LEAST_ANGLE_DEG < angle_deg < _MOST_ANGLE_DEG:
+            raise InputError(
+                f"{where}: a focal length of {focal:g} for {size} pixels sees {angle_deg:.3g} degrees; give it in "
+                "pixels of the picture, not in millimetres or widths"
+            )
+
+
+def _common_size(folder: Path, sizes: list[tuple[int, int]], size_px: int | None) -> tuple[int, int]:
+    if size_px is not None and size_px < 1:
+        raise InputError(f"pictures of {size_px} pixels make no sense: give the longer side, such as 512")
+    wanted = set()
+    for width, height in sizes:
+        scale = 1 if size_px is None else size_px / max(width, height)
+        wanted.add((max(1, round(width * scale)), max(1, round(height * scale))))
+    if max(wanted)[0] * max(wanted)[1] > MAX_PIXELS:
+        raise InputError(
+            f"pictures of {' x '.join(map(str, max(wanted)))} pixels, more than the {MAX_PIXELS // 10**6} million "
+            "allowed; read them smaller, --view-size"
+        )
+    if len(wanted) > 1:
+        first, second = sorted(wanted)[:2]
+        raise InputError(
+            f"{folder}: pictures of {len(wanted)} sizes ({first[0]} x {first[1]}, {second[0]} x {second[1]}); "
+            "all views of a folder must have one size or, when they are resized, one shape"
+        )
+    return wanted.pop()
+
+
+def _read(
+    folder: Path,
+    file: ViewFile,
+    sizes: list[tuple[int, int]],
+    width_px: int,
+    height_px: int,
+) -> Views:
+    """All views, their normals in whatever frame the files have them."""
+    frames = [*file.train, *(file.test or [])]
+    shape = (len(frames), height_px, width_px)
+    rgb, normals, alpha, weight = planes((*shape, 3), (*shape, 3), shape, shape)
+    for i, frame in enumerate(frames):
+        pictures = read_pictures(folder, frame, width_px, height_px)
+        rgb[i], alpha[i], weight[i] = pictures.rgb, pictures.alpha, pictures.weight
+        if "normal_path" in frame.files:  # zeros that nobody writes take no memory
+            normals[i] = pictures.normals
+    cameras = Cameras(
+        np.stack([frame.camera_from_world for frame in frames]),
+        np.stack([_intrinsics(f, size, width_px, height_px) for f, size in zip(frames, sizes, strict=True)]),
+        width_px,
+        height_px,
+    )
+    if (alpha == 1).all():
+        _log.warning("%s: neither masks nor alpha: the whole of each picture counts as head", folder)
+    return Views(cameras, rgb, normals, alpha, weight, _names(frames))
+
+
+def _intrinsics(frame: Frame, size: tuple[int, int], width_px: int, height_px: int) -> Float[np.ndarray, "3 3"]:
+    x, y = principal_px(frame, *size)
+    matrix = np.array([[frame.focal_px[0], 0, x], [0, frame.focal_px[1], y], [0, 0, 1.0]])
+    matrix[0] *= width_px / size[0]
+    matrix[1] *= height_px / size[1]
+    return matrix
+
+
+def _names(frames: list[Frame]) -> tuple[str, ...]:
+    """File stems, or whole paths where stems repeat."""
+    paths = [Path(frame.files["file_path"]) for frame in frames]
+    stems = {path: path.stem for path in paths}
+    if len({stem.casefold() for stem in stems.values()}) < len(stems):
+        stems = {path: "-".join(path.parts) for path in paths}
+    return tuple(stems[path] for path in paths)
+
+
+def _part(views: Views, start: int, stop: int) -> Views:
+    cameras = views.cameras
+    part = slice(start, stop)
+    return Views(
+        Cameras(cameras.camera_from_world[part], cameras.intrinsics_px[part], cameras.width_px, cameras.height_px),
+        views.rgb[part],
+        views.normals_world[part],
+        views.alpha[part],
+        views.weight[part],
+        views.names[part],
+    )

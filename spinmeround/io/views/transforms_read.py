@@ -1,0 +1,235 @@
+"""What ``transforms.json`` says, in nerfstudio's and in instant-ngp's dialect, understood and checked."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from spinmeround.errors import InputError
+from spinmeround.geometry import invert_rigid
+from spinmeround.io.pictures import picture_size_px
+from spinmeround.io.views.frames import Frame, ViewFile, check_files, inside, rigid
+from spinmeround.io.views.normal_frames import FRAMES
+from spinmeround.io.views.transforms_write import FILE_NAME, OPENCV_FROM_OPENGL
+
+_MAX_JSON = 1 << 26
+_PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
+_FILES = ("file_path", "mask_path", "normal_path", "weight_path")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+"""What instant-ngp and NeRF's own scenes leave out of a ``file_path``."""
+
+
+def read_transforms_file(folder: Path) -> ViewFile:
+    """Parses ``folder/transforms.json``.
+
+    An ``applied_transform`` is taken back: poses come in the world the capture had before.
+
+    Raises:
+        InputError: absent, no JSON, no frames, a path that leaves the folder or names nothing, a pose that is not
+            rigid, a lens that is no pinhole, numbers that are not finite.
+    """
+    path = folder / FILE_NAME
+    document = _document(path)
+    applied = _applied(path, document)
+    readers: dict[str, _Reader] = {}
+    for number, entry in enumerate(document["frames"]):
+        reader = _Reader(path, document, entry, f"frame {number}", applied)
+        name = reader.files()["file_path"]
+        if name in readers:
+            raise InputError(f"{path}: two frames show {name}; remove one")
+        readers[name] = reader
+    check_files(path, folder, [name for reader in readers.values() for name in reader.files().values()])
+    frames = {name: reader.frame() for name, reader in readers.items()}
+    train, test = _split(path, document, frames)
+    normal_frame = document.get("normal_frame")
+    if normal_frame is not None and normal_frame not in FRAMES:
+        raise InputError(f"{path}: normal_frame is {normal_frame!r}; known are {', '.join(FRAMES)}")
+    return ViewFile(
+        path,
+        [frames[n] for n in train],
+        None if test is None else [frames[n] for n in test],
+        len(frames) - len({*train, *(test or [])}),
+        normal_frame,
+        None if applied is None else applied.turn,
+    )
+
+
+def _document(path: Path) -> dict[str, Any]:
+    def refuse(constant: str) -> float:
+        raise InputError(f"{path}: a number is {constant}; poses and intrinsics must be finite")
+
+    try:
+        if path.stat().st_size > _MAX_JSON:
+            raise InputError(f"{path}: {path.stat().st_size >> 20} MB of JSON; a folder of views has no need of that")
+        document = json.loads(path.read_bytes(), parse_constant=refuse)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(document, dict) or not isinstance(document.get("frames"), list) or not document["frames"]:
+        raise InputError(f"{path}: has no list of frames")
+    return document
+
+
+def _split(path: Path, document: dict[str, Any], frames: dict[str, Frame]) -> tuple[list[str], list[str] | None]:
+    lists: dict[str, list[str]] = {}
+    for key in ("train_filenames", "test_filenames"):
+        if key not in document:
+            continue
+        if not isinstance(document[key], list):
+            raise InputError(f"{path}: {key} is no list")
+        lists[key] = [_with_suffix(path, inside(path, key, name)) for name in document[key]]
+        unknown = [name for name in lists[key] if name not in frames]
+        if unknown:
+            raise InputError(f"{path}: {key} names {unknown[0]}, which is no frame's file_path")
+    test = lists.get("test_filenames")
+    train = lists.get("train_filenames", [name for name in frames if name not in (test or [])])
+    if not train:
+        raise InputError(f"{path}: no frames are left to fit; train_filenames is empty or test_filenames has them all")
+    return train, test or None
+
+
+def _with_suffix(path: Path, name: str) -> str:
+    if not Path(name).suffix:
+        for suffix in _SUFFIXES:
+            if (path.parent / f"{name}{suffix}").is_file():
+                return name + suffix
+    return name
+
+
+@dataclass(frozen=True)
+class _Applied:
+    """``applied_transform``: the similarity that led from the capture's world to that of the file."""
+
+    scale: float
+    turn: Float[np.ndarray, "3 3"]
+    shift: Float[np.ndarray, "3"]
+
+    def taken_back(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
+        before = world_from_camera.copy()
+        before[:3, :3] = self.turn.T @ world_from_camera[:3, :3]
+        before[:3, 3] = self.turn.T @ (world_from_camera[:3, 3] - self.shift) / self.scale
+        return before
+
+
+def _applied(path: Path, document: dict[str, Any]) -> _Applied | None:
+    where = f"{path}: applied_transform"
+    if document.get("applied_transform") is None:
+        return None
+    matrix = _matrix(where, document["applied_transform"])
+    determinant = np.linalg.det(matrix[:3, :3])
+    if not determinant > 1e-12:
+        raise InputError(f"{where} mirrors or flattens space; it may turn, move and scale only")
+    scale = float(np.cbrt(determinant))
+    matrix[:3, :3] /= scale
+    clean = rigid(where, matrix)
+    return _Applied(scale, clean[:3, :3], clean[:3, 3])
+
+
+def _matrix(where: str, given: object) -> Float[np.ndarray, "4 4"]:
+    try:
+        matrix = np.array(given, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{where} is no 4 x 4 matrix of numbers") from error
+    if matrix.shape == (3, 4):
+        matrix = np.vstack([matrix, [0, 0, 0, 1]])
+    if matrix.shape != (4, 4):
+        raise InputError(f"{where} is no 4 x 4 matrix of numbers")
+    if not (np.abs(matrix) < 1e9).all():
+        raise InputError(f"{where} has numbers that are not finite")
+    return matrix
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads one frame; what a frame does not say, the top of the file says for all."""
+
+    path: Path
+    document: dict[str, Any]
+    entry: Any
+    where: str
+    applied: _Applied | None
+
+    def files(self) -> dict[str, str]:
+        if not isinstance(self.entry, dict):
+            raise InputError(f"{self.path}: {self.where} is no object")
+        files = {k: inside(self.path, self.where, self.entry[k]) for k in _FILES if self.entry.get(k) is not None}
+        if "file_path" not in files:
+            raise InputError(f"{self.path}: {self.where} has no file_path")
+        return files | {"file_path": _with_suffix(self.path, files["file_path"])}
+
+    def frame(self) -> Frame:
+        """Asks the picture for its size where the file gives an angle without one."""
+        principal = self._number("cx"), self._number("cy")
+        return Frame(self.files(), self._pose(), self._size(), self._focal(), principal, self._lens())
+
+    def _number(self, key: str) -> float | None:
+        value = self.entry.get(key, self.document.get(key))
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
+            raise InputError(f"{self.path}: {self.where}: {key} is {str(value)[:40]!r}, not a sensible number")
+        return float(value)
+
+    def _size(self) -> tuple[int, int] | None:
+        width, height = self._number("w"), self._number("h")
+        if width is None or height is None:
+            return None
+        if width != int(width) or height != int(height) or width < 1 or height < 1:
+            raise InputError(f"{self.path}: {self.where}: a picture cannot be {width:g} x {height:g} pixels")
+        return int(width), int(height)
+
+    def _focal(self) -> tuple[float, float]:
+        focal_x, focal_y = self._number("fl_x"), self._number("fl_y")
+        if focal_x is None:
+            focal_x = self._focal_of_angle("camera_angle_x", "x_fov", axis=0)
+        if focal_y is None:
+            focal_y = self._focal_of_angle("camera_angle_y", "y_fov", axis=1)
+        focal_y = focal_x if focal_y is None else focal_y
+        if focal_x is None or focal_y is None:
+            raise InputError(
+                f"{self.path}: {self.where} has no focal length (fl_x, in pixels) and no camera_angle_x (in radians)"
+            )
+        if focal_x <= 0 or focal_y <= 0:
+            raise InputError(f"{self.path}: {self.where}: a focal length of {focal_x:g}, {focal_y:g} pixels is none")
+        return focal_x, focal_y
+
+    def _focal_of_angle(self, radians: str, degrees: str, *, axis: int) -> float | None:
+        """From the angle between opposite sides of the picture."""
+        angle, angle_deg = self._number(radians), self._number(degrees)
+        if angle is None and angle_deg is not None:
+            angle = math.radians(angle_deg)
+        if angle is None:
+            return None
+        if not 0 < angle < math.pi:
+            raise InputError(f"{self.path}: {self.where}: no pinhole sees an angle of {math.degrees(angle):g} degrees")
+        size = self._size() or picture_size_px(self.path.parent / self.files()["file_path"])
+        return size[axis] / 2 / math.tan(angle / 2)
+
+    def _lens(self) -> tuple[float, ...]:
+        model = self.entry.get("camera_model", self.document.get("camera_model", "OPENCV"))
+        if self.entry.get("is_fisheye", self.document.get("is_fisheye")):
+            model = "fisheye"
+        if model not in _PINHOLES:
+            raise InputError(
+                f"{self.path}: camera_model {str(model)[:40]!r} is no pinhole; undistort the pictures first, "
+                "with COLMAP's image_undistorter for instance"
+            )
+        for key in ("k4", "k5", "k6"):
+            if self._number(key):
+                raise InputError(f"{self.path}: {self.where}: {key} is not 0; undistort the pictures first")
+        return tuple(self._number(key) or 0.0 for key in ("k1", "k2", "p1", "p2", "k3"))
+
+    def _pose(self) -> Float[np.ndarray, "4 4"]:
+        """OpenGL camera-to-world to OpenCV ``camera_from_world``; rounding in the file is evened out."""
+        where = f"{self.path}: {self.where}: transform_matrix"
+        world_from_camera = rigid(where, _matrix(where, self.entry.get("transform_matrix")))
+        if self.applied is not None:
+            world_from_camera = self.applied.taken_back(world_from_camera)
+        return invert_rigid(world_from_camera @ OPENCV_FROM_OPENGL)

@@ -1,0 +1,1 @@
+"""Cameras of a capture: checked, normalised, and corrected by silhouettes or colours."""

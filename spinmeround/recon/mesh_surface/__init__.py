@@ -1,0 +1,1 @@
+"""A triangle mesh fitted to posed normals and masks."""

@@ -1,0 +1,1 @@
+"""Textured meshes from posed pictures: UV atlas, colours, normal map."""

@@ -1,0 +1,1 @@
+"""The stages of a run: progress, time and memory."""

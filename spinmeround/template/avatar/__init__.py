@@ -1,0 +1,1 @@
+"""A fitted head as an avatar: parts, skeleton, morph targets, levels of detail."""

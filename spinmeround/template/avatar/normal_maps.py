@@ -1,0 +1,51 @@
+"""Normal maps of an avatar: what a level of detail has lost of the dense head, and the strands of its hair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float
+
+from spinmeround.images import resize
+from spinmeround.io.meshes.corners import smooth_normals
+from spinmeround.tangent_space import continued, texel_frames
+from spinmeround.template.model.head_model import HeadModel
+from spinmeround.template.render import Hair, strand_normals
+from spinmeround.types import AvatarPart, TexturedMesh
+
+
+def with_head_relief(
+    parts: Sequence[AvatarPart],
+    model: HeadModel,
+    rest: Float[np.ndarray, "m 3"],
+    relief: Float[np.ndarray, "t t 3"] | None,
+) -> list[AvatarPart]:
+    """Parts of the head that share one texture, with the dense head's normals in a map that they share too.
+
+    Args:
+        rest: dense vertices.
+        relief: normals of something finer still, in the dense head's tangent space; as large as the texture.
+    """
+    albedo = parts[0].mesh.albedo
+    dense = TexturedMesh(rest, model.dense_faces, model.uv.astype(np.float64), model.uv_faces, albedo)
+    frames = texel_frames(dense, smooth_normals(dense))
+    inside = np.array([[0, 0, 1]], np.float32) if relief is None else relief[frames.covered]
+    fine = frames.picture(frames.to_world(np.broadcast_to(inside, frames.points.shape)))
+    normal_map, known = np.zeros_like(fine), np.zeros_like(frames.covered)
+    for part in parts:
+        own = texel_frames(part.mesh, smooth_normals(part.mesh))
+        normal_map[own.covered] = own.from_world(fine[own.covered])
+        known |= own.covered
+    normal_map = continued(normal_map, known)
+    return [replace(part, mesh=replace(part.mesh, normal_map=normal_map)) for part in parts]
+
+
+def with_strands(mesh: TexturedMesh, hair: Hair) -> TexturedMesh:
+    """A level of detail of the hair with the normals of the whole and the relief of its strands."""
+    height, width = mesh.albedo.shape[:2]
+    whole = strand_normals(hair)
+    whole = whole if whole.shape[:2] == (height, width) else resize(whole, width, height)
+    frames = texel_frames(mesh, smooth_normals(mesh))
+    return replace(mesh, normal_map=frames.picture(frames.from_world(whole[frames.covered])))

@@ -1,0 +1,1 @@
+"""The head model fitted to the landmarks and silhouettes of photos."""

@@ -1,0 +1,1 @@
+"""Hair of the template: volume, texture and strands."""

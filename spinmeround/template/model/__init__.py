@@ -1,0 +1,1 @@
+"""The baked head model: shape, expressions, texture layout, neck."""

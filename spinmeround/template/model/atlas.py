@@ -1,0 +1,151 @@
+"""The texture map of the head: which point of the surface each texel shows, and which texel is its mirror image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numba
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int32, Integer
+from scipy.spatial import cKDTree
+
+from spinmeround.mesh_raster import rasterize_pixels
+from spinmeround.template.model.head_model import HeadModel
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """A square texture over the dense mesh. Row 0 is the top of the picture, where v = 1.
+
+    Attributes:
+        face: dense face under each texel, -1 outside all charts.
+        barycentric: where on that face.
+        corners: dense vertices of each dense face.
+        part: part of the head under each texel, index into ``PARTS``, -1 outside.
+        mirror: per texel the (column, row) of the texel on the other side of the head, -1 where there is none.
+    """
+
+    face: Int32[np.ndarray, "t t"]
+    barycentric: Float32[np.ndarray, "t t 3"]
+    corners: Integer[np.ndarray, "g 3"]
+    part: Int32[np.ndarray, "t t"]
+    mirror: Float32[np.ndarray, "t t 2"]
+
+    @property
+    def size(self) -> int:
+        """Texels along each side."""
+        return self.face.shape[0]
+
+    def spread(self, values: Float[np.ndarray, "m *c"]) -> Float32[np.ndarray, "t t *c"]:
+        """Values at dense vertices to texels; 0 outside all charts."""
+        flat = np.ascontiguousarray(values.reshape(len(values), -1), np.float32)
+        out = _spread(self.face, self.barycentric, self.corners, flat)
+        return out.reshape(*self.face.shape, *values.shape[1:])
+
+    def gather(
+        self, image: Float[np.ndarray, "t t c"], weight: Float[np.ndarray, "t t"], count: int
+    ) -> tuple[Float[np.ndarray, "m c"], Float[np.ndarray, "m"]]:
+        """Weighted mean of the texels around each of ``count`` dense vertices, and the sum of their weights."""
+        return _gather(self.face, self.barycentric, self.corners, image, weight, count)
+
+    def mirrored(self, image: Float[np.ndarray, "t t *c"]) -> Float32[np.ndarray, "t t *c"]:
+        """The picture the other half of the head would have; 0 where a texel has no mirror image."""
+        grid = self.mirror
+        return cv2.remap(np.asarray(image, np.float32), grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+    def padded(
+        self, image: Float[np.ndarray, "t t 3"], inside: Bool[np.ndarray, "t t"]
+    ) -> Float32[np.ndarray, "t t 3"]:
+        """Continues colours into the gutters between charts, so that filtering at a border never meets black."""
+        _, label = cv2.distanceTransformWithLabels(
+            (~inside).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        nearest = np.zeros(int(label.max()) + 1, np.int64)
+        nearest[label[inside]] = np.flatnonzero(inside.ravel())
+        return image.reshape(-1, 3)[nearest[label]].astype(np.float32)
+
+
+def build_atlas(model: HeadModel, size: int) -> Atlas:
+    """Rasterises the texture coordinates; both halves of the head are matched through the mean head's symmetry."""
+    texels = np.stack([model.uv[:, 0], 1 - model.uv[:, 1], np.ones(len(model.uv))], axis=1) * [size, size, 1]
+    drawn = rasterize_pixels(texels, model.uv_faces, size, size)
+    part = np.where(drawn.face >= 0, model.dense_part[np.maximum(drawn.face, 0)], -1).astype(np.int32)
+    corners = np.ascontiguousarray(model.dense_faces, np.int64)
+    mirror = _mirror_map(model, texels[:, :2], drawn.face, drawn.barycentric)
+    return Atlas(drawn.face, drawn.barycentric, corners, part, mirror)
+
+
+def _mirror_map(model: HeadModel, texels, face, barycentric) -> Float32[np.ndarray, "t t 2"]:
+    """Texels of mirrored points, by interpolating the texture coordinates of the mirrored corners.
+
+    Corners at a cut of the layout have several coordinates; a face takes those nearest to each other, and a face whose
+    mirror image is still torn apart has none.
+    """
+    dense = model.dense(model.mean)
+    distance, twin = cKDTree(dense).query(dense * [-1, 1, 1])
+    corner_uv = np.full(len(dense), -1)
+    corner_uv[model.dense_faces.ravel()] = model.uv_faces.ravel()
+    target = texels[_mirrored_coordinates(model, twin, corner_uv, texels)]
+    span = np.ptp(target, axis=1).max(1)
+    own = np.ptp(texels[model.uv_faces], axis=1).max(1)
+    valid = (span < 3 * own + 4) & (distance[model.dense_faces].max(1) < 0.003)
+    out = _spread(
+        face, barycentric, np.arange(3 * len(target)).reshape(-1, 3), target.reshape(-1, 2).astype(np.float32)
+    )
+    usable = (face >= 0) & valid[np.maximum(face, 0)]
+    return np.where(usable[..., None], out - 0.5, np.float32(-10))
+
+
+def _mirrored_coordinates(model: HeadModel, twin, any_uv, texels) -> Integer[np.ndarray, "g 3"]:
+    """Per face the texture coordinates of its mirrored corners, from one chart where a vertex has several."""
+    mirrored = twin[model.dense_faces]
+    pairs = np.unique(np.stack([model.dense_faces.ravel(), model.uv_faces.ravel()], axis=1), axis=0)
+    first = np.searchsorted(pairs[:, 0], np.arange(len(twin) + 1))
+    single = any_uv[mirrored]
+    several = (np.diff(first) > 1)[mirrored].any(1)
+    chosen = single.copy()
+    for f in np.flatnonzero(several):
+        options = [pairs[first[v] : first[v + 1], 1] for v in mirrored[f]]
+        grid = np.stack(np.meshgrid(*options, indexing="ij"), axis=-1).reshape(-1, 3)
+        chosen[f] = grid[np.ptp(texels[grid], axis=1).max(1).argmin()]
+    return chosen
+
+
+@numba.njit(parallel=True, cache=True)
+def _spread(face, barycentric, corners, values):
+    height, width = face.shape
+    channels = values.shape[1]
+    out = np.zeros((height, width, channels), np.float32)
+    for row in numba.prange(height):
+        for column in range(width):
+            f = face[row, column]
+            if f < 0:
+                continue
+            for k in range(3):
+                b, v = barycentric[row, column, k], corners[f, k]
+                for c in range(channels):
+                    out[row, column, c] += b * values[v, c]
+    return out
+
+
+@numba.njit(cache=True)
+def _gather(face, barycentric, corners, image, weight, count):
+    channels = image.shape[2]
+    total, mass = np.zeros((count, channels)), np.zeros(count)
+    height, width = face.shape
+    for row in range(0, height, 2):
+        for column in range(0, width, 2):
+            f = face[row, column]
+            w = weight[row, column]
+            if f < 0 or w <= 0:
+                continue
+            for k in range(3):
+                b, v = w * barycentric[row, column, k], corners[f, k]
+                mass[v] += b
+                for c in range(channels):
+                    total[v, c] += b * image[row, column, c]
+    for v in range(count):
+        if mass[v] > 0:
+            total[v] /= mass[v]
+    return total, mass

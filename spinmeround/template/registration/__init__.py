@@ -1,0 +1,1 @@
+"""The template registered to a surface it did not make."""

@@ -1,0 +1,1 @@
+"""The skin texture of a fitted head."""

@@ -1,0 +1,127 @@
+"""Whether a file holds a head that moves: the template on the surface, or a plain mesh and the reason why."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spinmeround import fit_views
+from spinmeround.errors import OutputError, WeightsError
+from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
+from spinmeround.io import read_avatar, read_mesh, write_views
+from spinmeround.orbits import orbit_cameras
+from spinmeround.pipelines import fit_views as fit_views_module
+from spinmeround.pipelines.avatars import RigOptions
+from spinmeround.pipelines.mesh_levels import MeshLevels
+from spinmeround.pipelines.registered_head import SurfaceHead, head_on_surface
+from spinmeround.template.model.head_model import PARTS, load_head_model
+from spinmeround.template.registration.fitter import register_template
+from spinmeround.template.registration.leftover_parts import left_over
+from spinmeround.template.texture.bake import shared_atlas
+from spinmeround.types import Mesh
+from tests.pipelines.fakes import fake_rooms, sphere_mesh, sphere_views
+from tests.template.unseen_heads import stranger
+
+
+@pytest.fixture(scope="module")
+def rigged() -> SurfaceHead:
+    """Somebody with a ball of hair on top, registered."""
+    given = stranger(load_head_model(), 4)
+    top = given.surface.vertices[given.surface.vertices[:, 1].argmax()]
+    ball = sphere_mesh()
+    hair = Mesh(0.3 * ball.vertices + top, ball.faces + len(given.surface.vertices))
+    surface = Mesh(
+        np.concatenate([given.surface.vertices, hair.vertices]), np.concatenate([given.surface.faces, hair.faces])
+    )
+    registered = register_template(load_head_model(), given.surface, given.marks)
+    return SurfaceHead(registered, surface, sphere_views(orbit_cameras([0.0, 40.0], [0.0, 0.0], size_px=96)), 2)
+
+
+def fitted(tmp_path: Path, monkeypatch, rig_surface, out: str, **more) -> dict:
+    """Fits a folder with that room; returns the report."""
+    monkeypatch.setattr(
+        fit_views_module, "rooms_of", lambda *_: dataclasses.replace(fake_rooms(), rig_surface=rig_surface)
+    )
+    write_views(tmp_path / "views", sphere_views(orbit_cameras([0.0, 90.0, 180.0, 270.0], [0.0] * 4, size_px=64)))
+    fit_views(tmp_path / "views", out=tmp_path / out, quality="draft", report=tmp_path / "r.json", **more)
+    return json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+
+
+def test_views_of_a_face_become_an_avatar(tmp_path, monkeypatch, caplog, rigged):
+    with caplog.at_level("INFO"):
+        told = fitted(tmp_path, monkeypatch, lambda *_: rigged, "a.glb", rig=RigOptions(lod=2, texture_px=256))
+    assert "a face was found in 2 pictures" in caplog.text
+    avatar = read_avatar(tmp_path / "a.glb")
+    assert {part.name for part in avatar.parts} == {"skin", "eyes", "teeth", "tongue", "hair"}
+    assert len(avatar.morph_names) == 52
+    assert told["avatar"]["made"] is True
+    assert sum(told["avatar"]["triangles"].values()) == pytest.approx(4000, rel=0.02)
+    assert told["avatar"]["registration"]["face_distance_mm"]["median"] < 0.3
+
+
+def test_bumps_of_the_surface_become_a_normal_map(rigged):
+    """Waves on the face that the template, registered without them, does not have."""
+    head, still = rigged.registered, rigged.surface
+    normals = vertex_normals(still.vertices, still.faces)
+    height = 0.001 / METRES_PER_UNIT * np.sin(still.vertices[:, 1:2] * 2 * np.pi / 0.05)
+    waved = SurfaceHead(head, Mesh(still.vertices + height * normals, still.faces), rigged.views, rigged.pictures)
+    tilt_deg = []
+    for given in (rigged, waved):
+        avatar = given.avatar(lod=2, texture_px=256, normal_map=True)
+        assert all(part.mesh.normal_map is not None for part in avatar.parts)
+        skin = next(part.mesh for part in avatar.parts if part.name == "skin")
+        tilt_deg.append(np.degrees(np.arccos(np.clip(skin.normal_map[..., 2], -1, 1))))
+    face = shared_atlas(256).spread(head.model.masks["face"].astype(float)) > 0.9
+    assert np.median(tilt_deg[1][face]) > np.median(tilt_deg[0][face]) + 5
+    eyes = np.isin(shared_atlas(256).part, [PARTS.index("eye_left"), PARTS.index("eye_right")])
+    assert np.abs(tilt_deg[1] - tilt_deg[0])[eyes].max() < 1e-3
+
+
+def test_what_stands_off_is_kept_apart(rigged):
+    parts = left_over(rigged.registered, rigged.surface)
+    assert set(parts) == {"hair"}
+    head = rigged.registered
+    assert head.world_from_head.inverse()(parts["hair"].vertices)[:, 1].min() > 0.15
+    assert left_over(head, Mesh(rigged.surface.vertices, rigged.surface.faces[:1000])) == {}
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"rig": RigOptions(rig=False)}, "--no-rig was asked for"),
+        ({"levels": MeshLevels(5000, 1)}, "--faces and --lods are for plain meshes"),
+    ],
+)
+def test_plain_meshes_do_not_look_for_a_face(tmp_path, monkeypatch, more, why):
+    def never(*_):
+        pytest.fail("nobody asked for a rig")
+
+    told = fitted(tmp_path, monkeypatch, never, "a.glb", **more)
+    assert told["avatar"] == {"made": False, "why": why}
+    assert len(read_mesh(tmp_path / "a.glb").faces) > 100
+
+
+def test_without_a_face_there_is_a_plain_mesh_and_a_reason(tmp_path, monkeypatch, caplog):
+    told = fitted(tmp_path, monkeypatch, lambda *_: None, "a.glb")
+    assert told["avatar"]["why"].startswith("no face was found")
+    assert "holds a plain mesh: no face was found" in caplog.text
+    with pytest.raises(OutputError, match=r"a \.vrm must move, but no face was found"):
+        fitted(tmp_path, monkeypatch, lambda *_: None, "a.vrm")
+
+
+def test_without_the_face_finders_files_too(tmp_path, monkeypatch):
+    def absent(*_):
+        raise WeightsError("face_landmarker.task: no network")
+
+    told = fitted(tmp_path, monkeypatch, absent, "a.glb")
+    assert told["avatar"]["why"] == "no face could be looked for: face_landmarker.task: no network"
+
+
+def test_a_ball_with_a_face_painted_on_is_no_head(monkeypatch):
+    given = stranger(load_head_model(), 1)
+    monkeypatch.setattr("spinmeround.template.registration.landmarks.find_marks", lambda *_: given.marks)
+    assert head_on_surface(sphere_views(orbit_cameras([0.0], [0.0], size_px=64)), sphere_mesh()) is None

@@ -1,0 +1,30 @@
+"""The face an avatar rests with: the photos' share in it, half of that at the lids, and the lips' none."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spinmeround.orbits import orbit_cameras
+from spinmeround.template.avatar.rest_pose import resting
+from spinmeround.template.fit.fitter import FittedHead, FittedPhoto
+from spinmeround.template.model.expression_transfer import landmark_points
+from spinmeround.template.model.head_model import HeadModel, load_head_model
+
+FOREHEAD, CHIN, CHEEK, LIDS, LIPS = 151, 152, 425, (386, 145), (13, 14, 78, 308)
+
+
+def fitted(model: HeadModel, *correctives: np.ndarray) -> FittedHead:
+    camera, still = orbit_cameras([0.0], [0.0], size_px=64), np.zeros(len(model.expression_names))
+    photos = tuple(FittedPhoto(camera, still, corrective, 1.0, 0.01, 0.99) for corrective in correctives)
+    neutral = model.mean.astype(np.float64)
+    return FittedHead(model, np.zeros(len(model.shape_names)), np.zeros_like(neutral), neutral, photos)
+
+
+def test_it_rests_as_the_photos_show_it_with_the_lips_as_they_were_and_lids_between():
+    model = load_head_model()
+    one, two = (np.tile(step, (len(model.mean), 1)) for step in ([0.01, 0.0, 0.0], [0.0, 0.02, 0.0]))
+    moved = landmark_points(model, resting(fitted(model, one, two)) - model.mean, (FOREHEAD, CHIN, CHEEK, *LIDS, *LIPS))
+    np.testing.assert_allclose(moved[:3], [[0.005, 0.01, 0]] * 3, atol=1e-9)
+    np.testing.assert_allclose(moved[3:5], [[0.0025, 0.005, 0]] * 2, atol=1e-9)
+    np.testing.assert_allclose(moved[5:], 0, atol=1e-9)
+    np.testing.assert_array_equal(resting(fitted(model, 0 * one)), model.mean.astype(np.float64))

@@ -1,0 +1,201 @@
+"""Hair from mattes that are known exactly: a bare head, a cap of known thickness, hair that hangs."""
+
+import cv2
+import numpy as np
+import pytest
+
+from spinmeround import images, mesh_raster
+from spinmeround.geometry import framed, project
+from spinmeround.orbits import orbit_cameras
+from spinmeround.template.fit.fitter import FittedHead, FittedPhoto
+from spinmeround.template.fit.photo_lookup import gather_evidence
+from spinmeround.template.hair import volume
+from spinmeround.template.hair.strand_texture import grow_strands, strand_flow
+from spinmeround.template.hair.texture import paint_hair
+from spinmeround.template.model.head_model import load_head_model
+from spinmeround.template.render import Hair, Skin, render_views
+from spinmeround.types import Portrait
+
+SIZE = 384
+SKIN_RGB, HAIR_RGB = np.array([0.8, 0.6, 0.5]), np.array([0.3, 0.2, 0.1])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_head_model()
+
+
+@pytest.fixture(scope="module")
+def camera():
+    return framed(orbit_cameras([0.0], [0.0], size_px=SIZE), 0.55, size_px=SIZE)
+
+
+@pytest.fixture(scope="module")
+def buffer(model, camera):
+    return mesh_raster.rasterize(model.dense(model.mean), model.dense_faces, camera, 0)
+
+
+def _evidence(model, camera, buffer, hair):
+    """The mean head photographed from the front under a given hair mask, strands painted as vertical waves."""
+    head = buffer.face >= 0
+    alpha = (head | hair).astype(np.float32)
+    waves = 0.1 * np.sin(np.arange(SIZE) * 1.3)[None, :, None]
+    rgb = np.where(hair[..., None], HAIR_RGB + waves, np.where(head[..., None], SKIN_RGB, 1.0)).astype(np.float32)
+    portrait = Portrait(
+        rgb=rgb,
+        alpha=alpha,
+        hair=hair.astype(np.float32),
+        clothes=np.zeros_like(alpha),
+        observed=np.ones(alpha.shape, bool),
+        landmarks_px=np.zeros((478, 2), np.float32),
+        blendshapes=np.zeros(52, np.float32),
+        head_pose_deg=np.zeros(3, np.float32),
+        crop_from_source=np.eye(3, dtype=np.float32),
+    )
+    photo = FittedPhoto(camera, np.zeros(52), np.zeros_like(model.mean), 0.0, 0.0, 1.0)
+    head = FittedHead(model, np.zeros(len(model.shape_names)), np.zeros_like(model.mean), model.mean, (photo,))
+    return gather_evidence(model, head, [portrait])
+
+
+def _cap(model, buffer, thickness_px):
+    """A hair mask: the seen scalp, and a rim of known width around it that ends at the ears."""
+    scalp = mesh_raster.interpolate(model.masks["scalp"][:, None], model.dense_faces, buffer)[..., 0] > 0.5
+    grown = cv2.dilate(
+        scalp.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * thickness_px + 1,) * 2)
+    )
+    return scalp | ((grown > 0) & (buffer.face < 0))
+
+
+def _surface(model, evidence):
+    coverage = volume.hair_coverage(model, evidence)
+    thickness = volume.hair_thickness(model, coverage, evidence)
+    neutral = volume.flatten_covered_ears(model, model.dense(model.mean), coverage)
+    return coverage, volume.hair_surface(model, neutral, coverage, thickness, evidence)
+
+
+@pytest.fixture(scope="module")
+def capped(model, camera, buffer):
+    evidence = _evidence(model, camera, buffer, _cap(model, buffer, 12))
+    return evidence, *_surface(model, evidence)
+
+
+def test_a_bare_head_stays_bare_all_round(model, camera, buffer):
+    evidence = _evidence(model, camera, buffer, np.zeros((SIZE, SIZE), bool))
+    coverage, surface = _surface(model, evidence)
+    assert coverage.max() < 0.3
+    assert surface is None
+
+
+def test_a_cap_is_as_thick_as_its_outline_and_closed_behind(model, camera, capped):
+    _, coverage, surface = capped
+    unit_px = camera.intrinsics_px[0, 0, 0] / camera.camera_from_world[0, 2, 3]
+    top = model.dense(model.mean)[:, 1].max()
+    assert surface.vertices[:, 1].max() - top == pytest.approx(12 / unit_px, abs=0.012)
+    back = coverage[(model.masks["hairline"] > 0.8) & (model.dense(model.mean)[:, 2] < -0.2)]
+    assert back.min() > 0.4, "the scalp behind is covered, though no photo shows it"
+    assert coverage[model.masks["face"] > 0.9].max() < 0.5
+
+
+def test_hair_never_stands_before_a_face_that_the_photo_shows(model, camera, buffer, capped):
+    evidence, _, surface = capped
+    pixels = project(surface.vertices, camera.camera_from_world[0], camera.intrinsics_px[0])
+    column, row = pixels[:, 0].astype(int), pixels[:, 1].astype(int)
+    bare = cv2.erode((evidence[0].portrait.hair < 0.5).astype(np.uint8), np.ones((9, 9), np.uint8))[row, column] > 0
+    in_front = pixels[:, 2] < buffer.depth[row, column] - 0.02
+    assert not (bare & in_front).any()
+
+
+def test_normals_of_the_hair_point_outward(capped):
+    _, _, surface = capped
+    a, b, c = (surface.vertices[surface.faces[:, k]] for k in range(3))
+    normal, middle = np.cross(b - a, c - a), (a + b + c) / 3
+    outward = (normal * (middle - [0, 0.05, -0.05])).sum(1) > 0
+    assert outward.mean() > 0.9
+
+
+def test_long_hair_hangs_behind_the_neck_and_covers_the_ears(model, camera, buffer):
+    hair = _cap(model, buffer, 12)
+    ears = np.abs(
+        project(model.dense(model.mean), camera.camera_from_world[0], camera.intrinsics_px[0])[:, 0] - SIZE / 2
+    )
+    half = int(ears[model.masks["ear_left"] > 0.5].max()) + 6
+    middle = SIZE // 2
+    for sign in (-1, 1):
+        inner, outer = sorted((middle + sign * (half - 45), middle + sign * (half + 12)))
+        hair[110:330, inner:outer] = True
+    evidence = _evidence(model, camera, buffer, hair)
+    coverage, surface = _surface(model, evidence)
+    assert coverage[model.masks["ear_left"] > 0.9].min() > 0.5
+    below = surface.vertices[surface.vertices[:, 1] < -0.2]
+    assert len(below) > 500
+    assert below[:, 2].min() < -0.2, "it closes behind the neck"
+
+
+def test_flattened_ears_lie_within_the_hair(model):
+    vertices = model.dense(model.mean)
+    flat = volume.flatten_covered_ears(model, vertices, np.ones(len(vertices)))
+    ear = model.masks["ear_left"] > 0.9
+    assert flat[ear, 0].max() < vertices[ear, 0].max() - 0.02
+    untouched = (model.masks["ear_left"] < 0.01) & (model.masks["ear_right"] < 0.01)
+    np.testing.assert_array_equal(flat[untouched], vertices[untouched])
+
+
+def test_strands_keep_their_contrast_and_follow_the_flow(capped):
+    evidence = capped[0]
+    for angle in (np.pi / 2, 0.0):
+        flow = np.full((192, 256), angle, np.float32)
+        strands = grow_strands(evidence, flow, 0.0015, generator=np.random.default_rng(0))
+        assert 0.5 < strands.std() / (0.1 / np.sqrt(2)) < 1.5
+        down, across = np.abs(np.diff(strands, axis=0)).mean(), np.abs(np.diff(strands, axis=1)).mean()
+        along, athwart = (down, across) if angle else (across, down)
+        assert athwart > 2 * along
+
+
+def test_the_flow_is_as_seen_and_turns_down_far_from_it():
+    rows, columns = np.mgrid[:192, :256]
+    slanted = 0.5 + 0.2 * np.sin((columns - rows) * 0.8)  # stripes at 45 degrees
+    trust = ((abs(columns - 128) < 30) & (abs(rows - 96) < 30)).astype(np.float32)
+    flow = strand_flow(np.repeat((slanted * trust)[..., None], 3, axis=2).astype(np.float32), trust)
+    assert np.median(abs(flow[80:112, 112:144] - np.pi / 4)) < 0.1
+    np.testing.assert_allclose(
+        strand_flow(np.zeros((64, 96, 3), np.float32), np.zeros((64, 96), np.float32)), np.pi / 2
+    )
+
+
+def test_colour_is_the_photos_where_seen_and_repeats_with_the_seed(capped):
+    evidence, _, surface = capped
+    texture = paint_hair(surface, evidence, generator=np.random.default_rng(3))
+    again = paint_hair(surface, evidence, generator=np.random.default_rng(3))
+    np.testing.assert_array_equal(texture.albedo, again.albedo)
+    colours, relief = texture.sample(surface.vertices)
+    np.testing.assert_allclose(colours.mean(0), HAIR_RGB, atol=0.04)
+    assert relief.std() > 0.1
+    assert 0.02 < texture.observed_share < 0.6
+
+
+def test_the_map_wraps_without_a_seam(capped):
+    evidence, _, surface = capped
+    texture = paint_hair(surface, evidence, generator=np.random.default_rng(0))
+    behind = texture.centre + np.array([[-1e-6, 0.0, -0.25], [1e-6, 0.0, -0.25]])
+    left, right = texture.sample(behind)[0]
+    np.testing.assert_allclose(left, right, atol=0.02)
+
+
+def test_render_gives_straight_colour_unit_normals_and_soft_edges(model):
+    cameras = orbit_cameras([0.0, 90.0], [0.0, 0.0], size_px=96)
+    colour = np.broadcast_to(np.float32(SKIN_RGB), (8, 8, 3))
+    views = render_views(Skin(model, model.dense(model.mean), colour), None, cameras, names=("front", "side"))
+    inside = views.alpha > 0
+    np.testing.assert_allclose(views.rgb[inside], np.broadcast_to(SKIN_RGB, views.rgb[inside].shape), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(views.normals_world[views.alpha == 1], axis=-1), 1, atol=1e-4)
+    assert ((views.alpha > 0) & (views.alpha < 1)).any()
+    assert views.normals_world[1][views.alpha[1] > 0.5][:, 0].mean() > 0.4, "from azimuth 90 one sees normals along +X"
+
+
+def test_hair_hides_the_skin_below_it(model, capped):
+    evidence, _, surface = capped
+    hair = Hair(surface, paint_hair(surface, evidence, generator=np.random.default_rng(0)))
+    colour = np.broadcast_to(np.float32(SKIN_RGB), (8, 8, 3))
+    views = render_views(Skin(model, model.dense(model.mean), colour), hair, orbit_cameras([180], [0], size_px=64))
+    back_of_head = images.composite(views.rgb, views.alpha)[0, 10:24, 26:38]
+    assert np.abs(back_of_head - HAIR_RGB).mean() < 0.15

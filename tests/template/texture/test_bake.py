@@ -1,0 +1,197 @@
+"""Layers, fills and light of the skin texture, and a whole texture of a painted head."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from spinmeround.geometry import project
+from spinmeround.mesh_raster import interpolate, rasterize
+from spinmeround.orbits import orbit_cameras
+from spinmeround.template.fit.fitter import FittedHead, FittedPhoto
+from spinmeround.template.model.atlas import build_atlas
+from spinmeround.template.model.head_model import PARTS, load_head_model
+from spinmeround.template.texture.bake import bake_texture
+from spinmeround.template.texture.fill import Layer, Spreader, skin_detail, underlay
+from spinmeround.template.texture.lighting import ambient_occlusion, light_factor
+from spinmeround.types import Portrait
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_head_model()
+
+
+@pytest.fixture(scope="module")
+def atlas(model):
+    return build_atlas(model, 256)
+
+
+def test_every_texel_lies_on_the_face_that_holds_it(model, atlas):
+    place = atlas.spread(np.column_stack([model.dense(model.mean), np.ones(model.subdivision.shape[0])]))
+    assert np.allclose(place[atlas.face >= 0, 3], 1, atol=1e-5)
+    left = place[..., 0][atlas.part == PARTS.index("eye_left")]
+    assert len(left) > 20
+    assert left.min() > 0, "the subject's left is +X"
+
+
+def test_mirrored_texels_lie_mirrored_on_the_head(model, atlas):
+    place = atlas.spread(np.asarray(model.dense(model.mean), np.float64))
+    other = atlas.mirrored(place)
+    inner = cv2.erode((atlas.face >= 0).astype(np.uint8), np.ones((5, 5))) > 0
+    inner &= (atlas.mirror > 3).all(-1) & (atlas.mirrored(inner.astype(np.float32)) > 0.999)
+    assert inner.sum() > 5000
+    error = np.linalg.norm(other[inner] * [-1, 1, 1] - place[inner], axis=1)
+    assert np.percentile(error, 95) < 0.004
+    assert np.abs(atlas.mirrored(place[..., 0])[inner] + place[..., 0][inner]).mean() < 0.002
+
+
+def test_gather_inverts_spread_on_smooth_values(model, atlas):
+    values = np.asarray(model.dense(model.mean), np.float64)
+    back, mass = atlas.gather(atlas.spread(values), (atlas.face >= 0).astype(np.float32), len(values))
+    heavy = mass > 1
+    assert np.abs(back[heavy] - values[heavy]).max() < 0.03
+
+
+def test_padding_reaches_every_gutter_with_the_nearest_colour(atlas):
+    inside = atlas.face >= 0
+    image = np.where(inside[..., None], np.float32(0.7), np.float32(0)) * np.ones(3, np.float32)
+    assert np.allclose(atlas.padded(image, inside), 0.7)
+
+
+def test_membrane_is_constant_for_constant_and_prior_far_away(model):
+    skin = model.dense_faces[model.dense_part == 0]
+    count = model.subdivision.shape[0]
+    spreader = Spreader.over(skin, count)
+    known = np.zeros(count)
+    known[np.unique(skin)[::50]] = 5.0
+    value = np.tile([0.2, 0.4, 0.6], (count, 1))
+    assert np.allclose(spreader.spread(value, known, value, pull=1e-3), value, atol=1e-8)
+    unknown = spreader.spread(value, np.zeros(count), np.ones((count, 3)), pull=1e-3)
+    assert np.allclose(unknown, 1.0)
+
+
+def test_a_layer_below_takes_the_tone_of_the_one_above(model, atlas):
+    """A mirror image that is darker throughout must not show a border."""
+    skin = atlas.part == 0
+    place = atlas.spread(np.asarray(model.dense(model.mean), np.float64))
+    trusted = np.where(skin, np.clip((place[..., 0] + 0.05) / 0.1, 0, 1), 0).astype(np.float32)
+    top = Layer(np.full((256, 256, 3), 0.6, np.float32), trusted)
+    below = Layer(np.full((256, 256, 3), 0.5, np.float32), skin.astype(np.float32))
+    spreader = Spreader.over(model.dense_faces[model.dense_part == 0], model.subdivision.shape[0])
+    joined = underlay(top, below, atlas, spreader, skin, pull=1e-5)
+    assert np.allclose(joined.weight[skin], 1)
+    assert np.abs(joined.rgb[skin] - 0.6).max() < 0.03
+
+
+def test_untrusted_colours_do_not_show(model, atlas):
+    skin = atlas.part == 0
+    nothing = Layer(np.zeros((256, 256, 3), np.float32), np.zeros((256, 256), np.float32))
+    below = Layer(np.full((256, 256, 3), 0.5, np.float32), np.where(skin, 0.3, 0).astype(np.float32))
+    spreader = Spreader.over(model.dense_faces[model.dense_part == 0], model.subdivision.shape[0])
+    joined = underlay(nothing, below, atlas, spreader, skin, pull=0.02)
+    assert np.allclose(joined.rgb[skin], 0.5, atol=1e-5)
+    assert np.allclose(joined.weight[skin], 0.3)
+
+
+def test_light_from_one_side_is_taken_out():
+    rng = np.random.default_rng(0)
+    normals = rng.standard_normal((4000, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    weight = (normals[:, 2] > 0.2).astype(float)
+    skin = np.array([0.8, 0.6, 0.5])
+    shaded = skin * np.exp(0.3 * normals[:, :1])
+    shaded[::10] = 0.1
+    factor = light_factor(shaded, normals, weight)
+    seen = (weight > 0) & (np.arange(4000) % 10 != 0)
+    slope = [np.polyfit(normals[seen, 0], np.log(c[seen, 0]), 1)[0] for c in (shaded, shaded * factor)]
+    assert slope[0] == pytest.approx(0.3)
+    assert abs(slope[1]) < 0.09
+    assert np.average(np.log(factor[:, 0]), weights=weight) == pytest.approx(0, abs=0.02)
+    assert np.allclose(light_factor(shaded, normals, np.zeros(4000)), 1), "nothing seen, nothing changed"
+
+
+def test_occlusion_finds_hollows(model):
+    dense = model.dense(model.mean)
+    sky = ambient_occlusion(dense, model.dense_faces)
+    assert sky.min() >= 0
+    assert sky.max() <= 1
+    assert sky[model.masks["nostrils"] > 0.9].mean() < 0.6 * sky[model.masks["scalp"] > 0.9].mean()
+
+
+def test_grain_has_the_strength_of_the_patch_and_no_mean():
+    rng = np.random.default_rng(1)
+    rgb = np.repeat((0.5 + 0.005 * rng.standard_normal((400, 400, 1))).astype(np.float32), 3, axis=2)
+    layer = Layer(rgb, np.ones((400, 400), np.float32))
+    grain = skin_detail(layer, np.array([[200, 200]]), generator=np.random.default_rng(0))
+    assert abs(grain.mean()) < 1e-4
+    assert 0.003 < grain.std() < 0.007
+    unseen = Layer(rgb, np.zeros((400, 400), np.float32))
+    assert not skin_detail(unseen, np.array([[200, 200]]), generator=np.random.default_rng(0)).any()
+
+
+EYES = [PARTS.index("eye_left"), PARTS.index("eye_right")]
+
+
+def _painted_portrait(model, paint):
+    """A photo of the mean head, painted by position, without hair or clothes."""
+    camera = orbit_cameras([0.0], [0.0], size_px=512)
+    dense = model.dense(model.mean)
+    buffer = rasterize(dense, model.dense_faces, camera, 0)
+    alpha = (buffer.face >= 0).astype(np.float32)
+    corners = model.faces[model.landmark_faces]
+    landmarks = (model.mean[corners] * model.landmark_barycentric[..., None]).sum(1)
+    pixels = project(np.asarray(landmarks, np.float64), camera.camera_from_world[0], camera.intrinsics_px[0])[:, :2]
+    none = np.zeros_like(alpha)
+    portrait = Portrait(
+        rgb=interpolate(paint(dense), model.dense_faces, buffer),
+        alpha=alpha,
+        hair=none,
+        clothes=none,
+        observed=np.ones(alpha.shape, bool),
+        landmarks_px=pixels,
+        blendshapes=np.zeros(52),
+        head_pose_deg=np.zeros(3),
+        crop_from_source=np.eye(3),
+    )
+    still = np.zeros_like(model.mean, np.float64)
+    photo = FittedPhoto(camera, np.zeros(52), still, 0.0, 0.0, 1.0)
+    return portrait, FittedHead(model, np.zeros(len(model.shape_names)), still, model.mean.astype(np.float64), (photo,))
+
+
+def test_whole_texture_keeps_what_is_seen_and_completes_the_rest(model):
+    def paint(points):
+        colours = np.array([0.7, 0.5, 0.42]) + 0.04 * np.sin(30 * points[:, 1:2]) + 0 * points[:, :1]
+        for eye in EYES:
+            ball = np.unique(model.dense_faces[model.dense_part == eye])
+            aside = np.abs(points[ball, 0]) - np.abs(points[ball, 0]).mean()
+            colours[ball] = np.where(aside > 0.6 * aside.max(), 0.2, 0.75)[:, None]
+        return colours.astype(np.float32)
+
+    portrait, head = _painted_portrait(model, paint)
+    texture = bake_texture(model, head, [portrait], np.zeros(model.subdivision.shape[0]), seed=3)
+    again = bake_texture(model, head, [portrait], np.zeros(model.subdivision.shape[0]), seed=3)
+    assert np.array_equal(texture.albedo, again.albedo)
+    assert texture.albedo.min() >= 0
+    assert texture.albedo.max() <= 1
+    fine = build_atlas(model, len(texture.albedo))
+    skin = fine.part == 0
+    seen = skin & (texture.observed > 0.95)
+    assert seen.sum() > 50_000
+    truth = fine.spread(paint(model.dense(model.mean)).astype(np.float64))
+    assert np.abs(texture.albedo - truth)[seen].mean() < 0.05
+    eyes = np.isin(fine.part, EYES) & (texture.observed > 0.95)
+    assert np.abs(texture.albedo - truth)[eyes].mean() < 0.05, "a still picture has the photo's eyes, lashes and all"
+    lashes = eyes & (truth.mean(-1) < 0.25)
+    assert lashes.sum() > 100
+    assert texture.moving is not None
+    assert texture.moving[lashes].mean() > texture.albedo[lashes].mean() + 0.2, "lashes would turn with a moving eye"
+    hidden = (
+        skin
+        & (texture.observed < 0.01)
+        & (fine.spread(model.masks["cavity"].astype(np.float64)[:, None])[..., 0] < 0.1)
+    )
+    mean = texture.albedo[hidden].mean(0)
+    assert np.abs(mean - [0.7, 0.5, 0.42]).max() < 0.15
+    assert mean[0] > mean[1] > mean[2]

@@ -1,0 +1,72 @@
+"""The rim of a photo on the texture: its tint goes, what is seen squarely and what is fine stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spinmeround.template.model.atlas import build_atlas
+from spinmeround.template.model.head_model import PARTS, load_head_model
+from spinmeround.template.texture.fill import Layer, Spreader
+from spinmeround.template.texture.occluding_contour import even_rim
+
+SKIN = np.array([0.75, 0.55, 0.45])
+GREY = np.array([0.45, 0.47, 0.5])
+
+
+@pytest.fixture(scope="module")
+def scene():
+    model = load_head_model()
+    atlas = build_atlas(model, 512)
+    place = model.dense(model.mean).astype(np.float64)
+    spreader = Spreader.over(model.dense_faces[model.dense_part == PARTS.index("skin")], len(place))
+    return atlas, spreader, place, atlas.part == PARTS.index("skin")
+
+
+def _evened(scene, rgb, facing, side):
+    atlas, spreader, _, skin = scene
+    seen = Layer(rgb.astype(np.float32), (skin & (facing > 0.05)).astype(np.float32))
+    return even_rim(atlas, spreader, seen, facing.astype(np.float32), skin, side).rgb
+
+
+def _lit_from_the_front(scene):
+    atlas, _, place, _ = scene
+    facing = atlas.spread(np.clip(1 - np.abs(place[:, :1]) / 0.28, 0, 1))[..., 0]
+    flat = np.clip((0.55 - facing) / 0.3, 0, 1)[..., None]
+    return facing, SKIN * (1 - flat) + GREY * flat
+
+
+def test_grey_rims_turn_to_skin_and_the_front_stays(scene):
+    atlas, _, place, skin = scene
+    facing, rgb = _lit_from_the_front(scene)
+    side = np.clip((np.abs(place[:, 0]) - 0.085) / 0.05, 0, 1)
+    out = _evened(scene, rgb, facing, side)
+    front = skin & (facing > 0.75)
+    np.testing.assert_allclose(out[front], rgb[front], atol=1e-6)
+    rim = skin & (facing > 0.1) & (facing < 0.3) & (atlas.spread(side[:, None])[..., 0] > 0.99)
+    assert rim.sum() > 1000
+
+    def tint_error(x):
+        return np.abs(x[rim] / x[rim].sum(-1, keepdims=True) - SKIN / SKIN.sum()).mean()
+
+    assert tint_error(out) < 0.25 * tint_error(rgb)
+    assert rgb[rim].mean() < out[rim].mean() < SKIN.mean(), "some fall-off is left"
+
+
+def test_spots_on_the_rim_stay(scene):
+    facing, rgb = _lit_from_the_front(scene)
+    side = np.ones(len(scene[2]))
+    spots = (np.indices(rgb.shape[:2]).sum(0) % 2 * 0.1 + 0.95)[..., None]
+    plain, spotted = _evened(scene, rgb, facing, side), _evened(scene, rgb * spots, facing, side)
+    rim = scene[3] & (facing > 0.1) & (facing < 0.3)
+    np.testing.assert_allclose((spotted / plain)[rim], np.broadcast_to(spots, rgb.shape)[rim], atol=0.02)
+
+
+def test_slopes_of_the_face_itself_are_no_rim(scene):
+    facing, rgb = _lit_from_the_front(scene)
+    np.testing.assert_allclose(_evened(scene, rgb, facing, np.zeros(len(scene[2]))), rgb, atol=1e-6)
+
+
+def test_nothing_seen_changes_nothing(scene):
+    facing, rgb = _lit_from_the_front(scene)
+    assert np.isfinite(_evened(scene, rgb, np.zeros_like(facing), np.ones(len(scene[2])))).all()
