@@ -100,7 +100,7 @@ def measured(views: Views) -> tuple[Fit, SurfaceHead]:
     Raises:
         ValueError: no face was found on it.
     """
-    surface = NormalSurfaceFitter(SURFACE_PRESETS["standard"]).fit(views, seed=0)
+    surface = NormalSurfaceFitter(SURFACE_PRESETS["standard"]).fit(views, seed=0).mesh
     started = time.process_time()
     rigged = head_on_surface(views, surface)
     if rigged is None:

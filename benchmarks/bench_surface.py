@@ -211,7 +211,7 @@ def _fitted(
     what: str, fitter: SurfaceFitter, case: Case, bars: tuple[float | None, float | None], most_s: float
 ) -> tuple[Mesh, Accuracy, list[Figure]]:
     started = time.perf_counter()
-    mesh = fitter.fit(case.views, seed=0)
+    mesh = fitter.fit(case.views, seed=0).mesh
     seconds = time.perf_counter() - started
     got = accuracy(mesh, case.truth, case.held_out)
     note = f"{len(mesh.vertices)} vertices, outline overlap {got.overlap:.4f}"

@@ -57,8 +57,10 @@ def _clay(views: Views) -> np.ndarray:
 def measure(*, quick: bool, sheet: Path | None = None) -> list[Figure]:
     """The standard preset, or the draft preset and one mesh when quick."""
     truth = scan()
-    surface = NormalSurfaceFitter(SURFACE_PRESETS["draft" if quick else "standard"]).fit(
-        photograph(truth, ring_cameras(16)), seed=0
+    surface = (
+        NormalSurfaceFitter(SURFACE_PRESETS["draft" if quick else "standard"])
+        .fit(photograph(truth, ring_cameras(16)), seed=0)
+        .mesh
     )
     held_out = photograph(truth, ring_cameras(6, held_out=True))
     figures, rows = [], [_clay(held_out)]

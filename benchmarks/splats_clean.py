@@ -38,7 +38,7 @@ def fit(person: people_views.Sitter, *, quick: bool, samples: int) -> tuple[Spla
     """A person's splats, the views held out, and the seconds the splats took."""
     around, between = held_out_people.cameras(256 if quick else 512)
     views = person.views(around, samples=samples)
-    surface = NormalSurfaceFitter(SURFACE_PRESETS["draft" if quick else "standard"]).fit(views, seed=0)
+    surface = NormalSurfaceFitter(SURFACE_PRESETS["draft" if quick else "standard"]).fit(views, seed=0).mesh
     started = time.perf_counter()
     splats = GaussianFitter(NumbaRasterizer(), _QUICK if quick else _SETTINGS).fit(views, surface, seed=0)
     seconds = time.perf_counter() - started

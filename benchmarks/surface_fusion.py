@@ -140,7 +140,7 @@ def look(*, quick: bool) -> tuple[list[Figure], list[UInt8[np.ndarray, "h w 3"]]
     views = photograph(truth, ring_cameras(16, size_px=size_px))
     NormalSurfaceFitter(SurfaceSettings(16, (1,))).fit(photograph(truth, ring_cameras(4, size_px=64)), seed=0)
     started = time.perf_counter()
-    ours = NormalSurfaceFitter(SURFACE_PRESETS["standard"]).fit(views, seed=0)
+    ours = NormalSurfaceFitter(SURFACE_PRESETS["standard"]).fit(views, seed=0).mesh
     surfaces = [("ours", ours, time.perf_counter() - started, "")]
     started = time.perf_counter()
     shown = median_depths(views, settings)

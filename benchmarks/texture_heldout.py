@@ -36,7 +36,7 @@ def fit(seed: int, *, quick: bool, samples: int) -> tuple[TexturedMesh, Views, f
     person = people_views.sitter(seed)
     around, between = held_out_people.cameras(256 if quick else 512)
     views = person.views(around, samples=samples)
-    surface = NormalSurfaceFitter(SURFACE_PRESETS["draft" if quick else "standard"]).fit(views, seed=0)
+    surface = NormalSurfaceFitter(SURFACE_PRESETS["draft" if quick else "standard"]).fit(views, seed=0).mesh
     started = time.perf_counter()
     mesh = bake_texture(views, surface, size_px=1024 if quick else 2048, faces=_FACES)
     seconds = time.perf_counter() - started

@@ -13,6 +13,8 @@ from spinmeround.types import Cameras
 
 METRES_PER_UNIT = 0.23 / 0.56
 """A head 0.56 head units high is 0.23 m high: the unit of the camera rig in ``orbits``."""
+MILLIMETRE = 1e-3 / METRES_PER_UNIT
+"""One millimetre of a head 0.23 m high, in head units."""
 
 
 def look_at(eye: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"]) -> Float[np.ndarray, "4 4"]:

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from spinmeround.types import Cameras, Mesh, Portrait, Rendering, Splats, Views
+from spinmeround.types import Cameras, Mesh, Portrait, Progress, Rendering, Splats, SurfaceFit, Views, no_progress
 
 
 @runtime_checkable
@@ -38,8 +38,8 @@ class Rasterizer(Protocol):
 class SurfaceFitter(Protocol):
     """Stage two, geometry: posed views to a watertight mesh in the world frame."""
 
-    def fit(self, views: Views, *, seed: int) -> Mesh:
-        """The surface the views agree on; the same seed gives the same mesh."""
+    def fit(self, views: Views, *, seed: int, progress: Progress = no_progress) -> SurfaceFit:
+        """Fit the surface the views agree on; the same seed gives the same mesh."""
         ...
 
 

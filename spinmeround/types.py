@@ -21,6 +21,10 @@ Progress = Callable[[float, str], None]
 """Called with the fraction done, in [0, 1], and a short sentence on what is being done."""
 
 
+def no_progress(fraction: float, message: str) -> None:
+    """Ignore the progress of a task."""
+
+
 @dataclass(frozen=True)
 class Portrait:
     """One photo of one person, cropped square around the head and understood.
@@ -94,6 +98,10 @@ class Views:
         return len(self.cameras)
 
 
+SH_C0 = 0.28209479177387814
+"""The spherical harmonic of degree 0, 1 / (2 sqrt(pi)): a splat's colour is 0.5 + SH_C0 * sh[:, 0] + ..."""
+
+
 @dataclass(frozen=True)
 class Splats:
     """3D Gaussians in the world frame, in natural values: logs and logits live in optimisers and in ``io`` only.
@@ -121,6 +129,18 @@ class Mesh:
 
     vertices: Float[np.ndarray, "v 3"]
     faces: Integer[np.ndarray, "f 3"]
+
+
+@dataclass(frozen=True)
+class SurfaceFit:
+    """A surface fitted to views.
+
+    Attributes:
+        cameras: those from which the surface looks like the views; the ones given, unless the fitter corrected them.
+    """
+
+    mesh: Mesh
+    cameras: Cameras
 
 
 @dataclass(frozen=True)

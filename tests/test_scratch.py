@@ -52,7 +52,7 @@ def test_a_fit_out_of_memory_gives_the_same_head(tmp_path, request):
 
     def head():
         views, _ = read_views(tmp_path / "views")
-        surface = NormalSurfaceFitter(SurfaceSettings(24, (3, 2))).fit(views, seed=0)
+        surface = NormalSurfaceFitter(SurfaceSettings(24, (3, 2))).fit(views, seed=0).mesh
         return bake_texture(views, surface, size_px=128, faces=1000)
 
     inside = head()

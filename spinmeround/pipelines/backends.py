@@ -132,12 +132,13 @@ def rooms_of(
             from spinmeround.recon.sdf.fitter import NEURAL_PRESETS, NeuralSurfaceFitter
 
             card = torch.device(device) if device == "cuda" else None
-            fitter = NeuralSurfaceFitter(NEURAL_PRESETS[quality], card=card)
+            fitter = NeuralSurfaceFitter(NEURAL_PRESETS[quality], keep_cameras=cameras == "keep", card=card)
         else:
             from spinmeround.recon.mesh_surface.fitter import SURFACE_PRESETS, NormalSurfaceFitter
 
-            fitter = NormalSurfaceFitter(SURFACE_PRESETS[quality])
-        return fitter.fit_with_cameras(views, seed=seed, keep_cameras=cameras == "keep", progress=progress)
+            fitter = NormalSurfaceFitter(SURFACE_PRESETS[quality], keep_cameras=cameras == "keep")
+        fitted = fitter.fit(views, seed=seed, progress=progress)
+        return fitted.mesh, fitted.cameras
 
     def fit_splats(views: Views, surface: Mesh, seed: int, progress: Progress) -> Splats:
         from spinmeround.recon.splats.fitter import SPLAT_PRESETS, GaussianFitter

@@ -40,7 +40,7 @@ from spinmeround.recon.evidence.targets import (
 from spinmeround.recon.hull import Hull, Silhouettes, silhouettes, visual_hull
 from spinmeround.recon.mesh_surface.normal_integration import displacements
 from spinmeround.recon.mesh_surface.remesh import half_edge_ring, remesh
-from spinmeround.types import Cameras, Mesh, Progress, Views
+from spinmeround.types import Cameras, Mesh, Progress, SurfaceFit, Views, no_progress
 
 logger = logging.getLogger(__name__)
 
@@ -100,55 +100,49 @@ SURFACE_PRESETS: dict[Literal["draft", "standard", "high"], SurfaceSettings] = {
 class NormalSurfaceFitter:
     """``SurfaceFitter`` for views with world normals; without normals the colours carve a smooth hull."""
 
-    def __init__(self, settings: SurfaceSettings = SURFACE_PRESETS["standard"]) -> None:
-        self.settings = settings
+    def __init__(self, settings: SurfaceSettings = SURFACE_PRESETS["standard"], *, keep_cameras: bool = False) -> None:
+        self.settings, self.keep_cameras = settings, keep_cameras
 
-    def fit(self, views: Views, *, seed: int, progress: Progress | None = None) -> Mesh:
-        """A watertight manifold mesh in the world frame, counter-clockwise seen from outside.
+    def fit(self, views: Views, *, seed: int, progress: Progress = no_progress) -> SurfaceFit:
+        """Fit a watertight manifold mesh, and correct the cameras unless ``keep_cameras`` is set.
+
+        Cameras that are off by more than a fraction of a pixel are turned about the world's origin and shifted across
+        their line of sight; their mean stays. Where normals come with outlines that contradict each other by far, all
+        cameras are panned first until these agree. All others come back as they were given.
 
         Args:
             views: silhouettes count whole, normals by ``weight``. Masks cut by the picture's lower border in most views
                 make a neck that is closed flat.
-            seed: nothing here is random; part of the protocol.
-            progress: told the share done and what is being done.
+            seed: unused, since nothing here is random; part of the protocol.
+            progress: called with the fraction done.
+
+        Returns:
+            The mesh in the world frame, counter-clockwise seen from outside, and the cameras that see it so.
 
         Raises:
             InputError: too few views, empty masks, or masks and cameras that do not belong together.
         """
-        return self.fit_with_cameras(views, seed=seed, progress=progress)[0]
-
-    def fit_with_cameras(
-        self, views: Views, *, seed: int, keep_cameras: bool = False, progress: Progress | None = None
-    ) -> tuple[Mesh, Cameras]:
-        """The surface, and the cameras from which it looks like the views.
-
-        Cameras that are off by more than a fraction of a pixel are turned about the world's origin and shifted across
-        their line of sight; their mean stays. Where normals come with outlines that contradict each other by far, all
-        cameras are panned first until these agree. All others come back as they were given, and so do all of them with
-        ``keep_cameras``.
-        """
-        tell = progress or (lambda fraction, message: None)
         _check(views)
-        if views.normals_world.any() and not keep_cameras:
-            tell(0.0, "comparing outlines")
+        if views.normals_world.any() and not self.keep_cameras:
+            progress(0.0, "comparing outlines")
             views = replace(views, cameras=panned_if_needed(views.cameras, views.alpha))
-        tell(0.0, "visual hull")
+        progress(0.0, "visual hull")
         outlines = silhouettes(views.alpha)
         hull = visual_hull(views.cameras, outlines, cells=self.settings.hull_cells)
-        mesh, fit = hull.mesh, _Fit(views, outlines, hull, keep_cameras=keep_cameras)
+        mesh, fit = hull.mesh, _Fit(views, outlines, hull, keep_cameras=self.keep_cameras)
         total, done = sum(self.settings.iterations), 0
         for halving, iterations in enumerate(self.settings.iterations):
             edge = hull.cell / 2**halving
             mesh = _on_floor(remesh(mesh, edge), hull.floor_y, edge)
             fit.enter_level(edge, _shrink(views, mesh, edge))
             for iteration in range(iterations):
-                tell(0.1 + 0.9 * done / total, f"surface, {len(mesh.vertices)} vertices")
+                progress(0.1 + 0.9 * done / total, f"surface, {len(mesh.vertices)} vertices")
                 if iteration:
                     mesh = _on_floor(remesh(mesh, edge, rounds=1), hull.floor_y, edge)
                 mesh = fit.step(mesh, settled=iteration > 0 and halving + 1 == len(self.settings.iterations))
                 done += 1
-        tell(1.0, "surface done")
-        return mesh, fit.cameras
+        progress(1.0, "surface done")
+        return SurfaceFit(mesh, fit.cameras)
 
 
 def _check(views: Views) -> None:

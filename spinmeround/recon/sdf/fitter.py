@@ -39,7 +39,7 @@ from spinmeround.recon.sdf.residuals import (
 )
 from spinmeround.recon.sdf.spline_field import SplineField, fitted_to, onto_zero, signed_distance, zero_surface
 from spinmeround.recon.sdf.volume_fit import shots_of, volume_step
-from spinmeround.types import Cameras, Mesh, Progress, Views
+from spinmeround.types import Mesh, Progress, SurfaceFit, Views, no_progress
 
 logger = logging.getLogger(__name__)
 
@@ -81,49 +81,46 @@ class NeuralSurfaceFitter:
     """``SurfaceFitter`` that learns a signed distance: slower than ``NormalSurfaceFitter``, harder to mislead."""
 
     def __init__(
-        self, settings: NeuralSettings = NEURAL_PRESETS["standard"], *, card: torch.device | None = None
+        self,
+        settings: NeuralSettings = NEURAL_PRESETS["standard"],
+        *,
+        keep_cameras: bool = False,
+        card: torch.device | None = None,
     ) -> None:
         """Rays are met where they end, on the CPU, or rendered through a volume on ``card``, any torch device."""
-        self.settings, self.card = settings, card
+        self.settings, self.keep_cameras, self.card = settings, keep_cameras, card
 
-    def fit(self, views: Views, *, seed: int, progress: Progress | None = None) -> Mesh:
-        """A watertight manifold mesh in the world frame, counter-clockwise seen from outside.
+    def fit(self, views: Views, *, seed: int, progress: Progress = no_progress) -> SurfaceFit:
+        """Fit a watertight manifold mesh; the cameras are corrected as by ``NormalSurfaceFitter``.
 
         Args:
             views: as for ``NormalSurfaceFitter``.
-            seed: nothing here is random; part of the protocol.
-            progress: told the share done and what is being done.
+            seed: unused, since nothing here is random; part of the protocol.
+            progress: called with the fraction done.
+
+        Returns:
+            The mesh in the world frame, counter-clockwise seen from outside, and the cameras that see it so.
 
         Raises:
             InputError: too few views, empty masks, or masks and cameras that do not belong together.
         """
-        return self.fit_with_cameras(views, seed=seed, progress=progress)[0]
-
-    def fit_with_cameras(
-        self, views: Views, *, seed: int, keep_cameras: bool = False, progress: Progress | None = None
-    ) -> tuple[Mesh, Cameras]:
-        """The surface, and the cameras from which it looks like the views: those ``NormalSurfaceFitter`` finds."""
-        tell = progress or (lambda fraction, message: None)
-        mesh, cameras = NormalSurfaceFitter(self.settings.start).fit_with_cameras(
-            views,
-            seed=seed,
-            keep_cameras=keep_cameras,
-            progress=lambda share, message: tell(_START_SHARE * share, message),
+        start = NormalSurfaceFitter(self.settings.start, keep_cameras=self.keep_cameras).fit(
+            views, seed=seed, progress=lambda fraction, message: progress(_START_SHARE * fraction, message)
         )
         hull = visual_hull(views.cameras, silhouettes(views.alpha), cells=self.settings.start.hull_cells)
-        views, start = replace(views, cameras=cameras), _started(mesh, hull)
-        fit = _EndsFit(views, start) if self.card is None else _VolumeFit(views, start, self.card)
+        views, field = replace(views, cameras=start.cameras), _started(start.mesh, hull)
+        fit = _EndsFit(views, field) if self.card is None else _VolumeFit(views, field, self.card)
         total, done = sum(steps * 4**level for level, steps in enumerate(self.settings.steps)), 0
         for level, steps in enumerate(self.settings.steps):
             fit.enter_level(level)
             for _ in range(steps):
                 share = _START_SHARE + (0.97 - _START_SHARE) * done / total
-                tell(share, f"signed distance, cells of {fit.field.cell:.4f}")
+                progress(share, f"signed distance, cells of {fit.field.cell:.4f}")
                 fit.step()
                 done += 4**level
         mesh = _closed(fit.field, hull.floor_y, fit.field.cell)
-        tell(1.0, "surface done")
-        return mesh, cameras
+        progress(1.0, "surface done")
+        return SurfaceFit(mesh, start.cameras)
 
 
 def _started(mesh: Mesh, hull: Hull) -> SplineField:

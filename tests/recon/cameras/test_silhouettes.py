@@ -73,6 +73,6 @@ def test_doubters_do_not_carve_the_hull(head):
 
 def test_the_surface_keeps_cameras_that_it_is_told_to_keep(head):
     wrong = turned(head)
-    fitter = NormalSurfaceFitter(SurfaceSettings(24, (2,)))
-    assert fitter.fit_with_cameras(wrong, seed=0, keep_cameras=True)[1] is wrong.cameras
-    assert apart_px(fitter.fit_with_cameras(wrong, seed=0)[1], head.cameras) < 0.5
+    settings = SurfaceSettings(24, (2,))
+    assert NormalSurfaceFitter(settings, keep_cameras=True).fit(wrong, seed=0).cameras is wrong.cameras
+    assert apart_px(NormalSurfaceFitter(settings).fit(wrong, seed=0).cameras, head.cameras) < 0.5

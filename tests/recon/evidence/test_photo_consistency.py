@@ -123,7 +123,7 @@ def test_a_level_seen_from_elsewhere_keeps_its_pictures(views):
 
 
 def test_exact_cameras_come_back_as_given(views):
-    _, cameras = NormalSurfaceFitter(SurfaceSettings(32, (4, 3))).fit_with_cameras(views, seed=0)
+    cameras = NormalSurfaceFitter(SurfaceSettings(32, (4, 3))).fit(views, seed=0).cameras
     np.testing.assert_array_equal(cameras.camera_from_world, views.cameras.camera_from_world)
 
 
@@ -137,8 +137,9 @@ def test_noisy_normals_and_cameras_are_overruled_by_colours(views):
         views, normals_world=normals.astype(np.float32), cameras=twisted(views.cameras, twists - twists.mean(0))
     )
     fitter = NormalSurfaceFitter(SurfaceSettings(32, (5, 3)))
-    mesh, cameras = fitter.fit_with_cameras(noisy, seed=0)
-    grey = fitter.fit(replace(noisy, rgb=np.full_like(noisy.rgb, 0.5)), seed=0)
+    fitted = fitter.fit(noisy, seed=0)
+    mesh, cameras = fitted.mesh, fitted.cameras
+    grey = fitter.fit(replace(noisy, rgb=np.full_like(noisy.rgb, 0.5)), seed=0).mesh
     off, plain = (np.median(np.abs(np.linalg.norm(m.vertices / RADII, axis=1) - 1)) for m in (mesh, grey))
     assert off < 0.003 and off < 0.9 * plain
     before, after = (
@@ -159,6 +160,6 @@ def test_colours_alone_find_a_hollow():
         (dented, vertex_normals(dented.vertices, dented.faces)), scenes.cameras(directions, size_px=192), waves
     )
     bare = replace(drawn, normals_world=np.zeros_like(drawn.normals_world))
-    mesh = NormalSurfaceFitter(SurfaceSettings(32, (8, 5))).fit(bare, seed=0)
+    mesh = NormalSurfaceFitter(SurfaceSettings(32, (8, 5))).fit(bare, seed=0).mesh
     axis = mesh.vertices[(np.hypot(mesh.vertices[:, 0], mesh.vertices[:, 1]) < 0.015) & (mesh.vertices[:, 2] > 0)]
     assert abs(axis[:, 2].mean() - 0.17) < 0.006, "hull would be at 0.2"

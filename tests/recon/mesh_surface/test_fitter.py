@@ -97,7 +97,7 @@ def test_displacements_solve_the_stated_least_squares_problem():
 
 def test_an_ellipsoid_is_found_to_a_tenth_of_a_pixel():
     radii = np.array([0.16, 0.21, 0.19])
-    mesh = NormalSurfaceFitter(QUICK).fit(scenes.draw(scenes.sphere(radii=radii), scenes.cameras()), seed=0)
+    mesh = NormalSurfaceFitter(QUICK).fit(scenes.draw(scenes.sphere(radii=radii), scenes.cameras()), seed=0).mesh
     solid = as_trimesh(mesh)
     assert solid.is_watertight and solid.is_winding_consistent and solid.volume > 0
     off = (np.linalg.norm(mesh.vertices / radii, axis=1) - 1) * radii.mean()
@@ -116,14 +116,14 @@ def test_a_hollow_no_silhouette_shows_is_found():
     dent = 0.05 * np.exp(-(x**2 + y**2) / 0.05**2) * (z > 0)
     dented = Mesh(ball.vertices - np.stack([0 * x, 0 * y, dent], 1), ball.faces)
     views = scenes.draw((dented, vertex_normals(dented.vertices, dented.faces)), scenes.cameras())
-    mesh = NormalSurfaceFitter(SurfaceSettings(32, (8, 3))).fit(views, seed=0)
+    mesh = NormalSurfaceFitter(SurfaceSettings(32, (8, 3))).fit(views, seed=0).mesh
     axis = mesh.vertices[(np.hypot(mesh.vertices[:, 0], mesh.vertices[:, 1]) < 0.012) & (mesh.vertices[:, 2] > 0)]
     assert np.abs(axis[:, 2] - 0.15).mean() < 0.003, "hull would be at 0.2"
 
 
 def test_two_spheres_keep_their_crease():
     body = scenes.union(scenes.sphere((0, 0.09, 0), (0.13,) * 3), scenes.sphere((0, -0.09, 0), (0.13,) * 3))
-    mesh = NormalSurfaceFitter(QUICK).fit(scenes.draw(body, scenes.cameras()), seed=0)
+    mesh = NormalSurfaceFitter(QUICK).fit(scenes.draw(body, scenes.cameras()), seed=0).mesh
     gap = np.minimum(*(np.abs(np.linalg.norm(mesh.vertices - [0, s, 0], axis=1) - 0.13) for s in (0.09, -0.09)))
     assert np.median(gap) < 0.0008
     waist = mesh.vertices[np.abs(mesh.vertices[:, 1]) < 0.006]
@@ -131,7 +131,7 @@ def test_two_spheres_keep_their_crease():
 
 
 def test_a_cut_neck_stays_flat_and_where_it_was_cut():
-    mesh = NormalSurfaceFitter(QUICK).fit(head_on_neck(), seed=0)
+    mesh = NormalSurfaceFitter(QUICK).fit(head_on_neck(), seed=0).mesh
     solid = as_trimesh(mesh)
     assert solid.is_watertight
     bottom = mesh.vertices[:, 1].min()
@@ -146,7 +146,7 @@ def test_without_normals_the_hull_is_smoothed_and_the_user_told(caplog):
     views = scenes.draw(scenes.sphere(), scenes.cameras())
     bare = replace(views, normals_world=np.zeros_like(views.normals_world))
     with caplog.at_level(logging.WARNING):
-        mesh = NormalSurfaceFitter(QUICK).fit(bare, seed=0)
+        mesh = NormalSurfaceFitter(QUICK).fit(bare, seed=0).mesh
     assert "no normals" in caplog.text
     assert as_trimesh(mesh).is_watertight
     assert np.median(np.abs(np.linalg.norm(mesh.vertices, axis=1) - 0.2)) < 0.004
@@ -157,14 +157,14 @@ def test_distrusted_normals_do_not_count():
     wrong, weight = views.normals_world.copy(), views.weight.copy()
     wrong[0] = views.alpha[0][..., None] * np.float32([0.6, 0.0, 0.8])
     weight[0] = 0
-    mesh = NormalSurfaceFitter(QUICK).fit(replace(views, normals_world=wrong, weight=weight), seed=0)
+    mesh = NormalSurfaceFitter(QUICK).fit(replace(views, normals_world=wrong, weight=weight), seed=0).mesh
     assert np.median(np.abs(np.linalg.norm(mesh.vertices, axis=1) - 0.2)) < 0.001
 
 
 def test_progress_rises_to_one_and_the_result_repeats():
     views, told = scenes.draw(scenes.sphere(), scenes.cameras()), []
-    one = NormalSurfaceFitter(ROUGH).fit(views, seed=0, progress=lambda share, what: told.append((share, what)))
-    two = NormalSurfaceFitter(ROUGH).fit(views, seed=1)
+    one = NormalSurfaceFitter(ROUGH).fit(views, seed=0, progress=lambda share, what: told.append((share, what))).mesh
+    two = NormalSurfaceFitter(ROUGH).fit(views, seed=1).mesh
     shares = [share for share, _ in told]
     assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1
     np.testing.assert_array_equal(one.vertices, two.vertices)
@@ -176,7 +176,7 @@ def test_an_ear_thin_as_two_pixels_does_not_melt_away(half_thickness):
     """A thin plate on a ball, thinner than the edges of the first level."""
     ear = scenes.sphere((0.22, 0, 0), (0.06, 0.07, half_thickness))
     views = scenes.draw(scenes.union(scenes.sphere(), ear), scenes.cameras())
-    mesh = NormalSurfaceFitter(QUICK).fit(views, seed=0)
+    mesh = NormalSurfaceFitter(QUICK).fit(views, seed=0).mesh
     assert mesh.vertices[:, 0].max() == pytest.approx(0.28, abs=0.006)
 
 
@@ -184,7 +184,7 @@ def test_a_crown_cut_in_every_view_is_closed_by_a_dome():
     """The normals around the hole tell how the crown goes on."""
     views = scenes.draw(scenes.sphere((0, 0.15, 0), (0.17, 0.2, 0.19)), scenes.cameras(scenes.LEVEL))
     assert silhouettes(views.alpha).cut[:, 1].sum() >= 6
-    mesh = NormalSurfaceFitter(QUICK).fit(views, seed=0)
+    mesh = NormalSurfaceFitter(QUICK).fit(views, seed=0).mesh
     assert as_trimesh(mesh).is_watertight
     off = np.linalg.norm((mesh.vertices - [0, 0.15, 0]) / [0.17, 0.2, 0.19], axis=1) - 1
     assert np.median(np.abs(off)) < 0.01
@@ -197,7 +197,7 @@ def test_hair_cut_at_the_side_of_every_profile_does_not_trail_off():
     views = scenes.draw(scenes.sphere((0, 0, -0.14), (0.19, 0.22, 0.27)), cams)
     cut = silhouettes(views.alpha).cut
     assert cut[:, [0, 2]].any() and not cut[0, [0, 2]].any()
-    mesh = NormalSurfaceFitter(QUICK).fit(views, seed=0)
+    mesh = NormalSurfaceFitter(QUICK).fit(views, seed=0).mesh
     assert mesh.vertices[:, 2].min() > -0.5
 
 
@@ -206,7 +206,7 @@ def test_what_stands_below_the_cut_leaves_no_mark_on_the_chin():
     chin = scenes.sphere((0, 0.03, 0.06), (0.16, 0.2, 0.16))
     body = scenes.union(chin, scenes.tube(0.08, 0.0, -1.0), scenes.sphere((0, -0.55, 0), (0.4, 0.17, 0.3)))
     ring = scenes.cameras([(30 * i, (16, -10, 8)[i % 3]) for i in range(12)])
-    mesh = NormalSurfaceFitter(QUICK).fit(scenes.draw(body, ring), seed=0)
+    mesh = NormalSurfaceFitter(QUICK).fit(scenes.draw(body, ring), seed=0).mesh
     at = mesh.vertices - [0, 0.03, 0.06]
     under = (at[:, 1] < -0.1) & (at[:, 2] > 0.08) & (mesh.vertices[:, 1] > -0.2)
     assert under.sum() > 50
@@ -221,7 +221,7 @@ def test_a_laser_scan_is_met(test_data):
     truth = Mesh((raw.vertices - (low + high) / 2) * (0.56 / (high - low).max()), np.array(raw.faces))
     ring = [(22.5 * i, (0, 25, -20)[i % 3]) for i in range(16)]
     views = scenes.draw((truth, vertex_normals(truth.vertices, truth.faces)), scenes.cameras(ring, size_px=256))
-    mesh = NormalSurfaceFitter(SURFACE_PRESETS["draft"]).fit(views, seed=0)
+    mesh = NormalSurfaceFitter(SURFACE_PRESETS["draft"]).fit(views, seed=0).mesh
     assert as_trimesh(mesh).is_watertight
     held_out = scenes.cameras([(30, 12), (150, -10), (270, 22)], size_px=256)
     depths = []

@@ -34,13 +34,14 @@ def test_a_sphere_comes_out_round_closed_and_the_same_again():
     fitter = NeuralSurfaceFitter(QUICK)
     assert isinstance(fitter, SurfaceFitter)
     said: list[float] = []
-    mesh, cameras = fitter.fit_with_cameras(views, seed=0, progress=lambda share, what: said.append(share))
+    fitted = fitter.fit(views, seed=0, progress=lambda fraction, what: said.append(fraction))
+    mesh, cameras = fitted.mesh, fitted.cameras
     solid = as_trimesh(mesh)
     assert solid.is_watertight and solid.is_winding_consistent and solid.euler_number == 2 and solid.volume > 0
     assert radial_error_mm(mesh) < 0.4, "a pixel is 4 mm"
     np.testing.assert_array_equal(cameras.camera_from_world, views.cameras.camera_from_world)
     assert said == sorted(said) and said[-1] == 1.0
-    again = fitter.fit(views, seed=1)
+    again = fitter.fit(views, seed=1).mesh
     np.testing.assert_array_equal(mesh.vertices, again.vertices)
 
 
@@ -52,7 +53,7 @@ def test_smooth_errors_of_normals_are_seen_through_by_what_the_pictures_show():
     )
     normals = views.normals_world + 0.15 * tilt.astype(np.float32)
     normals *= views.alpha[..., None] / np.linalg.norm(normals, axis=-1, keepdims=True)
-    mesh = NeuralSurfaceFitter(QUICK).fit(replace(views, normals_world=normals), seed=0)
+    mesh = NeuralSurfaceFitter(QUICK).fit(replace(views, normals_world=normals), seed=0).mesh
     away = mesh.vertices / np.linalg.norm(mesh.vertices, axis=1, keepdims=True)
     cosine = (vertex_normals(mesh.vertices, mesh.faces) * away).sum(1)
     assert radial_error_mm(mesh) < 0.7
@@ -61,7 +62,7 @@ def test_smooth_errors_of_normals_are_seen_through_by_what_the_pictures_show():
 
 def test_a_neck_is_cut_flat():
     views = head_on_neck(64)
-    mesh = NeuralSurfaceFitter(QUICK).fit(views, seed=0)
+    mesh = NeuralSurfaceFitter(QUICK).fit(views, seed=0).mesh
     low = mesh.vertices[:, 1].min()
     assert as_trimesh(mesh).is_watertight
     assert (mesh.vertices[:, 1] == low).sum() > 20
@@ -81,7 +82,7 @@ def test_pictures_that_contradict_each_other_leave_no_bumps_where_there_are_no_n
     views = scenes.draw(scenes.sphere(), scenes.cameras(size_px=64))
     painted = np.stack([cv2.GaussianBlur(rng.random((64, 64, 3)), (0, 0), 1.5) for _ in views.alpha])
     blank = replace(views, normals_world=np.zeros_like(views.normals_world), rgb=painted.astype(np.float32))
-    mesh = NeuralSurfaceFitter(QUICK).fit(blank, seed=0)
+    mesh = NeuralSurfaceFitter(QUICK).fit(blank, seed=0).mesh
     away = mesh.vertices / np.linalg.norm(mesh.vertices, axis=1, keepdims=True)
     cosine = (vertex_normals(mesh.vertices, mesh.faces) * away).sum(1)
     assert np.degrees(np.median(np.arccos(np.clip(cosine, -1, 1)))) < 2

@@ -102,7 +102,7 @@ def test_a_step_finds_the_sphere_that_the_pictures_show_and_the_same_again():
 
 
 def test_a_sphere_comes_out_round_and_closed():
-    mesh = NeuralSurfaceFitter(QUICK, card=CPU).fit(views(), seed=0)
+    mesh = NeuralSurfaceFitter(QUICK, card=CPU).fit(views(), seed=0).mesh
     solid = as_trimesh(mesh)
     assert solid.is_watertight and solid.euler_number == 2 and solid.volume > 0
     off_mm = np.abs(np.linalg.norm(mesh.vertices, axis=1) - 0.2) * _MM

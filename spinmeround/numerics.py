@@ -1,0 +1,23 @@
+"""Scalar functions and constants that several packages share."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float
+
+Number = TypeVar("Number", float, np.ndarray)
+
+SIGMA_PER_MAD = 1.4826
+"""Standard deviations in a median absolute deviation, for normally distributed errors."""
+
+
+def smoothstep(t: Number) -> Number:
+    """Hermite blend 3t² - 2t³ of ``t`` in [0, 1]; its slope is 0 at both ends. ``t`` is not clipped."""
+    return t * t * (3 - 2 * t)
+
+
+def smooth_ramp(value: Float[np.ndarray, "*n"], low: float, high: float) -> Float[np.ndarray, "*n"]:
+    """Smoothstep from 0 at ``low`` to 1 at ``high``, constant outside; ``high`` may be the smaller one."""
+    return smoothstep(np.clip((value - low) / (high - low), 0, 1))
