@@ -10,32 +10,96 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spinmeround.errors import SpinMeRoundError
+    from spinmeround.errors import CancelledError, SpinMeRoundError
+    from spinmeround.io.formats import Format, register_format
     from spinmeround.pipelines.fit_views import fit_views
     from spinmeround.pipelines.make_views import make_views
+    from spinmeround.pipelines.outputs import OutputOptions
     from spinmeround.pipelines.reconstruct import reconstruct
-    from spinmeround.types import Cameras, Mesh, Portrait, Reconstruction, Splats, TexturedMesh, Views
+    from spinmeround.pipelines.settings import (
+        AvatarOptions,
+        CaptureOptions,
+        DiffusionOptions,
+        MeshOptions,
+        PhotoOptions,
+        RunSettings,
+    )
+    from spinmeround.registry import (
+        HAIR_MODELS,
+        MATTE_MODELS,
+        PRIORS,
+        RASTERIZERS,
+        SPLAT_FITTERS,
+        SURFACE_FITTERS,
+    )
+    from spinmeround.types import (
+        Cameras,
+        HeadCrop,
+        Mesh,
+        Portrait,
+        PriorResult,
+        Reconstruction,
+        Segmentation,
+        Splats,
+        SurfaceFit,
+        TexturedMesh,
+        ViewRequest,
+        Views,
+    )
 
-_HOMES = {
-    "SpinMeRoundError": "errors",
-    "fit_views": "pipelines.fit_views",
-    "make_views": "pipelines.make_views",
-    "reconstruct": "pipelines.reconstruct",
-    **dict.fromkeys(("Cameras", "Mesh", "Portrait", "Reconstruction", "Splats", "TexturedMesh", "Views"), "types"),
-}
+_MODULES = {
+    "errors": ("CancelledError", "SpinMeRoundError"),
+    "io.formats": ("Format", "register_format"),
+    "pipelines.fit_views": ("fit_views",),
+    "pipelines.make_views": ("make_views",),
+    "pipelines.outputs": ("OutputOptions",),
+    "pipelines.reconstruct": ("reconstruct",),
+    "pipelines.settings": (
+        "AvatarOptions", "CaptureOptions", "DiffusionOptions", "MeshOptions", "PhotoOptions", "RunSettings",
+    ),
+    "registry": (
+        "HAIR_MODELS", "MATTE_MODELS", "PRIORS", "RASTERIZERS", "SPLAT_FITTERS", "SURFACE_FITTERS",
+    ),
+    "types": (
+        "Cameras", "HeadCrop", "Mesh", "Portrait", "PriorResult", "Reconstruction", "Segmentation", "Splats",
+        "SurfaceFit", "TexturedMesh", "ViewRequest", "Views",
+    ),
+}  # fmt: skip
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "HAIR_MODELS",
+    "MATTE_MODELS",
+    "PRIORS",
+    "RASTERIZERS",
+    "SPLAT_FITTERS",
+    "SURFACE_FITTERS",
+    "AvatarOptions",
     "Cameras",
+    "CancelledError",
+    "CaptureOptions",
+    "DiffusionOptions",
+    "Format",
+    "HeadCrop",
     "Mesh",
+    "MeshOptions",
+    "OutputOptions",
+    "PhotoOptions",
     "Portrait",
+    "PriorResult",
     "Reconstruction",
+    "RunSettings",
+    "Segmentation",
     "SpinMeRoundError",
     "Splats",
+    "SurfaceFit",
     "TexturedMesh",
+    "ViewRequest",
     "Views",
     "fit_views",
     "make_views",
     "reconstruct",
+    "register_format",
 ]
 
 

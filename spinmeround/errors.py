@@ -13,9 +13,24 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class SpinMeRoundError(Exception):
-    """Base of everything this package raises on purpose."""
+    """Base of everything this package raises on purpose.
+
+    Attributes:
+        settings: dotted names of the ``RunSettings`` or output options that the message is about; a front end adds what
+            it calls them, as a command adds its flags.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "", *, settings: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.settings = settings
+
+
+class CancelledError(SpinMeRoundError):
+    """A run that its front end cancelled."""
+
+    exit_code = 130
 
 
 class InputError(SpinMeRoundError):

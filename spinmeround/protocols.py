@@ -1,36 +1,94 @@
-"""The three seams of the package. Implementations are final classes; nothing inherits from another implementation."""
+"""The seams of the package: what each replaceable part must do.
+
+A part is any object with these methods; nothing has to be inherited. It is registered by name in
+``spinmeround.registry`` (exporters in ``spinmeround.io.formats``) through a factory that takes the run's settings.
+CONTRIBUTING.md has a recipe for each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
-from spinmeround.types import Cameras, Mesh, Portrait, Progress, Rendering, Splats, SurfaceFit, Views, no_progress
+from spinmeround.types import (
+    Avatar,
+    Cameras,
+    HeadCrop,
+    Licence,
+    Mesh,
+    Portrait,
+    PriorResult,
+    Progress,
+    Rendering,
+    Segmentation,
+    Splats,
+    SurfaceFit,
+    ViewRequest,
+    Views,
+    no_progress,
+)
 
 
-@runtime_checkable
-class ViewGenerator(Protocol):
-    """Stage one: portraits of one person to posed RGB, normals and alpha."""
+class StageRunner(Protocol):
+    """Runs a named stage: times it, shows it, and hands out what its progress is reported to."""
 
-    def generate(self, portraits: Sequence[Portrait], cameras: Cameras, *, seed: int) -> Views:
-        """Views as ``cameras`` see the head; the same seed gives the same views."""
+    def __call__(self, stage: str) -> AbstractContextManager[Progress]:
+        """Enter the stage called ``stage``."""
         ...
 
 
 @runtime_checkable
-class Rasterizer(Protocol):
-    """Splats to pictures, differentiable in every field of ``Splats`` and in the poses.
+class MatteModel(Protocol):
+    """Which pixels of a photo are this person."""
 
-    The class says what a splat is: a 3D Gaussian, or a surfel in the plane of its first two axes.
-    """
+    def matte(self, crop: HeadCrop) -> Float[Any, "s s"]:
+        """Return the coverage of the person in [0, 1], without neighbours and background."""
+        ...
 
-    def render(
-        self, splats: Splats, cameras: Cameras, *, camera_from_world: Float[Tensor, "v 4 4"] | None = None
-    ) -> Rendering:
-        """Draws the splats as each camera sees them, from other poses than the cameras' own where some are given."""
+
+@runtime_checkable
+class HairModel(Protocol):
+    """Which of the person's pixels are hair, and which are clothes."""
+
+    def segment(self, crop: HeadCrop, alpha: Float[Any, "s s"]) -> Segmentation:
+        """Split the matte ``alpha`` into hair, clothes and the rest, which is skin."""
+        ...
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """Stage one: portraits of one person to posed views of the head from all sides."""
+
+    @property
+    def licences(self) -> Sequence[Licence]:
+        """Models and data the views stand on, for the report."""
+        ...
+
+    def planned_stages(self, request: ViewRequest) -> Mapping[str, float]:
+        """Return the stages ``generate`` will enter, in order, and a guess of the seconds each takes.
+
+        Raises:
+            SpinMeRoundError: the request cannot be fulfilled.
+        """
+        ...
+
+    def generate(
+        self, portraits: Sequence[Portrait], request: ViewRequest, *, seed: int, stages: StageRunner
+    ) -> PriorResult:
+        """Make the views; the same portraits, request and seed give the same views."""
+        ...
+
+
+@runtime_checkable
+class RiggableHead(Protocol):
+    """A head that can be made to move: a prior may offer one in ``PriorResult.head``."""
+
+    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool) -> Avatar:
+        """Return the head with bones and morph targets, neutral at rest."""
         ...
 
 
@@ -47,6 +105,20 @@ class SurfaceFitter(Protocol):
 class SplatFitter(Protocol):
     """Stage two, appearance: posed views and a start surface to splats in the world frame."""
 
-    def fit(self, views: Views, surface: Mesh, *, seed: int) -> Splats:
-        """Splats that start on ``surface``; the same seed gives the same splats."""
+    def fit(self, views: Views, surface: Mesh, *, seed: int, progress: Progress = no_progress) -> Splats:
+        """Fit splats that start on ``surface``; the same seed gives the same splats."""
+        ...
+
+
+@runtime_checkable
+class Rasterizer(Protocol):
+    """Splats to pictures, differentiable in every field of ``Splats`` and in the poses.
+
+    The class says what a splat is: a 3D Gaussian, or a surfel in the plane of its first two axes.
+    """
+
+    def render(
+        self, splats: Splats, cameras: Cameras, *, camera_from_world: Float[Tensor, "v 4 4"] | None = None
+    ) -> Rendering:
+        """Draw the splats as each camera sees them, from other poses than the cameras' own where some are given."""
         ...

@@ -58,6 +58,87 @@ class Portrait:
 
 
 @dataclass(frozen=True)
+class HeadFrame:
+    """Weak-perspective camera of one head.
+
+    The head frame is in centimetres: origin between the ears behind the nose, +X the subject's left, +Y up, +Z out of
+    the face. At the origin one centimetre is ``scale_px`` pixels.
+
+    Attributes:
+        picture_from_head: rotation with the picture's axes as rows: right, down, away from the camera.
+        origin_px: the head's origin in the picture.
+    """
+
+    picture_from_head: Float[np.ndarray, "3 3"]
+    origin_px: Float[np.ndarray, "2"]
+    scale_px: float
+
+    def project(self, points_cm: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
+        """Project points of the head frame to pixels, orthographically."""
+        return np.asarray(points_cm) @ self.picture_from_head[:2].T * self.scale_px + self.origin_px
+
+    @property
+    def angles_deg(self) -> Float[np.ndarray, "3"]:
+        """Yaw about the head's own up, then pitch, then roll in the picture; signs of ``Portrait.head_pose_deg``."""
+        rotation = self.picture_from_head
+        toward = -rotation[2]  # the camera, in the head frame
+        yaw = np.arctan2(toward[0], toward[2])
+        pitch = np.arcsin(np.clip(-toward[1], -1, 1))
+        roll = np.arctan2(rotation[0, 1], -rotation[1, 1])
+        return np.degrees([yaw, pitch, roll])
+
+    def moved(self, crop_from_picture: Float[np.ndarray, "3 3"]) -> HeadFrame:
+        """Return the same head in a crop that was scaled and shifted, not turned."""
+        scale = crop_from_picture[0, 0]
+        origin = crop_from_picture[:2, :2] @ self.origin_px + crop_from_picture[:2, 2]
+        return HeadFrame(self.picture_from_head, origin, self.scale_px * scale)
+
+
+@dataclass(frozen=True)
+class FaceGeometry:
+    """Where a face is in a picture.
+
+    Attributes:
+        landmarks_px: 478 landmarks in the order of MediaPipe's face mesh.
+    """
+
+    landmarks_px: Float[np.ndarray, "478 2"]
+    frame: HeadFrame
+
+
+@dataclass(frozen=True)
+class HeadCrop:
+    """A square crop of a photo around one head, before it is known which pixels are the person.
+
+    Attributes:
+        rgb: white outside ``observed``.
+        observed: true where the crop lies inside the photo, a rectangle.
+        alpha: the photo's own transparency, if it has any.
+        face: the person's face, in pixels of the crop.
+        neighbours: the other faces of the photo, in pixels of the crop, which may lie outside it.
+    """
+
+    rgb: Float[np.ndarray, "s s 3"]
+    observed: Bool[np.ndarray, "s s"]
+    alpha: Float[np.ndarray, "s s"] | None
+    face: FaceGeometry
+    neighbours: tuple[FaceGeometry, ...] = ()
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Soft parts of a person's matte; what is neither hair nor clothes is skin.
+
+    Attributes:
+        hair: on the head; a beard is skin.
+        clothes: clothes, hats, hands, microphones.
+    """
+
+    hair: Float[np.ndarray, "s s"]
+    clothes: Float[np.ndarray, "s s"]
+
+
+@dataclass(frozen=True)
 class Cameras:
     """Pinhole cameras that share one image size; no lens distortion.
 
@@ -238,6 +319,49 @@ class FaceClip:
 
     def __len__(self) -> int:
         return len(self.times_s)
+
+
+@dataclass(frozen=True)
+class Licence:
+    """Under which terms something is used.
+
+    Attributes:
+        kind: ``code``, ``model`` or ``library``.
+        name: file or package.
+    """
+
+    kind: str
+    name: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class ViewRequest:
+    """Which views a prior is asked for.
+
+    Attributes:
+        directions: azimuth and elevation of each camera, degrees; None if the prior may choose by the quality.
+        photo_cameras: whether the photos' own cameras come first.
+        whole_head: whether pictures must hold the head with all its hair, at the price of fewer pixels on the face.
+    """
+
+    directions: tuple[tuple[float, float], ...] | None = None
+    photo_cameras: bool = True
+    whole_head: bool = True
+
+
+@dataclass(frozen=True)
+class PriorResult:
+    """What stage one made.
+
+    Attributes:
+        report: its part of the report.
+        head: something that can be made to move, see ``protocols.RiggableHead``, if the prior has one.
+    """
+
+    views: Views
+    report: Mapping[str, Any] = field(default_factory=dict)
+    head: object | None = None
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from spinmeround.pipelines.avatars import RigOptions
-    from spinmeround.pipelines.diffusion_options import DiffusionOptions
+    pass
 
 _ANGLE_LISTS = ("--azimuths", "--elevations")
 
@@ -31,7 +30,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def read(self, argv: Sequence[str] | None) -> argparse.Namespace:
-        """Arguments in any order, photos between options included."""
+        """Read arguments in any order, photos between options included."""
         given = _joined(sys.argv[1:] if argv is None else argv)
         # Misspelt options first: argparse would complain of what is missing because of them.
         known = [option for action in self._actions for option in action.option_strings]
@@ -43,12 +42,12 @@ class Parser(argparse.ArgumentParser):
         return self.parse_intermixed_args(given)
 
     def error(self, message: str) -> NoReturn:
-        """Ends the program with one line."""
+        """End the program with one line."""
         self.exit(2, f"{self.prog}: {message}; {self.prog} --help explains\n")
 
 
 def angles(text: str) -> tuple[float, ...]:
-    """``0,30,-30`` as numbers."""
+    """Read ``0,30,-30`` as numbers."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
@@ -56,7 +55,7 @@ def angles(text: str) -> tuple[float, ...]:
 
 
 def positive(text: str) -> float:
-    """A number above zero."""
+    """Read a number above zero."""
     try:
         value = float(text)
     except ValueError:
@@ -67,7 +66,7 @@ def positive(text: str) -> float:
 
 
 def expression(text: str) -> dict[str, float]:
-    """``jawOpen=0.6,happy=1`` as numbers by name."""
+    """Read ``jawOpen=0.6,happy=1`` as numbers by name."""
     try:
         pairs = [part.split("=") for part in text.split(",")]
         return {name.strip(): float(value) for name, value in pairs if name.strip() or value}
@@ -76,21 +75,21 @@ def expression(text: str) -> dict[str, float]:
 
 
 def counted(text: str) -> int:
-    """A whole number from 1."""
+    """Read a whole number from 1."""
     if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
         raise argparse.ArgumentTypeError(f"expected 1, 2, 3 ..., got {text!r}")
     return int(text)
 
 
 def seed_number(text: str) -> int:
-    """A whole number from 0."""
+    """Read a whole number from 0."""
     if not re.fullmatch(r"[0-9]{1,18}", text):
         raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
     return int(text)
 
 
 def add_photos(parser: Parser) -> None:
-    """The photos and how they are read."""
+    """Add the photos and how they are read."""
     group = parser.add_argument_group("photos")
     group.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="one or several photos of one person")
     group.add_argument(
@@ -101,8 +100,8 @@ def add_photos(parser: Parser) -> None:
     )
 
 
-def add_how(parser: Parser, *, with_prior: bool) -> None:
-    """How hard to try, and with what."""
+def add_effort(parser: Parser) -> None:
+    """Add how hard to try, and where."""
     group = parser.add_argument_group("how")
     group.add_argument(
         "--quality",
@@ -110,13 +109,6 @@ def add_how(parser: Parser, *, with_prior: bool) -> None:
         default="standard",
         help="draft: under half a minute; standard: a minute or so; high: several minutes (default: standard)",
     )
-    if with_prior:
-        group.add_argument(
-            "--prior",
-            choices=("auto", "diffusion", "template"),
-            default="auto",
-            help="where the unseen sides come from; auto says what it takes and why (default: auto)",
-        )
     group.add_argument(
         "--seed", type=seed_number, default=0, metavar="N", help="same photo, same seed, same bytes (default: 0)"
     )
@@ -125,15 +117,66 @@ def add_how(parser: Parser, *, with_prior: bool) -> None:
     )
 
 
+def add_stage_one_parts(parser: Parser) -> None:
+    """Add the names of the parts that stage one is made with."""
+    group = parser.add_argument_group("parts of stage one, by name")
+    group.add_argument(
+        "--prior",
+        default="auto",
+        metavar="NAME",
+        help=f"where the unseen sides come from: {_names(registry.PRIORS)}; auto says what it takes and why "
+        "(default: auto)",
+    )
+    group.add_argument(
+        "--matte",
+        default="selfie",
+        metavar="NAME",
+        help=f"who the person is: {_names(registry.MATTE_MODELS)} (default: selfie)",
+    )
+    group.add_argument(
+        "--hair",
+        default="histogram",
+        metavar="NAME",
+        help=f"what of the person is hair: {_names(registry.HAIR_MODELS)} (default: histogram)",
+    )
+
+
+def add_stage_two_parts(parser: Parser) -> None:
+    """Add the names of the parts that stage two is made with."""
+    group = parser.add_argument_group("parts of stage two, by name")
+    group.add_argument(
+        "--surface",
+        default="mesh",
+        metavar="NAME",
+        help=f"how the surface is fitted: {_names(registry.SURFACE_FITTERS)}; neural fits a signed distance: minutes "
+        "more, for normals that are off smoothly (default: mesh)",
+    )
+    group.add_argument(
+        "--splat-fitter",
+        default="gaussians",
+        metavar="NAME",
+        help=f"how splats are fitted: {_names(registry.SPLAT_FITTERS)} (default: gaussians)",
+    )
+    group.add_argument(
+        "--rasterizer",
+        default="auto",
+        metavar="NAME",
+        help=f"what draws splats in a fit: {_names(registry.RASTERIZERS)} (default: auto, by the device)",
+    )
+
+
+def _names(parts: registry.Registry) -> str:
+    return ", ".join(parts.names())
+
+
 def add_diffusion(parser: Parser) -> None:
-    """How the diffusion model is run."""
+    """Add how the diffusion model is run."""
     group = parser.add_argument_group("--prior diffusion")
     group.add_argument(
         "--identity", type=Path, metavar="FILE.npy", help="ArcFace embedding of the person (default: from the photos)"
     )
-    group.add_argument(
-        "--views", type=int, choices=(8, 48, 88), help="how many in all (default: 8 draft, 48 standard, 88 high)"
-    )
+    counts = ", ".join(f"{preset(quality).diffusion_views} {quality}" for quality in QUALITIES)
+    group.add_argument("--views", type=int, choices=(8, 48, 88), help=f"how many in all (default: {counts})")
     group.add_argument("--steps", type=counted, metavar="N", help="of the sampler (default: 50, as published)")
     group.add_argument(
         "--guidance", type=positive, metavar="G", help="scale; 1 is none and takes half the time (default: 3.5)"
@@ -152,29 +195,13 @@ def add_diffusion(parser: Parser) -> None:
         "--views-at-once", type=counted, metavar="N", help="fewer take less memory and agree less (default: 8)"
     )
     group.add_argument(
-        "--low-memory", action="store_true", help="networks visit the card one at a time, pictures come in tiles"
+        "--low-memory", action="store_true", help="networks visit the GPU one at a time, pictures come in tiles"
     )
 
 
-def diffusion_options(given: argparse.Namespace) -> DiffusionOptions:
-    """What ``add_diffusion`` read."""
-    from spinmeround.pipelines.diffusion_options import DiffusionOptions
-
-    return DiffusionOptions(
-        identity=given.identity,
-        views=given.views,
-        steps=given.steps,
-        guidance=given.guidance,
-        solver=given.solver,
-        precision=given.precision,
-        views_at_once=given.views_at_once,
-        low_memory=given.low_memory,
-    )
-
-
-def add_rig(parser: Parser) -> None:
-    """How an avatar is made."""
-    group = parser.add_argument_group("avatar (.glb, .vrm, .usdz)")
+def add_avatar(parser: Parser) -> None:
+    """Add how an avatar is made."""
+    group = parser.add_argument_group(f"avatar ({', '.join(suffixes('avatar'))})")
     group.add_argument("--no-rig", action="store_true", help="the .glb is a plain mesh that does not move")
     group.add_argument(
         "--lod", type=int, choices=(0, 1, 2), default=0, help="about 30,000, 12,000 or 4,000 triangles (default: 0)"
@@ -186,7 +213,7 @@ def add_rig(parser: Parser) -> None:
         "--expression",
         action="append",
         type=expression,
-        metavar="NAME=SHARE",
+        metavar="NAME=WEIGHT",
         help="show jawOpen=0.6 or happy=1,tongueOut=0.5 in the preview; ARKit's names or VRM's presets, 0 to 1",
     )
     group.add_argument(
@@ -194,20 +221,8 @@ def add_rig(parser: Parser) -> None:
     )
 
 
-def rig_options(given: argparse.Namespace) -> RigOptions:
-    """What ``add_rig`` read."""
-    from spinmeround.pipelines.avatars import RigOptions
-
-    return RigOptions(rig=not given.no_rig, lod=given.lod, texture_px=given.texture_size)
-
-
-def expression_asked(given: argparse.Namespace) -> dict[str, float]:
-    """What all ``--expression`` say together, the last word for each name."""
-    return {name: share for each in given.expression or () for name, share in each.items()}
-
-
 def add_head_files(parser: Parser) -> None:
-    """The files a head goes to."""
+    """Add the files a head goes to."""
     group = parser.add_argument_group("results")
     group.add_argument(
         "--out",
@@ -215,22 +230,22 @@ def add_head_files(parser: Parser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="file to write; .ply .spz .splat hold splats, .glb .obj .usdz meshes; repeat it for several files",
+        help=f"file to write; {' '.join(suffixes('splats'))} hold splats, "
+        f"{' '.join(suffix for suffix in suffixes('mesh') if suffix != '.ply')} meshes; repeat it for several files",
     )
     group.add_argument(
         "--ply", choices=("splats", "mesh"), default="splats", help="what a .ply holds (default: splats)"
     )
+    holding = dict.fromkeys(
+        each.suffix for each in (*formats(holds="avatar"), *formats(holds="mesh")) if each.normal_map
+    )
     group.add_argument(
         "--normal-map",
         action="store_true",
-        help="meshes shade like the fine surface they were made from (.glb .vrm .usdz .obj)",
+        help=f"meshes shade like the fine surface they were made from ({' '.join(holding)})",
     )
-    group.add_argument(
-        "--splats",
-        type=counted,
-        metavar="N",
-        help="at most (default: 60000 draft, 200000 standard, 400000 high)",
-    )
+    counts = ", ".join(f"{preset(quality).splats.count} {quality}" for quality in QUALITIES)
+    group.add_argument("--splats", type=counted, metavar="N", help=f"at most (default: {counts})")
     group.add_argument("--height-m", type=positive, metavar="M", help="height of the head in metres (default: 0.23)")
     group.add_argument("--preview", type=Path, metavar="FILE.png", help="contact sheet: photo, colours, normals")
     group.add_argument("--turntable", type=Path, metavar="FILE.mp4", help="video of one turn")
@@ -238,14 +253,115 @@ def add_head_files(parser: Parser) -> None:
 
 
 def add_report(group: argparse._ArgumentGroup) -> None:
-    """The report."""
+    """Add the report."""
     group.add_argument(
         "--report", type=Path, metavar="FILE.json", help="choices and why, times, memory, fit errors, licences"
     )
 
 
+FLAGS = {
+    "photo.face": "--face",
+    "photo.keep_expression": "--keep-expression",
+    "photo.matte": "--matte",
+    "photo.hair": "--hair",
+    "capture.normal_frame": "--normal-frame",
+    "capture.cameras": "--cameras",
+    "capture.view_size_px": "--view-size",
+    "mesh.faces": "--faces",
+    "mesh.lods": "--lods",
+    "mesh.normal_map": "--normal-map",
+    "avatar.rig": "--no-rig",
+    "avatar.lod": "--lod",
+    "avatar.texture_px": "--texture-size",
+    "avatar.expression": "--expression",
+    "avatar.animate": "--animate",
+    "diffusion.identity": "--identity",
+    "diffusion.views": "--views",
+    "diffusion.steps": "--steps",
+    "diffusion.guidance": "--guidance",
+    "diffusion.solver": "--solver",
+    "diffusion.precision": "--precision",
+    "diffusion.views_at_once": "--views-at-once",
+    "diffusion.low_memory": "--low-memory",
+    "quality": "--quality",
+    "prior": "--prior",
+    "surface": "--surface",
+    "splat_fitter": "--splat-fitter",
+    "rasterizer": "--rasterizer",
+    "device": "--device",
+    "seed": "--seed",
+    "splats": "--splats",
+    "height_m": "--height-m",
+    "ply": "--ply",
+    "preview": "--preview",
+    "report": "--report",
+    "turntable": "--turntable",
+    "directions.azimuths": "--azimuths",
+    "directions.elevations": "--elevations",
+    "directions.orbit": "--orbit",
+}
+"""What the commands call the settings that errors are about, by the settings' dotted names."""
+
+
+def run_settings(given: argparse.Namespace) -> RunSettings:
+    """Return the settings that a command was given; what it has no flag for keeps its default."""
+    from spinmeround.pipelines.settings import (
+        AvatarOptions,
+        CaptureOptions,
+        DiffusionOptions,
+        MeshOptions,
+        PhotoOptions,
+        RunSettings,
+    )
+
+    return _filled(
+        RunSettings,
+        given,
+        photo=_filled(PhotoOptions, given),
+        capture=_filled(CaptureOptions, given, view_size_px="view_size"),
+        mesh=_filled(MeshOptions, given),
+        avatar=_filled(
+            AvatarOptions,
+            given,
+            rig=not getattr(given, "no_rig", False),
+            texture_px="texture_size",
+            expression=_merged(getattr(given, "expression", None)),
+        ),
+        diffusion=_filled(DiffusionOptions, given),
+    )
+
+
+def _filled(options: type[Options], given: argparse.Namespace, **more: Any) -> Options:
+    """Fill a dataclass of options from arguments of the same names.
+
+    Args:
+        more: values of fields, or, as strings, the names of arguments that are called differently.
+    """
+    values = {}
+    for field in dataclasses.fields(options):  # type: ignore[arg-type]
+        value = more.get(field.name, field.name)
+        if isinstance(value, str):
+            if not hasattr(given, value):
+                continue
+            value = getattr(given, value)
+        values[field.name] = value
+    return options(**values)
+
+
+def _merged(expressions: Sequence[dict[str, float]] | None) -> dict[str, float]:
+    """Return what all ``--expression`` say together, the last word for each name."""
+    return {name: weight for each in expressions or () for name, weight in each.items()}
+
+
+def output_options(given: argparse.Namespace) -> OutputOptions:
+    """Return what a command writes beside its results."""
+    from spinmeround.pipelines.outputs import OutputOptions
+
+    return _filled(OutputOptions, given, views="views_out")
+
+
 def add_talk(parser: Parser) -> None:
-    """How much to say."""
+    """Add how much to say."""
     group = parser.add_argument_group("talk").add_mutually_exclusive_group()
     group.add_argument("--quiet", action="store_true", help="say nothing but warnings and errors")
     group.add_argument("--verbose", action="store_true", help="say everything")

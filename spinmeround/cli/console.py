@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
+from spinmeround.cli.arguments import FLAGS
 from spinmeround.errors import ResourceError, SpinMeRoundError, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ EXIT_STOPPED = 130
 
 
 def run(command: str, action: Callable[[Watch], None], *, quiet: bool = False, verbose: bool = False) -> int:
-    """Runs a command.
+    """Run a command.
 
     Args:
         action: given what shows the stages of a pipeline.
@@ -56,7 +57,7 @@ def run(command: str, action: Callable[[Watch], None], *, quiet: bool = False, v
 
 
 def _let_go(stopped: KeyboardInterrupt) -> None:
-    """Frees what was under way: compilers stopped half-way complain as their parts go, and there is nothing to do."""
+    """Free what was under way: compilers stopped half-way complain as their parts go, and there is nothing to do."""
     before, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         traceback.clear_frames(stopped.__traceback__)
@@ -66,7 +67,9 @@ def _let_go(stopped: KeyboardInterrupt) -> None:
 
 
 def _failed(command: str, error: SpinMeRoundError, code: int) -> int:
-    line = " ".join(str(error).split())
+    """Print an error as one line, with the flags of the settings it is about."""
+    flags = dict.fromkeys(FLAGS[name] for name in error.settings)
+    line = " ".join(str(error).split()) + (f" ({', '.join(flags)})" if flags else "")
     sys.stderr.write(f"{command}: {line}\n")
     return code
 
@@ -79,14 +82,14 @@ class _ConsoleHandler(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints one line."""
+        """Print one line."""
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
         self._console.print(prefix + self.format(record), markup=False)
 
 
 @contextmanager
 def _logging_to(console: Console, *, quiet: bool, verbose: bool) -> Iterator[None]:
-    """Shows what this package logs; as things were afterwards, since Python code may call a command too."""
+    """Show what this package logs; as things were afterwards, since Python code may call a command too."""
     ours = logging.getLogger("spinmeround")
     before = ours.handlers, ours.propagate, ours.level
     ours.handlers, ours.propagate = [_ConsoleHandler(console)], False
@@ -117,16 +120,16 @@ def _bar(console: Console, stages: Stages) -> Iterator[None]:
     from rich.progress_bar import ProgressBar
     from rich.table import Column, Table
 
-    from spinmeround.runtime.stages import SENTENCES
+    from spinmeround.runtime.stages import sentence
 
     def line() -> RenderableType:
         stage = stages.current
         row = Table.grid(*(Column(no_wrap=True) for _ in range(4)), padding=(0, 1))
         minutes, seconds = divmod(round(stages.seconds_left), 60)
         row.add_row(
-            SENTENCES[stage] if stage is not None else "",
-            ProgressBar(total=1, completed=stages.share_done, width=24),
-            f"{stages.share_done:4.0%}",
+            sentence(stage) if stage is not None else "",
+            ProgressBar(total=1, completed=stages.fraction_done, width=24),
+            f"{stages.fraction_done:4.0%}",
             f"about {minutes}:{seconds:02d} left",
         )
         return row

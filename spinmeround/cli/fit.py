@@ -8,57 +8,36 @@ from typing import TYPE_CHECKING
 
 from spinmeround.cli.arguments import (
     Parser,
+    add_avatar,
+    add_effort,
     add_head_files,
-    add_how,
-    add_rig,
+    add_stage_two_parts,
     add_talk,
     counted,
-    expression_asked,
-    rig_options,
+    output_options,
+    run_settings,
 )
 from spinmeround.cli.console import run
+from spinmeround.configs import QUALITIES, preset
 
 if TYPE_CHECKING:
     from spinmeround.runtime.stages import Watch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command; return its exit status."""
     given = parser().read(argv)
 
     def action(watch: Watch) -> None:
         from spinmeround.pipelines.fit_views import fit_views
-        from spinmeround.pipelines.mesh_levels import MeshLevels
 
-        fit_views(
-            given.folder,
-            out=given.out,
-            quality=given.quality,
-            seed=given.seed,
-            device=given.device,
-            ply=given.ply,
-            height_m=given.height_m,
-            report=given.report,
-            preview=given.preview,
-            turntable=given.turntable,
-            normal_frame=given.normal_frame,
-            cameras=given.cameras,
-            surface=given.surface,
-            levels=MeshLevels(given.faces, given.lods),
-            size_px=given.view_size,
-            rig=rig_options(given),
-            expression=expression_asked(given),
-            animate=given.animate,
-            splats=given.splats,
-            normal_map=given.normal_map,
-            watch=watch,
-        )
+        fit_views(given.folder, out=given.out, settings=run_settings(given), outputs=output_options(given), watch=watch)
 
     return run("spmr-fit", action, quiet=given.quiet, verbose=given.verbose)
 
 
 def parser() -> Parser:
-    """What the command understands."""
+    """Return what the command understands."""
     made = Parser(
         "spmr-fit",
         does="A folder of posed views (pictures, masks, normals, and where each was taken from) to a 3D head.",
@@ -88,16 +67,11 @@ def parser() -> Parser:
         "until colours agree, for cameras known to within some degrees (default: auto)",
     )
     made.add_argument(
-        "--surface",
-        choices=("mesh", "neural"),
-        default="mesh",
-        help="neural learns a signed distance: minutes more, for normals whose slow parts are off (default: mesh)",
-    )
-    made.add_argument(
         "--view-size",
         type=counted,
         metavar="PX",
-        help="longer side the pictures are read at (default: 320 draft, 512 standard, 768 high)",
+        help="longer side the pictures are read at "
+        f"(default: {', '.join(f'{preset(quality).view_size_px} {quality}' for quality in QUALITIES)})",
     )
     made.add_argument(
         "--faces",
@@ -113,7 +87,8 @@ def parser() -> Parser:
         help="coarser meshes beside each, head_lod1.glb ..., with a quarter of the faces each (default: 0)",
     )
     add_head_files(made)
-    add_rig(made)
-    add_how(made, with_prior=False)
+    add_avatar(made)
+    add_effort(made)
+    add_stage_two_parts(made)
     add_talk(made)
     return made

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from spinmeround.cli.arguments import (
     Parser,
+    add_avatar,
     add_diffusion,
+    add_effort,
     add_head_files,
-    add_how,
     add_photos,
-    add_rig,
+    add_stage_one_parts,
+    add_stage_two_parts,
     add_talk,
-    diffusion_options,
-    expression_asked,
-    rig_options,
+    output_options,
+    run_settings,
 )
 from spinmeround.cli.console import run
 
@@ -24,41 +25,21 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command; return its exit status."""
     given = parser().read(argv)
 
     def action(watch: Watch) -> None:
         from spinmeround.pipelines.reconstruct import reconstruct
 
         reconstruct(
-            given.photos,
-            out=given.out,
-            quality=given.quality,
-            prior=given.prior,
-            seed=given.seed,
-            device=given.device,
-            ply=given.ply,
-            face=given.face,
-            keep_expression=given.keep_expression,
-            height_m=given.height_m,
-            views_out=given.views_out,
-            report=given.report,
-            preview=given.preview,
-            turntable=given.turntable,
-            diffusion=diffusion_options(given),
-            rig=rig_options(given),
-            expression=expression_asked(given),
-            animate=given.animate,
-            splats=given.splats,
-            normal_map=given.normal_map,
-            watch=watch,
+            given.photos, out=given.out, settings=run_settings(given), outputs=output_options(given), watch=watch
         )
 
     return run("spmr-recon", action, quiet=given.quiet, verbose=given.verbose)
 
 
 def parser() -> Parser:
-    """What the command understands."""
+    """Return what the command understands."""
     made = Parser(
         "spmr-recon",
         does="One photo of a face, or several of one person, to a 3D head.",
@@ -82,8 +63,10 @@ def parser() -> Parser:
     made.add_argument_group("stage one").add_argument(
         "--views-out", metavar="DIR", help="also write the views of stage one, for spmr-fit or nerfstudio"
     )
-    add_rig(made)
-    add_how(made, with_prior=True)
+    add_avatar(made)
+    add_effort(made)
+    add_stage_one_parts(made)
+    add_stage_two_parts(made)
     add_diffusion(made)
     add_talk(made)
     return made

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Quality = Literal["draft", "standard", "high"]
+QUALITIES: tuple[Quality, ...] = ("draft", "standard", "high")
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Preset:
         rig: name of the camera rig stage one is asked for.
         view_size_px: width and height of those views.
         texture_px: width and height of the texture of a mesh.
+        diffusion_views: how many views the diffusion model is asked for.
         memory_mb: the most a run was seen to hold.
         seconds: how long each stage takes on two laptop cores, a first guess of the time left.
     """
@@ -27,6 +29,7 @@ class Preset:
     rig: str
     view_size_px: int
     texture_px: int
+    diffusion_views: int
     memory_mb: int
     seconds: Mapping[str, float]
 

@@ -4,69 +4,75 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from spinmeround.errors import OutputError
-from spinmeround.io.formats import ANIMATED_SUFFIXES, AVATAR_SUFFIXES
+from spinmeround.io.formats import formats, suffixes
 from spinmeround.io.recordings.expressions import expression_weights
 from spinmeround.io.recordings.live_link import read_live_link
+from spinmeround.pipelines.avatars import NoAvatar
 from spinmeround.pipelines.outputs import Outputs
+from spinmeround.pipelines.settings import AvatarOptions
 from spinmeround.portrait.landmarks import BLENDSHAPE_NAMES
 from spinmeround.types import FaceClip
 
 
 @dataclass(frozen=True)
-class Acting:
+class Animation:
     """What the avatar does.
 
     Attributes:
         expression: weights by ARKit's names, shown in the preview.
-        clip: baked into every ``.glb`` and ``.usdz``.
+        clip: baked into every file that can hold one.
     """
 
     expression: Mapping[str, float] = field(default_factory=dict)
     clip: FaceClip | None = None
 
     def described(self) -> dict[str, Any]:
-        """For the report."""
-        told: dict[str, Any] = {}
+        """Return what the report says about it."""
+        report: dict[str, Any] = {}
         if self.expression:
-            told["expression"] = dict(self.expression)
+            report["expression"] = dict(self.expression)
         if self.clip is not None:
-            told["animation"] = {"frames": len(self.clip), "seconds": round(float(self.clip.times_s[-1]), 3)}
-        return told
+            report["animation"] = {"frames": len(self.clip), "seconds": round(float(self.clip.times_s[-1]), 3)}
+        return report
 
 
-def prepare(
-    expression: Mapping[str, float] | None, animate: Path | None, outputs: Outputs, *, against: str | None
-) -> Acting:
-    """Reads and checks what is asked for, before any other work.
+def load_animation(options: AvatarOptions, outputs: Outputs, *, no_avatar: NoAvatar | None) -> Animation:
+    """Read and check what is asked for, before any other work.
 
     Args:
-        expression: how far, in [0, 1], by name.
-        animate: CSV of Live Link Face.
-        against: why there will be no avatar, if so.
+        no_avatar: why there will be no avatar, if so.
 
     Raises:
         InputError: an unknown expression, a number out of range, or a clip that cannot be used.
         OutputError: nothing of the outputs can show it.
     """
-    if expression:
-        _check_possible("--expression", outputs, against, AVATAR_SUFFIXES)
+    if options.expression:
+        _check_possible("an expression", "avatar.expression", outputs, no_avatar, suffixes("avatar"))
         if outputs.preview is None:
-            raise OutputError("--expression is shown in the preview, and none was asked for; add --preview FILE.png")
-    if animate is not None:
-        _check_possible("--animate", outputs, against, ANIMATED_SUFFIXES)
-    return Acting(
-        expression_weights(expression or {}, BLENDSHAPE_NAMES),
-        None if animate is None else read_live_link(animate, BLENDSHAPE_NAMES),
+            raise OutputError(
+                "an expression is shown in the preview, and none was asked for; add one", settings=("preview",)
+            )
+    if options.animate is not None:
+        animated = tuple(each.suffix for each in formats(holds="avatar") if each.animation)
+        _check_possible("a clip", "avatar.animate", outputs, no_avatar, animated)
+    return Animation(
+        expression_weights(options.expression, BLENDSHAPE_NAMES),
+        None if options.animate is None else read_live_link(options.animate, BLENDSHAPE_NAMES),
     )
 
 
-def _check_possible(option: str, outputs: Outputs, against: str | None, suffixes: tuple[str, ...]) -> None:
-    if against is not None:
-        raise OutputError(f"{option} needs an avatar, but {against}; leave one of them out")
-    if not any(path.suffix.lower() in suffixes for path in outputs.meshes):
-        kinds = " or ".join(suffixes)
-        raise OutputError(f"{option} needs an avatar in a {kinds}, and none is written; add --out head.glb")
+def _check_possible(
+    what: str, setting: str, outputs: Outputs, no_avatar: NoAvatar | None, known: tuple[str, ...]
+) -> None:
+    if no_avatar is not None:
+        raise OutputError(
+            f"{what} needs an avatar, but {no_avatar.reason}; leave one of them out",
+            settings=(setting, *no_avatar.settings),
+        )
+    if not any(path.suffix.lower() in known for path in outputs.meshes):
+        raise OutputError(
+            f"{what} needs an avatar in a {' or '.join(known)}, and none is written; add a .glb", settings=(setting,)
+        )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any
 
-from spinmeround.errors import OutputError, WeightsError
-from spinmeround.io.formats import AVATAR_SUFFIXES, NORMAL_MAP_SUFFIXES
-from spinmeround.pipelines.backends import Head, Rooms
+from spinmeround.errors import FitError, OutputError, WeightsError
+from spinmeround.io.formats import formats, suffixes
+from spinmeround.pipelines.backends import Backends
 from spinmeround.pipelines.outputs import Outputs
-from spinmeround.pipelines.registered_head import SurfaceHead
-from spinmeround.pipelines.stage_two import Built
+from spinmeround.pipelines.registered_head import RegisteredAvatarHead
+from spinmeround.pipelines.settings import RunSettings
+from spinmeround.pipelines.stage_two import StageTwoResult
+from spinmeround.protocols import RiggableHead
 from spinmeround.runtime.stages import Stages
 from spinmeround.types import Avatar, Progress
 
@@ -19,102 +21,120 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class RigOptions:
-    """How an avatar is made.
+class NoAvatar:
+    """Why a run makes no avatar.
 
     Attributes:
-        rig: whether a ``.glb`` moves at all.
-        lod: level of detail: about 30,000, 12,000 or 4,000 triangles.
-        texture_px: side of the skin's texture.
+        settings: dotted names of the settings that decide it.
     """
 
-    rig: bool = True
-    lod: Literal[0, 1, 2] = 0
-    texture_px: int = 2048
+    reason: str
+    settings: tuple[str, ...] = ()
 
 
-@runtime_checkable
-class Riggable(Protocol):
-    """A head that can be made to move."""
-
-    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool) -> Avatar:
-        """The head with bones and morph targets, neutral at rest."""
-        ...
+class _NoFaceOnSurfaceError(FitError):
+    """The template cannot be registered to a surface; the run goes on with a plain mesh."""
 
 
-def reason_against(options: RigOptions, *, keep_expression: bool) -> str | None:
-    """Why no avatar can be made, if that is known beforehand."""
-    if not options.rig:
-        return "--no-rig was asked for"
-    if keep_expression:
-        return "an avatar rests with a neutral face, and --keep-expression was asked for"
+def find_obstacle(settings: RunSettings) -> NoAvatar | None:
+    """Return why no avatar can be made, if that is known beforehand; else None."""
+    if not settings.avatar.rig:
+        return NoAvatar("the rig was left out", ("avatar.rig",))
+    if settings.photo.keep_expression:
+        return NoAvatar(
+            "an avatar rests with a neutral face, and the expression was to be kept", ("photo.keep_expression",)
+        )
+    if settings.mesh.is_levelled:
+        return NoAvatar("numbers of faces and levels of detail are for plain meshes", ("mesh.faces", "mesh.lods"))
     return None
 
 
-def check_vrm(outputs: Outputs, against: str | None) -> None:
-    """A ``.vrm`` is an avatar or nothing.
+def check_avatar_only(outputs: Outputs, no_avatar: NoAvatar | None) -> None:
+    """Check that formats which hold nothing but avatars, as ``.vrm``, get one.
 
     Raises:
         OutputError: one was asked for, and none can be made.
     """
+    if no_avatar is None:
+        return
     for path in outputs.meshes:
-        if path.suffix.lower() == ".vrm" and against is not None:
-            raise OutputError(f"{path}: a .vrm must move, but {against}; write a .glb or leave that out")
+        suffix = path.suffix.lower()
+        if suffix in suffixes("avatar") and suffix not in suffixes("mesh"):
+            raise OutputError(
+                f"{path}: a {suffix} must move, but {no_avatar.reason}; write a .glb or leave that out",
+                settings=no_avatar.settings,
+            )
+
+
+def holds_avatar(path: object) -> bool:
+    """Whether files of this name can hold an avatar."""
+    return getattr(path, "suffix", "").lower() in suffixes("avatar")
 
 
 def bakes_normal_map(outputs: Outputs) -> bool:
-    """Whether anything asked for can hold a normal map; says so if nothing can."""
-    asked = (*outputs.meshes, *outputs.splats)
-    if not asked or any(path.suffix.lower() in NORMAL_MAP_SUFFIXES for path in outputs.meshes):
+    """Whether anything asked for can hold a normal map; logs a warning if nothing can."""
+    requested = (*outputs.meshes, *outputs.splats)
+    holding = tuple(dict.fromkeys(f.suffix for f in (*formats(holds="avatar"), *formats(holds="mesh")) if f.normal_map))
+    if not requested or any(path.suffix.lower() in holding for path in outputs.meshes):
         return True
-    log.warning("--normal-map: no file asked for holds one; %s do", " ".join(NORMAL_MAP_SUFFIXES))
+    log.warning("normal map: no file asked for holds one; %s do", " ".join(holding))
     return False
 
 
 def make_avatar(
-    head: Head | None,
-    built: Built,
+    head: object | None,
+    built: StageTwoResult,
     outputs: Outputs,
-    options: RigOptions,
-    rooms: Rooms,
+    backends: Backends,
     stages: Stages,
     *,
-    against: str | None,
-    normal_map: bool = False,
+    no_avatar: NoAvatar | None,
 ) -> tuple[Avatar | None, dict[str, Any]]:
-    """The avatar, where an output wants one or there are no outputs, and the report's part about it.
+    """Make the avatar if an output holds one or there are no outputs.
 
     Args:
-        head: what stage one fitted, where it did; else the template is brought onto the surface.
+        head: what stage one fitted, if it did; else the template is registered to the surface.
+        no_avatar: why none can be made, if that is known.
+
+    Returns:
+        The avatar, or None, and the report's part about it.
+
+    Raises:
+        OutputError: a format that holds nothing else was asked for, and no face was found.
     """
-    wanted = any(path.suffix.lower() in AVATAR_SUFFIXES for path in outputs.meshes)
-    if not wanted and (outputs.meshes or outputs.splats):
+    requested = any(holds_avatar(path) for path in outputs.meshes)
+    if not requested and (outputs.meshes or outputs.splats):
         return None, {}
-    if against is None:
-        stages.also("avatar")
+    options = backends.settings.avatar
+    if no_avatar is None:
+        stages.add("avatar")
         with stages("avatar") as progress:
-            moving = head if isinstance(head, Riggable) else _on_surface(built, rooms, progress)
-            if not isinstance(moving, str):
-                avatar = moving.avatar(lod=options.lod, texture_px=options.texture_px, normal_map=normal_map)
-                registered = {"registration": moving.report} if isinstance(moving, SurfaceHead) else {}
-                described = {"made": True, "level_of_detail": options.lod} | _described(avatar) | registered
-                return avatar, {"avatar": described}
-            against = moving
-    check_vrm(outputs, against)
-    if wanted and options.rig:
-        log.warning("the avatar's file holds a plain mesh: %s", against)
-    return None, {"avatar": {"made": False, "why": against}}
+            try:
+                rigged = head if isinstance(head, RiggableHead) else _register(built, backends, progress)
+            except _NoFaceOnSurfaceError as error:
+                no_avatar = NoAvatar(str(error))
+            else:
+                avatar = rigged.avatar(
+                    lod=options.lod, texture_px=options.texture_px, normal_map=backends.settings.mesh.normal_map
+                )
+                registration = {"registration": rigged.report} if isinstance(rigged, RegisteredAvatarHead) else {}
+                report = {"made": True, "level_of_detail": options.lod} | _described(avatar) | registration
+                return avatar, {"avatar": report}
+    check_avatar_only(outputs, no_avatar)
+    if requested and options.rig:
+        log.warning("the avatar's file holds a plain mesh: %s", no_avatar.reason)
+    return None, {"avatar": {"made": False, "why": no_avatar.reason}}
 
 
-def _on_surface(built: Built, rooms: Rooms, progress: Progress) -> SurfaceHead | str:
-    """The template on the surface, or why it is not there."""
+def _register(built: StageTwoResult, backends: Backends, progress: Progress) -> RegisteredAvatarHead:
+    """Register the template to the surface."""
+    assert built.surface is not None, "only heads that can move come without one"
     try:
-        assert built.surface is not None, "only heads that can move come without one"
-        head = rooms.rig_surface(built.views, built.surface, progress)
+        head = backends.register_head(built.views, built.surface, progress=progress)
     except WeightsError as error:
-        return f"no face could be looked for: {error}"
+        raise _NoFaceOnSurfaceError(f"no face could be looked for: {error}") from error
     if head is None:
-        return "no face was found, or the surface does not have the form of one"
+        raise _NoFaceOnSurfaceError("no face was found, or the surface does not have the form of one")
     log.info("a face was found in %d pictures of the head: it gets bones and expressions", head.pictures)
     return head
 

@@ -1,90 +1,100 @@
-"""What the user left open and what was taken for it, with the reason: `auto` always says."""
+"""What the user left open, what was selected for it, and why: ``auto`` always says."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import Literal, assert_never
+from dataclasses import dataclass, replace
+from typing import assert_never
 
-from spinmeround.configs import Quality
 from spinmeround.errors import InputError, MissingDependencyError, WeightsError
-from spinmeround.pipelines.diffusion_options import DiffusionOptions, check_ready, checkpoint_path
+from spinmeround.pipelines.priors.diffusion import check_ready, checkpoint_path
+from spinmeround.pipelines.settings import Device, DiffusionOptions, RunSettings
 
 log = logging.getLogger(__name__)
-
-Prior = Literal["auto", "diffusion", "template"]
-Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
 class Choice:
     """One decision."""
 
-    asked: str
-    took: str
-    why: str
+    requested: str
+    selected: str
+    reason: str
+
+    def described(self) -> dict[str, str]:
+        """Return the decision as the report has it."""
+        return {"asked": self.requested, "took": self.selected, "why": self.reason}
 
 
-def choose(*, prior: Prior, device: Device, quality: Quality, options: DiffusionOptions) -> dict[str, Choice]:
-    """All that a run with photos leaves open; see ``choose_prior`` and ``choose_device``."""
-    where = choose_device(device)
-    return {
-        "prior": choose_prior(prior, device=where.took, options=options),
-        "device": where,
-        "quality": Choice(quality, quality, "asked for"),
-    }
-
-
-def choose_prior(asked: Prior, *, device: str, options: DiffusionOptions) -> Choice:
-    """Where the unseen sides of the head come from.
+def resolve(settings: RunSettings, *, with_prior: bool) -> tuple[RunSettings, dict[str, Choice]]:
+    """Settle all that settings leave open.
 
     Args:
-        device: what was taken; on a CPU the diffusion prior takes hours and is never taken unasked.
+        with_prior: whether stage one runs too.
+
+    Returns:
+        Settings without ``auto``, and each decision by name.
+
+    Raises:
+        InputError: options of the diffusion prior were given for another.
+        MissingDependencyError: a device was requested that is not to be had.
+    """
+    device = choose_device(settings.device)
+    choices = {"device": device, "quality": Choice(settings.quality, settings.quality, "asked for")}
+    settings = replace(settings, device=device.selected)
+    if with_prior:
+        prior = choose_prior(settings.prior, device=device.selected, options=settings.diffusion)
+        choices = {"prior": prior} | choices
+        settings = replace(settings, prior=prior.selected)
+    return settings, choices
+
+
+def choose_prior(requested: str, *, device: str, options: DiffusionOptions) -> Choice:
+    """Select where the unseen sides of the head come from.
+
+    Args:
+        device: the one selected; on a CPU the diffusion prior takes hours and is never taken unasked.
         options: of the diffusion prior.
 
     Raises:
-        InputError: options of the diffusion prior were given for another, or its identity cannot be used.
-        WeightsError, MissingDependencyError: the diffusion prior was asked for, and something it needs is not there.
+        InputError: options of the diffusion prior were given for another.
     """
-    if asked != "diffusion" and options.given:
-        given = ", ".join("--" + name.replace("_", "-") for name in options.given)
-        raise InputError(f"{given}: only the diffusion prior knows this; add --prior diffusion or leave it out")
-    match asked:
-        case "template":
-            return Choice(asked, "template", "asked for")
-        case "diffusion":
-            check_ready(options, device=device)
-            return Choice(asked, "diffusion", "asked for")
-        case "auto":
-            return _told("prior", _auto_prior(device, options))
-        case _:
-            assert_never(asked)
+    if requested != "diffusion" and options.given:
+        raise InputError(
+            f"{', '.join(options.given)}: only the diffusion prior knows this; choose it or leave it out",
+            settings=("prior", *(f"diffusion.{name}" for name in options.given)),
+        )
+    if requested == "auto":
+        return _announced("prior", _auto_prior(device, options))
+    return Choice(requested, requested, "asked for")
 
 
-def choose_device(asked: Device) -> Choice:
-    """Where the work is done.
+def choose_device(requested: Device) -> Choice:
+    """Select where the work is done.
 
     Raises:
-        MissingDependencyError: CUDA was asked for, and gsplat or a card is missing.
+        MissingDependencyError: CUDA was requested, and gsplat or a GPU is missing.
     """
-    match asked:
+    match requested:
         case "cpu":
-            return Choice(asked, "cpu", "asked for")
+            return Choice(requested, "cpu", "asked for")
         case "cuda":
             from spinmeround.recon.raster.gsplat_backend import GsplatRasterizer
 
             GsplatRasterizer()  # says what is missing now rather than after the first stages
             return Choice(
-                asked, "cuda", "asked for; splats, neural surface and diffusion model are there, all else on the CPU"
+                requested,
+                "cuda",
+                "asked for; splats, neural surface and diffusion model are there, all else on the CPU",
             )
         case "auto":
-            return _told("device", Choice(asked, "cpu", "runs everywhere and repeats to the byte"))
+            return _announced("device", Choice(requested, "cpu", "runs everywhere and repeats to the byte"))
         case _:
-            assert_never(asked)
+            assert_never(requested)
 
 
-def _told(what: str, choice: Choice) -> Choice:
-    log.info("%s: %s (%s)", what, choice.took, choice.why)
+def _announced(what: str, choice: Choice) -> Choice:
+    log.info("%s: %s (%s)", what, choice.selected, choice.reason)
     return choice
 
 
@@ -92,9 +102,9 @@ def _auto_prior(device: str, options: DiffusionOptions) -> Choice:
     if checkpoint_path() is None:
         return Choice("auto", "template", "the one prior that needs no large weights")
     if device != "cuda":
-        return Choice("auto", "template", "the diffusion model is there, but takes hours without --device cuda")
+        return Choice("auto", "template", "the diffusion model is there, but takes hours without a GPU")
     try:
         check_ready(options, device=device)
     except (WeightsError, MissingDependencyError) as error:
         return Choice("auto", "template", f"the diffusion model is there, but not all it needs: {error}")
-    return Choice("auto", "diffusion", "the model and all it needs are there, and so is a card")
+    return Choice("auto", "diffusion", "the model and all it needs are there, and so is a GPU")

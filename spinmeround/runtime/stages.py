@@ -9,36 +9,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
 
 import psutil
 
 from spinmeround.configs import Quality, preset
-from spinmeround.errors import InputError, ResourceError, is_out_of_memory
+from spinmeround.errors import CancelledError, InputError, ResourceError, is_out_of_memory
 from spinmeround.runtime.memory import free_bytes, most_held_bytes
 from spinmeround.types import Progress
 
 log = logging.getLogger(__name__)
 
-Stage = Literal[
-    "photo",
-    "folder",
-    "portrait",
-    "identity",
-    "head",
-    "views",
-    "cameras",
-    "surface",
-    "splats",
-    "texture",
-    "avatar",
-    "held out",
-    "files",
-    "preview",
-    "turntable",
-]
-
-SENTENCES: Mapping[Stage, str] = {
+SENTENCES: Mapping[str, str] = {
     "photo": "reading the photo",
     "folder": "reading the views",
     "portrait": "finding the face",
@@ -55,6 +36,7 @@ SENTENCES: Mapping[Stage, str] = {
     "preview": "drawing the preview",
     "turntable": "filming the turntable",
 }
+"""What each stage is called while it runs; a stage that is not here goes by its own name."""
 _SAMPLE_S = 0.05
 _FEWEST_SPLATS = 100
 _BYTES_A_SPLAT = 2000
@@ -69,9 +51,14 @@ class StageRecord:
         peak_memory_mb: the most this process held during the stage, libraries and earlier results included.
     """
 
-    stage: Stage
+    stage: str
     seconds: float
     peak_memory_mb: float
+
+
+def sentence(stage: str) -> str:
+    """Return what a stage is called while it runs."""
+    return SENTENCES.get(stage, stage)
 
 
 class Stages:
@@ -80,67 +67,79 @@ class Stages:
     Args:
         planned: the stages to come, in order.
         expected_s: a first guess of each stage's seconds; the rest is rescaled by the pace of this machine.
+        cancel: asked as each stage begins and whenever one reports progress; true ends the run.
     """
 
-    def __init__(self, planned: Sequence[Stage], *, expected_s: Mapping[str, float]) -> None:
+    def __init__(
+        self, planned: Sequence[str], *, expected_s: Mapping[str, float], cancel: Callable[[], bool] = lambda: False
+    ) -> None:
         self.planned = tuple(planned)
         self.records: list[StageRecord] = []
-        self.current: Stage | None = None
-        self._known_s = expected_s
+        self.current: str | None = None
+        self._known_s, self._cancel = expected_s, cancel
         self._expected_s = {stage: expected_s.get(stage, 1.0) for stage in planned}
         self._started = 0.0
-        self._share: float | None = None
+        self._fraction: float | None = None
 
-    def also(self, stage: Stage) -> None:
-        """Plans one more stage, the need of which was found on the way."""
+    def add(self, stage: str) -> None:
+        """Plan one more stage, the need of which was found on the way."""
         self._expected_s[stage] = self._known_s.get(stage, 1.0)
         self.planned = (*self.planned, stage)
 
-    def leave_out(self, stage: Stage) -> None:
-        """Plans a stage no more, if it was planned."""
+    def leave_out(self, stage: str) -> None:
+        """Plan a stage no more, if it was planned."""
         self._expected_s.pop(stage, None)
         self.planned = tuple(each for each in self.planned if each != stage)
 
     @contextmanager
-    def __call__(self, stage: Stage) -> Iterator[Progress]:
-        """Times a stage; yields what its room may report progress to.
+    def __call__(self, stage: str) -> Iterator[Progress]:
+        """Time a stage; yield what its progress is reported to.
 
         Raises:
+            CancelledError: the run was cancelled.
             ResourceError: memory or disk ran out inside.
         """
-        self.current, self._share, self._started = stage, None, time.perf_counter()
-        log.info("[%d/%d] %s", len(self.records) + 1, len(self.planned), SENTENCES[stage])
+        self._stop_if_cancelled()
+        if stage not in self.planned:
+            self.add(stage)
+        self.current, self._fraction, self._started = stage, None, time.perf_counter()
+        log.info("[%d/%d] %s", len(self.records) + 1, len(self.planned), sentence(stage))
         with _resource_errors(stage), _peak_memory() as peak:
             yield self._progressed
         seconds = time.perf_counter() - self._started
         self.records.append(StageRecord(stage, seconds, peak.megabytes))
         self.current = None
-        log.debug("%s took %.1f s, at most %.0f MB", SENTENCES[stage], seconds, peak.megabytes)
+        log.debug("%s took %.1f s, at most %.0f MB", sentence(stage), seconds, peak.megabytes)
 
     @property
-    def share_done(self) -> float:
-        """Share of the whole run that is done, in [0, 1]: a guess."""
+    def fraction_done(self) -> float:
+        """Fraction of the whole run that is done, in [0, 1]: a guess."""
         done = sum(self._expected_s[record.stage] for record in self.records)
         current = self.current  # another thread may ask while a stage ends
         if current is not None:
-            done += self._expected_s[current] * self._share_of(current)
+            done += self._expected_s[current] * self._fraction_of(current)
         return min(1.0, done / sum(self._expected_s.values()))
 
     @property
     def seconds_left(self) -> float:
         """Seconds until the end: a guess."""
-        return (1 - self.share_done) * sum(self._expected_s.values()) * self._pace()
+        return (1 - self.fraction_done) * sum(self._expected_s.values()) * self._pace()
 
-    def _progressed(self, share: float, message: str) -> None:
-        self._share = share
-        log.debug("%3.0f %% %s", 100 * share, message)
+    def _progressed(self, fraction: float, message: str) -> None:
+        self._stop_if_cancelled()
+        self._fraction = fraction
+        log.debug("%3.0f %% %s", 100 * fraction, message)
 
-    def _share_of(self, stage: Stage) -> float:
-        """What the room says, else the time gone against the time expected, which never claims the last bit."""
+    def _stop_if_cancelled(self) -> None:
+        if self._cancel():
+            raise CancelledError("cancelled; no half-written file was left behind")
+
+    def _share_of(self, stage: str) -> float:
+        """Return what the stage reports, else the time gone against the time expected, which never claims the last bit."""
         gone = time.perf_counter() - self._started
         by_time = min(0.95, gone / (self._expected_s[stage] * self._pace()))
-        share = self._share
-        return by_time if share is None else max(share, min(by_time, share + 0.1))
+        reported = self._fraction
+        return by_time if reported is None else max(reported, min(by_time, reported + 0.1))
 
     def _pace(self) -> float:
         """How much slower than expected this machine has been so far."""
@@ -150,7 +149,7 @@ class Stages:
 
 
 def check_memory(quality: Quality, *, splats: int | None = None) -> None:
-    """Asks whether a run fits into what is free: most systems end a program that takes more without a word.
+    """Check that a run fits into what is free: most systems end a program that takes more without a word.
 
     Args:
         splats: how many there may be, where that is asked for.
@@ -160,18 +159,20 @@ def check_memory(quality: Quality, *, splats: int | None = None) -> None:
         ResourceError: it does not.
     """
     if splats is not None and splats < _FEWEST_SPLATS:
-        raise InputError(f"{splats} splats show no head; ask for {_FEWEST_SPLATS} or more")
+        raise InputError(f"{splats} splats show no head; ask for {_FEWEST_SPLATS} or more", settings=("splats",))
     needed_mb = preset(quality).memory_mb
     free_mb = free_bytes() / 2**20
     splats_mb = (splats or 0) * _BYTES_A_SPLAT / 2**20
     if splats_mb > free_mb:
         raise ResourceError(
-            f"{splats} splats need about {splats_mb:.0f} MB of free memory and {free_mb:.0f} MB are free; ask for fewer"
+            f"{splats} splats need about {splats_mb:.0f} MB of free memory and {free_mb:.0f} MB are free; ask for fewer",
+            settings=("splats",),
         )
     if free_mb < needed_mb:
-        advice = "close other programs" + ("" if quality == "draft" else ", or use --quality draft")
+        advice = "close other programs" + ("" if quality == "draft" else ", or use draft quality")
         raise ResourceError(
-            f"--quality {quality} needs {needed_mb} MB of free memory and {free_mb:.0f} MB are free; {advice}"
+            f"{quality} quality needs {needed_mb} MB of free memory and {free_mb:.0f} MB are free; {advice}",
+            settings=("quality",),
         )
 
 
@@ -180,21 +181,21 @@ Watch = Callable[[Stages], AbstractContextManager[object]]
 
 
 def unwatched(_: Stages) -> AbstractContextManager[object]:
-    """Shows nothing."""
+    """Show nothing."""
     return nullcontext()
 
 
 @contextmanager
-def _resource_errors(stage: Stage) -> Iterator[None]:
-    """Turns what the libraries raise when memory or disk runs out into one error."""
-    advice = "close other programs, or use --quality draft"
+def _resource_errors(stage: str) -> Iterator[None]:
+    """Turn what the libraries raise when memory or disk runs out into one error."""
+    advice = "close other programs, or use draft quality"
     try:
         yield
     except (MemoryError, RuntimeError, OSError) as error:
         if is_out_of_memory(error):
-            raise ResourceError(f"not enough memory while {SENTENCES[stage]}; {advice}") from error
+            raise ResourceError(f"not enough memory while {sentence(stage)}; {advice}") from error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-            raise ResourceError(f"the disk is full while {SENTENCES[stage]}; free some space and run again") from error
+            raise ResourceError(f"the disk is full while {sentence(stage)}; free some space and run again") from error
         raise
 
 

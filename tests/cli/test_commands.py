@@ -20,18 +20,15 @@ from spinmeround.errors import FitError, ResourceError
 from spinmeround.io import write_views
 from spinmeround.io.pictures import encode_png
 from spinmeround.orbits import orbit_cameras
-from tests.pipelines.fakes import fake_rooms, sphere_views
+from tests.pipelines.fakes import install, sphere_views
 
 COMMANDS = {"recon": recon, "views": views, "fit": fit, "weights": weights, "doctor": doctor}
 
 
 @pytest.fixture
-def sphere_rooms(monkeypatch):
-    def install(**how):
-        for module in ("reconstruct", "make_views", "fit_views"):
-            monkeypatch.setattr(f"spinmeround.pipelines.{module}.rooms_of", lambda *_: fake_rooms(**how))
-
-    return install
+def sphere(monkeypatch):
+    """Lets the commands work on a sphere; call it to say how."""
+    return lambda **how: install(monkeypatch, **how)
 
 
 def run(command, *arguments) -> int:
@@ -142,9 +139,12 @@ def test_bad_input_is_one_line_and_leaves_nothing(photo, out, code, error, bad, 
 def test_a_vrm_must_move(bad, tmp_path, capsys):
     out = tmp_path / "head.vrm"
     assert run("recon", bad / "text.jpg", "--out", out, "--no-rig", "--quiet") == 3
-    assert capsys.readouterr().err.endswith("but --no-rig was asked for; write a .glb or leave that out\n")
+    assert capsys.readouterr().err.endswith("but the rig was left out; write a .glb or leave that out (--no-rig)\n")
     assert run("fit", bad, "--out", out, "--lods", "1", "--quiet") == 3
-    assert "a .vrm must move, but --faces and --lods are for plain meshes" in capsys.readouterr().err
+    assert (
+        "a .vrm must move, but numbers of faces and levels of detail are for plain meshes; write a .glb or leave that out (--faces, --lods)"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,11 +152,11 @@ def test_a_vrm_must_move(bad, tmp_path, capsys):
     [
         (["--expression", "jawOpn=0.5", "--preview", "OUT/p.png"], 2, "called 'jawOpn' (perhaps jawOpen?); known are"),
         (["--expression", "jawOpen=2", "--preview", "OUT/p.png"], 2, "jawOpen=2: expected a number from 0 to 1"),
-        (["--expression", "jawOpen=0.5"], 3, "and none was asked for; add --preview FILE.png"),
+        (["--expression", "jawOpen=0.5"], 3, "and none was asked for; add one (--preview)"),
         (
             ["--expression", "jawOpen=1", "--no-rig", "--preview", "OUT/p.png"],
             3,
-            "but --no-rig was asked for; leave one",
+            "but the rig was left out; leave one of them out (--expression, --no-rig)",
         ),
         (["--animate", "missing.csv"], 2, "missing.csv: cannot be read: no such file or directory"),
         (
@@ -164,7 +164,7 @@ def test_a_vrm_must_move(bad, tmp_path, capsys):
             2,
             "no column Timecode; give the .csv of a take by Live Link Face, with commas",
         ),
-        (["--animate", "missing.csv", "--keep-expression"], 3, "--animate needs an avatar, but an avatar rests with"),
+        (["--animate", "missing.csv", "--keep-expression"], 3, "a clip needs an avatar, but an avatar rests with"),
     ],
 )
 def test_what_an_avatar_cannot_do_is_said_at_once(options, code, error, bad, tmp_path, capsys):
@@ -180,7 +180,7 @@ def test_expressions_are_numbers_by_name(bad, tmp_path, capsys):
     assert "expected NAME=NUMBER such as jawOpen=0.6, got 'jawOpen'" in capsys.readouterr().err
     assert run("recon", bad / "text.jpg", "--out", tmp_path / "head.ply", "--animate", "take.csv", "--quiet") == 3
     assert (
-        "--animate needs an avatar in a .glb or .usdz, and none is written; add --out head.glb"
+        "a clip needs an avatar in a .glb or .usdz, and none is written; add a .glb (--animate)"
         in capsys.readouterr().err
     )
 
@@ -216,17 +216,17 @@ def test_a_folder_where_not_even_the_administrator_may_write(bad, capsys):
         (
             MemoryError(),
             6,
-            "spmr-recon: not enough memory while fitting the head; close other programs, or use --quality draft",
+            "spmr-recon: not enough memory while fitting the head; close other programs, or use draft quality",
         ),
         (KeyboardInterrupt(), 130, "spmr-recon: stopped; no half-written file was left behind"),
     ],
 )
-def test_errors_become_one_line_and_a_code(raised, code, line, sphere_rooms, bad, tmp_path, capsys):
+def test_errors_become_one_line_and_a_code(raised, code, line, sphere, bad, tmp_path, capsys):
     def before(name: str) -> None:
         if name == "head":
             raise raised
 
-    sphere_rooms(before=before)
+    sphere(before=before)
     out = tmp_path / "out"
     out.mkdir()
     assert run("recon", bad / "text.jpg", "--out", out / "head.ply", "--quiet") == code
@@ -234,17 +234,17 @@ def test_errors_become_one_line_and_a_code(raised, code, line, sphere_rooms, bad
     assert list(out.iterdir()) == []
 
 
-def test_a_defect_keeps_its_traceback(sphere_rooms, bad, tmp_path):
+def test_a_defect_keeps_its_traceback(sphere, bad, tmp_path):
     def before(name: str) -> None:
         raise ZeroDivisionError
 
-    sphere_rooms(before=before)
+    sphere(before=before)
     with pytest.raises(ZeroDivisionError):
         run("recon", bad / "text.jpg", "--out", tmp_path / "head.ply")
 
 
-def test_the_whole_command_on_a_sphere(sphere_rooms, bad, tmp_path, capsys):
-    sphere_rooms(faces_seen=2)
+def test_the_whole_command_on_a_sphere(sphere, bad, tmp_path, capsys):
+    sphere(faces_seen=2)
     code = run(
         "recon", bad / "text.jpg", bad / "cut.png", "--out", tmp_path / "a.ply", "--out", tmp_path / "a.glb",
         "--quality", "draft", "--seed", 7, "--report", tmp_path / "r.json", "--preview", tmp_path / "p.png",
@@ -262,8 +262,8 @@ def test_the_whole_command_on_a_sphere(sphere_rooms, bad, tmp_path, capsys):
     assert [p["face_taken"] for p in report["photos"]] == [2, 2]
 
 
-def test_quiet_says_nothing_and_verbose_more(sphere_rooms, bad, tmp_path, capsys):
-    sphere_rooms()
+def test_quiet_says_nothing_and_verbose_more(sphere, bad, tmp_path, capsys):
+    sphere()
     lengths = []
     for flags in (["--quiet"], [], ["--verbose"]):
         assert run("recon", bad / "text.jpg", "--out", tmp_path / "a.ply", "--quality", "draft", *flags) == 0
@@ -272,16 +272,16 @@ def test_quiet_says_nothing_and_verbose_more(sphere_rooms, bad, tmp_path, capsys
     assert lengths[0] < lengths[1] < lengths[2]
 
 
-def test_the_bar_appears_on_a_terminal_only(sphere_rooms, bad, tmp_path, monkeypatch, capsys):
-    sphere_rooms(before=lambda room: time.sleep(0.3) if room == "head" else None)
+def test_the_bar_appears_on_a_terminal_only(sphere, bad, tmp_path, monkeypatch, capsys):
+    sphere(before=lambda part: time.sleep(0.3) if part == "head" else None)
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes stderr for a terminal then
     assert run("recon", bad / "text.jpg", "--out", tmp_path / "a.ply", "--quality", "draft") == 0
     told = capsys.readouterr().err
     assert re.search(r"fitting the head.*% about \d:\d\d left", told)
 
 
-def test_lists_of_angles_may_begin_with_a_minus(sphere_rooms, bad, tmp_path):
-    sphere_rooms()
+def test_lists_of_angles_may_begin_with_a_minus(sphere, bad, tmp_path):
+    sphere()
     for arguments in (
         ["--azimuths", "-30,0,30"],
         ["--azimuths=-30,0,30", "--elevations", "-5"],
@@ -293,17 +293,17 @@ def test_lists_of_angles_may_begin_with_a_minus(sphere_rooms, bad, tmp_path):
     assert angles("-30,0.5") == (-30.0, 0.5)
 
 
-def test_each_azimuth_is_taken_at_each_elevation(sphere_rooms, bad, tmp_path):
-    sphere_rooms()
+def test_each_azimuth_is_taken_at_each_elevation(sphere, bad, tmp_path):
+    sphere()
     arguments = ["--azimuths", "0,30", "--elevations", "0,10,-10", "--quality", "draft", "--quiet"]
     assert run("views", bad / "text.jpg", "--out", tmp_path / "v", *arguments) == 0
     names = sorted(path.stem for path in (tmp_path / "v" / "images").iterdir())
     assert names == sorted(f"az{a}_el{e}" for a in ("+0", "+30") for e in ("+0", "+10", "-10"))
 
 
-def test_views_then_fit(sphere_rooms, bad, tmp_path, capsys):
-    sphere_rooms()
-    assert run("views", bad / "text.jpg", "--out", tmp_path / "v", "--rig", "orbit-16", "--quality", "draft") == 0
+def test_views_then_fit(sphere, bad, tmp_path, capsys):
+    sphere()
+    assert run("views", bad / "text.jpg", "--out", tmp_path / "v", "--orbit", "orbit-16", "--quality", "draft") == 0
     assert run("fit", tmp_path / "v", "--out", tmp_path / "h.spz", "--quality", "draft") == 0
     assert (tmp_path / "h.spz").stat().st_size > 0
     capsys.readouterr()
@@ -311,9 +311,16 @@ def test_views_then_fit(sphere_rooms, bad, tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
     assert run("fit", bad / "text.jpg", "--out", tmp_path / "h.spz", "--quiet") == 2
     assert capsys.readouterr().err == f"spmr-fit: {bad / 'text.jpg'} is a file: give a folder of posed views\n"
-    assert run("views", bad / "text.jpg", "--out", tmp_path / "v2", "--rig", "orbit-16", "--azimuths", "3") == 2
-    assert run("views", bad / "text.jpg", "--out", tmp_path / "v2", "--rig", "orbit-3", "--quiet") == 2
+    assert run("views", bad / "text.jpg", "--out", tmp_path / "v2", "--orbit", "orbit-16", "--azimuths", "3") == 2
+    assert run("views", bad / "text.jpg", "--out", tmp_path / "v2", "--orbit", "orbit-3", "--quiet") == 2
     assert "orbit-16" in capsys.readouterr().err
+
+
+def test_the_old_name_of_an_orbit_still_works_and_says_the_new_one(sphere, bad, tmp_path, capsys):
+    sphere()
+    assert run("views", bad / "text.jpg", "--out", tmp_path / "v", "--rig", "orbit-8", "--quality", "draft") == 0
+    assert "--rig is called --orbit now" in capsys.readouterr().err
+    assert len(json.loads((tmp_path / "v" / "transforms.json").read_text())["frames"]) == 9
 
 
 def test_a_dash_is_no_prompt(tmp_path, capsys):
@@ -354,19 +361,19 @@ def test_doctor_says_what_is_missing(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to a console, not to a process")
-@pytest.mark.parametrize("room", ["photo", "head", "splats"])
-def test_ctrl_c_ends_a_real_process(room, bad, tmp_path):
-    """The signal itself, in another process, while a room is at work."""
+@pytest.mark.parametrize("part", ["photo", "head", "splats"])
+def test_ctrl_c_ends_a_real_process(part, bad, tmp_path):
+    """The signal itself, in another process, while a part is at work."""
     out = tmp_path / "out"
     out.mkdir()
     code = (
         "import sys, time\n"
-        "from spinmeround.pipelines import reconstruct\n"
-        "from tests.pipelines.fakes import fake_rooms\n"
-        "def before(room):\n"
-        f"    if room == {room!r}:\n"
+        "from spinmeround.pipelines import run\n"
+        "from tests.pipelines.fakes import FakeBackends\n"
+        "def before(part):\n"
+        f"    if part == {part!r}:\n"
         "        sys.stdout.write('here\\n'); sys.stdout.flush(); time.sleep(30)\n"
-        "reconstruct.rooms_of = lambda *_: fake_rooms(before=before)\n"
+        "run.build_backends = lambda settings: FakeBackends(settings, before=before)\n"
         "from spinmeround.cli.recon import main\n"
         f"sys.exit(main([{str(bad / 'text.jpg')!r}, '--out', {str(out / 'head.ply')!r}, '--quality', 'draft']))"
     )
@@ -402,11 +409,11 @@ def test_what_was_under_way_goes_quietly(capsys):
     assert capsys.readouterr().err == "spmr-fit: stopped; no half-written file was left behind\n"
 
 
-def test_a_bad_folder_of_views_is_one_line(sphere_rooms, bad, tmp_path, capsys):
-    """As the command says it; what else is refused, the tests of the rooms know."""
-    sphere_rooms()
+def test_a_bad_folder_of_views_is_one_line(sphere, bad, tmp_path, capsys):
+    """As the command says it; what else is refused, the tests of the readers know."""
+    sphere()
     folder = tmp_path / "v"
-    assert run("views", bad / "text.jpg", "--out", folder, "--rig", "orbit-8", "--quality", "draft", "--quiet") == 0
+    assert run("views", bad / "text.jpg", "--out", folder, "--orbit", "orbit-8", "--quality", "draft", "--quiet") == 0
     capsys.readouterr()
     document = json.loads((folder / "transforms.json").read_text())
     blank = encode_png(np.zeros((320, 320), np.uint8))
@@ -446,4 +453,4 @@ def test_what_is_read_is_never_written_over(option, place, tmp_path, capsys):
 def test_heights_of_no_head(height, tmp_path, capsys):
     write_views(tmp_path / "v", sphere_views(orbit_cameras([0.0, 90.0, 180.0], [0.0] * 3, size_px=64)))
     assert run("fit", tmp_path / "v", "--out", tmp_path / "a.ply", "--height-m", height) == 2
-    assert "m high is none: give metres from 0.001 to 1000; 0.23 is usual" in capsys.readouterr().err
+    assert "m high is none: give metres from 0.001 to 1000; 0.23 is usual (--height-m)" in capsys.readouterr().err

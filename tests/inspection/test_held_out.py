@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from spinmeround import fit_views
+from spinmeround import OutputOptions, RunSettings, fit_views
 from spinmeround.inspection import held_out
 from spinmeround.io import write_views
 from spinmeround.orbits import orbit_cameras
-from spinmeround.pipelines import fit_views as fit_views_module
 from spinmeround.types import Views
-from tests.pipelines.fakes import fake_rooms, sphere_views
+from tests.pipelines.fakes import FakeBackends, install, sphere_views
 
 
 @pytest.fixture
@@ -120,18 +119,23 @@ def test_pictures_too_small_for_the_window_of_ssim():
 @pytest.mark.parametrize(("out", "of"), [("a.ply", "splats"), ("a.glb", "mesh")])
 def test_frames_held_out_are_measured_and_never_fitted(tmp_path, monkeypatch, caplog, out, of):
     fitted = []
-    rooms = fake_rooms()
 
-    def fit_surface(views, seed, progress):
-        fitted.append(views.names)
-        return rooms.fit_surface(views, seed, progress)
+    class Noting(FakeBackends):
+        def fit_surface(self, views, *, seed, progress):
+            fitted.append(views.names)
+            return super().fit_surface(views, seed=seed, progress=progress)
 
-    monkeypatch.setattr(fit_views_module, "rooms_of", lambda *_: dataclasses.replace(rooms, fit_surface=fit_surface))
+    install(monkeypatch, Noting)
     cameras = orbit_cameras([0.0, 90.0, 180.0, 270.0], [0.0] * 4, size_px=64)
     test = sphere_views(orbit_cameras([45.0, 200.0], [3.0, 0.0], size_px=64))
     write_views(tmp_path / "views", sphere_views(cameras), test=test)
     with caplog.at_level("INFO"):
-        fit_views(tmp_path / "views", out=tmp_path / out, quality="draft", report=tmp_path / "report.json")
+        fit_views(
+            tmp_path / "views",
+            out=tmp_path / out,
+            settings=RunSettings(quality="draft"),
+            outputs=OutputOptions(report=tmp_path / "report.json"),
+        )
     assert fitted == [("train_000", "train_001", "train_002", "train_003")]
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     told = report["held_out"]

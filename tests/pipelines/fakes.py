@@ -1,30 +1,39 @@
-"""A sphere instead of a person: stands in for every room, so that the composition is tested in a second."""
+"""A sphere instead of a person: stands in for every part of a run, so that the composition is tested in a second."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from spinmeround.configs import preset
 from spinmeround.errors import NoFaceError
 from spinmeround.orbits import orbit_cameras
-from spinmeround.pipelines.backends import Rooms, Sighting
-from spinmeround.pipelines.diffusion_options import DiffusionOptions
-from spinmeround.recon.cameras.photometric import Registration
+from spinmeround.pipelines.backends import Backends, LoadedPortrait
+from spinmeround.pipelines.priors.directions import orbit_directions
+from spinmeround.pipelines.priors.template import cameras_around, texture_fractions
+from spinmeround.pipelines.settings import RunSettings
+from spinmeround.protocols import StageRunner
+from spinmeround.recon.cameras.photometric import CameraCorrection
 from spinmeround.types import (
     Avatar,
     AvatarPart,
     Cameras,
     ColouredMesh,
     Joint,
+    Licence,
     Mesh,
     Portrait,
+    PriorResult,
+    Progress,
     Splats,
+    SurfaceFit,
     TexturedMesh,
+    ViewRequest,
     Views,
 )
 
@@ -62,18 +71,14 @@ def sphere_views(cameras: Cameras, names: tuple[str, ...] = ()) -> Views:
     return Views(cameras, rgb, np.stack(normals).astype(np.float32), alpha, np.ones_like(alpha), names)
 
 
-class FakeHead:
-    photo_cameras = (orbit_cameras([10.0], [0.0], size_px=64),)
-    report: ClassVar[dict[str, Any]] = {
-        "photos": [{"landmark_error_px": 1.0, "outline_iou": 0.97}],
-        "observed_share": {"skin": 0.3, "hair": None},
-    }
-
-    def render(self, cameras: Cameras, *, keep_expression: bool = False, names: tuple[str, ...] = ()) -> Views:
-        return sphere_views(cameras, names)
+HEAD_REPORT: dict[str, Any] = {
+    "photos": [{"landmark_error_px": 1.0, "outline_iou": 0.97}],
+    "observed_share": {"skin": 0.3, "hair": None},
+}
+PHOTO_CAMERA = orbit_cameras([10.0], [0.0], size_px=64)
 
 
-class MovingHead(FakeHead):
+class MovingHead:
     def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool) -> Avatar:
         mesh = sphere_texture(sphere_mesh())
         if normal_map:
@@ -110,72 +115,90 @@ def sphere_splats(mesh: Mesh) -> Splats:
     return Splats(means, torch.full((n, 3), 0.01), quats, torch.full((n,), 0.9), torch.full((n, 1, 3), 0.5))
 
 
-def fake_rooms(*, before: Callable[[str], None] = lambda room: None, faces_seen: int = 1) -> Rooms:
-    """Rooms that do their work on a sphere.
+class FakePrior:
+    """The template prior, but for the head: it sees a sphere."""
+
+    licences = (Licence("model", "spinmeround/template/head.npz", "CC0-1.0"),)
+
+    def __init__(self, settings: RunSettings, *, before: Callable[[str], None], head: object | None = None) -> None:
+        self.settings, self.before, self.head = settings, before, head
+
+    def planned_stages(self, request: ViewRequest) -> dict[str, float]:
+        return {"head": 1.0, "views": 1.0}
+
+    def generate(
+        self, portraits: Sequence[Portrait], request: ViewRequest, *, seed: int, stages: StageRunner
+    ) -> PriorResult:
+        quality = preset(self.settings.quality)
+        with stages("head") as progress:
+            self.before("head")
+            progress(0.5, "half way")
+        with stages("views"):
+            self.before("views")
+            cameras, names = cameras_around(
+                request.directions or orbit_directions(quality.rig),
+                size_px=quality.view_size_px,
+                photo_cameras=[PHOTO_CAMERA] if request.photo_cameras else (),
+            )
+        report = {"head": HEAD_REPORT, "texture": texture_fractions(HEAD_REPORT)}
+        return PriorResult(sphere_views(cameras, names), report, self.head)
+
+
+class FakeBackends(Backends):
+    """Backends that do their work on a sphere.
 
     Args:
-        before: called with the name of each room as it is entered; what it raises, the room raises.
+        before: called with the name of each part as it begins to work; what it raises, the part raises.
+        head: what the prior offers as a head; anything that cannot move by default.
     """
 
-    def read_photo(path: Path) -> Any:
-        before("photo")
+    def __init__(
+        self,
+        settings: RunSettings | None = None,
+        *,
+        before: Callable[[str], None] = lambda part: None,
+        faces_seen: int = 1,
+        head: object | None = "a head that does not move",
+    ) -> None:
+        super().__init__(settings or RunSettings(quality="draft", prior="template", device="cpu"))
+        self.before, self.faces_seen = before, faces_seen
+        self.prior = FakePrior(self.settings, before=before, head=head)
+
+    def read_photo(self, path: Path) -> Any:
+        self.before("photo")
         return path
 
-    def find_person(path: Path, photo: Any, face: int | None) -> Sighting:
-        before("portrait")
-        if faces_seen == 0:
+    def find_portrait(self, path: Path, photo: Any) -> LoadedPortrait:
+        self.before("portrait")
+        if self.faces_seen == 0:
             raise NoFaceError(f"{path}: no face found; use a photo in which the face is seen")
-        notes = (f"{faces_seen} faces; took the largest",) if faces_seen > 1 else ()
-        return Sighting(path, portrait(), faces_seen, face or 1, notes)
+        notes = (f"{self.faces_seen} faces; took the largest",) if self.faces_seen > 1 else ()
+        return LoadedPortrait(path, portrait(), self.faces_seen, self.settings.photo.face or 1, notes)
 
-    def fit_head(portraits: Sequence[Portrait], seed: int, progress: Progress) -> FakeHead:
-        before("head")
-        progress(0.5, "half way")
-        return FakeHead()
-
-    def register_cameras(views: Views, seed: int, progress: Progress) -> Registration | None:
-        before("cameras")
+    def refine_cameras(self, views: Views, *, seed: int, progress: Progress) -> CameraCorrection | None:
+        self.before("cameras")
         return None
 
-    def fit_surface(views: Views, seed: int, progress: Progress) -> tuple[Mesh, Cameras]:
-        before("surface")
-        return sphere_mesh(), views.cameras
+    def fit_surface(self, views: Views, *, seed: int, progress: Progress) -> SurfaceFit:
+        self.before("surface")
+        return SurfaceFit(sphere_mesh(), views.cameras)
 
-    def fit_splats(views: Views, surface: Mesh, seed: int, progress: Progress) -> Splats:
-        before("splats")
+    def fit_splats(self, views: Views, surface: Mesh, *, seed: int, progress: Progress) -> Splats:
+        self.before("splats")
         return sphere_splats(surface)
 
-    def paint_texture(views: Views, surface: Mesh, faces: int, progress: Progress) -> TexturedMesh:
-        before("texture")
+    def bake_texture(self, views: Views, surface: Mesh, *, faces: int, progress: Progress) -> TexturedMesh:
+        self.before("texture")
         return sphere_texture(surface)
 
-    def colour_vertices(views: Views, surface: Mesh) -> ColouredMesh:
-        before("texture")
+    def colour_vertices(self, views: Views, surface: Mesh) -> ColouredMesh:
+        self.before("texture")
         return ColouredMesh(surface.vertices, surface.faces, np.full_like(surface.vertices, 0.5))
 
-    def identify(portraits: Sequence[Portrait], file: Path | None) -> list[Portrait]:
-        before("identity")
-        return [dataclasses.replace(one, identity=np.eye(512, dtype=np.float32)[0]) for one in portraits]
+    def register_head(self, views: Views, surface: Mesh, *, progress: Progress) -> None:
+        self.before("rig")
 
-    def paint_views(
-        portraits: Sequence[Portrait], cameras: Cameras, options: DiffusionOptions, seed: int, progress: Progress
-    ) -> Views:
-        before("views")
-        return sphere_views(cameras)
 
-    def rig_surface(views: Views, surface: Mesh, progress: Progress) -> None:
-        before("rig")
-
-    return Rooms(
-        read_photo,
-        find_person,
-        fit_head,
-        register_cameras,
-        fit_surface,
-        fit_splats,
-        paint_texture,
-        colour_vertices,
-        identify,
-        paint_views,
-        rig_surface,
-    )
+def install(monkeypatch: Any, kind: type[FakeBackends] = FakeBackends, **how: Any) -> None:
+    """Let every run of this process work with fakes."""
+    monkeypatch.setattr("spinmeround.pipelines.run.build_backends", lambda settings: kind(settings, **how))

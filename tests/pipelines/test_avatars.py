@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from spinmeround import fit_views
+from spinmeround import AvatarOptions, MeshOptions, OutputOptions, RunSettings, fit_views
 from spinmeround.errors import OutputError, WeightsError
 from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
 from spinmeround.io import read_avatar, read_mesh, write_views
 from spinmeround.orbits import orbit_cameras
-from spinmeround.pipelines import fit_views as fit_views_module
-from spinmeround.pipelines.avatars import RigOptions
-from spinmeround.pipelines.mesh_levels import MeshLevels
 from spinmeround.pipelines.registered_head import SurfaceHead, head_on_surface
 from spinmeround.template.model.head_model import PARTS, load_head_model
 from spinmeround.template.registration.fitter import register_template
 from spinmeround.template.registration.leftover_parts import left_over
 from spinmeround.template.texture.bake import shared_atlas
 from spinmeround.types import Mesh
-from tests.pipelines.fakes import fake_rooms, sphere_mesh, sphere_views
+from tests.pipelines.fakes import FakeBackends, install, sphere_mesh, sphere_views
 from tests.template.unseen_heads import stranger
 
 
@@ -41,19 +37,27 @@ def rigged() -> SurfaceHead:
     return SurfaceHead(registered, surface, sphere_views(orbit_cameras([0.0, 40.0], [0.0, 0.0], size_px=96)), 2)
 
 
-def fitted(tmp_path: Path, monkeypatch, rig_surface, out: str, **more) -> dict:
-    """Fits a folder with that room; returns the report."""
-    monkeypatch.setattr(
-        fit_views_module, "rooms_of", lambda *_: dataclasses.replace(fake_rooms(), rig_surface=rig_surface)
-    )
+def fitted(tmp_path: Path, monkeypatch, register_head, out: str, **more) -> dict:
+    """Fits a folder with that registration; returns the report."""
+
+    class Registering(FakeBackends):
+        def register_head(self, views, surface, *, progress):
+            return register_head()
+
+    install(monkeypatch, Registering)
     write_views(tmp_path / "views", sphere_views(orbit_cameras([0.0, 90.0, 180.0, 270.0], [0.0] * 4, size_px=64)))
-    fit_views(tmp_path / "views", out=tmp_path / out, quality="draft", report=tmp_path / "r.json", **more)
+    fit_views(
+        tmp_path / "views",
+        out=tmp_path / out,
+        settings=RunSettings(quality="draft", **more),
+        outputs=OutputOptions(report=tmp_path / "r.json"),
+    )
     return json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
 
 
 def test_views_of_a_face_become_an_avatar(tmp_path, monkeypatch, caplog, rigged):
     with caplog.at_level("INFO"):
-        told = fitted(tmp_path, monkeypatch, lambda *_: rigged, "a.glb", rig=RigOptions(lod=2, texture_px=256))
+        told = fitted(tmp_path, monkeypatch, lambda: rigged, "a.glb", avatar=AvatarOptions(lod=2, texture_px=256))
     assert "a face was found in 2 pictures" in caplog.text
     avatar = read_avatar(tmp_path / "a.glb")
     assert {part.name for part in avatar.parts} == {"skin", "eyes", "teeth", "tongue", "hair"}
@@ -92,12 +96,12 @@ def test_what_stands_off_is_kept_apart(rigged):
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ({"rig": RigOptions(rig=False)}, "--no-rig was asked for"),
-        ({"levels": MeshLevels(5000, 1)}, "--faces and --lods are for plain meshes"),
+        ({"avatar": AvatarOptions(rig=False)}, "the rig was left out"),
+        ({"mesh": MeshOptions(5000, 1)}, "numbers of faces and levels of detail are for plain meshes"),
     ],
 )
 def test_plain_meshes_do_not_look_for_a_face(tmp_path, monkeypatch, more, why):
-    def never(*_):
+    def never():
         pytest.fail("nobody asked for a rig")
 
     told = fitted(tmp_path, monkeypatch, never, "a.glb", **more)
@@ -106,15 +110,15 @@ def test_plain_meshes_do_not_look_for_a_face(tmp_path, monkeypatch, more, why):
 
 
 def test_without_a_face_there_is_a_plain_mesh_and_a_reason(tmp_path, monkeypatch, caplog):
-    told = fitted(tmp_path, monkeypatch, lambda *_: None, "a.glb")
+    told = fitted(tmp_path, monkeypatch, lambda: None, "a.glb")
     assert told["avatar"]["why"].startswith("no face was found")
     assert "holds a plain mesh: no face was found" in caplog.text
     with pytest.raises(OutputError, match=r"a \.vrm must move, but no face was found"):
-        fitted(tmp_path, monkeypatch, lambda *_: None, "a.vrm")
+        fitted(tmp_path, monkeypatch, lambda: None, "a.vrm")
 
 
 def test_without_the_face_finders_files_too(tmp_path, monkeypatch):
-    def absent(*_):
+    def absent():
         raise WeightsError("face_landmarker.task: no network")
 
     told = fitted(tmp_path, monkeypatch, absent, "a.glb")

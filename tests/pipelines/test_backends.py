@@ -1,116 +1,78 @@
-"""The rooms do as much work as they are told."""
+"""The parts of a run are those its settings name, and they work as hard as they are told."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from spinmeround.cli.fit import parser
-from spinmeround.configs import preset
+from spinmeround import CaptureOptions, RunSettings, registry
+from spinmeround.cli import fit, views
+from spinmeround.configs import QUALITIES, preset
 from spinmeround.errors import InputError, ResourceError
 from spinmeround.io import read_splats, write_views
-from spinmeround.orbits import orbit_cameras
-from spinmeround.pipelines import fit_views as fit_views_module
-from spinmeround.pipelines import reconstruct as reconstruct_module
-from spinmeround.pipelines.backends import rooms_of
-from spinmeround.recon.mesh_surface import fitter as surface_module
-from spinmeround.recon.sdf import fitter as neural_module
-from spinmeround.recon.splats import fitter as splats_module
-from spinmeround.recon.splats.fitter import SPLAT_PRESETS
+from spinmeround.orbits import RIGS, orbit_cameras
+from spinmeround.pipelines.backends import build_backends, make_rasterizer
+from spinmeround.protocols import HairModel, MatteModel, Rasterizer, SplatFitter, SurfaceFitter
+from spinmeround.recon.mesh_surface.fitter import NormalSurfaceFitter
+from spinmeround.recon.raster.gaussians import NumbaRasterizer
+from spinmeround.recon.sdf.fitter import SdfSurfaceFitter
+from spinmeround.recon.splats.fitter import SPLAT_PRESETS, GaussianFitter
 from spinmeround.runtime.stages import check_memory
-from spinmeround.types import Mesh, Views
-from tests.pipelines.fakes import RADIUS, fake_rooms, sphere_mesh, sphere_splats, sphere_views
+from tests.pipelines.fakes import RADIUS, sphere_views
+
+
+def settings(**more) -> RunSettings:
+    return RunSettings(**({"quality": "draft", "prior": "template", "device": "cpu"} | more))
 
 
 @pytest.mark.parametrize(("most", "count"), [(None, SPLAT_PRESETS["draft"].count), (700, 700)])
-def test_the_number_of_splats_is_the_one_asked_for_or_that_of_the_quality(most, count, monkeypatch):
-    settings, made = [], sphere_splats(sphere_mesh())
-
-    class Noting:
-        def __init__(self, rasterizer, given, *, progress):
-            settings.append(given)
-
-        def fit(self, views, surface, *, seed):
-            return made
-
-    monkeypatch.setattr(splats_module, "GaussianFitter", Noting)
-    cameras, blank = orbit_cameras([0.0], [0.0], size_px=8), np.zeros((1, 8, 8, 3), np.float32)
-    views = Views(cameras, blank, blank, blank[..., 0], blank[..., 0])
-    no_surface = Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
-    assert rooms_of("draft", "cpu", "auto", most).fit_splats(views, no_surface, 0, lambda share, doing: None) is made
-    assert (settings[0].count, settings[0].iterations) == (count, SPLAT_PRESETS["draft"].iterations)
+def test_the_number_of_splats_is_the_one_asked_for_or_that_of_the_quality(most, count):
+    fitter = build_backends(settings(splats=most)).splat_fitter
+    assert isinstance(fitter, GaussianFitter) and isinstance(fitter, SplatFitter)
+    assert (fitter.settings.count, fitter.settings.iterations) == (count, SPLAT_PRESETS["draft"].iterations)
     assert SPLAT_PRESETS["draft"].count == 60_000
 
 
+@pytest.mark.parametrize(("name", "kind"), [("mesh", NormalSurfaceFitter), ("neural", SdfSurfaceFitter)])
+@pytest.mark.parametrize("trust", ["keep", "auto"])
+def test_the_surface_is_fitted_as_asked(name, kind, trust):
+    fitter = build_backends(settings(surface=name, capture=CaptureOptions(cameras=trust))).surface_fitter
+    assert isinstance(fitter, kind) and isinstance(fitter, SurfaceFitter)
+    assert fitter.keep_cameras == (trust == "keep")
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", None), ("cuda", torch.device("cuda"))])
+def test_the_signed_distance_is_rendered_on_a_gpu_where_one_is_asked_for(device, expected):
+    fitter = build_backends(settings(surface="neural", device=device)).surface_fitter
+    assert isinstance(fitter, SdfSurfaceFitter) and fitter.device == expected
+
+
+def test_every_built_in_part_keeps_its_protocol():
+    backends = build_backends(settings())
+    assert isinstance(backends.matte_model, MatteModel)
+    assert isinstance(backends.hair_model, HairModel)
+    assert isinstance(make_rasterizer(settings()), NumbaRasterizer | Rasterizer)
+    for parts in vars(registry).values():
+        if isinstance(parts, registry.Registry):
+            for name in parts.names():
+                assert callable(parts.factory(name))
+
+
 @pytest.mark.parametrize(
-    ("kind", "module", "fitter"),
-    [("mesh", surface_module, "NormalSurfaceFitter"), ("neural", neural_module, "NeuralSurfaceFitter")],
+    ("more", "told"),
+    [
+        ({"prior": "magic"}, "no prior is called 'magic'; there are diffusion, template"),
+        ({"surface": "magic"}, "no surface fitter is called 'magic'; there are mesh, neural"),
+        ({"splat_fitter": "magic"}, "no splat fitter is called 'magic'"),
+        ({"rasterizer": "magic"}, "no rasteriser is called 'magic'; there are cpu, cuda"),
+    ],
 )
-def test_the_surface_is_fitted_as_asked(kind, module, fitter, monkeypatch):
-    made = (sphere_mesh(), orbit_cameras([0.0], [0.0], size_px=8))
-    told = {}
-
-    class Noting:
-        def __init__(self, given, **where):
-            told.update(where)
-
-        def fit_with_cameras(self, views, **how):
-            told.update(how)
-            return made
-
-    monkeypatch.setattr(module, fitter, Noting)
-    blank = np.zeros((1, 8, 8, 3), np.float32)
-    views = Views(made[1], blank, blank, blank[..., 0], blank[..., 0])
-    rooms = rooms_of("draft", "cpu", "keep", surface=kind)
-    assert rooms.fit_surface(views, 3, lambda share, doing: None) is made
-    assert told["keep_cameras"] is True and told["seed"] == 3
-
-
-@pytest.mark.parametrize(("device", "card"), [("cpu", None), ("cuda", torch.device("cuda"))])
-def test_the_neural_surface_is_rendered_on_a_card_where_one_is_asked_for(device, card, monkeypatch):
-    told = {}
-
-    class Noting:
-        def __init__(self, given, **where):
-            told.update(where)
-
-        def fit_with_cameras(self, views, **how):
-            return sphere_mesh(), cameras
-
-    cameras, blank = orbit_cameras([0.0], [0.0], size_px=8), np.zeros((1, 8, 8, 3), np.float32)
-    views = Views(cameras, blank, blank, blank[..., 0], blank[..., 0])
-    monkeypatch.setattr(neural_module, "NeuralSurfaceFitter", Noting)
-    rooms_of("draft", device, surface="neural").fit_surface(views, 0, lambda share, doing: None)
-    assert told == {"card": card}
-
-
-@pytest.mark.parametrize("module", [fit_views_module, reconstruct_module])
-def test_the_number_reaches_the_rooms(module, tmp_path, monkeypatch):
-    asked = []
-
-    def noting(*how):
-        asked.append(how)
-        return fake_rooms()
-
-    monkeypatch.setattr(module, "rooms_of", noting)
-    if module is reconstruct_module:
-        photo = tmp_path / "face.jpg"
-        photo.write_bytes(b"stands for a photo")
-        module.reconstruct(photo, out=tmp_path / "a.ply", quality="draft", splats=700)
-    else:
-        with pytest.raises(FileNotFoundError):
-            monkeypatch.setattr(module, "files_of_views", lambda _: ())
-            monkeypatch.setattr(module, "read_views", _missing)
-            module.fit_views(tmp_path, out=tmp_path / "a.ply", splats=700)
-    assert asked[0][3] == 700
-
-
-def _missing(*_, **__):
-    raise FileNotFoundError
+def test_a_part_nobody_knows_is_one_line(more, told):
+    with pytest.raises(InputError, match=told):
+        build_backends(settings(**more))
 
 
 def test_as_many_splats_as_show_a_head_and_memory_holds():
@@ -122,10 +84,12 @@ def test_as_many_splats_as_show_a_head_and_memory_holds():
 
 
 def test_help_states_the_numbers_of_the_presets():
-    counts = ", ".join(f"{settings.count} {name}" for name, settings in SPLAT_PRESETS.items())
-    sizes = ", ".join(f"{preset(name).view_size_px} {name}" for name in SPLAT_PRESETS)
-    told = " ".join(parser().format_help().split())
+    counts = ", ".join(f"{preset(name).splats['count']} {name}" for name in QUALITIES)
+    sizes = ", ".join(f"{preset(name).view_size_px} {name}" for name in QUALITIES)
+    told = " ".join(fit.parser().format_help().split())
     assert counts in told and sizes in told
+    told = " ".join(views.parser().format_help().split())
+    assert all(name in told for name in RIGS)
 
 
 def test_the_example_of_a_swapped_part_runs(tmp_path, monkeypatch):

@@ -8,7 +8,8 @@ import pytest
 
 from spinmeround.errors import InputError, MissingDependencyError, WeightsError
 from spinmeround.pipelines.choices import choose_device, choose_prior
-from spinmeround.pipelines.diffusion_options import DiffusionOptions
+from spinmeround.pipelines.priors.diffusion import DiffusionPrior
+from spinmeround.pipelines.settings import DiffusionOptions, RunSettings
 
 
 @pytest.fixture
@@ -19,30 +20,31 @@ def weights_folder(tmp_path, monkeypatch):
 
 def test_auto_says_what_it_took_and_why(weights_folder, caplog):
     caplog.set_level("INFO", logger="spinmeround")
-    assert choose_prior("auto", device="cpu", options=DiffusionOptions()).took == "template"
-    assert choose_device("auto").took == "cpu"
+    assert choose_prior("auto", device="cpu", options=DiffusionOptions()).selected == "template"
+    assert choose_device("auto").selected == "cpu"
     assert "prior: template (the one prior that needs no large weights)" in caplog.text
     assert "device: cpu (" in caplog.text
     (weights_folder / "spmr.ckpt").write_bytes(b"x")
-    assert "hours without --device cuda" in choose_prior("auto", device="cpu", options=DiffusionOptions()).why
+    assert "hours without a GPU" in choose_prior("auto", device="cpu", options=DiffusionOptions()).reason
     lacking = choose_prior("auto", device="cuda", options=DiffusionOptions())
-    assert lacking.took == "template"
-    assert "glintr100.onnx" in lacking.why
+    assert lacking.selected == "template"
+    assert "glintr100.onnx" in lacking.reason
 
 
 def test_diffusion_asked_for_and_absent_is_an_error(weights_folder):
     with pytest.raises(WeightsError) as raised:
-        choose_prior("diffusion", device="cpu", options=DiffusionOptions())
+        DiffusionPrior(RunSettings(prior="diffusion", device="cpu"))
     told = str(raised.value)
     assert str(weights_folder / "spmr.ckpt") in told
-    assert "--prior template" in told
+    assert "template prior" in told
     assert "\n" not in told
 
 
 @pytest.mark.parametrize("asked", ["auto", "template"])
 def test_options_of_the_diffusion_prior_belong_to_it(asked):
-    with pytest.raises(InputError, match="--steps, --low-memory: only the diffusion prior"):
+    with pytest.raises(InputError, match="steps, low_memory: only the diffusion prior") as raised:
         choose_prior(asked, device="cpu", options=DiffusionOptions(steps=20, low_memory=True))
+    assert raised.value.settings == ("prior", "diffusion.steps", "diffusion.low_memory")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gsplat") is not None, reason="gsplat is installed here")

@@ -12,7 +12,8 @@ from spinmeround import weights
 from spinmeround.cli import recon, views
 from spinmeround.errors import InputError, MissingDependencyError, ResourceError, WeightsError
 from spinmeround.io import read_views
-from spinmeround.pipelines.diffusion_options import DiffusionOptions, check_ready, directions_of
+from spinmeround.pipelines.priors.diffusion import check_ready, directions_of
+from spinmeround.pipelines.settings import DiffusionOptions
 from tests.diffusion import tiny
 
 SIZE = 64
@@ -100,9 +101,9 @@ def test_what_is_missing_is_named_with_source_licence_and_place(tmp_path, monkey
     told = str(raised.value)
     for part in ("arXiv 2504.10716", "OpenRAIL-M", str(tmp_path / "spmr.ckpt"), "Arc2Face", str(tmp_path / "models")):
         assert part in told
-    assert "--prior template" in told
+    assert "template prior" in told
     (tmp_path / "spmr.ckpt").write_bytes(b"x")
-    with pytest.raises(WeightsError, match=r"non-commercial.*spmr-weights fetch glintr100\.onnx.*--identity FILE\.npy"):
+    with pytest.raises(WeightsError, match=r"non-commercial.*spmr-weights fetch glintr100\.onnx.*\.npy file"):
         check_ready(DiffusionOptions(), device="cpu")
     (tmp_path / "glintr100.onnx").write_bytes(b"x")
     monkeypatch.setattr("spinmeround.diffusion.identity.importlib.util.find_spec", lambda name: None)
@@ -124,7 +125,10 @@ def test_an_identity_that_is_none_is_refused_before_any_work(weights_folder, mon
         ("--steps 5000", "5000 steps: 1 to 1000 are possible"),
         ("--guidance 1000", "guidance 1000: it lies between 0 and 100"),
         ("--views-at-once 1", "1 views at once: a pass needs 2, one of them given"),
-        ("--precision float16", "--precision float16 is for a card; on a CPU use --precision bfloat16"),
+        (
+            "--precision float16",
+            "float16 needs a GPU; on a CPU use bfloat16, or choose the device cuda (--precision, --device)",
+        ),
         ("--azimuths nan", "no camera at azimuth nan, elevation 0"),
         ("--azimuths 1e9", "azimuths lie within ±3600 degrees"),
         ("--elevations 200", "elevations within ±85"),
@@ -170,7 +174,7 @@ def test_stopped_or_out_of_memory_while_painting(
 @pytest.mark.usefixtures("small")
 def test_a_model_larger_than_memory_is_not_loaded(weights_folder, photo, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("spinmeround.diffusion.model.checkpoint.count_numbers", lambda path: 1_067_000_000)
-    monkeypatch.setattr("spinmeround.pipelines.backends.free_bytes", lambda: 4_000_000_000)
+    monkeypatch.setattr("spinmeround.pipelines.priors.diffusion.free_bytes", lambda: 4_000_000_000)
     command = views_command(photo, weights_folder, tmp_path / "v")
     assert views.main(command) == ResourceError.exit_code
     told = capsys.readouterr().err

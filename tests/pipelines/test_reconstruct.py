@@ -16,12 +16,12 @@ from spinmeround.errors import InputError, NoFaceError, OutputError, ResourceErr
 from spinmeround.geometry import project
 from spinmeround.io import read_mesh, read_splats, read_views
 from spinmeround.io.pictures import read_picture
-from spinmeround.pipelines import fit_views as fit_views_module
-from spinmeround.pipelines import make_views as make_views_module
-from spinmeround.pipelines import reconstruct as reconstruct_module
-from tests.pipelines.fakes import FakeHead, MovingHead, fake_rooms, sphere_texture
+from spinmeround.pipelines.outputs import OutputOptions
+from spinmeround.pipelines.settings import AvatarOptions, PhotoOptions, RunSettings
+from tests.pipelines.fakes import HEAD_REPORT, PHOTO_CAMERA, FakeBackends, MovingHead, install, sphere_texture
 
-ROOMS = ("photo", "portrait", "head", "surface", "splats", "texture")
+PARTS = ("photo", "portrait", "head", "surface", "splats", "texture")
+DRAFT = RunSettings(quality="draft")
 
 
 @pytest.fixture
@@ -32,59 +32,58 @@ def photo(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def rooms(monkeypatch):
-    def install(**how):
-        for module in (reconstruct_module, make_views_module, fit_views_module):
-            monkeypatch.setattr(module, "rooms_of", lambda *_: fake_rooms(**how))
+def backends(monkeypatch):
+    """Runs work on a sphere; call it to say how."""
 
-    install()
-    return install
+    def again(**how):
+        install(monkeypatch, **how)
+
+    again()
+    return again
 
 
 def left_behind(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-@pytest.mark.usefixtures("rooms")
-def test_makes_only_what_the_outputs_need(photo, tmp_path):
-    entered = []
+def test_makes_only_what_the_outputs_need(backends, photo, tmp_path):
+    entered: list[str] = []
+    backends(before=entered.append)
     for out, expected in (("a.ply", {"splats"}), ("a.glb", {"texture"}), ("a.spz", {"splats"})):
         entered.clear()
-        result = reconstruct(photo, out=tmp_path / out, quality="draft")
+        result = reconstruct(photo, out=tmp_path / out, settings=DRAFT)
+        assert {"splats", "texture"} & set(entered) == expected
         assert (result.splats is not None) == ("splats" in expected)
         assert (result.mesh is not None) == ("texture" in expected)
         assert result.files == (tmp_path / out,)
-    both = reconstruct(photo, quality="draft")
+    both = reconstruct(photo, settings=DRAFT)
     assert both.splats is not None
     assert both.mesh is not None
     assert both.files == ()
 
 
-def test_an_avatar_alone_needs_no_surface_and_no_texture(photo, tmp_path, monkeypatch):
-    entered = []
-    rooms = replace(fake_rooms(before=entered.append), fit_head=lambda *_: MovingHead())
-    monkeypatch.setattr(reconstruct_module, "rooms_of", lambda *_: rooms)
+def test_an_avatar_alone_needs_no_surface_and_no_texture(backends, photo, tmp_path):
+    entered: list[str] = []
+    backends(before=entered.append, head=MovingHead())
     out, preview = tmp_path / "a.glb", tmp_path / "p.png"
-    result = reconstruct(photo, out=out, preview=preview, height_m=2.0, quality="draft")
+    tall = replace(DRAFT, height_m=2.0)
+    result = reconstruct(photo, out=out, settings=tall, outputs=OutputOptions(preview=preview))
     assert not {"surface", "texture", "splats"} & set(entered)
     assert result.avatar is not None and result.mesh is None and "surface" not in result.report
     assert preview.stat().st_size > 1000
     assert np.ptp(read_mesh(out, metres_per_unit=1.0).vertices[:, 1]) == pytest.approx(2.0, rel=1e-4)
-    reconstruct(photo, out=[out, tmp_path / "a.obj"], quality="draft")
+    reconstruct(photo, out=[out, tmp_path / "a.obj"], settings=DRAFT)
     assert {"surface", "texture"} <= set(entered)
 
 
-def test_an_avatar_acts(photo, tmp_path, monkeypatch):
-    rooms = replace(fake_rooms(), fit_head=lambda *_: MovingHead())
-    monkeypatch.setattr(reconstruct_module, "rooms_of", lambda *_: rooms)
+def test_an_avatar_acts(backends, photo, tmp_path):
+    backends(head=MovingHead())
     (tmp_path / "take.csv").write_text("Timecode,JawOpen,HeadYaw\n00:00:00:00,0,0\n00:00:00:30,1,0.5\n")
     result = reconstruct(
         photo,
         out=tmp_path / "a.glb",
-        preview=tmp_path / "p.png",
-        expression={"jawOpen": 0.5},
-        animate=tmp_path / "take.csv",
-        quality="draft",
+        settings=replace(DRAFT, avatar=AvatarOptions(expression={"jawOpen": 0.5}, animate=tmp_path / "take.csv")),
+        outputs=OutputOptions(preview=tmp_path / "p.png"),
     )
     assert result.report["expression"] == {"jawOpen": 0.5}
     assert result.report["animation"] == {"frames": 2, "seconds": 0.5}
@@ -94,18 +93,20 @@ def test_an_avatar_acts(photo, tmp_path, monkeypatch):
     assert read_picture(tmp_path / "p.png").shape == (768, 512 + 8 * 256, 3)
 
 
-@pytest.mark.usefixtures("rooms")
+@pytest.mark.usefixtures("backends")
 def test_every_kind_of_output_in_one_run(photo, tmp_path, monkeypatch):
     monkeypatch.setattr("spinmeround.inspection.drawing._FILM_FRAMES", 6)
     names = ("head.ply", "head.splat", "head.glb", "mesh.obj")
     result = reconstruct(
         [photo, photo],
         out=[tmp_path / name for name in names],
-        quality="draft",
-        views_out=tmp_path / "views",
-        report=tmp_path / "report.json",
-        preview=tmp_path / "preview.png",
-        turntable=tmp_path / "turn.mp4",
+        settings=DRAFT,
+        outputs=OutputOptions(
+            views=tmp_path / "views",
+            report=tmp_path / "report.json",
+            preview=tmp_path / "preview.png",
+            turntable=tmp_path / "turn.mp4",
+        ),
     )
     expected = {*names, "mesh.mtl", "mesh_albedo.png", "views", "report.json", "preview.png", "turn.mp4", "face.jpg"}
     assert left_behind(tmp_path) == expected
@@ -118,39 +119,44 @@ def test_every_kind_of_output_in_one_run(photo, tmp_path, monkeypatch):
     }
 
 
-@pytest.mark.usefixtures("rooms")
+@pytest.mark.usefixtures("backends")
 def test_ply_can_hold_a_mesh(photo, tmp_path):
-    result = reconstruct(photo, out=tmp_path / "head.ply", ply="mesh", quality="draft")
+    result = reconstruct(photo, out=tmp_path / "head.ply", settings=DRAFT, outputs=OutputOptions(ply="mesh"))
     assert result.splats is None
     assert len(read_mesh(tmp_path / "head.ply").faces) == len(result.mesh.faces)
     assert result.report["whole_mesh"]["triangles"] == len(result.mesh.faces)
 
 
-@pytest.mark.usefixtures("rooms")
+@pytest.mark.usefixtures("backends")
 def test_height_scales_splats_and_meshes_alike(photo, tmp_path):
-    reconstruct(photo, out=[tmp_path / "a.ply", tmp_path / "a.glb"], height_m=2.0, quality="draft")
+    reconstruct(photo, out=[tmp_path / "a.ply", tmp_path / "a.glb"], settings=replace(DRAFT, height_m=2.0))
     assert np.ptp(read_mesh(tmp_path / "a.glb", metres_per_unit=1.0).vertices[:, 1]) == pytest.approx(2.0, rel=1e-4)
     assert np.ptp(read_splats(tmp_path / "a.ply", metres_per_unit=1.0).means[:, 1].numpy()) == pytest.approx(
         2, rel=1e-4
     )
 
 
-@pytest.mark.usefixtures("rooms")
 def test_a_mesh_that_was_simplified_keeps_the_scale_of_the_splats(photo, tmp_path, monkeypatch):
-    def flattened(views, surface, seed, progress):
-        painted = sphere_texture(surface)
-        return replace(painted, vertices=painted.vertices * [1, 0.98, 1])
+    class Flattening(FakeBackends):
+        def bake_texture(self, views, surface, *, faces, progress):
+            painted = sphere_texture(surface)
+            return replace(painted, vertices=painted.vertices * [1, 0.98, 1])
 
-    monkeypatch.setattr(reconstruct_module, "rooms_of", lambda *_: replace(fake_rooms(), paint_texture=flattened))
-    reconstruct(photo, out=[tmp_path / "a.ply", tmp_path / "a.glb"], height_m=2.0, quality="draft")
+    install(monkeypatch, Flattening)
+    reconstruct(photo, out=[tmp_path / "a.ply", tmp_path / "a.glb"], settings=replace(DRAFT, height_m=2.0))
     mesh = read_mesh(tmp_path / "a.glb", metres_per_unit=1.0).vertices
     splats = read_splats(tmp_path / "a.ply", metres_per_unit=1.0).means.numpy()
     np.testing.assert_allclose(np.ptp(mesh, axis=0), np.ptp(splats, axis=0) * [1, 0.98, 1], rtol=1e-4)
 
 
-@pytest.mark.usefixtures("rooms")
+@pytest.mark.usefixtures("backends")
 def test_report_says_what_was_chosen_and_why_and_what_it_took(photo, tmp_path):
-    result = reconstruct(photo, out=tmp_path / "a.ply", report=tmp_path / "r.json", seed=3, quality="draft")
+    result = reconstruct(
+        photo,
+        out=tmp_path / "a.ply",
+        settings=replace(DRAFT, seed=3),
+        outputs=OutputOptions(report=tmp_path / "r.json"),
+    )
     report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert report == json.loads(json.dumps(result.report))
     assert report["seed"] == 3
@@ -167,7 +173,7 @@ def test_report_says_what_was_chosen_and_why_and_what_it_took(photo, tmp_path):
     ]
     assert all(s["seconds"] >= 0 and s["peak_memory_mb"] > 10 for s in report["stages"])
     assert report["photos"] == [{"file": "face.jpg", "faces_seen": 1, "face_taken": 1, "notes": []}]
-    assert report["head"] == FakeHead.report
+    assert report["head"] == HEAD_REPORT
     assert report["texture"] == {"skin": {"observed": 0.3, "invented": 0.7}}
     assert {"torch", "numpy", "python"} <= set(report["versions"])
     kinds = {entry["kind"] for entry in report["licences"]}
@@ -175,20 +181,20 @@ def test_report_says_what_was_chosen_and_why_and_what_it_took(photo, tmp_path):
     assert any("CC0" in entry["licence"] for entry in report["licences"])
 
 
-@pytest.mark.usefixtures("rooms")
+@pytest.mark.usefixtures("backends")
 def test_views_start_with_the_photo_and_then_follow_the_rig(photo):
     from spinmeround.orbits import RIGS
 
-    views = reconstruct(photo, quality="draft").views
+    views = reconstruct(photo, settings=DRAFT).views
     assert views.names[0] == "photo"
     assert len(views) == 1 + len(RIGS["orbit-8"])
-    own = FakeHead.photo_cameras[0]
+    own = PHOTO_CAMERA
     np.testing.assert_array_equal(views.cameras.camera_from_world[0], own.camera_from_world[0])
     centre = project(np.zeros((1, 3)), views.cameras.camera_from_world[0], views.cameras.intrinsics_px[0])[0, :2]
     np.testing.assert_allclose(centre, views.cameras.width_px / 2, err_msg="the photo's camera is cropped to the head")
 
 
-@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize(
     ("raised", "expected"),
     [
@@ -200,21 +206,26 @@ def test_views_start_with_the_photo_and_then_follow_the_rig(photo):
     ],
     ids=["ctrl-c", "memory", "torch-memory", "disk", "defect"],
 )
-def test_a_failing_room_leaves_nothing_behind(room, raised, expected, rooms, photo, tmp_path):
+def test_a_failing_part_leaves_nothing_behind(part, raised, expected, backends, photo, tmp_path):
     def before(name: str) -> None:
-        if name == room:
+        if name == part:
             raise raised
 
-    rooms(before=before)
+    backends(before=before)
     outs = [tmp_path / "head.ply", tmp_path / "head.glb"]
     with pytest.raises(expected):
-        reconstruct(photo, out=outs, preview=tmp_path / "p.png", report=tmp_path / "r.json", quality="draft")
-    waits = room in ("splats", "texture") and not isinstance(raised, KeyboardInterrupt)
+        reconstruct(
+            photo,
+            out=outs,
+            settings=DRAFT,
+            outputs=OutputOptions(preview=tmp_path / "p.png", report=tmp_path / "r.json"),
+        )
+    waits = part in ("splats", "texture") and not isinstance(raised, KeyboardInterrupt)
     finished = {".head.ply.unfinished"} if waits else set()
     assert left_behind(tmp_path) == {"face.jpg"} | finished
 
 
-@pytest.mark.usefixtures("rooms")
+@pytest.mark.usefixtures("backends")
 @pytest.mark.parametrize("raised", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
 @pytest.mark.parametrize("where", ["write_contact_sheet", "_turn"])
 def test_a_failing_picture_keeps_what_was_whole(where, raised, photo, tmp_path, monkeypatch):
@@ -226,7 +237,10 @@ def test_a_failing_picture_keeps_what_was_whole(where, raised, photo, tmp_path, 
     monkeypatch.setattr(drawing, where, fail)
     with pytest.raises((KeyboardInterrupt, ResourceError)):
         reconstruct(
-            photo, out=tmp_path / "a.ply", preview=tmp_path / "p.png", turntable=tmp_path / "t.mp4", quality="draft"
+            photo,
+            out=tmp_path / "a.ply",
+            settings=DRAFT,
+            outputs=OutputOptions(preview=tmp_path / "p.png", turntable=tmp_path / "t.mp4"),
         )
     whole = {"face.jpg", "a.ply"} | ({"p.png"} if where == "_turn" else set())
     whole |= set() if isinstance(raised, KeyboardInterrupt) else {".a.ply.unfinished"}
@@ -234,9 +248,8 @@ def test_a_failing_picture_keeps_what_was_whole(where, raised, photo, tmp_path, 
     assert len(read_splats(tmp_path / "a.ply")) > 0
 
 
-@pytest.mark.usefixtures("rooms")
+@pytest.mark.usefixtures("backends")
 def test_ctrl_c_while_writing_keeps_the_old_file(photo, tmp_path, monkeypatch):
-    from spinmeround.io import splat_files
 
     (tmp_path / "head.ply").write_text("precious")
 
@@ -244,101 +257,106 @@ def test_ctrl_c_while_writing_keeps_the_old_file(photo, tmp_path, monkeypatch):
         path.write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(splat_files._WRITERS, ".ply", fail)
+    monkeypatch.setattr("spinmeround.io.splats.gaussian_ply.write_splat_ply", fail)
     with pytest.raises(KeyboardInterrupt):
-        reconstruct(photo, out=tmp_path / "head.ply", quality="draft")
+        reconstruct(photo, out=tmp_path / "head.ply", settings=DRAFT)
     assert (tmp_path / "head.ply").read_text() == "precious"
     assert left_behind(tmp_path) == {"face.jpg", "head.ply"}
 
 
-def test_places_are_refused_before_any_work(rooms, photo, tmp_path):
+def test_places_are_refused_before_any_work(backends, photo, tmp_path):
     def before(name: str) -> None:
         raise AssertionError("work began")
 
-    rooms(before=before)
+    backends(before=before)
     for out in ("head.xyz", "head", "nowhere/head.ply", "."):
         with pytest.raises(OutputError):
             reconstruct(photo, out=tmp_path / out)
-    with pytest.raises(OutputError, match="--keep-expression was asked for"):
-        reconstruct(photo, out=tmp_path / "head.vrm", keep_expression=True)
+    with pytest.raises(OutputError, match="the expression was to be kept") as refused:
+        reconstruct(photo, out=tmp_path / "head.vrm", settings=RunSettings(photo=PhotoOptions(keep_expression=True)))
+    assert refused.value.settings == ("photo.keep_expression",)
     with pytest.raises(OutputError, match="written twice"):
-        reconstruct(photo, out=[tmp_path / "a.obj"], preview=tmp_path / "a_albedo.png")
+        reconstruct(photo, out=[tmp_path / "a.obj"], outputs=OutputOptions(preview=tmp_path / "a_albedo.png"))
     with pytest.raises(OutputError, match=r"ends in \.png"):
-        reconstruct(photo, out=tmp_path / "a.ply", preview=tmp_path / "a.jpg")
+        reconstruct(photo, out=tmp_path / "a.ply", outputs=OutputOptions(preview=tmp_path / "a.jpg"))
     with pytest.raises(InputError, match="no such file"):
         reconstruct(tmp_path / "missing.jpg", out=tmp_path / "a.ply")
     with pytest.raises(InputError, match="no photo given"):
         reconstruct([], out=tmp_path / "a.ply")
     with pytest.raises(WeightsError, match=r"spmr\.ckpt"):
-        reconstruct(photo, out=tmp_path / "a.ply", prior="diffusion")
+        reconstruct(photo, out=tmp_path / "a.ply", settings=RunSettings(prior="diffusion"))
     assert left_behind(tmp_path) == {"face.jpg"}
 
 
-def test_the_photo_is_never_written_over(rooms, tmp_path):
-    rooms(before=lambda name: pytest.fail("work began"))
+def test_the_photo_is_never_written_over(backends, tmp_path):
+    backends(before=lambda name: pytest.fail("work began"))
     photo = tmp_path / "head.png"
     photo.write_bytes(b"stands for a photo")
     with pytest.raises(OutputError, match=r"head\.png is what the head is made from: name another place"):
-        reconstruct([photo], out=tmp_path / "head.ply", preview=tmp_path / "head.png")
+        reconstruct([photo], out=tmp_path / "head.ply", outputs=OutputOptions(preview=tmp_path / "head.png"))
     with pytest.raises(OutputError, match="is what the head is made from"):
         reconstruct(photo.rename(tmp_path / "head_albedo.png"), out=tmp_path / "head.obj")
     folder = tmp_path / "views"
     (folder / "images").mkdir(parents=True)
     with pytest.raises(OutputError, match="holds what the head is made from"):
-        make_views((tmp_path / "head_albedo.png").rename(folder / "images" / "a.png"), out=folder)
+        make_views(
+            (tmp_path / "head_albedo.png").rename(folder / "images" / "a.png"), outputs=OutputOptions(views=folder)
+        )
     assert left_behind(tmp_path) == {"views"}
 
 
-def test_too_small_a_disk_is_refused_before_any_work(rooms, photo, tmp_path, monkeypatch):
+def test_too_small_a_disk_is_refused_before_any_work(backends, photo, tmp_path, monkeypatch):
     import shutil
 
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=150 * 2**20))
-    rooms(before=lambda name: pytest.fail("work began"))
+    backends(before=lambda name: pytest.fail("work began"))
     with pytest.raises(ResourceError, match="not enough disk space"):
         reconstruct(photo, out=[tmp_path / "a.ply", tmp_path / "a.glb"])
 
 
-def test_too_little_memory_is_refused_before_any_work(rooms, photo, tmp_path, monkeypatch):
+def test_too_little_memory_is_refused_before_any_work(backends, photo, tmp_path, monkeypatch):
     import psutil
 
     memory, swap = psutil.virtual_memory(), psutil.swap_memory()
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory._replace(available=700 * 2**20))
     monkeypatch.setattr(psutil, "swap_memory", lambda: swap._replace(free=100 * 2**20))
-    rooms(before=lambda name: pytest.fail("work began"))
-    with pytest.raises(
-        ResourceError, match=r"needs \d+ MB of free memory and 800 MB are free; close .* --quality draft"
-    ):
+    backends(before=lambda name: pytest.fail("work began"))
+    with pytest.raises(ResourceError, match=r"needs \d+ MB of free memory and 800 MB are free; close .* draft quality"):
         reconstruct(photo, out=tmp_path / "a.ply")
 
 
-def test_no_face_and_several_faces(rooms, photo, tmp_path, caplog):
-    rooms(faces_seen=0)
+def test_no_face_and_several_faces(backends, photo, tmp_path, caplog):
+    backends(faces_seen=0)
     with pytest.raises(NoFaceError, match=r"face\.jpg: no face found"):
-        reconstruct(photo, out=tmp_path / "a.ply", quality="draft")
-    rooms(faces_seen=3)
-    result = reconstruct(photo, out=tmp_path / "a.ply", quality="draft")
+        reconstruct(photo, out=tmp_path / "a.ply", settings=DRAFT)
+    backends(faces_seen=3)
+    result = reconstruct(photo, out=tmp_path / "a.ply", settings=DRAFT)
     assert result.report["photos"][0]["faces_seen"] == 3
     assert "3 faces; took the largest" in caplog.text
 
 
-@pytest.mark.usefixtures("rooms")
+@pytest.mark.usefixtures("backends")
 def test_views_then_fit_is_the_same_head(photo, tmp_path):
     from spinmeround import fit_views
 
-    made = make_views(photo, out=tmp_path / "views", quality="draft", report=tmp_path / "v.json")
-    fitted = fit_views(tmp_path / "views", out=tmp_path / "head.ply", quality="draft", report=tmp_path / "f.json")
+    made = make_views(
+        photo, settings=DRAFT, outputs=OutputOptions(views=tmp_path / "views", report=tmp_path / "v.json")
+    )
+    fitted = fit_views(
+        tmp_path / "views", out=tmp_path / "head.ply", settings=DRAFT, outputs=OutputOptions(report=tmp_path / "f.json")
+    )
     assert fitted.views.names == made.names
     np.testing.assert_allclose(fitted.views.cameras.camera_from_world, made.cameras.camera_from_world, atol=1e-6)
     assert json.loads((tmp_path / "f.json").read_text())["views"]["with_normals"] is True
     assert json.loads((tmp_path / "v.json").read_text())["views"]["count"] == len(made)
 
 
-@pytest.mark.usefixtures("rooms")
+@pytest.mark.usefixtures("backends")
 def test_asked_directions_are_taken_alone(photo):
     from spinmeround.geometry import camera_centres
 
-    views = make_views(photo, directions=[(0, 0), (30, 0), (-30, 10)], quality="draft")
+    views = make_views(photo, directions=[(0, 0), (30, 0), (-30, 10)], settings=DRAFT)
     assert views.names == ("az+0_el+0", "az+30_el+0", "az-30_el+10")
     centres = camera_centres(views.cameras)
     azimuths = np.degrees(np.arctan2(centres[:, 0], centres[:, 2]))
@@ -348,4 +366,4 @@ def test_asked_directions_are_taken_alone(photo):
     with pytest.raises(InputError, match="elevations within ±85"):
         make_views(photo, directions=[(0, 90)])
     with pytest.raises(InputError, match="orbit-16"):
-        make_views(photo, rig="orbit-7")
+        make_views(photo, orbit="orbit-7")

@@ -1,0 +1,1 @@
+"""The built-in priors: the template, and the diffusion model."""

@@ -1,0 +1,172 @@
+"""What all runs share: everything that can be refused is refused first, and the end is the same for all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from spinmeround.pipelines import report as reports
+from spinmeround.pipelines.animation import Animation, load_animation
+from spinmeround.pipelines.avatars import NoAvatar, bakes_normal_map, check_avatar_only, find_obstacle, make_avatar
+from spinmeround.pipelines.backends import Backends, build_backends
+from spinmeround.pipelines.choices import Choice, resolve
+from spinmeround.pipelines.outputs import OutputOptions, Outputs, check_outputs
+from spinmeround.pipelines.resume import ResumeStore
+from spinmeround.pipelines.settings import RunSettings, run_key
+from spinmeround.pipelines.stage_two import (
+    RequestedResults,
+    StageTwoResult,
+    describe_results,
+    draw_results,
+    fit_results,
+    write_results,
+)
+from spinmeround.protocols import RiggableHead
+from spinmeround.runtime.stages import Stages, check_memory
+from spinmeround.types import Avatar, Licence, Reconstruction, Views
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run whose settings, places and parts were all checked before any work.
+
+    Attributes:
+        settings: resolved: no ``auto`` is left where a choice was made.
+        choices: what was left open and what was selected, by name.
+        no_avatar: why there will be no avatar, if that is known.
+    """
+
+    settings: RunSettings
+    choices: Mapping[str, Choice]
+    outputs: Outputs
+    animation: Animation
+    no_avatar: NoAvatar | None
+    backends: Backends
+
+    def open_store(self, inputs: Sequence[Path]) -> ResumeStore:
+        """Open what waits of an earlier run with the same settings and the same bytes of inputs."""
+        return ResumeStore(self.outputs, key=run_key(self.settings, inputs))
+
+
+@dataclass(frozen=True)
+class StageTwoOutcome:
+    """What the second half of a run made and wrote.
+
+    Attributes:
+        report: its part of the report.
+    """
+
+    built: StageTwoResult
+    avatar: Avatar | None
+    files: tuple[Path, ...]
+    report: dict[str, Any]
+
+
+def prepare_run(
+    settings: RunSettings,
+    out: Sequence[Path],
+    options: OutputOptions,
+    *,
+    inputs: Sequence[Path] = (),
+    with_prior: bool,
+) -> Run:
+    """Check settings and places, and find the parts.
+
+    Args:
+        inputs: what is read, and so must stay.
+        with_prior: whether stage one runs too.
+
+    Raises:
+        SpinMeRoundError: whatever cannot be had or written; nothing was begun.
+    """
+    outputs = check_outputs(out, options, settings, inputs=inputs)
+    settings, choices = resolve(settings, with_prior=with_prior)
+    no_avatar = find_obstacle(settings)
+    check_avatar_only(outputs, no_avatar)
+    if settings.mesh.normal_map and not bakes_normal_map(outputs):
+        settings = replace(settings, mesh=replace(settings.mesh, normal_map=False))
+    animation = load_animation(settings.avatar, outputs, no_avatar=no_avatar)
+    backends = build_backends(settings)
+    if with_prior:
+        _ = backends.prior  # says what is missing now rather than after the first stages
+    check_memory(settings.quality, splats=settings.splats)
+    return Run(settings, choices, outputs, animation, no_avatar, backends)
+
+
+def run_stage_two(
+    run: Run,
+    views: Views,
+    store: ResumeStore,
+    stages: Stages,
+    *,
+    head: object | None = None,
+    crops: Sequence[Float[np.ndarray, "_ _ 3"]] = (),
+) -> StageTwoOutcome:
+    """Fit what the outputs need, make the avatar, write and draw everything but the report.
+
+    Args:
+        head: what stage one fitted, if it did.
+        crops: photos for the contact sheet.
+    """
+    rigged_already = run.no_avatar is None and isinstance(head, RiggableHead)
+    requested = RequestedResults.by_outputs(run.outputs, run.settings.mesh, has_avatar=rigged_already)
+    needed = requested.stages(run.outputs)
+    for stage in stages.planned:
+        if stage in ("surface", "texture") and stage not in needed:
+            stages.leave_out(stage)
+    built = fit_results(views, requested, run.backends, store, stages)
+    avatar, avatar_report = make_avatar(head, built, run.outputs, run.backends, stages, no_avatar=run.no_avatar)
+    clip, expression = run.animation.clip, run.animation.expression
+    files = write_results(run.outputs, stages, built, avatar=avatar, clip=clip, height_m=run.settings.height_m)
+    files += draw_results(run.outputs, stages, built, photos=crops, avatar=avatar, expression=expression)
+    for path in files:
+        log.info("wrote %s", path)
+    animation_report = run.animation.described() if avatar is not None else {}
+    return StageTwoOutcome(built, avatar, files, {**describe_results(built), **avatar_report, **animation_report})
+
+
+def finish_run(
+    run: Run,
+    outcome: StageTwoOutcome,
+    store: ResumeStore,
+    stages: Stages,
+    *,
+    report: Mapping[str, Any],
+    licences: Sequence[Licence] | None,
+) -> Reconstruction:
+    """Write the report and return everything the run made.
+
+    Args:
+        report: what the run has to say between its choices and its files.
+        licences: of the models stage one stood on; None if only stage two ran.
+    """
+    whole = {
+        **reports.common(run.choices, seed=run.settings.seed, records=stages.records),
+        **report,
+        "resumed": store.resumed,
+        "files": [str(path) for path in outcome.files],
+        "licences": reports.licences(licences),
+    }
+    files = outcome.files
+    if run.outputs.report is not None:
+        reports.write_report(run.outputs.report, whole)
+        files = (*files, run.outputs.report)
+    built = outcome.built
+    return Reconstruction(built.views, built.splats, built.mesh or built.whole_surface, whole, files, outcome.avatar)
+
+
+Cancel = Callable[[], bool]
+"""Asked between steps of a run, from the thread that runs it: true ends the run with ``CancelledError``."""
+
+
+def never() -> bool:
+    """Never cancel."""
+    return False
