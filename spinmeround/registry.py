@@ -1,8 +1,8 @@
 """Replaceable parts by name: where each kind is registered, and how a name becomes a part.
 
-A part is made by a factory that takes the run's settings, ``factory(settings: RunSettings) -> part``. Built-in factories
-are given as ``"module:attribute"`` and imported when they are used. Parts from outside are registered in Python, or
-announced by an installed package as an entry point of the registry's group.
+A part is made by a factory that takes the run's settings, ``factory(settings: RunSettings) -> part``. Built-in
+factories are given as ``"module:attribute"`` and imported when they are used. Parts from outside are registered in
+Python, or announced by an installed package as an entry point of the registry's group.
 """
 
 from __future__ import annotations

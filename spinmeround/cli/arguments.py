@@ -244,7 +244,7 @@ def add_head_files(parser: Parser) -> None:
         action="store_true",
         help=f"meshes shade like the fine surface they were made from ({' '.join(holding)})",
     )
-    counts = ", ".join(f"{preset(quality).splats.count} {quality}" for quality in QUALITIES)
+    counts = ", ".join(f"{preset(quality).splats['count']} {quality}" for quality in QUALITIES)
     group.add_argument("--splats", type=counted, metavar="N", help=f"at most (default: {counts})")
     group.add_argument("--height-m", type=positive, metavar="M", help="height of the head in metres (default: 0.23)")
     group.add_argument("--preview", type=Path, metavar="FILE.png", help="contact sheet: photo, colours, normals")

@@ -7,7 +7,7 @@ import importlib.resources
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Quality = Literal["draft", "standard", "high"]
 QUALITIES: tuple[Quality, ...] = ("draft", "standard", "high")
@@ -18,18 +18,24 @@ class Preset:
     """What one ``--quality`` means.
 
     Attributes:
-        rig: name of the camera rig stage one is asked for.
+        orbit: name of the camera orbit stage one is asked for.
         view_size_px: width and height of those views.
         texture_px: width and height of the texture of a mesh.
+        surface: fields of ``recon.mesh_surface.fitter.SurfaceSettings``.
+        sdf: fields of ``recon.sdf.fitter.SdfSettings`` beside its start.
+        splats: fields of ``recon.splats.fitter.SplatSettings``.
         diffusion_views: how many views the diffusion model is asked for.
         memory_mb: the most a run was seen to hold.
         seconds: how long each stage takes on two laptop cores, a first guess of the time left.
     """
 
-    rig: str
+    orbit: str
     view_size_px: int
     texture_px: int
     diffusion_views: int
+    surface: Mapping[str, Any]
+    sdf: Mapping[str, Any]
+    splats: Mapping[str, Any]
     memory_mb: int
     seconds: Mapping[str, float]
 

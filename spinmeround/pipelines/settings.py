@@ -99,7 +99,7 @@ class MeshOptions:
         return (self.faces or _FACES) // _FACES_PER_LEVEL**level
 
     def holds_whole_surface(self, mesh: Path) -> bool:
-        """Whether a mesh file holds the whole surface: its format has no texture, and no number of faces was asked for."""
+        """Whether a mesh file holds the whole surface: its format has no texture, and no number of faces was given."""
         return mesh.suffix.lower() in untextured_suffixes() and not self.is_levelled
 
     def level_files(self, out: Iterable[Path], *, ply: OutputKind) -> dict[Path, int]:

@@ -134,8 +134,8 @@ class Stages:
         if self._cancel():
             raise CancelledError("cancelled; no half-written file was left behind")
 
-    def _share_of(self, stage: str) -> float:
-        """Return what the stage reports, else the time gone against the time expected, which never claims the last bit."""
+    def _fraction_of(self, stage: str) -> float:
+        """Return what the stage reports, else the time gone against that expected, which never claims the last bit."""
         gone = time.perf_counter() - self._started
         by_time = min(0.95, gone / (self._expected_s[stage] * self._pace()))
         reported = self._fraction
@@ -165,7 +165,8 @@ def check_memory(quality: Quality, *, splats: int | None = None) -> None:
     splats_mb = (splats or 0) * _BYTES_A_SPLAT / 2**20
     if splats_mb > free_mb:
         raise ResourceError(
-            f"{splats} splats need about {splats_mb:.0f} MB of free memory and {free_mb:.0f} MB are free; ask for fewer",
+            f"{splats} splats need about {splats_mb:.0f} MB of free memory and {free_mb:.0f} MB are free; "
+            "ask for fewer",
             settings=("splats",),
         )
     if free_mb < needed_mb:

@@ -136,7 +136,7 @@ class FakePrior:
         with stages("views"):
             self.before("views")
             cameras, names = cameras_around(
-                request.directions or orbit_directions(quality.rig),
+                request.directions or orbit_directions(quality.orbit),
                 size_px=quality.view_size_px,
                 photo_cameras=[PHOTO_CAMERA] if request.photo_cameras else (),
             )

@@ -127,7 +127,7 @@ def test_an_identity_that_is_none_is_refused_before_any_work(weights_folder, mon
         ("--views-at-once 1", "1 views at once: a pass needs 2, one of them given"),
         (
             "--precision float16",
-            "float16 needs a GPU; on a CPU use bfloat16, or choose the device cuda (--precision, --device)",
+            "on a CPU use bfloat16, or choose the device cuda (--precision, --device)",
         ),
         ("--azimuths nan", "no camera at azimuth nan, elevation 0"),
         ("--azimuths 1e9", "azimuths lie within ±3600 degrees"),

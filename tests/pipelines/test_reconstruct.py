@@ -12,7 +12,7 @@ import pygltflib
 import pytest
 
 from spinmeround import make_views, reconstruct
-from spinmeround.errors import InputError, NoFaceError, OutputError, ResourceError, WeightsError
+from spinmeround.errors import CancelledError, InputError, NoFaceError, OutputError, ResourceError, WeightsError
 from spinmeround.geometry import project
 from spinmeround.io import read_mesh, read_splats, read_views
 from spinmeround.io.pictures import read_picture
@@ -223,6 +223,22 @@ def test_a_failing_part_leaves_nothing_behind(part, raised, expected, backends, 
     waits = part in ("splats", "texture") and not isinstance(raised, KeyboardInterrupt)
     finished = {".head.ply.unfinished"} if waits else set()
     assert left_behind(tmp_path) == {"face.jpg"} | finished
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_cancelled_run_leaves_nothing_behind(part, backends, photo, tmp_path):
+    entered: list[str] = []
+    backends(before=entered.append)
+    with pytest.raises(CancelledError):
+        reconstruct(
+            photo,
+            out=[tmp_path / "head.ply", tmp_path / "head.obj"],
+            settings=DRAFT,
+            outputs=OutputOptions(report=tmp_path / "r.json"),
+            cancel=lambda: part in entered,
+        )
+    assert entered[-1] == part
+    assert left_behind(tmp_path) == {"face.jpg"}
 
 
 @pytest.mark.usefixtures("backends")

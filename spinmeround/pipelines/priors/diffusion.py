@@ -180,8 +180,8 @@ def check_ready(options: DiffusionOptions, *, device: str) -> None:
     if checkpoint_path() is None:
         wanted, encoder, place = weights.entry(CHECKPOINT), weights.entry(ENCODER), weights.folder()
         raise WeightsError(
-            f"the diffusion prior needs {wanted.manual} [{wanted.licence}] saved as {place / CHECKPOINT}, and, if it is "
-            f"without its text encoder, {encoder.manual} [{encoder.licence}] in {(place / ENCODER).parent}; "
+            f"the diffusion prior needs {wanted.manual} [{wanted.licence}] saved as {place / CHECKPOINT}, and, if "
+            f"it is without its text encoder, {encoder.manual} [{encoder.licence}] in {(place / ENCODER).parent}; "
             "until then use the template prior",
             settings=("prior",),
         )

@@ -53,7 +53,7 @@ class TemplatePrior:
             head = TemplateGenerator(progress=progress).fit(portraits, seed=seed)
         with stages("views"):
             cameras, names = cameras_around(
-                request.directions or orbit_directions(quality.rig),
+                request.directions or orbit_directions(quality.orbit),
                 size_px=quality.view_size_px,
                 photo_cameras=head.photo_cameras if request.photo_cameras else (),
                 focal_widths=WHOLE_FOCAL_WIDTHS if request.whole_head else FOCAL_WIDTHS,
