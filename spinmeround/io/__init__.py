@@ -1,6 +1,6 @@
-"""Files: the only place where colour, frames and activations are converted.
+"""Reading and writing files: the only place where colour, frames and activations are converted.
 
-Importing this package loads nothing heavy; each function brings its own room along when it is first asked for.
+Importing this package loads nothing heavy; the module of each function is imported on first use.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from spinmeround.io.atomic import atomic_file as atomic_file
     from spinmeround.io.atomic import atomic_folder as atomic_folder
     from spinmeround.io.atomic import check_file as check_file
+    from spinmeround.io.avatar_files import read_avatar as read_avatar
     from spinmeround.io.avatar_files import write_avatar as write_avatar
+    from spinmeround.io.formats import AvatarExporter as AvatarExporter
+    from spinmeround.io.formats import Exporter as Exporter
+    from spinmeround.io.formats import Format as Format
     from spinmeround.io.formats import files_written as files_written
     from spinmeround.io.formats import output_kind as output_kind
-    from spinmeround.io.gltf.avatar_read import read_avatar as read_avatar
+    from spinmeround.io.formats import register_format as register_format
     from spinmeround.io.mesh_files import metres_per_unit as metres_per_unit
     from spinmeround.io.mesh_files import read_mesh as read_mesh
     from spinmeround.io.mesh_files import write_mesh as write_mesh
@@ -30,9 +34,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "atomic": ("atomic_file", "atomic_folder", "check_file"),
     "views.colmap_write": ("check_colmap_folder", "write_colmap"),
-    "avatar_files": ("write_avatar",),
-    "gltf.avatar_read": ("read_avatar",),
-    "formats": ("files_written", "output_kind"),
+    "avatar_files": ("read_avatar", "write_avatar"),
+    "formats": ("AvatarExporter", "Exporter", "Format", "files_written", "output_kind", "register_format"),
     "mesh_files": ("metres_per_unit", "read_mesh", "write_mesh"),
     "splat_files": ("read_splats", "write_splats"),
     "views.transforms_write": ("check_views_folder", "write_views"),
@@ -41,6 +44,9 @@ _MODULES = {
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "AvatarExporter",
+    "Exporter",
+    "Format",
     "atomic_file",
     "atomic_folder",
     "check_colmap_folder",
@@ -53,6 +59,7 @@ __all__ = [
     "read_mesh",
     "read_splats",
     "read_views",
+    "register_format",
     "write_avatar",
     "write_colmap",
     "write_mesh",

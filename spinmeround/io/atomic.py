@@ -78,6 +78,48 @@ def atomic_file(path: Path | str, *, needs_bytes: int = 0) -> Iterator[Path]:
 
 
 @contextmanager
+def atomic_files(path: Path | str, *, needs_bytes: int = 0) -> Iterator[Path]:
+    """Yield the name of ``path`` in a temporary folder; all files written there move to the folder of ``path``.
+
+    For formats that write companion files. Each file appears whole or not at all, ``path`` itself last. On any
+    exception, Ctrl-C included, the unfinished files are removed.
+
+    Args:
+        needs_bytes: refuse at once if the disk has less room than this.
+
+    Raises:
+        OutputError: ``path`` is a folder, its folder does not exist, or one of the files cannot be written.
+        ResourceError: the disk is full, or has fewer than ``needs_bytes`` bytes free.
+    """
+    path, target = Path(path), _target(path)
+    check_file(target, needs_bytes=needs_bytes)
+    unfinished = _beside(target)
+    try:
+        unfinished.mkdir()
+        yield unfinished / path.name
+        companions = sorted(file for file in unfinished.iterdir() if file.name != path.name)
+        for file in companions:
+            check_file(path.with_name(file.name))
+        for file in (*companions, unfinished / path.name):
+            _move(file, _target(path.with_name(file.name)))
+    except OSError as error:
+        if _is_ours(error, unfinished):
+            raise _explained(error, target) from error
+        raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _move(file: Path, target: Path) -> None:
+    """Replace ``target``; a link may lead to another disk, where a file has to be copied first."""
+    if file.parent.parent == target.parent:
+        file.replace(target)
+        return
+    with atomic_file(target) as unfinished:
+        shutil.copyfile(file, unfinished)
+
+
+@contextmanager
 def atomic_folder(path: Path | str, *, may_replace: Callable[[Path], bool], needs_bytes: int = 0) -> Iterator[Path]:
     """Yields a new empty folder; what it holds at the end becomes ``path``.
 

@@ -7,18 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from spinmeround.errors import InputError, OutputError
+from spinmeround.errors import InputError
 from spinmeround.geometry import METRES_PER_UNIT
-from spinmeround.io.atomic import atomic_file
-from spinmeround.io.formats import MESH_SUFFIXES
-from spinmeround.io.gltf.mesh_read import read_glb
-from spinmeround.io.gltf.mesh_write import write_glb
-from spinmeround.io.meshes.obj import read_obj, write_obj
-from spinmeround.io.meshes.ply_mesh import read_mesh_ply, write_mesh_ply
-from spinmeround.io.usd.write import write_usdz
+from spinmeround.io.atomic import atomic_files
+from spinmeround.io.formats import check_available, find_format, find_readable
 from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
-
-_READERS = {".glb": read_glb, ".obj": read_obj, ".ply": read_mesh_ply, ".vrm": read_glb}
 
 
 def metres_per_unit(mesh: Mesh | TexturedMesh, *, height_m: float | None = None) -> float:
@@ -61,27 +54,13 @@ def write_mesh(
         ValueError: an empty mesh, indices out of range, or values that are not finite.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in MESH_SUFFIXES:
-        raise OutputError(f"{path}: meshes are written as {' '.join(MESH_SUFFIXES)}, not as {path.suffix!r}")
+    wanted = find_format(path, "mesh")
+    check_available(wanted, path)
     fault = _fault(mesh)
     if fault:
         raise ValueError(f"the mesh cannot be written: {fault}")
-    scaled = replace(mesh, vertices=np.asarray(mesh.vertices, np.float64) * metres_per_unit)
-    if suffix == ".ply":
-        with atomic_file(path) as unfinished:
-            write_mesh_ply(unfinished, scaled)
-        return
-    if isinstance(scaled, ColouredMesh):
-        scaled = Mesh(scaled.vertices, scaled.faces)
-    if suffix == ".obj":
-        write_obj(path, scaled)
-        return
-    if suffix == ".usdz":
-        write_usdz(path, scaled, metres_per_unit=1.0)
-        return
-    with atomic_file(path) as unfinished:
-        write_glb(unfinished, scaled)
+    with atomic_files(path) as unfinished:
+        wanted.load_writer()(unfinished, mesh, metres_per_unit=metres_per_unit)
 
 
 def read_mesh(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> Mesh | TexturedMesh:
@@ -98,10 +77,7 @@ def read_mesh(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> 
         InputError: no such file, an unknown extension, or a file that is damaged, cut short or holds no such mesh.
     """
     path = Path(path)
-    read = _READERS.get(path.suffix.lower())
-    if read is None:
-        raise InputError(f"{path}: meshes are read from {' '.join(_READERS)}, not from {path.suffix!r}")
-    mesh = read(path)
+    mesh = find_readable(path, "mesh").load_reader()(path)
     fault = _fault(mesh)
     if fault:
         raise InputError(f"{path}: {fault}; export it again")

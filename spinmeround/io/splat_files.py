@@ -5,20 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from spinmeround.errors import InputError, OutputError
+from spinmeround.errors import InputError
 from spinmeround.geometry import METRES_PER_UNIT
-from spinmeround.io.atomic import atomic_file
-from spinmeround.io.formats import SPLAT_SUFFIXES
-from spinmeround.io.splats.antimatter15 import read_splat, write_splat
-from spinmeround.io.splats.gaussian_ply import read_splat_ply, write_splat_ply
-from spinmeround.io.splats.spz import read_spz, write_spz
+from spinmeround.io.atomic import atomic_files
+from spinmeround.io.formats import check_available, find_format, find_readable
+from spinmeround.io.splats.scaling import scaled
 from spinmeround.types import Splats
-
-_WRITERS = {".ply": write_splat_ply, ".spz": write_spz, ".splat": write_splat}
-_READERS = {".ply": read_splat_ply, ".spz": read_spz, ".splat": read_splat}
 
 
 def write_splats(path: Path | str, splats: Splats, *, metres_per_unit: float = METRES_PER_UNIT) -> None:
@@ -36,16 +29,15 @@ def write_splats(path: Path | str, splats: Splats, *, metres_per_unit: float = M
         ValueError: no splats, or values that are not finite or out of their range.
     """
     path = Path(path)
-    write = _WRITERS.get(path.suffix.lower())
-    if write is None:
-        raise OutputError(f"{path}: splats are written as {' '.join(SPLAT_SUFFIXES)}, not as {path.suffix!r}")
+    wanted = find_format(path, "splats")
+    check_available(wanted, path)
     splats = _detached(splats)
     fault = _fault(splats)
     if fault:
         raise ValueError(f"splats cannot be written: {fault}")
     bytes_per_splat = 4 * (14 + 3 * splats.sh.shape[1])
-    with atomic_file(path, needs_bytes=len(splats) * bytes_per_splat) as unfinished:
-        write(unfinished, _scaled(splats, metres_per_unit))
+    with atomic_files(path, needs_bytes=len(splats) * bytes_per_splat) as unfinished:
+        wanted.load_writer()(unfinished, splats, metres_per_unit=metres_per_unit)
 
 
 def read_splats(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> Splats:
@@ -60,34 +52,18 @@ def read_splats(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -
         InputError: no such file, an unknown extension, or a file that is damaged, cut short or holds no finite values.
     """
     path = Path(path)
-    read = _READERS.get(path.suffix.lower())
-    if read is None:
-        raise InputError(f"{path}: splats are read from {' '.join(SPLAT_SUFFIXES)}, not from {path.suffix!r}")
-    splats = read(path)
+    splats = find_readable(path, "splats").load_reader()(path)
     length = torch.linalg.norm(splats.quats_wxyz, dim=1, keepdim=True)
     turned = Splats(splats.means, splats.scales, splats.quats_wxyz / length, splats.opacities, splats.sh)
     fault = _fault(turned)
     if fault:
         raise InputError(f"{path}: {fault}; export it again")
-    return _scaled(turned, 1 / metres_per_unit)
+    return scaled(turned, 1 / metres_per_unit)
 
 
 def _detached(splats: Splats) -> Splats:
     return Splats(
         *(t.detach().cpu() for t in (splats.means, splats.scales, splats.quats_wxyz, splats.opacities, splats.sh))
-    )
-
-
-def _scaled(splats: Splats, factor: float) -> Splats:
-    def narrow(values: Float[Tensor, "..."], factor: float = 1.0) -> Float[Tensor, "..."]:
-        return (values.double() * factor).float().contiguous()
-
-    return Splats(
-        narrow(splats.means, factor),
-        narrow(splats.scales, factor),
-        narrow(splats.quats_wxyz),
-        narrow(splats.opacities),
-        narrow(splats.sh),
     )
 
 

@@ -355,8 +355,8 @@ def test_glb_cycles_end(tmp_path: Path, sphere: TexturedMesh) -> None:
 
 
 def test_strangers(tmp_path: Path, sphere: TexturedMesh, make_splats) -> None:
-    with pytest.raises(OutputError, match=r"written as \.glb \.obj \.ply \.usdz, not as '\.stl'"):
-        write_mesh(tmp_path / "a.stl", sphere)
+    with pytest.raises(OutputError, match=r"written as \.glb \.obj \.ply \.usdz \.stl \.3mf \.off, not as '\.fbx'"):
+        write_mesh(tmp_path / "a.fbx", sphere)
     with pytest.raises(InputError, match=r"read from \.glb \.obj \.ply \.vrm, not from '\.fbx'"):
         read_mesh(tmp_path / "a.fbx")
     for suffix in ("glb", "obj", "ply"):

@@ -144,7 +144,7 @@ def test_the_entry_point_is_that_of_the_project() -> None:
 
 
 def test_trimesh_agrees_with_our_glb(tmp_path, sphere: TexturedMesh) -> None:
-    write_glb(tmp_path / "a.glb", sphere)
+    write_glb(tmp_path / "a.glb", sphere, metres_per_unit=1)
     theirs = trimesh.load(tmp_path / "a.glb", force="mesh", process=False)
     ours = structures.to_trimesh(sphere)
     np.testing.assert_allclose(theirs.visual.uv, ours.visual.uv, atol=1e-6)

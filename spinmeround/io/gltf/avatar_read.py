@@ -10,29 +10,22 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from spinmeround.errors import InputError
-from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io.gltf.parts import Primitive, primitives
 from spinmeround.io.gltf.scene import Scene, with_scene
 from spinmeround.io.meshes.corners import joined
 from spinmeround.types import Avatar, AvatarPart, Joint, TexturedMesh
 
 
-def read_avatar(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> Avatar:
-    """Reads what ``write_avatar`` writes, and rigged heads that passed through other programs.
-
-    Vertices that the file splits along the seams of a texture are joined again. The frame of the file is kept: the head
-    of a ``.vrm`` stands as high as its body. Animations and expressions are left aside.
-
-    Args:
-        metres_per_unit: that of the writer; 1 keeps the units of the file.
+def read_avatar_glb(path: Path) -> Avatar:
+    """Read an avatar in metres from ``.glb`` or ``.vrm``; see ``spinmeround.io.read_avatar``.
 
     Raises:
         InputError: no such file, damaged, compressed, without a skeleton, or with a part that has no texture.
     """
-    return with_scene(Path(path), lambda scene: _read(scene, metres_per_unit))
+    return with_scene(path, _read)
 
 
-def _read(scene: Scene, metres_per_unit: float) -> Avatar:
+def _read(scene: Scene) -> Avatar:
     placed = scene.placed()
     nodes = scene.document.get("nodes", [])
     rigged = [node for node in placed if "mesh" in nodes[node] and "skin" in nodes[node]]
@@ -42,7 +35,7 @@ def _read(scene: Scene, metres_per_unit: float) -> Avatar:
     if len(skins) > 1:
         raise InputError(f"{scene.path}: {len(skins)} skeletons; join them to one")
     joint_nodes = scene.document["skins"][skins.pop()]["joints"]
-    joints = _joints(nodes, joint_nodes, placed, metres_per_unit)
+    joints = _joints(nodes, joint_nodes, placed)
     pictures: dict[int, Float32[np.ndarray, "h w 3"]] = {}
     reliefs: dict[tuple[int, float], Float32[np.ndarray, "h w 3"]] = {}
     parts = []
@@ -53,7 +46,7 @@ def _read(scene: Scene, metres_per_unit: float) -> Avatar:
             name = mesh.get("name", "part") + (f"_{number}" if len(several) > 1 else "")
             if one.relief is not None and one.relief not in reliefs:
                 reliefs[one.relief] = scene.normal_map(*one.relief)
-            part = _part(scene, mesh, name, one, pictures, metres_per_unit)
+            part = _part(scene, mesh, name, one, pictures)
             normal_map = None if one.relief is None else reliefs[one.relief]
             parts.append(replace(part, mesh=replace(part.mesh, normal_map=normal_map)))
     names = max((tuple(part.morphs) for part in parts), key=len)
@@ -61,9 +54,7 @@ def _read(scene: Scene, metres_per_unit: float) -> Avatar:
     return Avatar(tuple(parts), joints, (*names, *(name for name in others if name not in names)))
 
 
-def _joints(
-    nodes: list[Any], joint_nodes: list[int], placed: dict[int, Float[np.ndarray, "4 4"]], metres_per_unit: float
-) -> tuple[Joint, ...]:
+def _joints(nodes: list[Any], joint_nodes: list[int], placed: dict[int, Float[np.ndarray, "4 4"]]) -> tuple[Joint, ...]:
     parent_of = {child: index for index, node in enumerate(nodes) for child in node.get("children", [])}
     number = {node: index for index, node in enumerate(joint_nodes)}
     found = []
@@ -72,7 +63,7 @@ def _joints(
         while above is not None and above not in number:
             above = parent_of.get(above)
         parent = -1 if above is None else number[above]
-        found.append(Joint(nodes[node].get("name", ""), parent, placed[node][:3, 3] / metres_per_unit))
+        found.append(Joint(nodes[node].get("name", ""), parent, placed[node][:3, 3]))
     return tuple(found)
 
 
@@ -82,7 +73,6 @@ def _part(
     name: str,
     one: Primitive,
     pictures: dict[int, Float32[np.ndarray, "_ _ 3"]],
-    metres_per_unit: float,
 ) -> AvatarPart:
     if one.uv is None or one.image is None:
         raise InputError(f"{scene.path}: the part {name!r} has no texture; give it one")
@@ -96,8 +86,8 @@ def _part(
     columns = np.concatenate([one.points, joints, weights, *morphs], axis=1)
     values, faces = joined(columns, one.faces)
     uv, uv_faces = joined(one.uv, one.faces)
-    textured = TexturedMesh(values[:, :3] / metres_per_unit, faces, uv, uv_faces, pictures[one.image])
-    moved = {n: values[:, 11 + 3 * k : 14 + 3 * k] / metres_per_unit for k, n in enumerate(names[: len(morphs)])}
+    textured = TexturedMesh(values[:, :3], faces, uv, uv_faces, pictures[one.image])
+    moved = {n: values[:, 11 + 3 * k : 14 + 3 * k] for k, n in enumerate(names[: len(morphs)])}
     material = scene.document["materials"][one.source["material"]]
     return AvatarPart(
         name,

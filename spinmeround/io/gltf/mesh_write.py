@@ -10,16 +10,21 @@ import numpy as np
 from spinmeround.images import to_uint8
 from spinmeround.io.gltf.buffer import Buffer, container
 from spinmeround.io.meshes.corners import smooth_normals, split_corners
+from spinmeround.io.meshes.scaling import scaled
 from spinmeround.io.pictures import encode_normal_map, encode_png
-from spinmeround.types import Mesh, TexturedMesh
+from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
 
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP = 9729, 9987, 33071
 _ROUGHNESS = 0.9
 """Skin and hair under a plain light; the texture is an albedo, so the material is lit."""
 
 
-def write_glb(path: Path, mesh: Mesh | TexturedMesh) -> None:
-    """Writes a mesh in metres, +Y up and +Z to the front, as glTF wants it; the material is lit, rough and no metal."""
+def write_glb(path: Path, mesh: Mesh | ColouredMesh | TexturedMesh, *, metres_per_unit: float) -> None:
+    """Write a mesh in metres, +Y up and +Z to the front, as glTF has it; the material is lit, rough and not metallic.
+
+    Colours of vertices are not written.
+    """
+    mesh = scaled(mesh, metres_per_unit)
     buffer = Buffer()
     normals = smooth_normals(mesh)
     material: dict[str, Any] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -10,57 +9,61 @@ from jaxtyping import Float
 
 from spinmeround.errors import InputError
 from spinmeround.images import to_float, to_uint8
-from spinmeround.io.atomic import atomic_file
 from spinmeround.io.formats import files_written
 from spinmeround.io.meshes.corners import fan_triangles, smooth_normals
+from spinmeround.io.meshes.scaling import scaled
 from spinmeround.io.pictures import encode_normal_map, encode_png, read_picture
-from spinmeround.types import Mesh, TexturedMesh
+from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
 
 _MATERIAL = "head"
 
 
-def write_obj(path: Path, mesh: Mesh | TexturedMesh) -> None:
-    """Writes the files beside one another, each moved into place; nine digits keep float32 exactly."""
-    _, material_path, texture_path, normal_path = files_written(path)
+def write_obj(path: Path, mesh: Mesh | ColouredMesh | TexturedMesh, *, metres_per_unit: float) -> None:
+    """Write the mesh in metres with its material and pictures beside it; nine digits keep float32 exactly.
+
+    Colours of vertices are not written.
+    """
+    mesh = scaled(mesh, metres_per_unit)
     textured = isinstance(mesh, TexturedMesh)
-    with ExitStack() as stack:
-        unfinished = stack.enter_context(atomic_file(path))
+    _, material_path, _, _ = files_written(path)
+    if textured:
+        _write_material(path, mesh)
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("# metres, +Y up, front +Z\n")
         if textured:
-            material = stack.enter_context(atomic_file(material_path))
-            texture = stack.enter_context(atomic_file(texture_path))
-            texture.write_bytes(encode_png(to_uint8(mesh.albedo)))
-            lines = [
-                f"newmtl {_MATERIAL}",
-                "Ka 0 0 0",
-                "Kd 1 1 1",
-                "Ks 0 0 0",
-                "illum 1",
-                f"map_Kd {texture_path.name}",
-                "",
-            ]
-            if mesh.normal_map is not None:
-                relief = stack.enter_context(atomic_file(normal_path))
-                relief.write_bytes(encode_normal_map(mesh.normal_map))
-                # The keyword for normals in tangent space; map_Bump means heights to many readers.
-                lines.insert(-1, f"norm {normal_path.name}")
-            material.write_text("\n".join(lines), encoding="utf-8", newline="\n")
-        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
-            file.write("# metres, +Y up, front +Z\n")
-            if textured:
-                file.write(f"mtllib {material_path.name}\n")
-            file.write(f"o {_MATERIAL}\n")
-            file.write(_rows("v %.9g %.9g %.9g\n", np.asarray(mesh.vertices, np.float32)))
-            if textured:
-                file.write(_rows("vt %.9g %.9g\n", np.asarray(mesh.uv, np.float32)))
-            file.write(_rows("vn %.6f %.6f %.6f\n", smooth_normals(mesh)))
-            faces = np.asarray(mesh.faces, np.int64) + 1
-            if textured:
-                file.write(f"usemtl {_MATERIAL}\ns 1\n")
-                corners = np.stack([faces, mesh.uv_faces + 1, faces], axis=2)
-                file.write(_rows("f %d/%d/%d %d/%d/%d %d/%d/%d\n", corners.reshape(-1, 9)))
-            else:
-                file.write("s 1\n")
-                file.write(_rows("f %d//%d %d//%d %d//%d\n", np.repeat(faces, 2, axis=1)))
+            file.write(f"mtllib {material_path.name}\n")
+        file.write(f"o {_MATERIAL}\n")
+        file.write(_rows("v %.9g %.9g %.9g\n", np.asarray(mesh.vertices, np.float32)))
+        if textured:
+            file.write(_rows("vt %.9g %.9g\n", np.asarray(mesh.uv, np.float32)))
+        file.write(_rows("vn %.6f %.6f %.6f\n", smooth_normals(mesh)))
+        faces = np.asarray(mesh.faces, np.int64) + 1
+        if textured:
+            file.write(f"usemtl {_MATERIAL}\ns 1\n")
+            corners = np.stack([faces, mesh.uv_faces + 1, faces], axis=2)
+            file.write(_rows("f %d/%d/%d %d/%d/%d %d/%d/%d\n", corners.reshape(-1, 9)))
+        else:
+            file.write("s 1\n")
+            file.write(_rows("f %d//%d %d//%d %d//%d\n", np.repeat(faces, 2, axis=1)))
+
+
+def _write_material(path: Path, mesh: TexturedMesh) -> None:
+    """Write the ``.mtl`` and the pictures it names."""
+    _, material_path, texture_path, normal_path = files_written(path)
+    texture_path.write_bytes(encode_png(to_uint8(mesh.albedo)))
+    lines = [
+        f"newmtl {_MATERIAL}",
+        "Ka 0 0 0",
+        "Kd 1 1 1",
+        "Ks 0 0 0",
+        "illum 1",
+        f"map_Kd {texture_path.name}",
+    ]
+    if mesh.normal_map is not None:
+        normal_path.write_bytes(encode_normal_map(mesh.normal_map))
+        # The keyword for normals in tangent space; map_Bump means heights to many readers.
+        lines.append(f"norm {normal_path.name}")
+    material_path.write_text("\n".join([*lines, ""]), encoding="utf-8", newline="\n")
 
 
 def _rows(pattern: str, values: np.ndarray) -> str:

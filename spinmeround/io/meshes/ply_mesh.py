@@ -11,14 +11,16 @@ from spinmeround.errors import InputError
 from spinmeround.geometry import face_normals
 from spinmeround.images import to_uint8
 from spinmeround.io.meshes.corners import fan_triangles, smooth_normals
+from spinmeround.io.meshes.scaling import scaled
 from spinmeround.io.ply import Element, Lists, read_ply, write_ply
 from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
 
 _ROWS_OF_SAMPLES = 4
 
 
-def write_mesh_ply(path: Path, mesh: Mesh | ColouredMesh | TexturedMesh) -> None:
-    """Writes shared vertices, closed over the seams of the texture, in the units given."""
+def write_mesh_ply(path: Path, mesh: Mesh | ColouredMesh | TexturedMesh, *, metres_per_unit: float) -> None:
+    """Write shared vertices, closed over the seams of the texture, in metres."""
+    mesh = scaled(mesh, metres_per_unit)
     normals, colours = smooth_normals(mesh), _colours(mesh)
     fields = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
     if colours is not None:

@@ -8,17 +8,19 @@ import numpy as np
 import torch
 
 from spinmeround.errors import InputError
+from spinmeround.io.splats.scaling import scaled
 from spinmeround.types import Splats
 
 _SH_C0 = 0.28209479177387814
 _RECORD = np.dtype([("means", "<f4", 3), ("scales", "<f4", 3), ("rgba", "u1", 4), ("quats", "u1", 4)])
 
 
-def write_splat(path: Path, splats: Splats) -> None:
+def write_splat(path: Path, splats: Splats, *, metres_per_unit: float) -> None:
     """Writes records in the order of the splats; ``splats`` are in the units of the file, and their frame is kept.
 
     What is lost: SH above degree 0, colour outside [0, 1], and all but 8 bits of colour, opacity and quaternion.
     """
+    splats = scaled(splats, metres_per_unit)
     rows = np.zeros(len(splats), _RECORD)
     rows["means"] = splats.means.numpy()
     rows["scales"] = splats.scales.numpy()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spinmeround.errors import InputError
 from spinmeround.io.ply import Element, read_ply, write_ply
+from spinmeround.io.splats.scaling import scaled
 from spinmeround.types import Splats
 
 _SCALES, _QUATS = [f"scale_{i}" for i in range(3)], [f"rot_{i}" for i in range(4)]
@@ -18,12 +19,13 @@ _MEANS, _DC = ["x", "y", "z"], [f"f_dc_{i}" for i in range(3)]
 _SMALLEST_SCALE = 1e-30
 
 
-def write_splat_ply(path: Path, splats: Splats) -> None:
+def write_splat_ply(path: Path, splats: Splats, *, metres_per_unit: float) -> None:
     """Writes every field as float32; ``splats`` are in the units of the file, and their frame is kept.
 
     The world's +Y stays up. Viewers that take every such file for a COLMAP capture (y down) show the head upside
     down until it is turned by 180 degrees about z there.
     """
+    splats = scaled(splats, metres_per_unit)
     n, k = splats.sh.shape[:2]
     rest = [f"f_rest_{i}" for i in range(3 * (k - 1))]
     names = [*_MEANS, "nx", "ny", "nz", *_DC, *rest, "opacity", *_SCALES, *_QUATS]

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from spinmeround.errors import InputError, OutputError
+from spinmeround.io.splats.scaling import scaled
 from spinmeround.types import Splats
 
 _HEADER = struct.Struct("<IIIBBBB")
@@ -28,7 +29,7 @@ _FRACTIONAL_BITS = 16
 """A step of 15 µm in a file in metres, and room for 128 m; the format's usual 12 bits would be a quarter millimetre."""
 
 
-def write_spz(path: Path, splats: Splats) -> None:
+def write_spz(path: Path, splats: Splats, *, metres_per_unit: float) -> None:
     """Writes version 2; ``splats`` are in the units of the file.
 
     What is lost: scales to ±3 %, turns to half a degree in the mean, colours and opacities to 8 bits, SH of degree 1
@@ -38,6 +39,7 @@ def write_spz(path: Path, splats: Splats) -> None:
     Raises:
         OutputError: splats too large or too far away for the format's numbers.
     """
+    splats = scaled(splats, metres_per_unit)
     n, k = splats.sh.shape[:2]
     means = splats.means.double().numpy()
     _check_range(path, np.abs(means).max(initial=0), float(splats.scales.max()))

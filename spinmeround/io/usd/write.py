@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -13,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from spinmeround.errors import MissingDependencyError
-from spinmeround.io.atomic import atomic_file
+from spinmeround.io.formats import check_available, find_format
 from spinmeround.io.meshes.corners import smooth_normals
+from spinmeround.io.meshes.scaling import scaled
 from spinmeround.io.pictures import encode_jpeg, encode_normal_map
 from spinmeround.io.recordings.clip_channels import turned_by_bones
 from spinmeround.io.usd.animation import animate
-from spinmeround.types import Avatar, AvatarPart, FaceClip, Joint, Mesh, TexturedMesh
+from spinmeround.types import Avatar, AvatarPart, ColouredMesh, FaceClip, Joint, Mesh, TexturedMesh
 
 if TYPE_CHECKING:
     from pxr import Usd, UsdGeom, UsdShade, UsdSkel
@@ -31,46 +30,51 @@ _LONG_AGO_S = 315_619_200
 
 
 def require_usd(path: Path | str) -> None:
-    """Says at once that a ``.usdz`` cannot be written.
+    """Check that a ``.usdz`` can be written.
 
     Raises:
         MissingDependencyError: usd-core is not installed.
     """
-    if importlib.util.find_spec("pxr") is None:
-        raise MissingDependencyError(f'{path}: a .usdz needs usd-core: pip install "spinmeround[usd]", or write a .glb')
+    check_available(find_format(path, "mesh"), path)
 
 
-def write_usdz(
-    path: Path, head: Avatar | Mesh | TexturedMesh, *, metres_per_unit: float, clip: FaceClip | None = None
-) -> None:
-    """Writes a head in metres, +Y up and +Z to the front; an avatar with its skeleton and blend shapes.
+def write_usdz(path: Path, avatar: Avatar, *, metres_per_unit: float, clip: FaceClip | None = None) -> None:
+    """Write an avatar with its skeleton and blend shapes in metres, +Y up and +Z to the front.
 
-    The textures are JPEG, normal maps PNG. The same head gives the same bytes.
+    The textures are JPEG, normal maps PNG. The same avatar gives the same bytes.
 
     Args:
-        clip: what an avatar does, else it is at rest. Parts cannot have weights of their own here: where the clip turns
-            the eyes by their bones, their mesh has no blend shapes of gaze.
-
-    Raises:
-        MissingDependencyError: usd-core is not installed.
-        OutputError, ResourceError: it cannot be written.
+        clip: what the avatar does, else it is at rest. Parts cannot have weights of their own here: where the clip
+            turns the eyes by their bones, their mesh has no blend shapes of gaze.
     """
-    require_usd(path)
+    _write_archive(path, avatar, metres_per_unit, clip)
+
+
+def write_usdz_mesh(path: Path, mesh: Mesh | ColouredMesh | TexturedMesh, *, metres_per_unit: float) -> None:
+    """Write a mesh in metres, +Y up and +Z to the front, its texture as JPEG, its normal map as PNG.
+
+    Colours of vertices are not written. The same mesh gives the same bytes.
+    """
+    _write_archive(path, scaled(mesh, metres_per_unit), 1.0, None)
+
+
+def _write_archive(
+    path: Path, head: Avatar | Mesh | ColouredMesh | TexturedMesh, metres_per_unit: float, clip: FaceClip | None
+) -> None:
     from pxr import Sdf
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         scene = Path(folder, "head.usdc")
         pictures = _write_scene(scene, head, metres_per_unit, clip)
-        with atomic_file(path) as unfinished:
-            archive = Sdf.ZipFileWriter.CreateNew(str(unfinished))
-            for file in (scene, *pictures):
-                os.utime(file, (_LONG_AGO_S, _LONG_AGO_S))  # the archive keeps the time of its files
-                archive.AddFile(str(file), file.relative_to(folder).as_posix())
-            archive.Save()
+        archive = Sdf.ZipFileWriter.CreateNew(str(path))
+        for file in (scene, *pictures):
+            os.utime(file, (_LONG_AGO_S, _LONG_AGO_S))  # the archive keeps the time of its files
+            archive.AddFile(str(file), file.relative_to(folder).as_posix())
+        archive.Save()
 
 
 def _write_scene(
-    scene: Path, head: Avatar | Mesh | TexturedMesh, metres_per_unit: float, clip: FaceClip | None
+    scene: Path, head: Avatar | Mesh | ColouredMesh | TexturedMesh, metres_per_unit: float, clip: FaceClip | None
 ) -> list[Path]:
     """The scene beside its textures, which are returned."""
     from pxr import Usd, UsdGeom, UsdSkel
@@ -100,7 +104,12 @@ def _write_scene(
 
 
 def _mesh(
-    stage: Usd.Stage, name: str, mesh: Mesh | TexturedMesh, metres_per_unit: float, *, two_sided: bool = False
+    stage: Usd.Stage,
+    name: str,
+    mesh: Mesh | ColouredMesh | TexturedMesh,
+    metres_per_unit: float,
+    *,
+    two_sided: bool = False,
 ) -> UsdGeom.Mesh:
     from pxr import Sdf, UsdGeom, Vt
 
@@ -185,7 +194,7 @@ class _Materials:
         self.files: list[Path] = []
         self._known: dict[int, str] = {}
 
-    def bind(self, drawn: UsdGeom.Mesh, name: str, mesh: Mesh | TexturedMesh, roughness: float) -> None:
+    def bind(self, drawn: UsdGeom.Mesh, name: str, mesh: Mesh | ColouredMesh | TexturedMesh, roughness: float) -> None:
         """Gives a mesh a material of its own, lit, of no metal."""
         from pxr import Sdf, UsdShade
 

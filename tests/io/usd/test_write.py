@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,6 @@ from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.images import to_float
 from spinmeround.io import write_avatar, write_mesh
 from spinmeround.io.pictures import decode_picture
-from spinmeround.io.usd import write
 from spinmeround.pipelines.outputs import check_outputs
 from spinmeround.types import Avatar, FaceClip, Mesh, TexturedMesh
 
@@ -133,10 +133,10 @@ def test_a_mesh_is_valid_and_repeats_to_the_byte(tmp_path: Path, sphere: Texture
 
 
 def test_without_the_library_it_is_said_at_once(tmp_path: Path, monkeypatch, sphere: TexturedMesh) -> None:
-    monkeypatch.setattr(write.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "pxr", None)
     with pytest.raises(MissingDependencyError) as caught:
         check_outputs([tmp_path / "a.usdz"])
-    assert str(caught.value).endswith('a .usdz needs usd-core: pip install "spinmeround[usd]", or write a .glb')
+    assert str(caught.value).endswith('a .usdz needs the package pxr: pip install "spinmeround[usd]", or write a .glb')
     with pytest.raises(MissingDependencyError):
         write_mesh(tmp_path / "a.usdz", sphere)
     assert list(tmp_path.iterdir()) == []
