@@ -19,7 +19,7 @@ from spinmeround.types import Cameras, ColouredMesh, Mesh, Portrait, Progress, S
 
 if TYPE_CHECKING:
     from spinmeround.diffusion.model.placement import Placement
-    from spinmeround.recon.cameras.photometric import Registration
+    from spinmeround.recon.cameras.photometric import CameraCorrection
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Rooms:
     read_photo: Callable[[Path], Any]
     find_person: Callable[[Path, Any, int | None], Sighting]
     fit_head: Callable[[Sequence[Portrait], int, Progress], Head]
-    register_cameras: Callable[[Views, int, Progress], Registration | None]
+    register_cameras: Callable[[Views, int, Progress], CameraCorrection | None]
     fit_surface: Callable[[Views, int, Progress], tuple[Mesh, Cameras]]
     fit_splats: Callable[[Views, Mesh, int, Progress], Splats]
     paint_texture: Callable[[Views, Mesh, int, Progress], TexturedMesh]
@@ -119,10 +119,10 @@ def rooms_of(
 
         return TemplateGenerator(progress=progress).fit(portraits, seed=seed)
 
-    def register_cameras(views: Views, seed: int, progress: Progress) -> Registration | None:
-        from spinmeround.recon.cameras.photometric import register, register_if_needed
+    def register_cameras(views: Views, seed: int, progress: Progress) -> CameraCorrection | None:
+        from spinmeround.recon.cameras.photometric import refine_cameras, refine_cameras_if_needed
 
-        find = register if cameras == "register" else register_if_needed
+        find = refine_cameras if cameras == "register" else refine_cameras_if_needed
         return find(views, _rasterizer(device), seed=seed, progress=progress)
 
     def fit_surface(views: Views, seed: int, progress: Progress) -> tuple[Mesh, Cameras]:

@@ -19,8 +19,8 @@ from spinmeround.pipelines.choices import Choice, Device, choose_device
 from spinmeround.pipelines.mesh_levels import MeshLevels
 from spinmeround.pipelines.outputs import PathLike, as_path, as_paths, check_inputs_stay, check_outputs
 from spinmeround.pipelines.resume import Unfinished
-from spinmeround.recon.cameras.capture import check_sight, placement
-from spinmeround.recon.cameras.motion import describe_motion, follow
+from spinmeround.recon.cameras.capture import check_visibility, normalise_world
+from spinmeround.recon.cameras.motion import describe_motion, interpolate_camera_motion
 from spinmeround.runtime.stages import Stages, Watch, check_memory, unwatched
 from spinmeround.types import Reconstruction
 
@@ -100,11 +100,11 @@ def fit_views(
     with watch(stages), unfinished:
         with stages("folder"):
             views, held_out = read_views(
-                source, size_px=size_px or settings.view_size_px, normal_frame=normal_frame, check=check_sight
+                source, size_px=size_px or settings.view_size_px, normal_frame=normal_frame, check=check_visibility
             )
-            placed = placement(views)
+            placed = normalise_world(views)
             if placed is not None:
-                views, held_out = placed.applied(views), None if held_out is None else placed.applied(held_out)
+                views, held_out = placed.apply(views), None if held_out is None else placed.apply(held_out)
         if held_out is not None:
             stages.also("held out")
         given, registered = views.cameras, None
@@ -113,12 +113,12 @@ def fit_views(
             with stages("cameras") as progress:
                 registered = rooms.register_cameras(views, seed, progress)
             if registered is not None:
-                views = registered.applied(views)
+                views = registered.apply(views)
         built = stage_two.build(views, wanted, rooms, stages, seed=seed, levels=levels)
         avatar, rigged = make_avatar(None, built, outputs, moving, rooms, stages, against=against, normal_map=baked)
         files = stage_two.write(outputs, stages, built, avatar=avatar, asked=asked, height_m=height_m, lods=lods)
         if held_out is not None and registered is not None:
-            held_out = follow(held_out, given, built.views.cameras)
+            held_out = interpolate_camera_motion(held_out, given, built.views.cameras)
         measured = None if held_out is None else stage_two.compare(built, held_out, stages)
     told: dict[str, Any] = {
         **reports.common(choices, seed=seed, records=stages.records),

@@ -26,7 +26,7 @@ from spinmeround.pipelines.outputs import Outputs
 from spinmeround.types import Cameras, Mesh, Splats, TexturedMesh, Views
 
 if TYPE_CHECKING:
-    from spinmeround.recon.cameras.photometric import Registration
+    from spinmeround.recon.cameras.photometric import CameraCorrection
 
 log = logging.getLogger(__name__)
 
@@ -157,10 +157,10 @@ def _views(arrays: Arrays) -> Views:
     return Views(_cameras(arrays, ".cameras"), rgb, normals, alpha, weight, tuple(arrays[".names"].tolist()))
 
 
-def _registration(arrays: Arrays) -> Registration | None:
-    from spinmeround.recon.cameras.photometric import Registration
+def _registration(arrays: Arrays) -> CameraCorrection | None:
+    from spinmeround.recon.cameras.photometric import CameraCorrection
 
-    return Registration(arrays[".shared"], arrays[".own"]) if arrays else None
+    return CameraCorrection(arrays[".common"], arrays[".per_view"]) if arrays else None
 
 
 def _surface(arrays: Arrays) -> tuple[Mesh, Cameras]:

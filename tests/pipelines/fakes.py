@@ -14,7 +14,7 @@ from spinmeround.errors import NoFaceError
 from spinmeround.orbits import orbit_cameras
 from spinmeround.pipelines.backends import Rooms, Sighting
 from spinmeround.pipelines.diffusion_options import DiffusionOptions
-from spinmeround.recon.cameras.photometric import Registration
+from spinmeround.recon.cameras.photometric import CameraCorrection
 from spinmeround.types import (
     Avatar,
     AvatarPart,
@@ -133,7 +133,7 @@ def fake_rooms(*, before: Callable[[str], None] = lambda room: None, faces_seen:
         progress(0.5, "half way")
         return FakeHead()
 
-    def register_cameras(views: Views, seed: int, progress: Progress) -> Registration | None:
+    def register_cameras(views: Views, seed: int, progress: Progress) -> CameraCorrection | None:
         before("cameras")
         return None
 

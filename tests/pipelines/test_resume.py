@@ -19,7 +19,7 @@ from spinmeround.pipelines import fit_views as fit_views_module
 from spinmeround.pipelines.mesh_levels import MeshLevels
 from spinmeround.pipelines.outputs import Outputs
 from spinmeround.pipelines.resume import Unfinished
-from spinmeround.recon.cameras.photometric import Registration
+from spinmeround.recon.cameras.photometric import CameraCorrection
 from tests.pipelines.fakes import fake_rooms, sphere_mesh, sphere_splats, sphere_texture, sphere_views
 
 _STOPS_AT_TEXTURE = """
@@ -148,7 +148,7 @@ def test_results_come_back_as_they_were(tmp_path):
     views = sphere_views(orbit_cameras([0.0, 90.0], [0.0] * 2, size_px=16), ("a", "b"))
     results = {
         "paint_views": views,
-        "register_cameras": Registration(np.arange(6.0), np.ones((2, 6))),
+        "register_cameras": CameraCorrection(np.arange(6.0), np.ones((2, 6))),
         "fit_surface": (mesh, views.cameras),
         "fit_splats": sphere_splats(mesh),
         "paint_texture": sphere_texture(mesh),
