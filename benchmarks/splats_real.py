@@ -25,8 +25,8 @@ from spinmeround.images import resize
 from spinmeround.inspection.drawing import splats_drawer
 from spinmeround.inspection.held_out import measure as measure_held_out
 from spinmeround.orbits import orbit_cameras
-from spinmeround.recon.cameras.motion import follow
-from spinmeround.recon.cameras.photometric import register
+from spinmeround.recon.cameras.motion import interpolate_camera_motion
+from spinmeround.recon.cameras.photometric import refine_cameras
 from spinmeround.recon.raster.gaussians import NumbaRasterizer
 from spinmeround.recon.splats.fitter import SPLAT_PRESETS, GaussianFitter, SplatSettings
 from spinmeround.recon.splats.initialisation import stray_splats
@@ -121,11 +121,11 @@ def measure(*, quick: bool, size_px: int | None = None) -> list[Figure]:
     for video in datasets.TURNS[:1] if quick else datasets.TURNS:
         views, held_out = turn_views(video, size)
         started = time.perf_counter()
-        found = register(views, NumbaRasterizer(), seed=0, progress=_silent)
-        registered = found.applied(views)
+        found = refine_cameras(views, NumbaRasterizer(), seed=0, progress=_silent)
+        registered = found.apply(views)
         splats = GaussianFitter(NumbaRasterizer(), settings).fit(registered, NO_SURFACE, seed=0)
         seconds = time.perf_counter() - started
-        moved = follow(held_out, views.cameras, registered.cameras)
+        moved = interpolate_camera_motion(held_out, views.cameras, registered.cameras)
         ours = measure_held_out(splats_drawer(splats), moved, _silent)
         plain_splats = plain_gaussian_splatting(views, len(splats), seconds)
         plain = measure_held_out(splats_drawer(plain_splats), held_out, _silent)

@@ -103,6 +103,36 @@ def pixel_rays_world(
     return pixels @ np.linalg.inv(intrinsics_px).T @ camera_from_world[:3, :3]
 
 
+def ray_normal_equations(
+    origins: Float[np.ndarray, "r *n 3"], directions: Float[np.ndarray, "r *n 3"], weight: Float[np.ndarray, "r *n"]
+) -> tuple[Float[np.ndarray, "*n 3 3"], Float[np.ndarray, "*n 3"]]:
+    """Return the normal equations ``matrix @ x = right`` of the point x that is nearest to r weighted lines.
+
+    The point minimises the weighted sum of squared distances: sum w (I - d dᵀ) x = sum w (I - d dᵀ) o. The matrix is
+    singular when all lines are parallel; how to solve it is left to the caller.
+
+    Args:
+        origins: a point on each line.
+        directions: unit vectors.
+        weight: of the lines, at least 0.
+    """
+    across = _across(directions)
+    right = (weight[..., None] * np.einsum("r...ij,r...j->r...i", across, origins)).sum(axis=0)
+    return (weight[..., None, None] * across).sum(axis=0), right
+
+
+def distances_to_lines(
+    points: Float[np.ndarray, "*n 3"], origins: Float[np.ndarray, "r *n 3"], directions: Float[np.ndarray, "r *n 3"]
+) -> Float[np.ndarray, "r *n"]:
+    """Return how far points lie from the lines through ``origins`` along the unit vectors ``directions``."""
+    return np.linalg.norm(np.einsum("r...ij,r...j->r...i", _across(directions), points - origins), axis=-1)
+
+
+def _across(directions: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3 3"]:
+    """Return the projections onto the planes perpendicular to unit vectors."""
+    return np.eye(3) - directions[..., :, None] * directions[..., None, :]
+
+
 def face_normals(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]) -> Float[np.ndarray, "f 3"]:
     """Normals of length twice the triangle's area."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))

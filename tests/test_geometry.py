@@ -60,3 +60,19 @@ def test_vertex_normals_of_a_tetrahedron_point_outward():
     faces = np.array([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]])
     normals = geometry.vertex_normals(vertices, faces)
     np.testing.assert_allclose(normals, vertices / np.sqrt(3), atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 7)])
+def test_the_point_nearest_to_lines_through_a_point_is_that_point(shape):
+    rng = np.random.default_rng(0)
+    points, directions = rng.normal(size=(*shape[1:], 3)), rng.normal(size=(*shape, 3))
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    origins = points + rng.normal(size=(*shape, 1)) * directions
+    matrix, right = geometry.ray_normal_equations(origins, directions, rng.uniform(0.5, 2, shape))
+    np.testing.assert_allclose(np.linalg.solve(matrix, right[..., None])[..., 0], points, atol=1e-9)
+    np.testing.assert_allclose(geometry.distances_to_lines(points, origins, directions), 0, atol=1e-12)
+
+
+def test_the_distance_to_a_line_is_that_of_its_foot():
+    origin, direction = np.array([[1.0, 0.0, 5.0]]), np.array([[0.0, 0.0, 1.0]])
+    np.testing.assert_allclose(geometry.distances_to_lines(np.array([4.0, 4.0, -2.0]), origin, direction), [5.0])

@@ -15,7 +15,7 @@ from spinmeround.pipelines.run import Cancel, Run, finish_run, never, prepare_ru
 from spinmeround.pipelines.settings import RunSettings
 from spinmeround.pipelines.stage_two import RequestedResults, measure_held_out
 from spinmeround.recon.cameras.capture import WorldNormalisation, check_visibility, normalise_world
-from spinmeround.recon.cameras.motion import describe_motion, interpolate_motion
+from spinmeround.recon.cameras.motion import describe_motion, interpolate_camera_motion
 from spinmeround.runtime.stages import Stages, Watch, unwatched
 from spinmeround.types import Reconstruction, Views
 
@@ -58,7 +58,7 @@ def fit_views(
         given, refined = views.cameras, _refine_cameras(views, run, store, stages)
         outcome = run_stage_two(run, refined, store, stages)
         if held_out is not None and refined is not views:
-            held_out = interpolate_motion(held_out, given, outcome.built.views.cameras)
+            held_out = interpolate_camera_motion(held_out, given, outcome.built.views.cameras)
         measured = None if held_out is None else measure_held_out(outcome.built, held_out, stages)
     report: dict[str, Any] = {
         "views": {
@@ -86,8 +86,8 @@ def _read(source: Path, settings: RunSettings, stages: Stages) -> tuple[Views, V
         )
         normalisation = normalise_world(views)
         if normalisation is not None:
-            views = normalisation.applied(views)
-            held_out = None if held_out is None else normalisation.applied(held_out)
+            views = normalisation.apply(views)
+            held_out = None if held_out is None else normalisation.apply(held_out)
     if held_out is not None:
         stages.add("held out")
     return views, held_out, normalisation
@@ -105,4 +105,4 @@ def _refine_cameras(views: Views, run: Run, store: ResumeStore, stages: Stages) 
             lambda: run.backends.refine_cameras(views, seed=run.settings.seed, progress=progress),
             load_correction,
         )
-    return views if correction is None else correction.applied(views)
+    return views if correction is None else correction.apply(views)

@@ -43,7 +43,7 @@ class SurfaceHead:
     def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool = False) -> Avatar:
         """The head with bones and morph targets, neutral at rest, upright and looking ahead."""
         from spinmeround.recon.texture.atlas import Atlas
-        from spinmeround.recon.texture.bake import paint_layout
+        from spinmeround.recon.texture.bake import bake_onto_atlas
         from spinmeround.template.avatar.build import build_avatar
         from spinmeround.template.registration.leftover_parts import ears_under, joined, left_over
         from spinmeround.template.registration.texture import finish_texture, split_views
@@ -56,7 +56,7 @@ class SurfaceHead:
         # What hides what is asked of the template and its parts: on the surface itself every bump would hide skin.
         whole = joined([mesh, *pieces.values()])
         painted = [
-            paint_layout(views, whole, mesh, layout, size_px=texture_px) for views in split_views(head, self.views)
+            bake_onto_atlas(views, whole, mesh, layout, size_px=texture_px) for views in split_views(head, self.views)
         ]
         skin = finish_texture(head, painted[0], painted[1])
         more = self._more(pieces, whole, lod, texture_px // 2, normal_map)
@@ -98,7 +98,7 @@ class SurfaceHead:
     ) -> tuple[AvatarPart, ...]:
         """Hair and clothes as the surface has them, in the frame of the upright head."""
         from spinmeround.recon.texture.atlas import simplify, unwrap
-        from spinmeround.recon.texture.bake import paint_layout
+        from spinmeround.recon.texture.bake import bake_onto_atlas
         from spinmeround.recon.texture.normal_map import with_normal_map
         from spinmeround.template.avatar.build import FACES, carried_part
         from spinmeround.template.avatar.skeleton import HEAD, NECK
@@ -113,7 +113,7 @@ class SurfaceHead:
             if not len(small.faces):
                 continue
             atlas = unwrap(small, texture_px)
-            albedo, _ = paint_layout(self.views, whole, small, atlas, size_px=texture_px)
+            albedo, _ = bake_onto_atlas(self.views, whole, small, atlas, size_px=texture_px)
             mesh = TexturedMesh(small.vertices, small.faces, atlas.uv, atlas.uv_faces, albedo)
             mesh = with_normal_map(mesh, piece) if normal_map else mesh
             mesh = replace(mesh, vertices=head_from_world(mesh.vertices))

@@ -1,6 +1,6 @@
-"""The visual hull, the largest solid whose outline agrees with every mask: start and rim targets of the surface fit.
+"""The visual hull: the largest solid whose silhouette agrees with every mask. The surface fits start from it.
 
-A mask that ends where the picture ends is a cut, not an outline: what lies beyond the border is unknown, never carved.
+A mask that ends where the picture ends is cut there: what lies beyond the border is unknown and is not carved.
 """
 
 from __future__ import annotations
@@ -24,26 +24,46 @@ from spinmeround.types import Cameras, Mesh
 
 logger = logging.getLogger(__name__)
 
-BORDER_RUN = 0.02
-"""A mask is cut by a side of the picture when it covers more than this share of that side."""
+_MIN_BORDER_FRACTION = 0.02
+"""A mask is cut by a side of the picture if it covers more than this fraction of that side."""
+_MAX_SPECK_FRACTION = 0.02
+"""Specks and holes below this fraction of a mask's area are removed."""
+_SUBPIXEL_BAND_PX = 24.0
+"""Distances below this are measured to the sub-pixel contour, all others from pixel to pixel."""
+_MIN_DEPTH = 1e-6
+"""Voxels nearer to a camera's plane than this, or behind it, are not carved by it. Head units."""
 
-_SPECK_SHARE = 0.02
-_BAND_PX = 24.0
-_SKIRT_SHARE = 0.15
-_GROWTH_BEYOND_BORDER = 2.0
-_BEYOND_BORDER = 0.06
-_CLOSE_UP = 0.7
-_NECK_HALF_WIDTH = 0.06
-"""Against the distance of the camera: what is wider at the lower border is hair or shoulders, not neck."""
+
+@dataclass(frozen=True)
+class _BorderSettings:
+    """How a head that the pictures cut goes on beyond their borders.
+
+    Attributes:
+        growth: pixels by which the mask may widen for each pixel beyond the border.
+        max_margin: how far beyond the border the head may go on, picture widths.
+        close_up: views whose field is narrower than this fraction of the median limit nothing beyond their borders.
+        neck_half_width: most half width of a neck, against the camera's distance; what is wider at the lower border
+            is hair or shoulders.
+        skirt: how far the hull goes on below the cut through the neck, fraction of its height.
+    """
+
+    growth: float
+    max_margin: float
+    close_up: float
+    neck_half_width: float
+    skirt: float
+
+
+_BORDER = _BorderSettings(growth=2.0, max_margin=0.06, close_up=0.7, neck_half_width=0.06, skirt=0.15)
 
 
 @dataclass(frozen=True)
 class Silhouettes:
-    """Masks as distances.
+    """Masks as signed distances.
 
     Attributes:
-        distance_px: signed distance to the outline in pixels, positive inside; an outline is where alpha crosses one
-            half, to a fraction of a pixel. Picture borders are not outlines.
+        distance_px: signed distance to the silhouette's contour in pixels, positive inside. The contour is where alpha
+            crosses one half, to a fraction of a pixel; picture borders are not part of it.
         cut: whether the mask runs over the picture's left, top, right, bottom border.
     """
 
@@ -58,10 +78,10 @@ class Hull:
     Attributes:
         mesh: watertight, outward, world frame.
         cell: edge of a voxel, head units.
-        floor_y: world height of the flat cut through the neck, or ``None`` where the views show the lower end.
-        skirt: open surface of what the masks show below that cut. No part of the result, but it stands in the pictures
-            and hides or is hidden; no faces where there is no cut.
-        field: at the voxels' corners, negative inside the solid with its skirt; the distance to the outlines' cones.
+        floor_y: world height of the flat cut through the neck; None if the views show the lower end.
+        skirt: open surface of what the masks show below that cut; no faces if there is no cut. It is not part of the
+            result, but it occludes and is occluded in the pictures.
+        field: signed distance to the silhouette cones at the voxels' corners, negative inside the solid with its skirt.
         low: world position of the field's first sample.
     """
 
@@ -74,7 +94,9 @@ class Hull:
 
 
 def silhouettes(alpha: Float[np.ndarray, "v h w"]) -> Silhouettes:
-    """Signed distances of soft masks; specks smaller than 2 % of a mask's largest part are dropped, and holes filled.
+    """Return the signed distances of soft masks.
+
+    Specks smaller than 2 % of a mask's largest part are dropped, and holes filled.
 
     Raises:
         InputError: a mask is empty.
@@ -86,16 +108,16 @@ def silhouettes(alpha: Float[np.ndarray, "v h w"]) -> Silhouettes:
         distance_px[view] = _signed_distance_px(clean)
         inside = clean > 0.5
         sides = (inside[:, 0], inside[0], inside[:, -1], inside[-1])
-        cut[view] = [side.mean() > BORDER_RUN for side in sides]
+        cut[view] = [side.mean() > _MIN_BORDER_FRACTION for side in sides]
     return Silhouettes(distance_px, cut)
 
 
-def visual_hull(cameras: Cameras, outlines: Silhouettes, *, cells: int = 64, doubters: int = 0) -> Hull:
-    """Carves a grid of ``cells`` cubed voxels and meshes its boundary with marching cubes, largest part only.
+def visual_hull(cameras: Cameras, masks: Silhouettes, *, cells: int = 64, max_outlier_views: int = 0) -> Hull:
+    """Carve a grid of voxels by silhouettes and mesh the boundary of its largest part with marching cubes.
 
     Args:
         cells: voxels along the longest side.
-        doubters: so many views may have a place outside, and it still stays; not beyond the box that all masks span.
+        max_outlier_views: so many views may contradict a voxel that stays. The box that all masks span is never left.
 
     Raises:
         InputError: fewer than two views, or no place that all masks agree on.
@@ -104,18 +126,16 @@ def visual_hull(cameras: Cameras, outlines: Silhouettes, *, cells: int = 64, dou
         raise InputError(
             f"a surface needs at least two views with known cameras, got {len(cameras)}; add views from other sides"
         )
-    floor_y = _neck_floor(cameras, outlines)
-    low, high = _bounding_box(cameras, outlines, floor_y)
+    floor_y = _neck_floor(cameras, masks)
+    low, high = _bounding_box(cameras, masks, floor_y)
     cell = float((high - low).max() / (cells - 4))
     low = low - 2 * cell
     if floor_y is not None:
-        low[1] -= _SKIRT_SHARE * (high - low)[1]
+        low[1] -= _BORDER.skirt * (high - low)[1]
     shape = np.ceil((high - low) / cell).astype(int) + 3
     field = np.empty(shape, np.float32)
-    margins_px = _margins_px(cameras, outlines, floor_y)
-    _carve(
-        field, low, cell, *_camera_arrays(cameras), outlines.distance_px, margins_px, _GROWTH_BEYOND_BORDER, doubters
-    )
+    margins_px = _margins_px(cameras, masks, floor_y)
+    _carve(field, low, cell, *_camera_arrays(cameras), masks.distance_px, margins_px, _BORDER.growth, max_outlier_views)
     skirt = Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
     solid = largest_solid(field)
     outside = solid
@@ -130,7 +150,8 @@ def visual_hull(cameras: Cameras, outlines: Silhouettes, *, cells: int = 64, dou
 
 
 def _boundary(field: Float[np.ndarray, "x y z"], low: Float[np.ndarray, "3"], cell: float) -> Mesh:
-    # Off zero by a hundredth of a cell: marching cubes through a grid point would make faces without area.
+    """Return the field's zero set as an outward mesh in the world frame."""
+    # Kept off zero by a hundredth of a cell: marching cubes through a grid point would make faces without area.
     field = np.copysign(np.clip(np.abs(field), 0.01 * cell, 4 * cell), field)
     vertices, faces, _, _ = marching_cubes(field, 0.0)
     return _outward(vertices.astype(np.float64) * cell + low, faces.astype(np.int64))
@@ -141,84 +162,86 @@ def _without_specks(mask: Float[np.ndarray, "h w"], view: int) -> Float[np.ndarr
     if count < 2:
         raise InputError(f"the mask of view {view} is empty; remove that view or repair its mask")
     areas = stats[1:, cv2.CC_STAT_AREA]
-    specks = 1 + np.flatnonzero(areas < _SPECK_SHARE * areas.max())
+    specks = 1 + np.flatnonzero(areas < _MAX_SPECK_FRACTION * areas.max())
     return np.where(np.isin(labels, specks), 0.0, mask) if len(specks) else mask
 
 
 def without_holes(mask: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """The mask with enclosed holes smaller than 2 % of it filled: a hole in one view is a tunnel through the hull."""
+    """Return the mask with enclosed holes below 2 % of it filled: one view's hole is a tunnel through the hull."""
     inside = mask > 0.5
     _, labels, stats, _ = cv2.connectedComponentsWithStats((~inside).astype(np.uint8), connectivity=4)
     height, width = mask.shape
     x, y, w, h, area = stats.T
-    holes = (x > 0) & (y > 0) & (x + w < width) & (y + h < height) & (area < _SPECK_SHARE * inside.sum())
+    holes = (x > 0) & (y > 0) & (x + w < width) & (y + h < height) & (area < _MAX_SPECK_FRACTION * inside.sum())
     holes[0] = False
     if not holes.any():
         return mask
-    # With their rims, where a soft mask rises from a hole's edge.
+    # Soft masks rise over a few pixels at a hole's edge: those are filled too.
     filled = cv2.dilate(holes[labels].astype(np.uint8), np.ones((5, 5), np.uint8))
     return np.maximum(mask, filled.astype(mask.dtype))
 
 
 def _signed_distance_px(mask: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Coarse distances everywhere; near the outline, where targets are read, distances to the sub-pixel contour."""
+    """Return distances from pixel to pixel, but near the contour, where targets are read, to the sub-pixel contour."""
     inside = mask > 0.5
     if inside.all():
         return np.full(mask.shape, max(mask.shape), np.float32)
     out = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5) - 0.5
     out = np.where(inside, out, 0.5 - cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5))
     points = [_densified(contour) for contour in find_contours(mask.astype(np.float32), 0.5)]
-    band = np.abs(out) < _BAND_PX
+    band = np.abs(out) < _SUBPIXEL_BAND_PX
     nearest, _ = cKDTree(np.concatenate(points)).query(np.argwhere(band))
     out[band] = np.where(inside[band], nearest, -nearest)
     return out.astype(np.float32)
 
 
 def _densified(contour: Float[np.ndarray, "n 2"], per_segment: int = 4) -> Float[np.ndarray, "m 2"]:
-    share = (np.arange(per_segment) / per_segment)[:, None, None]
-    return (contour[:-1] * (1 - share) + contour[1:] * share).reshape(-1, 2)
+    """Return the contour with ``per_segment`` points on each of its segments."""
+    fraction = (np.arange(per_segment) / per_segment)[:, None, None]
+    return (contour[:-1] * (1 - fraction) + contour[1:] * fraction).reshape(-1, 2)
 
 
-def _neck_floor(cameras: Cameras, outlines: Silhouettes) -> float | None:
-    """Height at which the pictures' lower borders cut the near side of the neck, if most views are cut there.
+def _neck_floor(cameras: Cameras, masks: Silhouettes) -> float | None:
+    """Return the height at which the pictures' lower borders cut the near side of the neck.
 
-    Above it nearly everything is seen by nearly all views; below it, less and less.
+    Above it nearly everything is seen by nearly all views; below it, less and less. None if most views are not cut.
     """
-    cut = np.flatnonzero(outlines.cut[:, 3])
+    cut = np.flatnonzero(masks.cut[:, 3])
     if 2 * len(cut) <= len(cameras):
         return None
-    centre = _nearest_point_to_axes(cameras, outlines)
+    centre = _nearest_point_to_rays(cameras, masks)
     heights = []
     eyes = camera_centres(cameras)
     for view in cut:
-        columns = np.flatnonzero(outlines.distance_px[view, -1] > 0)
+        columns = np.flatnonzero(masks.distance_px[view, -1] > 0)
         pixel = np.array([columns.mean() + 0.5, cameras.height_px, 1.0])
         ray = pixel @ np.linalg.inv(cameras.intrinsics_px[view]).T @ cameras.camera_from_world[view, :3, :3]
         along = ((centre - eyes[view]) * ray)[[0, 2]].sum() / max((ray[[0, 2]] ** 2).sum(), 1e-12)
-        half_width = min(0.5 * len(columns) / cameras.intrinsics_px[view, 0, 0], _NECK_HALF_WIDTH)
+        half_width = min(0.5 * len(columns) / cameras.intrinsics_px[view, 0, 0], _BORDER.neck_half_width)
         heights.append(eyes[view][1] + along * (1 - half_width) * ray[1])
     return float(np.median(heights))
 
 
-def _nearest_point_to_axes(cameras: Cameras, outlines: Silhouettes) -> Float[np.ndarray, "3"]:
-    """Least-squares meeting point of the rays through the centres of the masks."""
-    normal, right = np.zeros((3, 3)), np.zeros(3)
+def _nearest_point_to_rays(cameras: Cameras, masks: Silhouettes) -> Float[np.ndarray, "3"]:
+    """Return the point nearest to the rays through the centres of the masks, by least squares."""
+    # Summed one by one, not by geometry.ray_normal_equations: that differs in the last bits.
+    matrix, right = np.zeros((3, 3)), np.zeros(3)
     for view, eye in enumerate(camera_centres(cameras)):
-        rows, columns = np.nonzero(outlines.distance_px[view] > 0)
+        rows, columns = np.nonzero(masks.distance_px[view] > 0)
         pixel = np.array([columns.mean() + 0.5, rows.mean() + 0.5, 1.0])
         ray = pixel @ np.linalg.inv(cameras.intrinsics_px[view]).T @ cameras.camera_from_world[view, :3, :3]
         ray /= np.linalg.norm(ray)
         across = np.eye(3) - np.outer(ray, ray)
-        normal += across
+        matrix += across
         right += across @ eye
-    return np.linalg.lstsq(normal, right, rcond=None)[0]
+    return np.linalg.lstsq(matrix, right, rcond=None)[0]
 
 
 def _bounding_box(
-    cameras: Cameras, outlines: Silhouettes, floor_y: float | None
+    cameras: Cameras, masks: Silhouettes, floor_y: float | None
 ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
-    """Smallest axis-aligned box around the intersection of the pyramids that the masks' own boxes span."""
-    normals, offsets = _half_spaces(cameras, outlines, floor_y)
+    """Return the smallest axis-aligned box around the intersection of the pyramids that the masks' own boxes span."""
+    normals, offsets = _half_spaces(cameras, masks, floor_y)
     box = np.zeros((2, 3))
     for axis in range(3):
         for end, sign in enumerate((1.0, -1.0)):
@@ -236,30 +259,30 @@ def _bounding_box(
     return box[0], box[1]
 
 
-def _margins_px(cameras: Cameras, outlines: Silhouettes, floor_y: float | None) -> Float[np.ndarray, "v 4"]:
-    """How far beyond the left, top, right, bottom border each view lets the head go on; infinite where it cannot tell.
+def _margins_px(cameras: Cameras, masks: Silhouettes, floor_y: float | None) -> Float[np.ndarray, "v 4"]:
+    """Return how far the head may go on beyond each view's left, top, right and bottom border; infinite if unknown.
 
-    A head that the pictures cut is believed to end soon after: else hair cut in every profile would trail off without
-    end. Close-ups, that see much less than the other views do, know nothing of that, and the neck has its own floor.
+    A head that the pictures cut is assumed to end soon after; else hair cut in every profile would trail off without
+    end. Close-ups see much less than the other views do and set no limit. The neck has its own floor.
     """
-    centre = _nearest_point_to_axes(cameras, outlines)
+    centre = _nearest_point_to_rays(cameras, masks)
     distance = np.linalg.norm(camera_centres(cameras) - centre, axis=1)
     field_width = distance * cameras.width_px / cameras.intrinsics_px[:, 0, 0]
-    margins_px = np.where(outlines.cut, _BEYOND_BORDER * cameras.width_px, np.inf)
-    margins_px[field_width < _CLOSE_UP * np.median(field_width)] = np.inf
+    margins_px = np.where(masks.cut, _BORDER.max_margin * cameras.width_px, np.inf)
+    margins_px[field_width < _BORDER.close_up * np.median(field_width)] = np.inf
     if floor_y is not None:
         margins_px[:, 3] = np.inf
     return margins_px
 
 
 def _half_spaces(
-    cameras: Cameras, outlines: Silhouettes, floor_y: float | None
+    cameras: Cameras, masks: Silhouettes, floor_y: float | None
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
-    """Planes with ``normal · x <= offset`` inside: through each camera and each side of its mask's box."""
+    """Return planes through each camera and each side of its mask's box, with ``normal · x <= offset`` inside."""
     normals, offsets = [], []
-    margins_px = np.where(outlines.cut, _margins_px(cameras, outlines, floor_y), 0.0)
+    margins_px = np.where(masks.cut, _margins_px(cameras, masks, floor_y), 0.0)
     for view, eye in enumerate(camera_centres(cameras)):
-        rows, columns = np.nonzero(outlines.distance_px[view] > 0)
+        rows, columns = np.nonzero(masks.distance_px[view] > 0)
         lines = ((-1, 0, columns.min()), (0, -1, rows.min()), (1, 0, -columns.max() - 1), (0, 1, -rows.max() - 1))
         pose, intrinsics = cameras.camera_from_world[view, :3, :3], cameras.intrinsics_px[view]
         for (x, y, offset), margin_px in zip(lines, margins_px[view], strict=True):
@@ -278,16 +301,16 @@ def _half_spaces(
 
 
 def _camera_arrays(cameras: Cameras) -> tuple[Float[np.ndarray, "v 3 4"], Float[np.ndarray, "v"]]:
-    """Projection matrices and mean focal lengths."""
+    """Return projection matrices and mean focal lengths in pixels."""
     projections = cameras.intrinsics_px @ cameras.camera_from_world[:, :3]
     return np.ascontiguousarray(projections), cameras.intrinsics_px[:, [0, 1], [0, 1]].mean(1)
 
 
 @numba.njit(parallel=True, cache=True)
-def _carve(field, low, cell, projections, focals_px, distance_px, margins_px, growth, doubters):
+def _carve(field, low, cell, projections, focals_px, distance_px, margins_px, growth, max_outlier_views):
     views, height, width = distance_px.shape
     for i in numba.prange(field.shape[0]):
-        farthest = np.empty(doubters + 1)
+        farthest = np.empty(max_outlier_views + 1)
         for j in range(field.shape[1]):
             for k in range(field.shape[2]):
                 farthest[:] = -np.inf
@@ -295,13 +318,13 @@ def _carve(field, low, cell, projections, focals_px, distance_px, margins_px, gr
                 for v in range(views):
                     p = projections[v]
                     depth = p[2, 0] * x + p[2, 1] * y + p[2, 2] * z + p[2, 3]
-                    if depth <= 1e-6:
+                    if depth <= _MIN_DEPTH:
                         continue
                     column = (p[0, 0] * x + p[0, 1] * y + p[0, 2] * z + p[0, 3]) / depth - 0.5
                     row = (p[1, 0] * x + p[1, 1] * y + p[1, 2] * z + p[1, 3]) / depth - 0.5
                     c = min(max(column, 0.0), width - 1.001)
                     r = min(max(row, 0.0), height - 1.001)
-                    # Beyond the border the outline may run on outward, faster than it can be told.
+                    # Beyond the border the silhouette is unknown and may widen.
                     beyond = np.hypot(column - c, row - r)
                     ic, ir = int(c), int(r)
                     fc, fr = c - ic, r - ir
@@ -312,14 +335,14 @@ def _carve(field, low, cell, projections, focals_px, distance_px, margins_px, gr
                     inside_px = min(inside_px, margins_px[v, 2] + width - 1 - column)
                     inside_px = min(inside_px, margins_px[v, 3] + height - 1 - row)
                     outside = -inside_px * depth / focals_px[v]
-                    for rank in range(doubters + 1):
+                    for rank in range(max_outlier_views + 1):
                         if outside > farthest[rank]:
                             outside, farthest[rank] = farthest[rank], outside
-                field[i, j, k] = farthest[doubters]
+                field[i, j, k] = farthest[max_outlier_views]
 
 
 def largest_solid(field: Float[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
-    """The field with all but its largest solid part turned to air, cavities filled, and air all around."""
+    """Return the field with only its largest solid part, cavities filled, and at least one sample of air around it."""
     solid, count = label(field < 0)
     if count == 0:
         raise InputError(

@@ -31,12 +31,12 @@ def test_signed_distances_of_a_disc_are_right_to_a_fraction_of_a_pixel():
     assert np.abs((distance - exact)[near].mean()) < 0.03
 
 
-def test_the_picture_border_is_no_outline():
+def test_the_picture_border_is_no_contour():
     mask = np.zeros((1, 64, 64))
     mask[:, 20:, 16:48] = 1
-    outlines = silhouettes(mask)
-    np.testing.assert_array_equal(outlines.cut, [[False, False, False, True]])
-    assert outlines.distance_px[0, 63, 32] > 14, "the lowest row is deep inside: the outline lies left, right and above"
+    masks = silhouettes(mask)
+    np.testing.assert_array_equal(masks.cut, [[False, False, False, True]])
+    assert masks.distance_px[0, 63, 32] > 14, "the lowest row is deep inside: the contour lies left, right and above"
 
 
 def test_holes_in_single_masks_make_no_tunnels():
@@ -45,12 +45,12 @@ def test_holes_in_single_masks_make_no_tunnels():
     pierced = views.alpha.copy()
     for view, mask in enumerate(pierced):
         cv2.circle(mask, (60 + view % 3, 66 - view % 5), 4, 0.0, -1)
-    whole, outlines = silhouettes(views.alpha), silhouettes(pierced)
-    np.testing.assert_array_equal(outlines.distance_px, whole.distance_px)
-    assert as_trimesh(visual_hull(cams, outlines).mesh).euler_number == 2
+    whole, masks = silhouettes(views.alpha), silhouettes(pierced)
+    np.testing.assert_array_equal(masks.distance_px, whole.distance_px)
+    assert as_trimesh(visual_hull(cams, masks).mesh).euler_number == 2
 
 
-def test_holes_that_are_part_of_the_outline_stay():
+def test_holes_that_are_part_of_the_contour_stay():
     mask = np.zeros((100, 100), np.float32)
     cv2.circle(mask, (50, 50), 40, 1.0, 6)
     mask[:5, 40:60] = 1

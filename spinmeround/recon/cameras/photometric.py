@@ -1,18 +1,18 @@
-"""Better cameras for views without normals: the poses that let one set of splats show them all.
+"""Camera refinement for views without normals: find the poses with which one set of splats shows all views.
 
 Pictures whose cameras are only nearly known (generated ones, a rig assumed level) blur a splat fit more than anything
-else does. A small fit at low resolution carries the poses along: by a motion all views share, in each camera's own
-axes, since views of one rig share its mistakes, and a small one of each view's own. Cameras turn about the world's
-origin and shift across their line of sight; their distance is the unit of length and stays.
+else does. A small fit at low resolution optimises the poses along with the splats. Each pose gets the sum of two
+motions in the camera's own axes: one that all views share, since views of one rig share its errors, and a smaller one
+of its own. Cameras turn about the world's origin and shift across their line of sight; their distance is the unit of
+length and stays.
 
-Such a fit is good to about a pixel, so it is no help to cameras that are better. Whether it is needed, and whether it
-helped, is told by the outlines.
+Such a fit is good to about a pixel, so it does not improve cameras that are better. The views' silhouettes tell whether
+it is needed, and whether it helped.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,155 +21,186 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spinmeround.protocols import Rasterizer
-from spinmeround.recon.cameras.silhouettes import helps, outline_gap
+from spinmeround.recon.cameras.silhouettes import improves, silhouette_gap
 from spinmeround.recon.splats.initialisation import outline_shell, pixel_width, splats_on_surface
 from spinmeround.recon.splats.losses import structural_dissimilarity, weighted_l1
 from spinmeround.recon.splats.optimizer import Descent, Picture, one_torch_thread, turns
 from spinmeround.recon.view_scaling import shrink_views
-from spinmeround.types import Cameras, Splats, Views
+from spinmeround.types import Cameras, Progress, Splats, Views
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Round:
-    """One fit from a fresh hull. Rates are those of Adam at the start, radians and head units."""
+class _Stage:
+    """One fit of splats and poses, from a fresh hull.
+
+    Attributes:
+        size_px: longer side of the pictures.
+        splats: how many.
+        epochs: how often each view is used.
+        hull_cells: voxels along the longest side of the hull.
+        shared_rate, own_rate: Adam's learning rates at the start, radians and head units.
+    """
 
     size_px: int
     splats: int
-    turns: int
+    epochs: int
     hull_cells: int
     shared_rate: float
     own_rate: float
 
 
-_ROUNDS = (
-    _Round(128, 8_000, 12, 40, 2e-2, 0.0),
-    _Round(128, 8_000, 12, 40, 1e-2, 2e-3),
-    _Round(256, 16_000, 6, 56, 2e-3, 1e-3),
+_STAGES = (
+    _Stage(128, 8_000, 12, 40, 2e-2, 0.0),
+    _Stage(128, 8_000, 12, 40, 1e-2, 2e-3),
+    _Stage(256, 16_000, 6, 56, 2e-3, 1e-3),
 )
-_LAST_RATE = 0.02
-"""Share of a rate that is left at the last step: a camera that was right must not end up shaken."""
-_FAIR_GAP = 0.003
-"""Voxels and hair thinner than they make most of it with exact cameras; a head seen from degrees off makes twice it."""
+_FINAL_RATE = 0.02
+"""Fraction of a learning rate that is left at the last step, so that good cameras are not moved at random."""
+_MAX_GAP = 0.003
+"""Silhouette gap, picture widths, up to which cameras are kept. Exact cameras have nearly as much, from voxels and from
+hair thinner than they; a head seen from degrees off has twice as much."""
 _FREE = (1.0, 1.0, 1.0, 1.0, 1.0, 0.0)
-"""Which parts of a motion are fitted: all but the one along the line of sight."""
+"""1 for the components of a motion that are optimised: all but the shift along the line of sight."""
 
 
 @dataclass(frozen=True)
-class Registration:
-    """How cameras move: rotation vector in radians, then a shift in head units, in each camera's own axes.
+class _LossWeights:
+    """Weights of the terms of the loss."""
+
+    colour: float = 0.8
+    dissimilarity: float = 0.2
+    silhouette: float = 0.2
+
+
+_LOSS = _LossWeights()
+
+
+@dataclass(frozen=True)
+class CameraCorrection:
+    """Motions of the cameras, each in the camera's own axes: a rotation vector in radians, then a shift in head units.
+
+    The rotation turns about the world's origin. A camera's motion is the sum of the common and its own one.
 
     Attributes:
-        shared: what all views have in common.
-        own: what each of the views that were registered moves beside that.
+        common: what all views share.
+        per_view: what each view has beside that.
     """
 
-    shared: Float[np.ndarray, "6"]
-    own: Float[np.ndarray, "v 6"]
+    common: Float[np.ndarray, "6"]
+    per_view: Float[np.ndarray, "v 6"]
 
-    def applied(self, views: Views) -> Views:
-        """The views that were registered, with better cameras."""
-        return replace(views, cameras=_moved(views.cameras, self.shared + self.own))
+    def apply(self, views: Views) -> Views:
+        """Return the views with corrected cameras; they must be those that were refined, in the same order."""
+        return replace(views, cameras=_move_cameras(views.cameras, self.common + self.per_view))
 
 
-def register(
-    views: Views, rasterizer: Rasterizer, *, seed: int, progress: Callable[[float, str], None]
-) -> Registration:
-    """Fits the cameras of ``views``; deterministic for a seed.
+def refine_cameras(views: Views, rasterizer: Rasterizer, *, seed: int, progress: Progress) -> CameraCorrection:
+    """Fit the cameras of ``views``; deterministic for a seed.
 
     Raises:
         InputError: masks and cameras that do not belong together.
         FitError: no view sees the hull of the masks.
     """
-    source = np.random.default_rng(seed)
-    shared = torch.zeros(6, dtype=torch.float64)
-    own = [torch.zeros(6, dtype=torch.float64) for _ in range(len(views))]
-    total, done = sum(each.turns for each in _ROUNDS), 0
+    rng = np.random.default_rng(seed)
+    common = torch.zeros(6, dtype=torch.float64)
+    per_view = [torch.zeros(6, dtype=torch.float64) for _ in range(len(views))]
+    total, done = sum(stage.epochs for stage in _STAGES), 0
     with one_torch_thread():
-        for each in _ROUNDS:
-            progress(done / total, f"registering cameras at {each.size_px} pixels")
-            _fit(views, rasterizer, each, shared, own, source)
-            done += each.turns
-    return Registration(shared.numpy(), torch.stack(own).numpy())
+        for stage in _STAGES:
+            progress(done / total, f"refining cameras at {stage.size_px} pixels")
+            _fit(views, rasterizer, stage, common, per_view, rng)
+            done += stage.epochs
+    return CameraCorrection(common.numpy(), torch.stack(per_view).numpy())
 
 
-def register_if_needed(
-    views: Views, rasterizer: Rasterizer, *, seed: int, progress: Callable[[float, str], None]
-) -> Registration | None:
-    """``register`` where outlines contradict each other; nothing where they do not, or go on to contradict each other.
+def refine_cameras_if_needed(
+    views: Views, rasterizer: Rasterizer, *, seed: int, progress: Progress
+) -> CameraCorrection | None:
+    """Refine cameras whose silhouettes contradict each other.
+
+    Returns:
+        The correction; None if the silhouettes agree as they are, or agree no better with it.
 
     Raises:
-        InputError, FitError: as ``register``.
+        InputError, FitError: as ``refine_cameras``.
     """
-    progress(0.0, "comparing outlines")
-    before = outline_gap(views.cameras, views.alpha)
-    if before < _FAIR_GAP:
-        _log.info("outlines agree to %.2f %% of the picture: the cameras are taken as they are", 100 * before)
+    progress(0.0, "comparing silhouettes")
+    before = silhouette_gap(views.cameras, views.alpha)
+    if before < _MAX_GAP:
+        _log.info("silhouettes agree to %.2f %% of the picture: the cameras are taken as they are", 100 * before)
         return None
-    found = register(views, rasterizer, seed=seed, progress=progress)
-    better = found.applied(views)
-    helped = helps(before, outline_gap(better.cameras, better.alpha), "registered")
-    return found if helped else None
+    correction = refine_cameras(views, rasterizer, seed=seed, progress=progress)
+    corrected = correction.apply(views)
+    improved = improves(before, silhouette_gap(corrected.cameras, corrected.alpha), "refined")
+    return correction if improved else None
 
 
 def _fit(
-    views: Views, rasterizer: Rasterizer, how: _Round, shared: Tensor, own: list[Tensor], source: np.random.Generator
+    views: Views,
+    rasterizer: Rasterizer,
+    stage: _Stage,
+    common: Tensor,
+    per_view: list[Tensor],
+    rng: np.random.Generator,
 ) -> None:
-    """One round; moves ``shared`` and ``own`` in place."""
-    small = shrink_views(views, how.size_px)
-    start = replace(small, cameras=_moved(small.cameras, (shared + torch.stack(own)).detach().numpy()))
-    shell = outline_shell(start, cells=how.hull_cells)
+    """Do one stage; updates ``common`` and ``per_view`` in place."""
+    small = shrink_views(views, stage.size_px)
+    start = replace(small, cameras=_move_cameras(small.cameras, (common + torch.stack(per_view)).detach().numpy()))
+    shell = outline_shell(start, cells=stage.hull_cells)
     descent = Descent(
-        splats_on_surface(start, shell, count=how.splats, sh_degree=0, source=source),
+        splats_on_surface(start, shell, count=stage.splats, sh_degree=0, source=rng),
         pixel_width(start, shell.vertices),
         tethered=False,
     )
     motions = [
-        {"params": [shared.requires_grad_()], "start": how.shared_rate},
-        {"params": [motion.requires_grad_() for motion in own], "start": how.own_rate},
+        {"params": [common.requires_grad_()], "start": stage.shared_rate},
+        {"params": [motion.requires_grad_() for motion in per_view], "start": stage.own_rate},
     ]
     adam = torch.optim.Adam(motions, lr=0.0, betas=(0.9, 0.99), eps=1e-15)
     given = torch.from_numpy(small.cameras.camera_from_world.astype(np.float64))
-    steps = how.turns * len(views)
-    for step, index in enumerate(turns(len(views), steps, source)):
-        pose = _moved_pose(shared + own[index], given[index])
-        loss = _loss(descent.splats(), Picture.of(small, index), pose, rasterizer, source)
-        # Motions of views that are not in this picture have no gradient, and Adam leaves them alone.
+    steps = stage.epochs * len(views)
+    for step, index in enumerate(turns(len(views), steps, rng)):
+        pose = _move_pose(common + per_view[index], given[index])
+        loss = _loss(descent.splats(), Picture.of(small, index), pose, rasterizer, rng)
+        # Motions of the other views have no gradient, so that Adam leaves them alone.
         adam.zero_grad(set_to_none=True)
         descent.step(loss, step / steps)
         for group in adam.param_groups:
-            group["lr"] = group["start"] * _LAST_RATE ** (step / steps)
+            group["lr"] = group["start"] * _FINAL_RATE ** (step / steps)
         adam.step()
-    for motion in (shared, *own):
+    for motion in (common, *per_view):
         motion.requires_grad_(False)
         motion.grad = None
 
 
 def _loss(
-    splats: Splats, picture: Picture, pose: Float[Tensor, "4 4"], rasterizer: Rasterizer, source: np.random.Generator
+    splats: Splats, picture: Picture, pose: Float[Tensor, "4 4"], rasterizer: Rasterizer, rng: np.random.Generator
 ) -> Float[Tensor, ""]:
-    background = torch.from_numpy(source.random(3, np.float32))
-    drawn = rasterizer.render(splats, picture.camera, camera_from_world=pose[None])
-    alpha = drawn.alpha[0]
-    prediction = drawn.rgb[0] + (1 - alpha)[..., None] * background
+    """Return the loss of one view over a random background."""
+    background = torch.from_numpy(rng.random(3, np.float32))
+    rendering = rasterizer.render(splats, picture.camera, camera_from_world=pose[None])
+    alpha = rendering.alpha[0]
+    prediction = rendering.rgb[0] + (1 - alpha)[..., None] * background
     target = torch.lerp(background.expand_as(picture.rgb), picture.rgb, picture.alpha[..., None])
-    loss = 0.8 * weighted_l1(prediction, target, picture.weight)
-    loss = loss + 0.2 * structural_dissimilarity(prediction, target, picture.weight)
-    return loss + 0.2 * weighted_l1(alpha[..., None], picture.alpha[..., None], picture.weight)
+    loss = _LOSS.colour * weighted_l1(prediction, target, picture.weight)
+    loss = loss + _LOSS.dissimilarity * structural_dissimilarity(prediction, target, picture.weight)
+    return loss + _LOSS.silhouette * weighted_l1(alpha[..., None], picture.alpha[..., None], picture.weight)
 
 
-def _moved(cameras: Cameras, motions: Float[np.ndarray, "v 6"]) -> Cameras:
+def _move_cameras(cameras: Cameras, motions: Float[np.ndarray, "v 6"]) -> Cameras:
+    """Return the cameras after one motion each."""
     poses = torch.from_numpy(cameras.camera_from_world.astype(np.float64))
-    moved = [_moved_pose(torch.from_numpy(m), pose) for m, pose in zip(motions, poses, strict=True)]
+    moved = [_move_pose(torch.from_numpy(m), pose) for m, pose in zip(motions, poses, strict=True)]
     return replace(cameras, camera_from_world=torch.stack(moved).numpy().astype(cameras.camera_from_world.dtype))
 
 
-def _moved_pose(motion: Float[Tensor, "6"], pose: Float[Tensor, "4 4"]) -> Float[Tensor, "4 4"]:
-    """The pose after turning about the world's origin and shifting, both in the camera's axes."""
+def _move_pose(motion: Float[Tensor, "6"], pose: Float[Tensor, "4 4"]) -> Float[Tensor, "4 4"]:
+    """Return the pose after turning about the world's origin and shifting, in the camera's axes; differentiable."""
     x, y, z, across, down, along = (motion * torch.tensor(_FREE, dtype=motion.dtype)).unbind()
     zero = torch.zeros_like(x)
     generator = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
-    turn = torch.linalg.matrix_exp(generator) @ pose[:3, :3]
+    rotation = torch.linalg.matrix_exp(generator) @ pose[:3, :3]
     shift = pose[:3, 3] + torch.stack([across, down, along])
-    return torch.cat([torch.cat([turn, shift[:, None]], dim=1), pose[3:]])
+    return torch.cat([torch.cat([rotation, shift[:, None]], dim=1), pose[3:]])

@@ -1,9 +1,9 @@
-"""Cameras by outlines alone: how far they contradict each other, and where each must look so that they do not.
+"""Cameras by silhouettes alone: measure how far these contradict each other, and pan the cameras until they agree.
 
-With the right cameras the visual hull touches every mask's outline from inside ("silhouette coherence", Hernández,
+With the right cameras the visual hull touches every mask's contour from inside ("silhouette coherence", Hernández,
 Schmitt and Cipolla 2007). A camera that is turned by half a degree where it stands moves the head by ten pixels in its
-picture; a hull carved from such pictures is pixels too small, and no later step finds back from there. So what most
-views agree on is drawn into every view, which is panned until its own outline lies evenly around.
+picture. A hull carved from such pictures is pixels too small, and no later step recovers what is lost. So the solid
+that most views agree on is drawn into every view, and the view is panned until its mask's contour lies evenly around.
 """
 
 from __future__ import annotations
@@ -23,139 +23,152 @@ from spinmeround.types import Cameras
 
 logger = logging.getLogger(__name__)
 
-_SIZE_PX, _MOST_GAP_PX = 256, 5.0
-_FAIR_GAP = 0.006
-"""Twice what masks that are two pixels off at 512 make of it; cameras off by a quarter degree make more."""
-_HELPED = 0.8
+_SIZE_PX = 256
+"""Longer side of the masks that are compared."""
+_MAX_GAP_PX = 5.0
+"""Distances between contours are clipped here, pixels of these masks."""
+_ON_CONTOUR_PX = 0.75
+"""Pixels this near to a mask's contour are compared with the hull's."""
+_MAX_GAP = 0.006
+"""Silhouette gap, picture widths, up to which cameras are not panned. Masks that are two pixels off at 512 have half of
+it; cameras off by a quarter of a degree have more."""
+_MAX_GAP_RATIO = 0.8
+"""Corrected cameras are used if they lower the gap to this fraction or less."""
 _CELLS = 48
-_DOUBTERS = (0.2, 0.16, 0.12, 0.08, 0.04, 0.0, 0.0, 0.0, 0.0, 0.0)
-"""Share of the views that may contradict a place that the others have inside, round by round."""
-_ROBUST_PX = 1.0
+"""Voxels along the longest side of the hull that cameras are panned to."""
+_OUTLIER_FRACTIONS = (0.2, 0.16, 0.12, 0.08, 0.04, 0.0, 0.0, 0.0, 0.0, 0.0)
+"""Fraction of the views that may contradict a voxel that the others have inside, round by round."""
+_PAN_ITERATIONS = 5
+_ROBUST_PX, _ROBUST_MEDIANS = 1.0, 2.5
+"""Contour pixels this far off, or so many medians if that is more, count a quarter (Geman-McClure)."""
 
 
-def outline_gap(cameras: Cameras, alpha: Float[np.ndarray, "v h w"]) -> float:
-    """By how much masks reach over the outline of the solid they all agree on, as a share of the pictures' width.
+def silhouette_gap(cameras: Cameras, alpha: Float[np.ndarray, "v h w"]) -> float:
+    """Return how far masks reach beyond the silhouette of the solid they all agree on, as a fraction of their width.
 
-    Root mean square along a mask's outline away from the picture's border, median over the views. Far outliers count
-    little: what is thinner than the solid's voxels is not in it.
+    It is the root mean square along a mask's contour away from the picture's border, median over the views. Distances
+    are clipped, since what is thinner than the solid's voxels is not in it.
 
     Raises:
         InputError: as ``hull.visual_hull``.
     """
-    small, outlines = _small(cameras, alpha)
-    hull = visual_hull(small, outlines)
+    small, masks = _shrink(cameras, alpha)
+    hull = visual_hull(small, masks)
     gaps_px = []
-    for index, distance_px in enumerate(outlines.distance_px):
-        own_px = _own_distance_px(hull, small, index)
-        along = _along(distance_px)
+    for index, distance_px in enumerate(masks.distance_px):
+        own_px = _hull_distance_px(hull, small, index)
+        contour = _contour_pixels(distance_px)
         if own_px is None:
-            gaps_px.append(_MOST_GAP_PX)
+            gaps_px.append(_MAX_GAP_PX)
             continue
-        off_px = np.clip((own_px - distance_px)[along], -_MOST_GAP_PX, _MOST_GAP_PX)
-        gaps_px.append(np.sqrt((off_px**2).mean()) if along.any() else 0)
+        gap_px = np.clip((own_px - distance_px)[contour], -_MAX_GAP_PX, _MAX_GAP_PX)
+        gaps_px.append(np.sqrt((gap_px**2).mean()) if contour.any() else 0)
     return float(np.median(gaps_px)) / small.width_px
 
 
-def panned_if_needed(cameras: Cameras, alpha: Float[np.ndarray, "v h w"]) -> Cameras:
-    """``panned`` where outlines contradict each other by far, if they do less after it; else the cameras as given.
+def pan_cameras_if_needed(cameras: Cameras, alpha: Float[np.ndarray, "v h w"]) -> Cameras:
+    """Pan cameras whose silhouettes contradict each other by far; return them as given if that is not so or no help.
 
     Raises:
         InputError: as ``hull.visual_hull``.
     """
-    before = outline_gap(cameras, alpha)
-    if before < _FAIR_GAP:
+    before = silhouette_gap(cameras, alpha)
+    if before < _MAX_GAP:
         return cameras
-    found = panned(cameras, alpha)
-    return found if helps(before, outline_gap(found, alpha), "panned") else cameras
+    panned = pan_cameras(cameras, alpha)
+    return panned if improves(before, silhouette_gap(panned, alpha), "panned") else cameras
 
 
-def helps(before: float, after: float, how: str) -> bool:
-    """Whether cameras that were found anew are better by enough; the log says so.
+def improves(before: float, after: float, correction: str) -> bool:
+    """Check whether corrected cameras have a silhouette gap that is smaller by enough, and log it.
 
     Args:
-        before, after: outline gaps.
-        how: they were found.
+        before, after: silhouette gaps without and with the correction.
+        correction: what was done to the cameras, for the log.
     """
-    helped = after < _HELPED * before
+    improved = after < _MAX_GAP_RATIO * before
     logger.info(
-        "outlines disagree by %.2f %% of the picture, with %s cameras by %.2f %%: these are %s",
-        100 * before, how, 100 * after, "taken" if helped else "left aside",
+        "silhouettes disagree by %.2f %% of the picture, with %s cameras by %.2f %%: these are %s",
+        100 * before, correction, 100 * after, "taken" if improved else "left aside",
     )  # fmt: skip
-    return helped
+    return improved
 
 
-def panned(cameras: Cameras, alpha: Float[np.ndarray, "v h w"]) -> Cameras:
-    """Cameras turned where they stand until the outlines lie around one solid; what all have in common stays.
+def pan_cameras(cameras: Cameras, alpha: Float[np.ndarray, "v h w"]) -> Cameras:
+    """Turn cameras where they stand until their silhouettes agree on one solid; what all have in common stays.
 
     Raises:
         InputError: as ``hull.visual_hull``.
     """
-    small, outlines = _small(cameras, alpha)
-    for share in _DOUBTERS:
-        hull = visual_hull(small, outlines, cells=_CELLS, doubters=int(share * len(cameras)))
-        shifts_px = np.stack([_shift_px(hull, small, outlines, index) for index in range(len(small))])
-        shifts_px -= _common_px(small, shifts_px, hull.mesh.vertices.mean(0))
-        small = _turned(small, shifts_px)
+    small, masks = _shrink(cameras, alpha)
+    for fraction in _OUTLIER_FRACTIONS:
+        hull = visual_hull(small, masks, cells=_CELLS, max_outlier_views=int(fraction * len(cameras)))
+        shifts_px = np.stack([_shift_px(hull, small, masks, index) for index in range(len(small))])
+        shifts_px -= _common_shifts_px(small, shifts_px, hull.mesh.vertices.mean(0))
+        small = _pan(small, shifts_px)
     return replace(cameras, camera_from_world=small.camera_from_world)
 
 
-def _small(cameras: Cameras, alpha: Float[np.ndarray, "v h w"]) -> tuple[Cameras, Silhouettes]:
-    """Masks no larger than the work needs, and their cameras."""
-    share = min(1.0, _SIZE_PX / max(cameras.width_px, cameras.height_px))
-    width_px, height_px = round(cameras.width_px * share), round(cameras.height_px * share)
+def _shrink(cameras: Cameras, alpha: Float[np.ndarray, "v h w"]) -> tuple[Cameras, Silhouettes]:
+    """Return the silhouettes of masks shrunk to ``_SIZE_PX``, and their cameras."""
+    scale = min(1.0, _SIZE_PX / max(cameras.width_px, cameras.height_px))
+    width_px, height_px = round(cameras.width_px * scale), round(cameras.height_px * scale)
     small = np.stack([resize(plane, width_px, height_px) for plane in alpha])
     return resized(cameras, width_px, height_px), silhouettes(small)
 
 
-def _own_distance_px(hull: Hull, cameras: Cameras, index: int) -> Float[np.ndarray, "h w"] | None:
-    """Signed distance to the outline of the solid as a view would see it; nothing where it does not see it."""
+def _hull_distance_px(hull: Hull, cameras: Cameras, index: int) -> Float[np.ndarray, "h w"] | None:
+    """Return the signed distance to the hull's contour in a view; None if the view does not see the hull."""
     vertices = np.concatenate([hull.mesh.vertices, hull.skirt.vertices])
     faces = np.concatenate([hull.mesh.faces, hull.skirt.faces + len(hull.mesh.vertices)])
     covered = np.isfinite(rasterize(vertices, faces, cameras, index).depth)
     return silhouettes(covered[None].astype(np.float32)).distance_px[0] if covered.any() else None
 
 
-def _along(distance_px: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Pixels on a mask's outline, away from the picture's border."""
-    along = np.zeros(distance_px.shape, bool)
-    along[2:-2, 2:-2] = np.abs(distance_px[2:-2, 2:-2]) < 0.75
-    return along
+def _contour_pixels(distance_px: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Return the pixels on a mask's contour, away from the picture's border."""
+    contour = np.zeros(distance_px.shape, bool)
+    contour[2:-2, 2:-2] = np.abs(distance_px[2:-2, 2:-2]) < _ON_CONTOUR_PX
+    return contour
 
 
-def _shift_px(hull: Hull, cameras: Cameras, outlines: Silhouettes, index: int) -> Float[np.ndarray, "2"]:
-    """How far the drawn solid must move, right and down, to lie evenly inside or outside the mask's outline."""
-    own_px, along = _own_distance_px(hull, cameras, index), _along(outlines.distance_px[index])
-    if own_px is None or not along.any():
+def _shift_px(hull: Hull, cameras: Cameras, masks: Silhouettes, index: int) -> Float[np.ndarray, "2"]:
+    """Return how far the drawn hull must move, right and down, to lie evenly inside or outside the mask's contour.
+
+    A robust linear fit of the shift and a common distance to the hull's signed distances along the mask's contour.
+    """
+    own_px, contour = _hull_distance_px(hull, cameras, index), _contour_pixels(masks.distance_px[index])
+    if own_px is None or not contour.any():
         return np.zeros(2)
-    down, across = np.gradient(own_px)
-    off_px = own_px[along].astype(np.float64)
-    rows = np.stack([across[along], down[along], np.ones(len(off_px))], axis=1)
-    weight, found = np.ones(len(off_px)), np.zeros(3)
-    for _ in range(5):
-        scaled = rows * weight[:, None]
-        found = np.linalg.solve(scaled.T @ rows + 1e-3 * np.eye(3), scaled.T @ off_px)
-        apart = np.abs(off_px - rows @ found)
-        limit = max(_ROBUST_PX, 2.5 * float(np.median(apart)))
-        weight = 1 / (1 + (apart / limit) ** 2) ** 2
-    return found[:2]
+    down, right = np.gradient(own_px)
+    distance_px = own_px[contour].astype(np.float64)
+    rows = np.stack([right[contour], down[contour], np.ones(len(distance_px))], axis=1)
+    weight, solution = np.ones(len(distance_px)), np.zeros(3)
+    for _ in range(_PAN_ITERATIONS):
+        weighted = rows * weight[:, None]
+        solution = np.linalg.solve(weighted.T @ rows + 1e-3 * np.eye(3), weighted.T @ distance_px)
+        residual_px = np.abs(distance_px - rows @ solution)
+        limit_px = max(_ROBUST_PX, _ROBUST_MEDIANS * float(np.median(residual_px)))
+        weight = 1 / (1 + (residual_px / limit_px) ** 2) ** 2
+    return solution[:2]
 
 
-def _common_px(
+def _common_shifts_px(
     cameras: Cameras, shifts_px: Float[np.ndarray, "v 2"], centre: Float[np.ndarray, "3"]
 ) -> Float[np.ndarray, "v 2"]:
-    """What of the shifts is a motion of the head that all views share, which no outlines tell from none."""
+    """Return the part of the shifts that one translation of the head explains: silhouettes do not determine it."""
     poses = cameras.camera_from_world.astype(np.float64)
-    far = poses[:, 2, :3] @ centre + poses[:, 2, 3]
-    scale = cameras.intrinsics_px[:, [0, 1], [0, 1]] / far[:, None]
-    by = scale[:, :, None] * poses[:, :2, :3]
-    motion, *_ = np.linalg.lstsq(by.reshape(-1, 3), shifts_px.ravel(), rcond=None)
-    return by @ motion
+    depth = poses[:, 2, :3] @ centre + poses[:, 2, 3]
+    scale = cameras.intrinsics_px[:, [0, 1], [0, 1]] / depth[:, None]
+    jacobian = scale[:, :, None] * poses[:, :2, :3]
+    translation, *_ = np.linalg.lstsq(jacobian.reshape(-1, 3), shifts_px.ravel(), rcond=None)
+    return jacobian @ translation
 
 
-def _turned(cameras: Cameras, shifts_px: Float[np.ndarray, "v 2"]) -> Cameras:
-    """Cameras turned where they stand, so that what they see moves so far right and down."""
+def _pan(cameras: Cameras, shifts_px: Float[np.ndarray, "v 2"]) -> Cameras:
+    """Return cameras turned where they stand, so that what they see moves right and down by these shifts."""
     angles = shifts_px / cameras.intrinsics_px[:, [0, 1], [0, 1]]
-    turns = Rotation.from_rotvec(np.stack([-angles[:, 1], angles[:, 0], np.zeros(len(angles))], axis=1)).as_matrix()
+    rotations = Rotation.from_rotvec(np.stack([-angles[:, 1], angles[:, 0], np.zeros(len(angles))], axis=1)).as_matrix()
     poses = cameras.camera_from_world.copy()
-    poses[:, :3] = turns @ poses[:, :3]
+    poses[:, :3] = rotations @ poses[:, :3]
     return replace(cameras, camera_from_world=poses)

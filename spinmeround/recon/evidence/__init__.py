@@ -1,1 +1,1 @@
-"""What the views say about a surface that is being fitted: target normals, silhouettes, matching colours."""
+"""What the views say about a surface that is being fitted: target normals, silhouettes, photo-consistency."""

@@ -1,8 +1,8 @@
-"""Posed normals and masks to a watertight surface: a visual hull whose faces are turned, coarse to fine.
+"""Surface fit to posed normals and masks: a visual hull, refined coarse to fine into a watertight mesh.
 
-Each step decides what every view sees of the present surface, gathers target normals at its faces and target outlines
-at its rims, and moves the vertices along their normals by one sparse least-squares solve. Between levels the surface
-is remeshed isotropically to half the edge length.
+Each step decides which views see each part of the present surface, gathers target normals for its faces and target
+steps for its occluding contours, and moves the vertices along their normals by one sparse least-squares solve. Between
+levels the surface is remeshed isotropically to half the edge length.
 """
 
 from __future__ import annotations
@@ -17,28 +17,27 @@ from jaxtyping import Bool, Float, Integer
 
 from spinmeround.errors import InputError
 from spinmeround.geometry import camera_centres, face_normals, vertex_normals
-from spinmeround.recon.cameras.silhouettes import panned_if_needed
-from spinmeround.recon.evidence.patch_matching import PatchPulls, patch_level, patch_pulls
+from spinmeround.recon.cameras.silhouettes import pan_cameras_if_needed
+from spinmeround.recon.evidence.patch_matching import PatchTerms, patch_level, patch_terms
 from spinmeround.recon.evidence.photo_consistency import (
-    Looks,
-    PictureLevel,
+    apply_twists,
+    band_pass_level,
     camera_twists,
-    compared,
-    motion_px,
-    picture_level,
-    twisted,
+    image_motion_px,
+    photo_consensus,
 )
 from spinmeround.recon.evidence.targets import (
     NormalPyramidLevel,
-    continue_normals,
     depth_maps,
     face_targets,
+    fill_unseen_normals,
     normal_level,
-    rim_offsets,
-    seen_from,
+    occluding_contour_steps,
+    with_cameras,
 )
+from spinmeround.recon.evidence.view_sampling import PictureLevel, SurfaceInViews
 from spinmeround.recon.hull import Hull, Silhouettes, silhouettes, visual_hull
-from spinmeround.recon.mesh_surface.normal_integration import displacements
+from spinmeround.recon.mesh_surface.normal_integration import integrate_normals
 from spinmeround.recon.mesh_surface.remesh import half_edge_ring, remesh
 from spinmeround.types import Cameras, Mesh, Progress, SurfaceFit, Views, no_progress
 
@@ -48,38 +47,99 @@ Ring = tuple[Integer[np.ndarray, "f 3"], Integer[np.ndarray, "h"], Integer[np.nd
 """Faces, half-edge twins and one leaving half-edge per vertex (see ``remesh``)."""
 
 
-_HIDDEN_WEIGHT = 0.05
-_RIM_WEIGHT = 2.0
-"""On the first level, against 1 for a normal seen frontally; a quarter of it on each further level. Coarse meshes need
-it to keep ears, fine ones are better placed by many normals than by outlines drawn to half a pixel."""
-_STIFFNESS = 0.02
-_RIM_REACH = 3.0
-_HULL_EASE = 0.1
-_TOLERANCE = 0.75
-"""How far off the depth map, in edge lengths, a point still counts as seen."""
-_STEPS_BEFORE_LOOKS = 3
-_PATCH_GAIN = 6.0
-"""Errors of normals reach over many edges, those of patches over a few pixels; found by trial on shapes with noise."""
-_CONTRADICTED_DEG, _CONTRADICTED_NOISES = 10.0, 2.5
-"""A face held this far off the normal it should have, by outlines and its neighbours, counts a quarter (Geman-McClure).
-Normals shaded smoothly across a crease of the body are such. Where normals are noisy, so many noises."""
-_SURE_NORMALS_RAD = 0.03
-"""Normals that agree this well place the surface better than the pictures' detail can."""
-_FAIR_NORMALS_RAD, _FAIR_OUTLINE_PX = 0.05, 0.15
-"""Errors up to which outlines have their full say: of normals, and of outlines in the level's pixels, to a fraction of
-which a coarse surface's own outline is drawn."""
-_NO_NORMALS_RAD = 0.35
-_LEAST_OUTLINE_NOISE_PX = 0.1
-_STILL_PX, _SETTLED_PX = 0.12, 0.03
-"""Of the level's pixels: errors of a camera that are not told from those of a coarse surface, and steps that are no
-longer worth the work."""
-_SIGMA_PER_MEDIAN = 1.48
-_PIXELS_PER_EDGE = 1.5
+@dataclass(frozen=True)
+class _NormalSettings:
+    """How much target normals count; a normal seen frontally counts 1.
+
+    Attributes:
+        unseen_weight: of normals that are continued from the faces around.
+        contradicted_deg: a face held this far off its target, by silhouettes and its neighbours, counts a quarter on a
+            settled surface (Geman-McClure). Normals shaded smoothly across a crease of the body are such.
+        contradicted_noises: the same limit in standard deviations of the normals; the larger of both holds.
+        certain_rad: normals that agree this well place the surface better than the pictures' detail can.
+        missing_rad: noise assumed if the views have no normals.
+    """
+
+    unseen_weight: float = 0.05
+    contradicted_deg: float = 10.0
+    contradicted_noises: float = 2.5
+    certain_rad: float = 0.03
+    missing_rad: float = 0.35
+
+
+@dataclass(frozen=True)
+class _SilhouetteSettings:
+    """How much silhouettes count against normals.
+
+    Attributes:
+        weight: on the first level; a quarter of it on each further level. Coarse meshes need it to keep ears, fine ones
+            are better placed by many normals than by silhouettes drawn to half a pixel.
+        reach_edges: contours further than this from the mask's, edge lengths, are left alone.
+        hull_ease_edges: contours of the hull nearer than this to the mask's, edge lengths, count less.
+        fair_normals_rad: noise of the normals from which on silhouettes count more.
+        fair_px: noise of the silhouettes from which on they count less, pixels of the level; the silhouette of a coarse
+            surface is drawn no better than that.
+        min_noise_px: smallest noise assumed of silhouettes when cameras are corrected, pixels of the level.
+    """
+
+    weight: float = 2.0
+    reach_edges: float = 3.0
+    hull_ease_edges: float = 0.1
+    fair_normals_rad: float = 0.05
+    fair_px: float = 0.15
+    min_noise_px: float = 0.1
+
+
+@dataclass(frozen=True)
+class _CameraSettings:
+    """When cameras are corrected; distances are root mean squares over the surface, pixels of the level.
+
+    Attributes:
+        min_error_px: a camera that is off by less is not told from the errors of a coarse surface.
+        converged_px: corrections below this end the corrections on a level.
+    """
+
+    min_error_px: float = 0.12
+    converged_px: float = 0.03
+
+
+@dataclass(frozen=True)
+class _StepSettings:
+    """How vertices move; lengths in edge lengths.
+
+    Attributes:
+        tolerance_edges: how far off the depth map a point still counts as seen.
+        max_step_edges: longest step of a vertex.
+        stiffness: weight of the difference between the steps of neighbours.
+        pinned_weight: of a zero step at vertices that must not move.
+        floor_edges: vertices this little above the neck's cut are set onto it.
+        steps_before_pictures: steps until the surface is good enough to compare pictures on it.
+        patch_gain: weight of patches beside normals, found by trial on shapes with noise. Errors of normals reach over
+            many edges, those of patches over a few pixels.
+        edge_px: pixels that an edge covers at least in the pictures of its level.
+    """
+
+    tolerance_edges: float = 0.75
+    max_step_edges: float = 2.0
+    stiffness: float = 0.02
+    pinned_weight: float = 1e3
+    floor_edges: float = 0.25
+    steps_before_pictures: int = 3
+    patch_gain: float = 6.0
+    edge_px: float = 1.5
+
+
+_NORMALS, _SILHOUETTES, _CAMERAS, _STEP = _NormalSettings(), _SilhouetteSettings(), _CameraSettings(), _StepSettings()
+
+_MIN_HORIZONTAL = 0.3
+"""Horizontal part of a unit normal above which a vertex on the neck's cut lies at its edge, not inside it."""
+_SIGMA_PER_MAD = 1.48
+"""Standard deviations in a median absolute deviation, rounded."""
 
 
 @dataclass(frozen=True)
 class SurfaceSettings:
-    """How fine and how long.
+    """How fine the surface is and how long it is fitted.
 
     Attributes:
         hull_cells: voxels along the longest side of the hull.
@@ -107,8 +167,8 @@ class NormalSurfaceFitter:
         """Fit a watertight manifold mesh, and correct the cameras unless ``keep_cameras`` is set.
 
         Cameras that are off by more than a fraction of a pixel are turned about the world's origin and shifted across
-        their line of sight; their mean stays. Where normals come with outlines that contradict each other by far, all
-        cameras are panned first until these agree. All others come back as they were given.
+        their line of sight; their mean stays. If views have normals and their silhouettes contradict each other by far,
+        all cameras are panned first until these agree. All others come back as they were given.
 
         Args:
             views: silhouettes count whole, normals by ``weight``. Masks cut by the picture's lower border in most views
@@ -124,25 +184,32 @@ class NormalSurfaceFitter:
         """
         _check(views)
         if views.normals_world.any() and not self.keep_cameras:
-            progress(0.0, "comparing outlines")
-            views = replace(views, cameras=panned_if_needed(views.cameras, views.alpha))
+            progress(0.0, "comparing silhouettes")
+            views = replace(views, cameras=pan_cameras_if_needed(views.cameras, views.alpha))
         progress(0.0, "visual hull")
-        outlines = silhouettes(views.alpha)
-        hull = visual_hull(views.cameras, outlines, cells=self.settings.hull_cells)
-        mesh, fit = hull.mesh, _Fit(views, outlines, hull, keep_cameras=self.keep_cameras)
-        total, done = sum(self.settings.iterations), 0
-        for halving, iterations in enumerate(self.settings.iterations):
-            edge = hull.cell / 2**halving
-            mesh = _on_floor(remesh(mesh, edge), hull.floor_y, edge)
-            fit.enter_level(edge, _shrink(views, mesh, edge))
-            for iteration in range(iterations):
-                progress(0.1 + 0.9 * done / total, f"surface, {len(mesh.vertices)} vertices")
-                if iteration:
-                    mesh = _on_floor(remesh(mesh, edge, rounds=1), hull.floor_y, edge)
-                mesh = fit.step(mesh, settled=iteration > 0 and halving + 1 == len(self.settings.iterations))
-                done += 1
+        masks = silhouettes(views.alpha)
+        hull = visual_hull(views.cameras, masks, cells=self.settings.hull_cells)
+        problem, estimates = _Problem(views, masks, hull, self.keep_cameras), _Estimates.before_fit(views)
+        mesh = hull.mesh
+        for halving in range(len(self.settings.iterations)):
+            mesh = self._fit_level(problem, estimates, mesh, halving, progress)
         progress(1.0, "surface done")
-        return SurfaceFit(mesh, fit.cameras)
+        return SurfaceFit(mesh, estimates.cameras)
+
+    def _fit_level(
+        self, problem: _Problem, estimates: _Estimates, mesh: Mesh, halving: int, progress: Progress
+    ) -> Mesh:
+        """Remesh to a level's edge length and do all steps on it; updates the estimates."""
+        edge, floor_y = problem.hull.cell / 2**halving, problem.hull.floor_y
+        mesh = _on_floor(remesh(mesh, edge), floor_y, edge)
+        fit = _LevelFit(problem, estimates, _Level.of(problem.views, mesh, edge))
+        for iteration in range(self.settings.iterations[halving]):
+            done = 0.9 * estimates.steps / sum(self.settings.iterations)
+            progress(0.1 + done, f"surface, {len(mesh.vertices)} vertices")
+            if iteration:
+                mesh = _on_floor(remesh(mesh, edge, rounds=1), floor_y, edge)
+            mesh = fit.step(mesh, settled=iteration > 0 and halving + 1 == len(self.settings.iterations))
+        return mesh
 
 
 def _check(views: Views) -> None:
@@ -152,223 +219,254 @@ def _check(views: Views) -> None:
         logger.warning("the views carry no normals: hollows are found only where colours show them")
 
 
-def _shrink(views: Views, mesh: Mesh, edge: float) -> int:
-    """Power of two by which pictures shrink so that one edge still covers a pixel and a half."""
-    centre = mesh.vertices.mean(0)
-    distance = np.linalg.norm(camera_centres(views.cameras) - centre, axis=1)
-    edge_px = np.median(edge * views.cameras.intrinsics_px[:, 0, 0] / distance)
-    return 2 ** max(0, int(np.log2(edge_px / _PIXELS_PER_EDGE)))
+@dataclass(frozen=True)
+class _Problem:
+    """What stays the same through a fit.
+
+    Attributes:
+        masks: silhouettes of the views.
+        hull: the surface the fit starts from.
+        keep_cameras: whether cameras are left as they are.
+    """
+
+    views: Views
+    masks: Silhouettes
+    hull: Hull
+    keep_cameras: bool
 
 
-class _Fit:
-    """What is known so far beside the surface: the cameras, and how far normals, outlines and looks can be trusted."""
+@dataclass
+class _Estimates:
+    """What is estimated beside the surface; updated by every step and carried from level to level.
 
-    def __init__(self, views: Views, outlines: Silhouettes, hull: Hull, *, keep_cameras: bool) -> None:
-        self.views, self.outlines, self.hull, self.keep_cameras = views, outlines, hull, keep_cameras
-        self.cameras = views.cameras
-        self.moving = np.zeros(len(views), bool)
-        self.normal_noise_rad = 0.0 if views.normals_world.any() else _NO_NORMALS_RAD
-        self.steps = 0
+    Attributes:
+        corrected: which cameras have been found to be off.
+        normal_noise_rad: standard deviation of the views' normals.
+        contour_noise_px: standard deviation of the masks' contours from the surface's, pixels of the views.
+        steps: done so far.
+    """
 
-    def enter_level(self, edge: float, shrink: int) -> None:
-        """Goes on with edges of this length and pictures shrunk so far."""
-        for outdated in ("level", "pictures", "patches"):
-            self.__dict__.pop(outdated, None)
-        self.edge, self.shrink = edge, shrink
-        self.level = normal_level(self.views, shrink)
-        self.look_noise = self.patch_noise = None
-        tried = self.steps > 0 and not self.moving.any() and not self._normals_in_doubt
-        self.trying_cameras = not (self.keep_cameras or tried)
+    cameras: Cameras
+    corrected: Bool[np.ndarray, "v"]
+    normal_noise_rad: float
+    contour_noise_px: float = 0.0
+    steps: int = 0
 
-    def step(self, mesh: Mesh, *, settled: bool = False) -> Mesh:
-        """One round: look, gather, solve, move. On a settled surface normals that it does not follow count less."""
-        vertices, faces = mesh.vertices, mesh.faces
-        directions, pinned = _directions(mesh, self.hull.floor_y)
-        ring = half_edge_ring(faces, len(vertices))
-        level = seen_from(self.level, self.cameras)
-        depth = self._depth(mesh, level)
-        pulls = None
-        if self.steps >= _STEPS_BEFORE_LOOKS:
-            if self.trying_cameras and self._cameras_moved(mesh, directions, level, depth):
-                level = seen_from(self.level, self.cameras)
-                depth = self._depth(mesh, level)
-            if self._normals_in_doubt:
-                pulls = self._patch_pulls(mesh, directions, level, depth)
-        wanted, weight = self._wanted_normals(mesh, ring, level, depth, settled=settled)
-        pull, pull_weight = self._pulls(vertices, directions, level, depth, pulls)
-        pull, pull_weight = np.where(pinned, 0.0, pull), np.where(pinned, 1e3, pull_weight)
-        moved = displacements(vertices, directions, ring, wanted, weight, pull, pull_weight, stiffness=_STIFFNESS)
-        moved = np.clip(moved, -2 * self.edge, 2 * self.edge)
-        logger.debug(
-            "surface: %d vertices, step rms %.2e, noise of normals %.2f deg, of outlines %.2f px, cameras moved %d",
-            len(vertices), np.sqrt((moved**2).mean()), np.degrees(self.normal_noise_rad), self.outline_noise_px,
-            self.moving.sum(),
-        )  # fmt: skip
-        self.steps += 1
-        return _on_floor(Mesh(vertices + moved[:, None] * directions, faces), self.hull.floor_y, self.edge)
+    @classmethod
+    def before_fit(cls, views: Views) -> _Estimates:
+        """Return the cameras as given, and normals without noise if there are any."""
+        noise_rad = 0.0 if views.normals_world.any() else _NORMALS.missing_rad
+        return cls(views.cameras, np.zeros(len(views), bool), noise_rad)
 
     @property
-    def _normals_in_doubt(self) -> bool:
+    def normals_in_doubt(self) -> bool:
         """Whether the pictures' detail can place the surface better than its normals do."""
-        return self.normal_noise_rad > _SURE_NORMALS_RAD
+        return self.normal_noise_rad > _NORMALS.certain_rad
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One level of the fit, never changed: an edge length, and the views at a resolution that suits it.
+
+    Attributes:
+        edge: length, head units.
+        shrink: factor by which the pictures are smaller than the views'.
+        normals: of the views, with the cameras as they were given.
+    """
+
+    views: Views
+    edge: float
+    shrink: int
+    normals: NormalPyramidLevel
+
+    @classmethod
+    def of(cls, views: Views, mesh: Mesh, edge: float) -> _Level:
+        """Return the level of a mesh with edges of that length."""
+        shrink = _shrink(views, mesh, edge)
+        return cls(views, edge, shrink, normal_level(views, shrink))
 
     @cached_property
-    def pictures(self) -> PictureLevel:
-        """Made for a level only if cameras are tried on it."""
-        return picture_level(self.views, self.level)
+    def band_passed(self) -> PictureLevel:
+        """Pictures to correct cameras by; made only if that is tried on this level."""
+        return band_pass_level(self.views, self.normals)
 
     @cached_property
     def patches(self) -> PictureLevel:
-        """Made for a level only if normals are in doubt."""
-        return patch_level(self.views, self.level)
+        """Pictures to match patches in; made only if normals are in doubt on this level."""
+        return patch_level(self.views, self.normals)
 
-    def _depth(self, mesh: Mesh, level: NormalPyramidLevel) -> Float[np.ndarray, "n y x"]:
-        skirt = self.hull.skirt
-        return depth_maps(
+
+def _shrink(views: Views, mesh: Mesh, edge: float) -> int:
+    """Return the power of two by which pictures may shrink if one edge is to cover ``edge_px`` pixels."""
+    centre = mesh.vertices.mean(0)
+    distance = np.linalg.norm(camera_centres(views.cameras) - centre, axis=1)
+    edge_px = np.median(edge * views.cameras.intrinsics_px[:, 0, 0] / distance)
+    return 2 ** max(0, int(np.log2(edge_px / _STEP.edge_px)))
+
+
+class _LevelFit:
+    """The steps on one level. What they find out beside the surface goes into the estimates."""
+
+    def __init__(self, problem: _Problem, estimates: _Estimates, level: _Level) -> None:
+        self.problem, self.estimates, self.level = problem, estimates, level
+        self.consensus_noise: Float[np.ndarray, "6"] | None = None
+        self.patch_noise: Float[np.ndarray, "c"] | None = None
+        cameras_fit = estimates.steps > 0 and not estimates.corrected.any() and not estimates.normals_in_doubt
+        self.correcting_cameras = not (problem.keep_cameras or cameras_fit)
+
+    def step(self, mesh: Mesh, *, settled: bool = False) -> Mesh:
+        """Gather targets, solve for displacements and move the vertices.
+
+        Args:
+            settled: whether normals that the surface does not follow count less.
+        """
+        vertices, faces, edge = mesh.vertices, mesh.faces, self.level.edge
+        estimates, floor_y = self.estimates, self.problem.hull.floor_y
+        directions, pinned = _directions(mesh, floor_y)
+        ring = half_edge_ring(faces, len(vertices))
+        surface = self._in_views(mesh, directions)
+        patches = None
+        if estimates.steps >= _STEP.steps_before_pictures:
+            if self.correcting_cameras and self._correct_cameras(surface):
+                surface = self._in_views(mesh, directions)
+            if estimates.normals_in_doubt:
+                patches = self._patch_terms(surface)
+        targets, weight = self._target_normals(surface, ring, settled=settled)
+        steps, step_weight = self._target_steps(surface, patches)
+        steps, step_weight = np.where(pinned, 0.0, steps), np.where(pinned, _STEP.pinned_weight, step_weight)
+        moved = integrate_normals(
+            vertices, directions, ring, targets, weight, steps, step_weight, stiffness=_STEP.stiffness
+        )
+        moved = np.clip(moved, -_STEP.max_step_edges * edge, _STEP.max_step_edges * edge)
+        logger.debug(
+            "surface: %d vertices, step rms %.2e, noise of normals %.2f deg, of silhouettes %.2f px, cameras moved %d",
+            len(vertices), np.sqrt((moved**2).mean()), np.degrees(estimates.normal_noise_rad),
+            estimates.contour_noise_px, estimates.corrected.sum(),
+        )  # fmt: skip
+        estimates.steps += 1
+        return _on_floor(Mesh(vertices + moved[:, None] * directions, faces), floor_y, edge)
+
+    def _in_views(self, mesh: Mesh, directions: Float[np.ndarray, "v 3"]) -> SurfaceInViews:
+        """Return what the present cameras see of the mesh; the hull below the neck's cut may hide it."""
+        level, skirt = with_cameras(self.level.normals, self.estimates.cameras), self.problem.hull.skirt
+        depth = depth_maps(
             np.concatenate([mesh.vertices, skirt.vertices]),
             np.concatenate([mesh.faces, skirt.faces + len(mesh.vertices)]),
             level.cameras,
         )
+        return SurfaceInViews(mesh, directions, level, depth, _STEP.tolerance_edges * self.level.edge)
 
-    def _looks(
-        self,
-        mesh: Mesh,
-        directions: Float[np.ndarray, "v 3"],
-        level: NormalPyramidLevel,
-        depth: Float[np.ndarray, "n y x"],
-    ) -> Looks:
-        tolerance = _TOLERANCE * self.edge
-        looks = compared(mesh.vertices, directions, level, self.pictures, depth, self.look_noise, tolerance=tolerance)
-        self.look_noise = looks.noise
-        return looks
+    def _patch_terms(self, surface: SurfaceInViews) -> PatchTerms:
+        terms = patch_terms(surface, self.level.patches, self.patch_noise, edge=self.level.edge)
+        self.patch_noise = terms.noise
+        return terms
 
-    def _patch_pulls(
-        self,
-        mesh: Mesh,
-        directions: Float[np.ndarray, "v 3"],
-        level: NormalPyramidLevel,
-        depth: Float[np.ndarray, "n y x"],
-    ) -> PatchPulls:
-        pulls = patch_pulls(
-            mesh, directions, level, self.patches, depth, self.patch_noise,
-            edge=self.edge, tolerance=_TOLERANCE * self.edge,
-        )  # fmt: skip
-        self.patch_noise = pulls.noise
-        return pulls
+    def _correct_cameras(self, surface: SurfaceInViews) -> bool:
+        """Correct the cameras that are off; return whether there are any.
 
-    def _cameras_moved(
-        self,
-        mesh: Mesh,
-        directions: Float[np.ndarray, "v 3"],
-        level: NormalPyramidLevel,
-        depth: Float[np.ndarray, "n y x"],
-    ) -> bool:
-        """Turns the cameras that are off; what a camera must be off before it is first touched is beyond doubt."""
-        twists = camera_twists(
-            mesh.vertices, directions, level, self.pictures, depth, self._looks(mesh, directions, level, depth),
-            outline_noise_px=max(self.outline_noise_px / self.shrink, _LEAST_OUTLINE_NOISE_PX),
-            tolerance=_TOLERANCE * self.edge,
-        )  # fmt: skip
-        apart_px = motion_px(mesh, self.cameras, twisted(self.cameras, twists)) / self.shrink
-        self.moving |= apart_px > _STILL_PX
-        self.trying_cameras = bool((apart_px[self.moving] > _SETTLED_PX).any())
-        if not self.moving.any():
+        A camera is first corrected when its error is above what a coarse surface explains, and from then on each time.
+        """
+        estimates, shrink = self.estimates, self.level.shrink
+        consensus = photo_consensus(surface, self.level.band_passed, self.consensus_noise)
+        self.consensus_noise = consensus.noise
+        noise_px = max(estimates.contour_noise_px / shrink, _SILHOUETTES.min_noise_px)
+        twists = camera_twists(surface, self.level.band_passed, consensus, contour_noise_px=noise_px)
+        cameras = estimates.cameras
+        motion_px = image_motion_px(surface.mesh, cameras, apply_twists(cameras, twists)) / shrink
+        estimates.corrected |= motion_px > _CAMERAS.min_error_px
+        self.correcting_cameras = bool((motion_px[estimates.corrected] > _CAMERAS.converged_px).any())
+        if not estimates.corrected.any():
             return False
-        twists[~self.moving] = 0
-        twists[self.moving] -= twists[self.moving].mean(0)
-        self.cameras = twisted(self.cameras, twists)
+        twists[~estimates.corrected] = 0
+        twists[estimates.corrected] -= twists[estimates.corrected].mean(0)
+        estimates.cameras = apply_twists(cameras, twists)
         return True
 
-    def _wanted_normals(
-        self,
-        mesh: Mesh,
-        ring: Ring,
-        level: NormalPyramidLevel,
-        depth: Float[np.ndarray, "n y x"],
-        *,
-        settled: bool,
+    def _target_normals(
+        self, surface: SurfaceInViews, ring: Ring, *, settled: bool
     ) -> tuple[Float[np.ndarray, "f 3"], Float[np.ndarray, "f"]]:
-        """Target normals of the faces and their weights."""
-        vertices, faces, floor_y = mesh.vertices, mesh.faces, self.hull.floor_y
+        """Return target normals of the faces and their weights; updates the noise of the normals."""
+        vertices, faces, floor_y = surface.mesh.vertices, surface.mesh.faces, self.problem.hull.floor_y
+        noise_rad = self.estimates.normal_noise_rad
         normals = face_normals(vertices, faces)
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
         targets = face_targets(
-            vertices[faces].mean(1), normals, level, depth,
-            tolerance=_TOLERANCE * self.edge, noise_rad=self.normal_noise_rad,
+            vertices[faces].mean(1), normals, surface.level, surface.depth,
+            tolerance=surface.tolerance, noise_rad=noise_rad,
         )  # fmt: skip
-        seen, sure = targets.weight > 0, targets.weight
+        seen, seen_weight = targets.weight > 0, targets.weight
         if settled:
-            limit = max(np.radians(_CONTRADICTED_DEG), _CONTRADICTED_NOISES * self.normal_noise_rad)
-            sure = sure / (1 + ((targets.normals - normals) ** 2).sum(1) / limit**2) ** 2
+            limit = max(np.radians(_NORMALS.contradicted_deg), _NORMALS.contradicted_noises * noise_rad)
+            seen_weight = seen_weight / (1 + ((targets.normals - normals) ** 2).sum(1) / limit**2) ** 2
         cap = np.zeros(len(faces), bool) if floor_y is None else np.all(vertices[faces, 1] <= floor_y, axis=1)
         wanted = np.where(seen[:, None], targets.normals, normals)
-        wanted = continue_normals(wanted, ring, known=seen & ~cap, ignored=cap)
-        # Without any normals smoothness is all there is beside the outlines, and must hold its own against their noise.
-        weight = np.maximum(sure, _HIDDEN_WEIGHT if seen.any() else 1.0)
+        wanted = fill_unseen_normals(wanted, ring, known=seen & ~cap, ignored=cap)
+        # Without any normals, smoothness alone stands against the noise of the silhouettes and needs full weight.
+        weight = np.maximum(seen_weight, _NORMALS.unseen_weight if seen.any() else 1.0)
         wanted[cap], weight[cap] = (0.0, -1.0, 0.0), 1.0
         if seen.any():
-            self.normal_noise_rad = targets.noise_rad
+            self.estimates.normal_noise_rad = targets.noise_rad
         return wanted, weight
 
-    def _pulls(
-        self,
-        vertices: Float[np.ndarray, "v 3"],
-        directions: Float[np.ndarray, "v 3"],
-        level: NormalPyramidLevel,
-        depth: Float[np.ndarray, "n y x"],
-        patches: PatchPulls | None,
+    def _target_steps(
+        self, surface: SurfaceInViews, patches: PatchTerms | None
     ) -> tuple[Float[np.ndarray, "v"], Float[np.ndarray, "v"]]:
-        """Steps that outlines and patches ask for and their weights, against 1 for a normal seen frontally."""
-        edge = self.edge
-        first = edge == self.hull.cell
-        steps, votes = rim_offsets(
-            vertices, directions, self.cameras, self.outlines.distance_px, level.outline_px, depth,
-            reach=_RIM_REACH * edge, ease=_HULL_EASE * edge if first else 0.0,
+        """Return steps of the vertices by silhouettes and patches, and their weights; updates the contours' noise."""
+        vertices, estimates, edge = surface.mesh.vertices, self.estimates, self.level.edge
+        on_hull = edge == self.problem.hull.cell
+        steps, contour_weight = occluding_contour_steps(
+            vertices, surface.normals, estimates.cameras, self.problem.masks.distance_px, surface.level.contour_px,
+            surface.depth, reach=_SILHOUETTES.reach_edges * edge,
+            ease=_SILHOUETTES.hull_ease_edges * edge if on_hull else 0.0,
         )  # fmt: skip
-        self.outline_noise_px = _outline_noise_px(self.cameras, vertices, steps[votes > 0])
-        weight = self._rim_weights(steps) * np.minimum(votes, 1.0)
+        estimates.contour_noise_px = _contour_noise_px(estimates.cameras, vertices, steps[contour_weight > 0])
+        weight = self._silhouette_weight(steps) * np.minimum(contour_weight, 1.0)
         if patches is None:
             return steps, weight
-        # An edge's end is known from normals to its length times their error.
-        scale = _PATCH_GAIN * (edge * self.normal_noise_rad) ** 2
+        # Normals place one end of an edge against the other to their error times its length.
+        scale = _STEP.patch_gain * (edge * estimates.normal_noise_rad) ** 2
         total = weight + scale * patches.information
-        return (weight * steps + scale * patches.pull) / np.maximum(total, 1e-12), total
+        return (weight * steps + scale * patches.right) / np.maximum(total, 1e-12), total
 
-    def _rim_weights(self, steps: Float[np.ndarray, "v"]) -> Float[np.ndarray, "v"]:
-        """Outlines that contradict the surface count less, unless its normals are no better.
+    def _silhouette_weight(self, steps: Float[np.ndarray, "v"]) -> Float[np.ndarray, "v"]:
+        """Return the weight of silhouettes at vertices that should take these steps.
 
-        Where outlines are good, a rim that is off by an edge or more has lost something thin, an ear, which no normals
-        bring back: it counts in full on every level.
+        Silhouettes that contradict the surface count less, unless its normals are no better. Where silhouettes are
+        good, a contour that is off by an edge or more has lost something thin, such as an ear, that no normals bring
+        back: it counts in full on every level.
         """
-        normals = 1 + (self.normal_noise_rad / _FAIR_NORMALS_RAD) ** 2
-        outlines = 1 + (self.outline_noise_px / (_FAIR_OUTLINE_PX * self.shrink)) ** 2
-        near = min(1.0, normals / outlines) * (self.edge / self.hull.cell) ** 2
-        return _RIM_WEIGHT * np.maximum(near, np.minimum(np.abs(steps) / self.edge, 1.0) ** 4 / outlines)
+        edge, estimates = self.level.edge, self.estimates
+        normals = 1 + (estimates.normal_noise_rad / _SILHOUETTES.fair_normals_rad) ** 2
+        contours = 1 + (estimates.contour_noise_px / (_SILHOUETTES.fair_px * self.level.shrink)) ** 2
+        near = min(1.0, normals / contours) * (edge / self.problem.hull.cell) ** 2
+        return _SILHOUETTES.weight * np.maximum(near, np.minimum(np.abs(steps) / edge, 1.0) ** 4 / contours)
 
 
-def _outline_noise_px(cameras: Cameras, vertices: Float[np.ndarray, "v 3"], steps: Float[np.ndarray, "r"]) -> float:
-    """Standard deviation of the outlines from the surface's, robust, pixels of the views."""
+def _contour_noise_px(cameras: Cameras, vertices: Float[np.ndarray, "v 3"], steps: Float[np.ndarray, "r"]) -> float:
+    """Return the robust standard deviation of the masks' contours from the surface's, pixels of the views."""
     distance = np.linalg.norm(camera_centres(cameras) - vertices.mean(0), axis=1)
     pixels_per_unit = float(np.median(cameras.intrinsics_px[:, 0, 0] / distance))
-    return float(_SIGMA_PER_MEDIAN * np.median(np.abs(steps)) * pixels_per_unit) if len(steps) else 0.0
+    return float(_SIGMA_PER_MAD * np.median(np.abs(steps)) * pixels_per_unit) if len(steps) else 0.0
 
 
 def _directions(mesh: Mesh, floor_y: float | None) -> tuple[Float[np.ndarray, "v 3"], Bool[np.ndarray, "v"]]:
-    """Directions the vertices may take, and which may not move: vertices of the neck's cut stay in its plane."""
+    """Return the directions vertices may move in, and which may not move: those on the neck's cut stay in its plane."""
     directions = vertex_normals(mesh.vertices, mesh.faces)
     if floor_y is None:
         return directions, np.zeros(len(directions), bool)
     on_floor = mesh.vertices[:, 1] <= floor_y
     flat = directions * [1.0, 0.0, 1.0]
     length = np.linalg.norm(flat, axis=1, keepdims=True)
-    rim = on_floor[:, None] & (length > 0.3)
-    return np.where(rim, flat / np.maximum(length, 1e-30), directions), on_floor & (length[:, 0] <= 0.3)
+    edge_of_cut = on_floor[:, None] & (length > _MIN_HORIZONTAL)
+    return np.where(edge_of_cut, flat / np.maximum(length, 1e-30), directions), on_floor & (
+        length[:, 0] <= _MIN_HORIZONTAL
+    )
 
 
 def _on_floor(mesh: Mesh, floor_y: float | None, edge: float) -> Mesh:
-    """Sets vertices below or just above the neck's cut onto it."""
+    """Return the mesh with vertices below or just above the neck's cut set onto it."""
     if floor_y is None:
         return mesh
     vertices = mesh.vertices.copy()
-    vertices[vertices[:, 1] < floor_y + 0.25 * edge, 1] = floor_y
+    vertices[vertices[:, 1] < floor_y + _STEP.floor_edges * edge, 1] = floor_y
     return Mesh(vertices, mesh.faces)

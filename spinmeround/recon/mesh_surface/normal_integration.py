@@ -1,8 +1,8 @@
-"""Moves a surface so that its faces take given normals: one sparse linear least-squares problem per step.
+"""Integration of normals on a mesh: one sparse linear least-squares problem per step.
 
-Unknown is one displacement per vertex along a given direction. A face with target normal n is right when n is
-perpendicular to its edges, n · ((x_i + d_i m_i) - (x_j + d_j m_j)) = 0, which is linear in d. In the manner of mesh
-integration of normals (Nehab et al., "Efficiently Combining Positions and Normals for Precise 3D Geometry", 2005).
+The unknowns are one displacement per vertex along a given direction. A face has its target normal n when n is
+perpendicular to its edges, n · ((x_i + d_i m_i) - (x_j + d_j m_j)) = 0, which is linear in d. After Nehab
+et al., "Efficiently Combining Positions and Normals for Precise 3D Geometry" (2005).
 """
 
 from __future__ import annotations
@@ -11,26 +11,31 @@ import numba
 import numpy as np
 from jaxtyping import Float, Integer
 
+_DAMPING = 1e-3
+"""Weight of a zero displacement at every vertex; it keeps the system positive definite."""
 
-def displacements(
+
+def integrate_normals(
     vertices: Float[np.ndarray, "v 3"],
     directions: Float[np.ndarray, "v 3"],
     ring: tuple[Integer[np.ndarray, "f 3"], Integer[np.ndarray, "h"], Integer[np.ndarray, "v"]],
     target_normals: Float[np.ndarray, "f 3"],
     face_weight: Float[np.ndarray, "f"],
-    pull: Float[np.ndarray, "v"],
-    pull_weight: Float[np.ndarray, "v"],
+    target_steps: Float[np.ndarray, "v"],
+    step_weight: Float[np.ndarray, "v"],
     *,
     stiffness: float,
     iterations: int = 150,
     tolerance: float = 1e-4,
 ) -> Float[np.ndarray, "v"]:
-    """Least-squares steps along ``directions``.
+    """Solve for the displacements along ``directions``.
 
     Args:
         ring: faces, half-edge twins and one leaving half-edge per vertex (see ``remesh``).
-        pull: steps asked for at single vertices, with ``pull_weight`` (0: none).
-        stiffness: weight of the difference between neighbours' steps, which keeps unseen parts moving with seen ones.
+        face_weight: of the target normals.
+        target_steps: displacements asked for at single vertices, head units.
+        step_weight: of these against a face's weight; 0 for none.
+        stiffness: weight of the difference between neighbours' displacements, which moves unseen parts with seen ones.
         iterations: at most so many conjugate-gradient steps.
         tolerance: relative residual at which they stop.
     """
@@ -38,7 +43,7 @@ def displacements(
     offsets = np.zeros(len(vertices) + 1, np.int64)
     np.cumsum(np.bincount(faces.ravel(), minlength=len(vertices)), out=offsets[1:])
     columns, values = np.empty(offsets[-1], np.int64), np.zeros(offsets[-1])
-    diagonal, right = pull_weight + 1e-3, pull_weight * pull
+    diagonal, right = step_weight + _DAMPING, step_weight * target_steps
     _assemble(
         vertices, directions, faces, twin, leaving, target_normals, face_weight, stiffness,
         offsets, columns, values, diagonal, right,
@@ -50,7 +55,7 @@ def displacements(
 def _assemble(
     vertices, directions, faces, twin, leaving, targets, weights, stiffness, offsets, columns, values, diagonal, right
 ):
-    """Rows of the normal equations; row v walks once around v, each face adds its two edges that end in v."""
+    """Fill in the rows of the normal equations; row v walks once around v, each face adds its two edges at v."""
     for v in numba.prange(vertices.shape[0]):
         start, stop = offsets[v], offsets[v + 1]
         slot = start
@@ -79,7 +84,10 @@ def _assemble(
 
 @numba.njit(cache=True)
 def _conjugate_gradients(offsets, columns, values, diagonal, right, iterations, tolerance):
-    """Jacobi-preconditioned. One thread: thousands of short loops would spend longer at barriers than at work."""
+    """Solve by Jacobi-preconditioned conjugate gradients.
+
+    On one thread: threads would spend more time at barriers than in these thousands of short loops.
+    """
     n = right.shape[0]
     x, image = np.zeros(n), np.zeros(n)
     residual = right.copy()
@@ -104,8 +112,8 @@ def _conjugate_gradients(offsets, columns, values, diagonal, right, iterations, 
             x[i] += step * direction[i]
             residual[i] -= step * image[i]
             fresh += residual[i] * residual[i] / diagonal[i]
-        share = fresh / energy
+        ratio = fresh / energy
         energy = fresh
         for i in range(n):
-            direction[i] = residual[i] / diagonal[i] + share * direction[i]
+            direction[i] = residual[i] / diagonal[i] + ratio * direction[i]
     return x

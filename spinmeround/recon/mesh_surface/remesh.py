@@ -22,17 +22,20 @@ from spinmeround.errors import FitError
 from spinmeround.types import Mesh
 
 _LONG, _SHORT = 4 / 3, 4 / 5
-_FLAT_COSINE = 0.5
-"""Edges across a sharper crease are not flipped, and no collapse may turn a face further than this."""
+"""Edges above and below these multiples of the target length are split and collapsed (Botsch and Kobbelt)."""
+_MIN_COSINE = 0.5
+"""Between face normals: edges across a sharper crease are not flipped, and no collapse may turn a face further."""
+_RELAXATION_RATE, _RELAXATIONS = 0.5, 2
+"""Tangential smoothing: fraction of the way to the neighbours' centroid, and how often in each round."""
 
 
 def remesh(mesh: Mesh, edge_length: float, *, rounds: int = 2) -> Mesh:
-    """Triangles of about ``edge_length`` and near-equal sides; topology, closedness and orientation stay.
+    """Return a mesh of nearly equilateral triangles; topology, closedness and orientation stay.
 
     Args:
         mesh: closed manifold.
-        edge_length: target in the units of the vertices.
-        rounds: passes of split, collapse, flip, relax. Each pass at most halves edges about twice.
+        edge_length: target, in the unit of the vertices.
+        rounds: passes of split, collapse, flip, relax.
 
     Raises:
         FitError: the mesh is open or not manifold.
@@ -45,13 +48,13 @@ def remesh(mesh: Mesh, edge_length: float, *, rounds: int = 2) -> Mesh:
         vertices, faces = _compacted(vertices, faces)
         _, twin, leaving = half_edge_ring(faces, len(vertices))
         _equalise_valences(vertices, faces, twin, leaving)
-        for _ in range(2):
-            vertices = _relaxed(vertices, faces, twin, leaving, 0.5)
+        for _ in range(_RELAXATIONS):
+            vertices = _relaxed(vertices, faces, twin, leaving, _RELAXATION_RATE)
     return Mesh(vertices, faces)
 
 
 def half_edge_twins(faces: Integer[np.ndarray, "f 3"]) -> Integer[np.ndarray, "h"]:
-    """For every half-edge the one that runs the other way.
+    """Return for every half-edge the one that runs the other way.
 
     Raises:
         FitError: an edge does not have exactly two faces that run along it in opposite directions.
@@ -69,7 +72,7 @@ def half_edge_twins(faces: Integer[np.ndarray, "f 3"]) -> Integer[np.ndarray, "h
 def half_edge_ring(
     faces: Integer[np.ndarray, "f 3"], count: int
 ) -> tuple[Integer[np.ndarray, "f 3"], Integer[np.ndarray, "h"], Integer[np.ndarray, "v"]]:
-    """Faces, twins and one leaving half-edge for each of ``count`` vertices: what it takes to walk around vertices.
+    """Return faces, twins and one leaving half-edge for each of ``count`` vertices: what walks around vertices need.
 
     Raises:
         FitError: the mesh is open or not manifold.
@@ -85,9 +88,9 @@ def _leaving(faces: Integer[np.ndarray, "f 3"], count: int) -> Integer[np.ndarra
 
 
 def _compacted(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]) -> tuple[np.ndarray, np.ndarray]:
-    """Drops dead faces (marked -1) and unused vertices, and stores neighbours near each other.
+    """Return the mesh without dead faces (marked -1) and unused vertices, neighbours stored near each other.
 
-    Faces follow a Morton curve, vertices the faces: without that order, cache misses cost more than all the arithmetic.
+    Faces follow a Morton curve, vertices the faces: without that order, cache misses take longer than the arithmetic.
     """
     faces = faces[faces[:, 0] >= 0]
     centre = vertices[faces[:, 0]]
@@ -108,7 +111,7 @@ def _compacted(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f
 def _split_all(
     vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], longest: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Halves edges above ``longest``, longest class first, until none is left; arrays grow as needed."""
+    """Halve edges above ``longest``, longest class first, until none is left; arrays grow as needed."""
     lengths = np.linalg.norm(vertices[faces] - vertices[faces[:, [1, 2, 0]]], axis=2)
     limit = max(longest, float(lengths.max()) / 1.5)
     used_v, used_f, twin = len(vertices), len(faces), half_edge_twins(faces)
@@ -142,7 +145,7 @@ def _previous(h):
 
 @numba.njit(cache=True)
 def _pair(faces, offsets, twin):
-    """Fills ``twin`` from lists of the half-edges that leave each vertex; false if an edge is open or used twice."""
+    """Fill ``twin`` from lists of the half-edges that leave each vertex; false if an edge is open or used twice."""
     filled = offsets[:-1].copy()
     leaving = np.empty(twin.shape[0], np.int64)
     for h in range(twin.shape[0]):
@@ -165,7 +168,7 @@ def _pair(faces, offsets, twin):
 
 @numba.njit(cache=True)
 def _split_long(vertices, faces, twin, used_v, used_f, longest):
-    """Each edge u-v above ``longest`` gets a middle vertex m; faces (u v a), (v u b) become four."""
+    """Split each edge u-v above ``longest`` at its middle m; faces (u v a), (v u b) become four."""
     limit = longest * longest
     last = 3 * used_f
     for h in range(last):
@@ -240,7 +243,7 @@ def _cosine(m, n):
 
 @numba.njit(cache=True)
 def _may_move(vertices, faces, twin, leaving, v, other, target, longest):
-    """Whether v can go to ``target`` without a long edge or a turned face; faces that hold ``other`` vanish."""
+    """Check that v can go to ``target`` without a long edge or a turned face; faces that hold ``other`` vanish."""
     h = leaving[v]
     while True:
         n, p = _next(h), _previous(h)
@@ -253,7 +256,7 @@ def _may_move(vertices, faces, twin, leaving, v, other, target, longest):
                 return False
             if r != other:
                 before = _normal(vertices[v], vertices[q], vertices[r])
-                if _cosine(before, _normal(target, vertices[q], vertices[r])) < _FLAT_COSINE:
+                if _cosine(before, _normal(target, vertices[q], vertices[r])) < _MIN_COSINE:
                     return False
         h = twin[p]
         if h == leaving[v]:
@@ -275,7 +278,7 @@ def _common_neighbours(faces, twin, leaving, u, v):
 
 @numba.njit(cache=True)
 def _collapse_short(vertices, faces, twin, leaving, shortest, longest):
-    """Merges the ends of edges below ``shortest`` in their middle where the link condition holds."""
+    """Merge the ends of edges below ``shortest`` in their middle where the link condition holds."""
     target = np.empty(3)
     for h in range(3 * faces.shape[0]):
         if faces[h // 3, 0] < 0:
@@ -318,7 +321,7 @@ def _collapse_short(vertices, faces, twin, leaving, shortest, longest):
 
 @numba.njit(cache=True)
 def _equalise_valences(vertices, faces, twin, leaving):
-    """Flips edges where that brings the four valences nearer to six and bends nothing."""
+    """Flip edges where that brings the four valences nearer to six and turns no face."""
     valence = np.empty(vertices.shape[0], np.int64)
     for v in range(vertices.shape[0]):
         valence[v] = _valence(twin, leaving, v)
@@ -334,11 +337,11 @@ def _equalise_valences(vertices, faces, twin, leaving):
         if 4 - 2 * (excess_u + excess_v) + 2 * (excess_a + excess_b) >= 0 or valence[u] <= 3 or valence[v] <= 3:
             continue
         before = _normal(vertices[u], vertices[v], vertices[a])
-        if _cosine(before, _normal(vertices[v], vertices[u], vertices[b])) < _FLAT_COSINE:
+        if _cosine(before, _normal(vertices[v], vertices[u], vertices[b])) < _MIN_COSINE:
             continue
         one = _normal(vertices[u], vertices[b], vertices[a])
         two = _normal(vertices[v], vertices[a], vertices[b])
-        if _cosine(before, one) < _FLAT_COSINE or _cosine(before, two) < _FLAT_COSINE:
+        if _cosine(before, one) < _MIN_COSINE or _cosine(before, two) < _MIN_COSINE:
             continue
         if _are_neighbours(faces, twin, leaving, a, b):
             continue
@@ -360,6 +363,7 @@ def _equalise_valences(vertices, faces, twin, leaving):
 
 @numba.njit(parallel=True, cache=True)
 def _relaxed(vertices, faces, twin, leaving, rate):
+    """Return vertices moved toward their neighbours' centroid within the tangent plane."""
     out = vertices.copy()
     for v in numba.prange(vertices.shape[0]):
         nx = ny = nz = sx = sy = sz = 0.0

@@ -20,8 +20,9 @@ import torch
 from jaxtyping import Float
 from scipy.ndimage import zoom
 
-from spinmeround.recon.evidence.patch_matching import patch_level, patch_pulls
+from spinmeround.recon.evidence.patch_matching import patch_level, patch_terms
 from spinmeround.recon.evidence.targets import depth_maps, normal_level
+from spinmeround.recon.evidence.view_sampling import SurfaceInViews
 from spinmeround.recon.hull import Hull, silhouettes, visual_hull
 from spinmeround.recon.mesh_surface.fitter import SURFACE_PRESETS, NormalSurfaceFitter, SurfaceSettings
 from spinmeround.recon.mesh_surface.remesh import remesh
@@ -205,10 +206,8 @@ class _EndsFit(_Fit):
     def _agreement(self, mesh: Mesh, depth: Float[np.ndarray, "v h w"]) -> Wishes:
         """Where the pictures agree."""
         points, normals = surface_points(self.field, mesh.vertices)
-        pulls = patch_pulls(
-            Mesh(points, mesh.faces), normals, self.level, self.patches, depth, self.patch_noise,
-            edge=self.field.cell, tolerance=_TOLERANCE * self.field.cell,
-        )  # fmt: skip
+        surface = SurfaceInViews(Mesh(points, mesh.faces), normals, self.level, depth, _TOLERANCE * self.field.cell)
+        pulls = patch_terms(surface, self.patches, self.patch_noise, edge=self.field.cell)
         self.patch_noise = pulls.noise
         return patch_wishes(self.field, points, pulls)
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int32, Integer
 
-from spinmeround.recon.evidence.patch_matching import PatchPulls
+from spinmeround.recon.evidence.patch_matching import PatchTerms
 from spinmeround.recon.evidence.targets import NormalPyramidLevel
 from spinmeround.recon.sdf.gauss_newton import Wishes
 from spinmeround.recon.sdf.pixel_samples import nearest_passes, ray_hits
@@ -165,8 +165,8 @@ def outline_wishes(field: SplineField, level: NormalPyramidLevel) -> Wishes:
     the field changes that least value as it changes the field there, whichever way the place moves.
     """
     points, goals, sizes = [], [], []
-    height, width = level.outline_px.shape[1:]
-    for view, outline_px in enumerate(level.outline_px):
+    height, width = level.contour_px.shape[1:]
+    for view, outline_px in enumerate(level.contour_px):
         rows, columns = np.nonzero(np.abs(outline_px) < _OUTLINE_PX)
         inner = (rows > 1) & (rows < height - 2) & (columns > 1) & (columns < width - 2)
         rows, columns = rows[inner], columns[inner]
@@ -188,10 +188,10 @@ def outline_wishes(field: SplineField, level: NormalPyramidLevel) -> Wishes:
     return Wishes(places, np.zeros_like(places), none, goal, weight, none > 0)
 
 
-def patch_wishes(field: SplineField, points: Float[np.ndarray, "n 3"], pulls: PatchPulls) -> Wishes:
+def patch_wishes(field: SplineField, points: Float[np.ndarray, "n 3"], pulls: PatchTerms) -> Wishes:
     """Values at points of the zero set that make it move to where the pictures agree."""
     none = np.zeros(len(points))
-    value = -pulls.pull / np.maximum(pulls.information, 1e-12)
+    value = -pulls.right / np.maximum(pulls.information, 1e-12)
     value = np.clip(value, -field.cell, field.cell)
     weight = _PATCH_SHARE * pulls.information * (SURE_NORMAL_RAD * field.cell) ** 2
     return Wishes(points, np.zeros_like(points), none, value, weight, none > 0)

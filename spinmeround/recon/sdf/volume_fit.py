@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor
 
 from spinmeround.geometry import camera_centres
-from spinmeround.recon.evidence.photo_consistency import inside_masks
 from spinmeround.recon.evidence.targets import NormalPyramidLevel
+from spinmeround.recon.evidence.view_sampling import masked_view
 from spinmeround.recon.sdf.pixel_samples import camera_rays
 from spinmeround.recon.sdf.residuals import (
     FAIR_OUTLINE_PX,
@@ -73,12 +73,12 @@ class Shots:
 def shots_of(views: Views, level: NormalPyramidLevel) -> Shots:
     """Pixels inside the masks and just outside: all, or as many as memory holds well."""
     eyes, parts = camera_centres(level.cameras), []
-    every = 1 + sum(np.count_nonzero(plane > -_RIM_PX) for plane in level.outline_px) // _MOST_RAYS
-    for view, outline_px in enumerate(level.outline_px):
+    every = 1 + sum(np.count_nonzero(plane > -_RIM_PX) for plane in level.contour_px) // _MOST_RAYS
+    for view, outline_px in enumerate(level.contour_px):
         row, column = (index[::every] for index in np.nonzero(outline_px > -_RIM_PX))
         rays = camera_rays(level.cameras, view)[row, column]
         length = np.linalg.norm(rays, axis=1)
-        rgb, _, trust = inside_masks(views, level, view)
+        rgb, _, trust = masked_view(views, level, view)
         normal = level.normals[view, row, column].astype(np.float64)
         size = np.linalg.norm(normal, axis=1)
         focal_px = level.cameras.intrinsics_px[view, [0, 1], [0, 1]].mean()

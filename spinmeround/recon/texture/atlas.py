@@ -1,4 +1,4 @@
-"""A surface made small and laid flat: decimation to a face budget and a UV atlas."""
+"""Decimation of a mesh to a face budget, and its UV atlas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from spinmeround.geometry import face_normals
 from spinmeround.types import Mesh
 
 _EXPECTED_FILL = 0.65
+"""Fraction of the texture that charts are expected to cover; sets the texels per unit length."""
 _PADDING_TEXELS = 4
+"""Between charts."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Atlas:
 
 
 def simplify(mesh: Mesh, faces: int) -> Mesh:
-    """Quadric decimation to ``faces`` faces; a mesh that has no more comes back as it is."""
+    """Decimate a mesh by quadrics to a number of faces; return it as it is if it has no more."""
     if len(mesh.faces) <= faces:
         return mesh
     points, triangles = fast_simplification.simplify(
@@ -40,7 +42,7 @@ def simplify(mesh: Mesh, faces: int) -> Mesh:
 
 
 def unwrap(mesh: Mesh, size_px: int) -> Atlas:
-    """Cuts the mesh into charts, flattens and packs them with xatlas for a square texture of ``size_px``.
+    """Cut a mesh into charts, flatten and pack them with xatlas for a square texture of ``size_px``.
 
     Raises:
         MissingDependencyError: xatlas is not installed (some platforms have no wheel).
@@ -60,6 +62,6 @@ def unwrap(mesh: Mesh, size_px: int) -> Atlas:
     packing.texels_per_unit = float(np.sqrt(_EXPECTED_FILL / area)) * size_px
     layout.generate(xatlas.ChartOptions(), packing)
     _, uv_faces, uv = layout[0]
-    # xatlas scales both axes to [0, 1] on their own; one common scale keeps the charts' shape.
+    # xatlas scales each axis to [0, 1] by itself; one common scale keeps the charts' shape.
     extent = np.array([layout.width, layout.height], np.float64)
     return Atlas(np.clip(uv * extent / extent.max(), 0.0, 1.0), uv_faces.astype(np.int64))

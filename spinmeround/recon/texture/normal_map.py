@@ -1,4 +1,4 @@
-"""A coarse mesh's normal map from the fine surface it stands for: what rays along its normals meet there."""
+"""Normal maps: bake the normals of a fine surface into the texture of a coarse mesh, by rays along its normals."""
 
 from __future__ import annotations
 
@@ -13,48 +13,52 @@ from spinmeround.io.meshes.corners import smooth_normals
 from spinmeround.tangent_space import texel_frames
 from spinmeround.types import Mesh, TexturedMesh
 
-_MOST_CELLS = 200
-"""Along the longest side of the grid, so that it stays small beside the mesh."""
+_MAX_CELLS = 200
+"""Along the longest side of the ray grid, so that it stays small beside the mesh."""
+_CELL_EDGES = 1.5
+"""Width of a cell of the ray grid, mean edge lengths of the fine mesh."""
 
 
 def with_normal_map(mesh: TexturedMesh, fine: Mesh, *, reach: float | None = None) -> TexturedMesh:
-    """The mesh with the normals of a finer surface of the same form, in a map as large as its texture.
+    """Return the mesh with the normals of a finer surface of the same shape, in a map as large as its texture.
 
     Args:
-        reach: nothing farther off is taken for the same place, and the map fades to flat from half of it on; by
+        reach: how far the fine surface may lie from the mesh, head units; the map fades to flat from half of it on. By
             default the mean length of the mesh's edges: decimation strays by much less.
     """
     frames = texel_frames(mesh, smooth_normals(mesh))
     reach = float(_edge_lengths(mesh.vertices, mesh.faces).mean()) if reach is None else reach
     found, distance = fine_normals(fine, frames.points, frames.normals, reach=reach)
-    share = np.clip(2 - 2 * distance / reach, 0, 1)[:, None]
-    blended = share * frames.from_world(found) + (1 - share) * np.array([0, 0, 1], np.float32)
+    fraction = np.clip(2 - 2 * distance / reach, 0, 1)[:, None]
+    blended = fraction * frames.from_world(found) + (1 - fraction) * np.array([0, 0, 1], np.float32)
     return replace(mesh, normal_map=frames.picture(blended / np.linalg.norm(blended, axis=1, keepdims=True)))
 
 
 def fine_normals(
     fine: Mesh, points: Float[np.ndarray, "n 3"], directions: Float[np.ndarray, "n 3"], *, reach: float
 ) -> tuple[Float32[np.ndarray, "n 3"], Float32[np.ndarray, "n"]]:
-    """Smooth normals of a surface where lines through points meet it, forward or backward, whichever is nearer.
+    """Return smooth normals of a surface where lines through points hit it, forward or backward, whichever is nearer.
 
     Faces that look the other way than the line's direction are passed through.
 
     Args:
         directions: of the lines, outward, of any length.
-        reach: no farther than this, in the unit of the points.
+        reach: greatest distance of a hit, in the unit of the points.
 
     Returns:
-        unit normals, and how far off; infinite where nothing is met, and the normal means nothing there.
+        Unit normals, 0 where nothing is hit, and the distances, infinite there.
     """
     vertices, faces = np.asarray(fine.vertices, np.float64), np.asarray(fine.faces, np.int64)
-    cell = max(1.5 * float(_edge_lengths(vertices, faces).mean()), float(np.ptp(vertices, axis=0).max()) / _MOST_CELLS)
+    cell = max(
+        _CELL_EDGES * float(_edge_lengths(vertices, faces).mean()), float(np.ptp(vertices, axis=0).max()) / _MAX_CELLS
+    )
     low = vertices.min(0) - 0.5 * cell
     size = np.ceil((vertices.max(0) - low) / cell).astype(np.int64) + 1
-    starts, members = _sorted_into_cells(vertices, faces, low, cell, size)
+    starts, members = _sort_into_cells(vertices, faces, low, cell, size)
     normals = np.zeros((len(points), 3), np.float32)
     distance = np.full(len(points), np.inf, np.float32)
     corner = vertices[faces[:, 0]]
-    _meet(
+    _cast_rays(
         np.ascontiguousarray(points, np.float64), np.ascontiguousarray(directions, np.float64), reach,
         corner, vertices[faces[:, 1]] - corner, vertices[faces[:, 2]] - corner, vertex_normals(vertices, faces)[faces],
         low, cell, size, starts, members, normals, distance,
@@ -67,14 +71,14 @@ def _edge_lengths(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray,
     return np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
 
 
-def _sorted_into_cells(
+def _sort_into_cells(
     vertices: Float[np.ndarray, "v 3"],
     faces: Int64[np.ndarray, "f 3"],
     low: Float[np.ndarray, "3"],
     cell: float,
     size: Int64[np.ndarray, "3"],
 ) -> tuple[Int64[np.ndarray, "c"], Int64[np.ndarray, "m"]]:
-    """Faces by the cells that their boxes touch: those of cell k are ``members[starts[k]:starts[k + 1]]``."""
+    """Return the faces by the cells that their boxes touch; cell k has ``members[starts[k]:starts[k + 1]]``."""
     corners = vertices[faces]
     first = ((corners.min(1) - low) / cell).astype(np.int64)
     last = ((corners.max(1) - low) / cell).astype(np.int64)
@@ -88,6 +92,7 @@ def _sorted_into_cells(
 
 @numba.njit(cache=True)
 def _count(first, last, size, starts):
+    """Count the faces of cell k in ``starts[k + 1]``."""
     for f in range(len(first)):
         for i in range(first[f, 0], last[f, 0] + 1):
             for j in range(first[f, 1], last[f, 1] + 1):
@@ -97,6 +102,7 @@ def _count(first, last, size, starts):
 
 @numba.njit(cache=True)
 def _fill(first, last, size, place, members):
+    """Write the faces of each cell; ``place`` holds where its next one goes."""
     for f in range(len(first)):
         for i in range(first[f, 0], last[f, 0] + 1):
             for j in range(first[f, 1], last[f, 1] + 1):
@@ -107,16 +113,16 @@ def _fill(first, last, size, place, members):
 
 
 @numba.njit(parallel=True, cache=True)
-def _meet(points, directions, reach, corner, one, two, normals, low, cell, size, starts, members, out, distance):
+def _cast_rays(points, directions, reach, corner, one, two, normals, low, cell, size, starts, members, out, distance):
     for i in numba.prange(len(points)):
         along = directions[i] / (np.sqrt((directions[i] ** 2).sum()) + 1e-30)
         best, u, v, face = reach, 0.0, 0.0, -1
         for way in (1.0, -1.0):
-            t, at_u, at_v, met = _first(
+            t, at_u, at_v, hit = _first_hit(
                 points[i], way * along, way, best, corner, one, two, low, cell, size, starts, members
             )
-            if met >= 0:
-                best, u, v, face = t, at_u, at_v, met
+            if hit >= 0:
+                best, u, v, face = t, at_u, at_v, hit
         if face < 0:
             continue
         distance[i] = best
@@ -125,11 +131,11 @@ def _meet(points, directions, reach, corner, one, two, normals, low, cell, size,
 
 
 @numba.njit(cache=True)
-def _first(origin, along, way, reach, corner, one, two, low, cell, size, starts, members):
-    """The nearest face that a ray meets within reach: distance, place on it, number; -1 for none.
+def _first_hit(origin, along, way, reach, corner, one, two, low, cell, size, starts, members):
+    """Return the nearest face that a ray hits within reach: distance, barycentric u and v, index; -1 for none.
 
-    Cells are walked after Amanatides and Woo, "A Fast Voxel Traversal Algorithm for Ray Tracing" (1987), faces are
-    met after Moeller and Trumbore, "Fast, Minimum Storage Ray/Triangle Intersection" (1997).
+    Cells are traversed after Amanatides and Woo, "A Fast Voxel Traversal Algorithm for Ray Tracing" (1987), faces are
+    intersected after Moeller and Trumbore, "Fast, Minimum Storage Ray/Triangle Intersection" (1997).
     """
     at, step = np.empty(3, np.int64), np.empty(3, np.int64)
     until, width = np.empty(3), np.empty(3)
@@ -150,13 +156,13 @@ def _first(origin, along, way, reach, corner, one, two, low, cell, size, starts,
                 bx, by, bz = two[f, 0], two[f, 1], two[f, 2]
                 px, py, pz = dy * bz - dz * by, dz * bx - dx * bz, dx * by - dy * bx
                 turn = ax * px + ay * py + az * pz
-                # Negative where the ray leaves the surface; the one backward enters where the line leaves.
+                # Negative where the ray leaves the surface; the backward ray enters where the line leaves.
                 if way * turn >= 0:
                     continue
                 tx, ty, tz = origin[0] - corner[f, 0], origin[1] - corner[f, 1], origin[2] - corner[f, 2]
                 qx, qy, qz = ty * az - tz * ay, tz * ax - tx * az, tx * ay - ty * ax
                 u, v = (tx * px + ty * py + tz * pz) / turn, (dx * qx + dy * qy + dz * qz) / turn
-                # A hair of slack, so that no ray slips between two faces.
+                # A little slack, so that no ray slips between two faces.
                 if u < -1e-6 or v < -1e-6 or u + v > 1 + 1e-6:
                     continue
                 t = (bx * qx + by * qy + bz * qz) / turn

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from spinmeround.geometry import METRES_PER_UNIT, camera_centres, invert_rigid, vertex_normals
+from spinmeround.geometry import (
+    METRES_PER_UNIT,
+    camera_centres,
+    distances_to_lines,
+    invert_rigid,
+    ray_normal_equations,
+    vertex_normals,
+)
 from spinmeround.images import composite
 from spinmeround.mesh_raster import interpolate, rasterize
 from spinmeround.orbits import orbit_cameras
@@ -132,14 +139,12 @@ def _where_rays_meet(seen: list[_Sighting]) -> Float[np.ndarray, "478 3"]:
         rays.append(pixels @ np.linalg.inv(camera.intrinsics_px[0]).T @ camera.camera_from_world[0, :3, :3])
     direction = np.stack(rays)
     direction /= np.linalg.norm(direction, axis=2, keepdims=True)
-    across = np.eye(3) - direction[..., :, None] * direction[..., None, :]
     trust = np.repeat([[sighting.frontal**4] for sighting in seen], 478, axis=1)
     weight = trust
     for _ in range(_ROUNDS):
-        matrix = (weight[..., None, None] * across).sum(0) + 1e-9 * np.eye(3)
-        right = (weight[..., None] * np.einsum("snij,snj->sni", across, eyes)).sum(0)
-        points = np.linalg.solve(matrix, right[..., None])[..., 0]
-        gap = np.linalg.norm(np.einsum("snij,snj->sni", across, points - eyes), axis=2)
+        matrix, right = ray_normal_equations(eyes, direction, weight)
+        points = np.linalg.solve(matrix + 1e-9 * np.eye(3), right[..., None])[..., 0]
+        gap = distances_to_lines(points, eyes, direction)
         weight = trust / (1 + (gap / (_RAY_MM * _MM)) ** 2)
     return points
 

@@ -1,4 +1,4 @@
-"""Views from elsewhere: what is refused in which words, and what brings their world to a head's."""
+"""Captures by other programs: what is refused in which words, and what brings their world to a head's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from spinmeround.errors import InputError
 from spinmeround.orbits import orbit_cameras
-from spinmeround.recon.cameras.capture import check_sight, placement
+from spinmeround.recon.cameras.capture import check_visibility, normalise_world
 from spinmeround.types import Cameras, Views
 from tests.pipelines.fakes import sphere_views
 
@@ -40,15 +40,15 @@ def with_pose(views: Views, index: int, change) -> Views:
 
 
 def test_views_of_a_head_stay_where_they_are():
-    check_sight(ring())
-    assert placement(ring()) is None
+    check_visibility(ring())
+    assert normalise_world(ring()) is None
 
 
 @pytest.mark.parametrize(
     ("turn", "scale", "shift"),
     [
         (np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]), 1.0, (0, 0, 0)),  # +Z up
-        (np.diag([1.0, -1, -1]), 40.0, (3, -200, 80)),  # COLMAP's habit, y down
+        (np.diag([1.0, -1, -1]), 40.0, (3, -200, 80)),  # COLMAP's convention, y down
         (np.eye(3), 1000.0, (0, 0, 0)),  # millimetres
         (np.eye(3), 1.0, (5, 1, -2)),
         (np.eye(3), 0.02, (0, 0, 0)),
@@ -57,12 +57,12 @@ def test_views_of_a_head_stay_where_they_are():
 def test_other_worlds_become_that_of_a_head(turn, scale, shift, caplog):
     views = ring()
     other = moved(views, turn, scale, shift)
-    check_sight(other)
+    check_visibility(other)
     with caplog.at_level("INFO"):
-        found = placement(other)
+        found = normalise_world(other)
     assert found is not None
     assert "the folder's world is not a head's" in caplog.text
-    back = found.applied(other)
+    back = found.apply(other)
     rotation = slice(None), slice(3), slice(3)
     np.testing.assert_allclose(
         back.cameras.camera_from_world[rotation], views.cameras.camera_from_world[rotation], atol=1e-9
@@ -79,25 +79,25 @@ def test_other_worlds_become_that_of_a_head(turn, scale, shift, caplog):
 
 def test_a_world_that_leans_is_set_upright():
     turn = Rotation.from_euler("xz", [60, 10], degrees=True).as_matrix()
-    found = placement(moved(ring(), turn, 1.0, (0, 0, 0)))
-    up = found.applied(moved(ring(), turn, 1.0, (0, 0, 0))).cameras.camera_from_world[:, 1, :3].mean(axis=0)
+    found = normalise_world(moved(ring(), turn, 1.0, (0, 0, 0)))
+    up = found.apply(moved(ring(), turn, 1.0, (0, 0, 0))).cameras.camera_from_world[:, 1, :3].mean(axis=0)
     np.testing.assert_allclose(-up / np.linalg.norm(up), [0, 1, 0], atol=1e-9)
 
 
 def test_one_view_only():
     views = sphere_views(orbit_cameras([0.0], [0.0], size_px=64))
     with pytest.raises(InputError, match="one view to fit: a surface needs at least two"):
-        check_sight(views)
+        check_visibility(views)
 
 
 def test_masks_without_a_head():
     views = ring()
     with pytest.raises(InputError, match="every mask is empty: masks are white"):
-        check_sight(replace(views, alpha=views.alpha * 0))
+        check_visibility(replace(views, alpha=views.alpha * 0))
     alpha = views.alpha.copy()
     alpha[[1, 4]] = 0
     with pytest.raises(InputError, match="the head is in no pixel of 2 of 6 masks: b, e; remove these frames"):
-        check_sight(replace(views, alpha=alpha))
+        check_visibility(replace(views, alpha=alpha))
 
 
 def test_cameras_that_see_nothing():
@@ -105,33 +105,35 @@ def test_cameras_that_see_nothing():
         return np.vstack([Rotation.from_euler("y", 120, degrees=True).as_matrix() @ pose[:3], pose[3]])
 
     with pytest.raises(InputError, match="1 of 6 cameras do not look at the place the others look at: c; correct"):
-        check_sight(with_pose(ring(), 2, turned_away))
+        check_visibility(with_pose(ring(), 2, turned_away))
 
     def elsewhere(pose):
         return pose + np.array([[0, 0, 0, 6.0], [0] * 4, [0] * 4, [0] * 4])
 
     with pytest.raises(InputError, match="1 of 6 cameras do not look at the place the others look at: f; correct"):
-        check_sight(with_pose(ring(), 5, elsewhere))
+        check_visibility(with_pose(ring(), 5, elsewhere))
 
 
 FLIP = np.diag([1.0, -1, -1, 1])
 
 
 @pytest.mark.parametrize(
-    ("habit", "matrix"),
+    ("convention", "matrix"),
     [
         ("OpenCV's camera-to-world", np.linalg.inv),
         ("OpenGL's world-to-camera", lambda pose: FLIP @ pose),
         ("OpenCV's world-to-camera", lambda pose: pose),
     ],
 )
-def test_matrices_of_other_habits_are_recognised(habit, matrix):
-    """What such a folder reads as: the reader takes every matrix for OpenGL's camera-to-world."""
+def test_matrices_in_other_conventions_are_recognised(convention, matrix):
+    """Views as read from such a folder: the reader takes every matrix for OpenGL's camera-to-world."""
     views = ring()
     for index in range(len(views)):
         views = with_pose(views, index, lambda pose: np.linalg.inv(matrix(pose) @ FLIP))
-    with pytest.raises(InputError, match=rf"and all of them do if their matrices are {habit}.*: transforms.json wants"):
-        check_sight(views)
+    with pytest.raises(
+        InputError, match=rf"and all of them do if their matrices are {convention}.*: transforms.json wants"
+    ):
+        check_visibility(views)
 
 
 def test_heads_behind_all_cameras():
@@ -140,7 +142,7 @@ def test_heads_behind_all_cameras():
         behind = Rotation.from_euler("y", 140 + 10 * index, degrees=True).as_matrix()
         views = with_pose(views, index, lambda pose, turn=behind: np.vstack([turn @ pose[:3], pose[3]]))
     with pytest.raises(InputError, match=r"cameras have the head behind them|do not look at the place the others"):
-        check_sight(views)
+        check_visibility(views)
 
 
 @pytest.mark.parametrize("apart", [0.0, 1e-3])
@@ -150,24 +152,24 @@ def test_cameras_at_one_point(apart):
     poses[:, 0, 3] += apart * np.arange(6)
     same = replace(views, alpha=np.repeat(views.alpha[:1], 6, axis=0))
     with pytest.raises(InputError, match=r"all cameras stand at one point, or within \S+ degrees"):
-        check_sight(replace(same, cameras=replace(views.cameras, camera_from_world=poses)))
+        check_visibility(replace(same, cameras=replace(views.cameras, camera_from_world=poses)))
 
 
 def test_inverted_masks_and_tiny_pictures():
     views = ring()
     with pytest.raises(InputError, match="they seem inverted: white, 255, is the head"):
-        check_sight(replace(views, alpha=1 - views.alpha))
+        check_visibility(replace(views, alpha=1 - views.alpha))
     with pytest.raises(InputError, match="6 of 6 pictures would be head from border to border: a, b, c and 3 more"):
-        check_sight(replace(views, alpha=np.ones_like(views.alpha)))
+        check_visibility(replace(views, alpha=np.ones_like(views.alpha)))
     for index, value in ((2, 1 - views.alpha[2]), (3, np.ones((64, 64), np.float32))):
         alpha = views.alpha.copy()
         alpha[index] = value
         with pytest.raises(InputError, match=f": {NAMES[index]}; "):
-            check_sight(replace(views, alpha=alpha))
+            check_visibility(replace(views, alpha=alpha))
     dots = np.zeros_like(views.alpha)
     dots[:, 30:36, 30:36] = 1
     with pytest.raises(InputError, match="the head is 6 pixels high in the middle of the masks, too little"):
-        check_sight(replace(views, alpha=dots))
+        check_visibility(replace(views, alpha=dots))
     tiny = sphere_views(orbit_cameras([0.0, 90.0, 180.0], [0.0] * 3, size_px=16))
     with pytest.raises(InputError, match="pictures of 16 x 16 pixels show too little of a head; give at least 32"):
-        check_sight(tiny)
+        check_visibility(tiny)

@@ -9,8 +9,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from spinmeround.geometry import METRES_PER_UNIT, camera_centres
-from spinmeround.recon.cameras.motion import describe_motion, follow
-from spinmeround.recon.cameras.photometric import Registration
+from spinmeround.recon.cameras.motion import describe_motion, interpolate_camera_motion
+from spinmeround.recon.cameras.photometric import CameraCorrection
 from tests.pipelines.fakes import sphere_views
 from tests.recon import scenes
 
@@ -32,16 +32,18 @@ def test_the_report_says_how_far_each_camera_moved(caplog):
     assert describe_motion(views.cameras, views) == {"cameras_moved": {"count": 0}}
 
 
-def test_views_nobody_looked_at_move_as_their_neighbours_did():
+def test_views_that_were_not_used_move_as_their_neighbours_did():
     ring = sphere_views(scenes.cameras([(30.0 * k, 0.0) for k in range(12)], size_px=32))
     own = np.zeros((12, 6))
     own[:, 0] = np.radians(np.arange(12))
-    found = Registration(np.array([0.0, 0.02, 0.0, 0.01, -0.01, 0.0]), own).applied(ring).cameras
+    found = CameraCorrection(np.array([0.0, 0.02, 0.0, 0.01, -0.01, 0.0]), own).apply(ring).cameras
     np.testing.assert_allclose(
-        follow(ring, ring.cameras, found).cameras.camera_from_world, found.camera_from_world, atol=1e-6
+        interpolate_camera_motion(ring, ring.cameras, found).cameras.camera_from_world,
+        found.camera_from_world,
+        atol=1e-6,
     )
     between = sphere_views(scenes.cameras([(45.0, 0.0)], size_px=32))
-    pose = follow(between, ring.cameras, found).cameras.camera_from_world[0]
+    pose = interpolate_camera_motion(between, ring.cameras, found).cameras.camera_from_world[0]
     turn = Rotation.from_matrix(pose[:3, :3] @ between.cameras.camera_from_world[0, :3, :3].T).as_rotvec()
     np.testing.assert_allclose(turn, [np.radians(1.5), 0.02, 0], atol=1e-4)
     np.testing.assert_allclose(pose[:3, 3] - between.cameras.camera_from_world[0, :3, 3], [0.01, -0.01, 0], atol=1e-6)

@@ -1,4 +1,4 @@
-"""Registering cameras: wrong rigs are found out, right ones are left alone, and unseen views move along."""
+"""Camera refinement: wrong rigs are corrected, right ones are left alone."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from spinmeround.geometry import camera_centres
 from spinmeround.recon.cameras import photometric
-from spinmeround.recon.cameras.photometric import Registration, register, register_if_needed
-from spinmeround.recon.cameras.silhouettes import outline_gap
+from spinmeround.recon.cameras.photometric import CameraCorrection, refine_cameras, refine_cameras_if_needed
+from spinmeround.recon.cameras.silhouettes import silhouette_gap
 from spinmeround.recon.raster.gaussians import NumbaRasterizer
 from spinmeround.types import Cameras, Views
 from tests.recon.scenes import cameras, draw, sphere, union
@@ -47,19 +47,19 @@ def off_deg(ours: Cameras, truth: Cameras) -> float:
     return float(np.abs(heights[0] - heights[1]).mean())
 
 
-def test_a_rig_said_to_be_level_that_is_not_is_found_out_and_a_right_one_is_left(scene):
+def test_a_rig_wrongly_said_to_be_level_is_corrected_and_a_right_one_is_left(scene):
     wrong = pitched(scene, 4.0)
     assert off_deg(wrong.cameras, scene.cameras) == pytest.approx(4.0, abs=0.01)
-    found = register(wrong, NumbaRasterizer(), seed=0, progress=lambda share, doing: None)
-    assert off_deg(found.applied(wrong).cameras, scene.cameras) < 1.0
-    kept = register(scene, NumbaRasterizer(), seed=0, progress=lambda share, doing: None)
-    assert off_deg(kept.applied(scene).cameras, scene.cameras) < 0.3
+    found = refine_cameras(wrong, NumbaRasterizer(), seed=0, progress=lambda share, doing: None)
+    assert off_deg(found.apply(wrong).cameras, scene.cameras) < 1.0
+    kept = refine_cameras(scene, NumbaRasterizer(), seed=0, progress=lambda share, doing: None)
+    assert off_deg(kept.apply(scene).cameras, scene.cameras) < 0.3
 
 
 def test_cameras_turn_and_shift_but_keep_their_distance(scene):
     own = np.zeros((len(scene), 6))
     own[:, 0] = np.radians(np.arange(len(scene)))
-    moved = Registration(np.array([0.0, 0.02, 0.0, 0.01, -0.01, 0.5]), own).applied(scene).cameras
+    moved = CameraCorrection(np.array([0.0, 0.02, 0.0, 0.01, -0.01, 0.5]), own).apply(scene).cameras
     np.testing.assert_allclose(moved.camera_from_world[:, 2, 3], scene.cameras.camera_from_world[:, 2, 3], atol=1e-6)
     turns = moved.camera_from_world[:, :3, :3]
     np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), np.broadcast_to(np.eye(3), turns.shape), atol=1e-6)
@@ -74,25 +74,25 @@ def profile() -> Views:
     return replace(views, normals_world=np.zeros_like(views.normals_world))
 
 
-def test_outlines_tell_whether_cameras_need_registering(profile, monkeypatch, caplog):
+def test_silhouettes_tell_whether_cameras_need_refinement(profile, monkeypatch, caplog):
     def no_need(*_, **__):
-        raise AssertionError("registered")
+        raise AssertionError("refined")
 
-    assert outline_gap(profile.cameras, profile.alpha) < 0.002
-    monkeypatch.setattr(photometric, "register", no_need)
+    assert silhouette_gap(profile.cameras, profile.alpha) < 0.002
+    monkeypatch.setattr(photometric, "refine_cameras", no_need)
     with caplog.at_level("INFO"):
-        assert register_if_needed(profile, NumbaRasterizer(), seed=0, progress=lambda share, doing: None) is None
+        assert refine_cameras_if_needed(profile, NumbaRasterizer(), seed=0, progress=lambda share, doing: None) is None
     assert "the cameras are taken as they are" in caplog.text
 
 
 @pytest.mark.parametrize(("found_deg", "taken"), [(-4.0, True), (0.0, False), (3.0, False)])
-def test_registered_cameras_are_taken_only_if_outlines_agree_better(profile, found_deg, taken, monkeypatch, caplog):
-    found = Registration(np.array([np.radians(found_deg), 0, 0, 0, 0, 0]), np.zeros((len(profile), 6)))
-    monkeypatch.setattr(photometric, "register", lambda *_, **__: found)
+def test_refined_cameras_are_taken_only_if_silhouettes_agree_better(profile, found_deg, taken, monkeypatch, caplog):
+    found = CameraCorrection(np.array([np.radians(found_deg), 0, 0, 0, 0, 0]), np.zeros((len(profile), 6)))
+    monkeypatch.setattr(photometric, "refine_cameras", lambda *_, **__: found)
     wrong = pitched(profile, 4.0)
-    gaps = [outline_gap(views.cameras, views.alpha) for views in (wrong, profile)]
+    gaps = [silhouette_gap(views.cameras, views.alpha) for views in (wrong, profile)]
     assert gaps[0] > 2 * gaps[1]
     with caplog.at_level("INFO"):
-        got = register_if_needed(wrong, NumbaRasterizer(), seed=0, progress=lambda share, doing: None)
+        got = refine_cameras_if_needed(wrong, NumbaRasterizer(), seed=0, progress=lambda share, doing: None)
     assert got is (found if taken else None)
     assert ("these are taken" if taken else "these are left aside") in caplog.text

@@ -1,4 +1,4 @@
-"""Panning cameras by outlines: what was turned where it stands is turned back, what is right stays as it is."""
+"""Panning cameras by silhouettes: what was turned where it stands is turned back, what is right stays as it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from spinmeround.geometry import camera_centres
 from spinmeround.recon.cameras import silhouettes as silhouette_cameras
-from spinmeround.recon.cameras.silhouettes import outline_gap, panned_if_needed
+from spinmeround.recon.cameras.silhouettes import pan_cameras_if_needed, silhouette_gap
 from spinmeround.recon.hull import silhouettes, visual_hull
 from spinmeround.recon.mesh_surface.fitter import NormalSurfaceFitter, SurfaceSettings
 from spinmeround.types import Cameras, Views
@@ -39,34 +39,34 @@ def apart_px(found: Cameras, truth: Cameras) -> float:
         for c in (found, truth)
     ]
     off_px = middle[0] - middle[1]
-    return float(np.sqrt(((off_px - silhouette_cameras._common_px(truth, off_px, np.zeros(3))) ** 2).mean()))
+    return float(np.sqrt(((off_px - silhouette_cameras._common_shifts_px(truth, off_px, np.zeros(3))) ** 2).mean()))
 
 
 def test_cameras_turned_where_they_stand_are_turned_back(head):
     wrong = turned(head)
-    found = panned_if_needed(wrong.cameras, wrong.alpha)
+    found = pan_cameras_if_needed(wrong.cameras, wrong.alpha)
     assert apart_px(wrong.cameras, head.cameras) > 1.5
     assert apart_px(found, head.cameras) < 0.25
     np.testing.assert_allclose(camera_centres(found), camera_centres(wrong.cameras), atol=1e-5)
-    assert outline_gap(found, wrong.alpha) < 0.5 * outline_gap(wrong.cameras, wrong.alpha)
+    assert silhouette_gap(found, wrong.alpha) < 0.5 * silhouette_gap(wrong.cameras, wrong.alpha)
 
 
-def test_cameras_whose_outlines_agree_are_not_touched(head, monkeypatch):
-    monkeypatch.setattr(silhouette_cameras, "panned", lambda *_: pytest.fail("panned"))
-    assert panned_if_needed(head.cameras, head.alpha) is head.cameras
+def test_cameras_whose_silhouettes_agree_are_not_touched(head, monkeypatch):
+    monkeypatch.setattr(silhouette_cameras, "pan_cameras", lambda *_: pytest.fail("panned"))
+    assert pan_cameras_if_needed(head.cameras, head.alpha) is head.cameras
 
 
 def test_pans_that_do_not_help_are_left_aside(head, monkeypatch):
     wrong = turned(head)
-    monkeypatch.setattr(silhouette_cameras, "panned", lambda given, _: given)
-    assert panned_if_needed(wrong.cameras, wrong.alpha) is wrong.cameras
+    monkeypatch.setattr(silhouette_cameras, "pan_cameras", lambda given, _: given)
+    assert pan_cameras_if_needed(wrong.cameras, wrong.alpha) is wrong.cameras
 
 
-def test_doubters_do_not_carve_the_hull(head):
+def test_outlier_views_do_not_carve_the_hull(head):
     bitten = head.alpha.copy()
     bitten[0, 50:80, :64] = 0
     whole = visual_hull(head.cameras, silhouettes(head.alpha), cells=32)
-    believed, outvoted = (visual_hull(head.cameras, silhouettes(bitten), cells=32, doubters=n) for n in (0, 1))
+    believed, outvoted = (visual_hull(head.cameras, silhouettes(bitten), cells=32, max_outlier_views=n) for n in (0, 1))
     inside = [int((hull.field < 0).sum()) for hull in (believed, whole, outvoted)]
     assert inside[0] < 0.9 * inside[1] <= 0.9 * inside[2]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from spinmeround.geometry import vertex_normals
-from spinmeround.recon.evidence.patch_matching import PatchPulls, bends, frames, patch_level, patch_pulls
-from spinmeround.recon.evidence.photo_consistency import PictureLevel
+from spinmeround.recon.evidence.patch_matching import PatchTerms, curvatures, patch_level, patch_terms, tangent_frames
 from spinmeround.recon.evidence.targets import depth_maps, normal_level
+from spinmeround.recon.evidence.view_sampling import PictureLevel, SurfaceInViews
 from spinmeround.types import Mesh, Views
 from tests.recon import scenes
 from tests.recon.evidence.test_photo_consistency import PIXEL, RADII, waves
@@ -32,11 +32,11 @@ def bare(views: Views) -> Views:
     return replace(views, normals_world=np.zeros_like(views.normals_world))
 
 
-def pulls_on(mesh: Mesh, views: Views, noise=None) -> tuple[PictureLevel, PatchPulls]:
+def terms_on(mesh: Mesh, views: Views, noise=None) -> tuple[PictureLevel, PatchTerms]:
     level = normal_level(views, 1)
     patches, depth = patch_level(views, level), depth_maps(mesh.vertices, mesh.faces, level.cameras)
-    directions = vertex_normals(mesh.vertices, mesh.faces)
-    return patches, patch_pulls(mesh, directions, level, patches, depth, noise, edge=EDGE, tolerance=0.75 * EDGE)
+    surface = SurfaceInViews(mesh, vertex_normals(mesh.vertices, mesh.faces), level, depth, tolerance=0.75 * EDGE)
+    return patches, patch_terms(surface, patches, noise, edge=EDGE)
 
 
 def shown(picture, matrix, point) -> np.ndarray:
@@ -49,16 +49,16 @@ def shown(picture, matrix, point) -> np.ndarray:
     return (1 - b) * ((1 - a) * p[0, 0] + a * p[0, 1]) + b * ((1 - a) * p[1, 0] + a * p[1, 1])
 
 
-def plain_terms(point, direction, bend, level, patches, noise):
-    """Pull and information of one vertex that nothing hides; slopes are differences of what is shown."""
+def plain_terms(point, direction, curvature, level, patches, noise):
+    """Right side and information of one vertex that nothing hides; slopes are differences of what is shown."""
     raster = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3) if abs(i) + abs(j) <= 2])
-    share = np.exp(-(raster**2).sum(1) / (2 * 1.3**2))
-    share /= share.sum()
+    sample_weight = np.exp(-(raster**2).sum(1) / (2 * 1.3**2))
+    sample_weight /= sample_weight.sum()
     x, y, z = direction
     across = np.array([z, 0, -x]) if abs(y) < 0.9 else np.array([0, z, -y])
     across = across / np.linalg.norm(across)
     a, b = 0.8 * EDGE * raster.T
-    sag = -0.5 * (bend[0] * a**2 + 2 * bend[1] * a * b + bend[2] * b**2)
+    sag = -0.5 * (curvature[0] * a**2 + 2 * curvature[1] * a * b + curvature[2] * b**2)
     points = point + np.stack([a, b, sag], 1) @ np.stack([across, np.cross(direction, across), direction])
     values, slopes, weights = [], [], []
     for view, matrix in enumerate(level.projections):
@@ -76,18 +76,20 @@ def plain_terms(point, direction, bend, level, patches, noise):
             ]
         )
         u, v, w = matrix @ np.append(point, 1)
-        values.append(value - share @ value)
-        slopes.append(slope - share @ slope)
+        values.append(value - sample_weight @ value)
+        slopes.append(slope - sample_weight @ slope)
         weights.append(patches.trust[view, int(v / w), int(u / w)] * cosine**2)
     values, slopes, weights = np.array(values), np.array(slopes), np.array(weights)
     robust = weights
     for _ in range(3):
         agreed = np.einsum("v,vkc->kc", robust, values) / robust.sum()
-        off = np.einsum("k,vkc->v", share, ((values - agreed) / noise) ** 2) / len(noise)
+        off = np.einsum("k,vkc->v", sample_weight, ((values - agreed) / noise) ** 2) / len(noise)
         robust = weights / (1 + off / 4) ** 2
     off = (values - np.einsum("v,vkc->kc", robust, values) / robust.sum()) / noise
     slope = (slopes - np.einsum("v,vkc->kc", robust, slopes) / robust.sum()) / noise
-    return -np.einsum("v,k,vkc->", robust, share, off * slope), np.einsum("v,k,vkc->", robust, share, slope**2)
+    return -np.einsum("v,k,vkc->", robust, sample_weight, off * slope), np.einsum(
+        "v,k,vkc->", robust, sample_weight, slope**2
+    )
 
 
 @pytest.mark.parametrize("with_normals", [True, False])
@@ -96,49 +98,49 @@ def test_terms_are_those_of_the_plain_equations(body, views, with_normals):
     noise = np.linspace(0.02, 0.07, 6 if with_normals else 3)
     larger = Mesh(body.vertices * 1.01, body.faces)
     level, directions = normal_level(given, 1), vertex_normals(larger.vertices, larger.faces)
-    patches, found = pulls_on(larger, given, noise)
-    bend = bends(larger, directions, *frames(directions))
+    patches, found = terms_on(larger, given, noise)
+    curvature = curvatures(larger, directions, *tangent_frames(directions))
     for vertex in (0, 100, 2345, 7000):
-        pull, information = plain_terms(
-            larger.vertices[vertex], directions[vertex], bend[vertex], level, patches, noise
+        right, information = plain_terms(
+            larger.vertices[vertex], directions[vertex], curvature[vertex], level, patches, noise
         )
         assert found.information[vertex] == pytest.approx(information, rel=1e-4)
-        assert found.pull[vertex] == pytest.approx(pull, rel=1e-4, abs=1e-4 * information * PIXEL)
+        assert found.right[vertex] == pytest.approx(right, rel=1e-4, abs=1e-4 * information * PIXEL)
 
 
-def test_bends_are_those_of_an_ellipsoid(body):
+def test_curvatures_are_those_of_an_ellipsoid(body):
     exact = body.vertices / RADII**2
     slope = np.linalg.norm(exact, axis=1)
     normals = exact / slope[:, None]
-    across, along = frames(normals)
+    across, along = tangent_frames(normals)
     np.testing.assert_allclose(np.cross(across, along), normals, atol=1e-12)
-    found = bends(body, normals, across, along)
+    found = curvatures(body, normals, across, along)
     # The Hessian of the quadratic form between tangents, over the length of its gradient.
     for k, (one, other) in enumerate([(across, across), (across, along), (along, along)]):
         np.testing.assert_allclose(found[:, k], (one * other / RADII**2).sum(1) / slope, rtol=0.03, atol=0.1)
 
 
 @pytest.mark.parametrize("factor", [0.985, 1.02])
-def test_a_body_of_the_wrong_size_is_told_which_way_to_go(body, views, factor):
-    _, found = pulls_on(Mesh(body.vertices * factor, body.faces), bare(views))
-    step = found.pull.sum() / found.information.sum()
+def test_a_body_of_the_wrong_size_gets_steps_toward_the_right_one(body, views, factor):
+    _, found = terms_on(Mesh(body.vertices * factor, body.faces), bare(views))
+    step = found.right.sum() / found.information.sum()
     assert step == pytest.approx((1 - factor) * RADII.mean(), rel=0.3)
 
 
 def test_the_right_body_is_left_alone_and_seen_without_noise(body, views):
-    _, found = pulls_on(body, views)
-    assert abs(found.pull.sum() / found.information.sum()) < 0.1 * PIXEL
+    _, found = terms_on(body, views)
+    assert abs(found.right.sum() / found.information.sum()) < 0.1 * PIXEL
     assert (found.information > 0).mean() > 0.9
     assert found.noise.max() < 0.08
 
 
 def test_light_and_tint_of_single_views_change_nothing(body, views):
     tint = np.random.default_rng(0).uniform(-0.2, 0.2, (len(views), 1, 1, 3)).astype(np.float32)
-    _, plain = pulls_on(body, bare(views))
-    _, tinted = pulls_on(body, bare(replace(views, rgb=views.rgb + tint)))
-    np.testing.assert_allclose(tinted.pull, plain.pull, rtol=1e-3, atol=1e-3 * plain.information.max() * PIXEL)
+    _, plain = terms_on(body, bare(views))
+    _, tinted = terms_on(body, bare(replace(views, rgb=views.rgb + tint)))
+    np.testing.assert_allclose(tinted.right, plain.right, rtol=1e-3, atol=1e-3 * plain.information.max() * PIXEL)
 
 
-def test_views_that_show_nothing_ask_nothing(body, views):
-    _, found = pulls_on(body, replace(bare(views), weight=np.zeros_like(views.weight)))
-    assert not found.pull.any() and not found.information.any()
+def test_views_without_trust_do_not_count(body, views):
+    _, found = terms_on(body, replace(bare(views), weight=np.zeros_like(views.weight)))
+    assert not found.right.any() and not found.information.any()

@@ -9,8 +9,14 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from spinmeround.geometry import project, vertex_normals
-from spinmeround.recon.evidence.photo_consistency import camera_twists, compared, picture_level, twisted
-from spinmeround.recon.evidence.targets import depth_maps, normal_level, projection_matrices, seen_from
+from spinmeround.recon.evidence.photo_consistency import (
+    apply_twists,
+    band_pass_level,
+    camera_twists,
+    photo_consensus,
+)
+from spinmeround.recon.evidence.targets import depth_maps, normal_level, projection_matrices, with_cameras
+from spinmeround.recon.evidence.view_sampling import SurfaceInViews
 from spinmeround.recon.mesh_surface.fitter import NormalSurfaceFitter, SurfaceSettings
 from spinmeround.types import Mesh, Views
 from tests.recon import scenes
@@ -34,16 +40,15 @@ def views() -> Views:
     return scenes.draw(scenes.sphere(radii=RADII), scenes.cameras(), waves)
 
 
-def look(mesh: Mesh, views: Views, noise=None):
+def consensus_on(mesh: Mesh, views: Views, noise=None):
     level = normal_level(views, 1)
-    pictures, depth = picture_level(views, level), depth_maps(mesh.vertices, mesh.faces, level.cameras)
-    directions = vertex_normals(mesh.vertices, mesh.faces)
-    looks = compared(mesh.vertices, directions, level, pictures, depth, noise, tolerance=0.01)
-    return level, pictures, depth, directions, looks
+    depth, normals = depth_maps(mesh.vertices, mesh.faces, level.cameras), vertex_normals(mesh.vertices, mesh.faces)
+    surface, pictures = SurfaceInViews(mesh, normals, level, depth, tolerance=0.01), band_pass_level(views, level)
+    return surface, pictures, photo_consensus(surface, pictures, noise)
 
 
-def plain_look(point, direction, level, pictures, noise):
-    """What the views agree on about one vertex that nothing hides, and their weight."""
+def plain_consensus(point, direction, level, pictures, noise):
+    """The robust mean of the views at one vertex that nothing hides, and their weight."""
     values, weights = [], []
     for view, matrix in enumerate(level.projections):
         toward = level.eyes[view] - point
@@ -65,33 +70,31 @@ def plain_look(point, direction, level, pictures, noise):
     return robust @ values / robust.sum(), robust.sum()
 
 
-def test_looks_are_those_of_the_plain_equations(body, views):
+def test_the_consensus_is_that_of_the_plain_equations(body, views):
     noise = np.linspace(0.02, 0.07, 6)
     larger = Mesh(body.vertices * 1.01, body.faces)
-    level, pictures, _, directions, looks = look(larger, views, noise)
+    surface, pictures, consensus = consensus_on(larger, views, noise)
     for vertex in (0, 100, 2345, 7000):
-        agreed, weight = plain_look(larger.vertices[vertex], directions[vertex], level, pictures, noise)
-        np.testing.assert_allclose(looks.look[vertex], agreed, rtol=1e-6, atol=1e-9)
-        assert looks.weight[vertex] == pytest.approx(weight, rel=1e-6)
+        mean, weight = plain_consensus(larger.vertices[vertex], surface.normals[vertex], surface.level, pictures, noise)
+        np.testing.assert_allclose(consensus.mean[vertex], mean, rtol=1e-6, atol=1e-9)
+        assert consensus.weight[vertex] == pytest.approx(weight, rel=1e-6)
 
 
 def test_the_right_body_is_seen_without_noise(body, views):
-    *_, looks = look(body, views)
-    assert (looks.weight > 0).mean() > 0.95
-    assert looks.noise.max() < 0.08
+    *_, consensus = consensus_on(body, views)
+    assert (consensus.weight > 0).mean() > 0.95
+    assert consensus.noise.max() < 0.08
 
 
 def test_a_turned_camera_is_turned_back(body, views):
     turn, shift = np.radians([0.3, -0.5, 0.2]), views.cameras.camera_from_world[3, 0, :3] * 0.003
     twists = np.zeros((len(views), 6))
     twists[3] = np.concatenate([turn, shift])
-    wrong = replace(views, cameras=twisted(views.cameras, twists))
+    wrong = replace(views, cameras=apply_twists(views.cameras, twists))
     total = np.zeros((len(views), 6))
     for _ in range(4):
-        level, pictures, depth, directions, looks = look(body, replace(wrong, cameras=twisted(wrong.cameras, total)))
-        total += camera_twists(
-            body.vertices, directions, level, pictures, depth, looks, outline_noise_px=0.3, tolerance=0.01
-        )
+        given = replace(wrong, cameras=apply_twists(wrong.cameras, total))
+        total += camera_twists(*consensus_on(body, given), contour_noise_px=0.3)
     before, after = (
         np.linalg.norm(np.cross(twist[:3], body.vertices) + twist[3:], axis=1).mean()
         for twist in (twists[3], twists[3] + total[3])
@@ -102,21 +105,21 @@ def test_a_turned_camera_is_turned_back(body, views):
 
 def test_a_twisted_camera_sees_the_moved_world(views):
     twists = np.random.default_rng(0).normal(scale=0.1, size=(len(views), 6))
-    moved = twisted(views.cameras, twists)
+    moved = apply_twists(views.cameras, twists)
     point = np.array([[0.1, -0.2, 0.05]])
     for view in (0, 5):
         world = Rotation.from_rotvec(twists[view, :3]).apply(point) + twists[view, 3:]
-        lens = views.cameras.intrinsics_px[view]
+        intrinsics_px = views.cameras.intrinsics_px[view]
         np.testing.assert_allclose(
-            project(point, moved.camera_from_world[view], lens),
-            project(world, views.cameras.camera_from_world[view], lens),
+            project(point, moved.camera_from_world[view], intrinsics_px),
+            project(world, views.cameras.camera_from_world[view], intrinsics_px),
         )
 
 
-def test_a_level_seen_from_elsewhere_keeps_its_pictures(views):
+def test_a_level_with_other_cameras_keeps_its_pictures(views):
     level = normal_level(views, 2)
-    other = twisted(views.cameras, np.full((len(views), 6), 0.01))
-    elsewhere = seen_from(level, other)
+    other = apply_twists(views.cameras, np.full((len(views), 6), 0.01))
+    elsewhere = with_cameras(level, other)
     assert elsewhere.normals is level.normals and elsewhere.cameras.width_px == 64
     np.testing.assert_allclose(elsewhere.projections, projection_matrices(elsewhere.cameras))
     np.testing.assert_allclose(elsewhere.cameras.camera_from_world, other.camera_from_world)
@@ -128,13 +131,13 @@ def test_exact_cameras_come_back_as_given(views):
 
 
 def test_noisy_normals_and_cameras_are_overruled_by_colours(views):
-    source = np.random.default_rng(0)
-    tilt = np.repeat(np.repeat(source.normal(scale=0.1, size=(len(views), 6, 6, 3)), 22, 1), 22, 2)[:, :128, :128]
+    rng = np.random.default_rng(0)
+    tilt = np.repeat(np.repeat(rng.normal(scale=0.1, size=(len(views), 6, 6, 3)), 22, 1), 22, 2)[:, :128, :128]
     normals = (views.normals_world + tilt) * views.alpha[..., None]
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
-    twists = np.concatenate([source.normal(scale=0.008, size=(len(views), 3)), np.zeros((len(views), 3))], 1)
+    twists = np.concatenate([rng.normal(scale=0.008, size=(len(views), 3)), np.zeros((len(views), 3))], 1)
     noisy = replace(
-        views, normals_world=normals.astype(np.float32), cameras=twisted(views.cameras, twists - twists.mean(0))
+        views, normals_world=normals.astype(np.float32), cameras=apply_twists(views.cameras, twists - twists.mean(0))
     )
     fitter = NormalSurfaceFitter(SurfaceSettings(32, (5, 3)))
     fitted = fitter.fit(noisy, seed=0)

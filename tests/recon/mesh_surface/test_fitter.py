@@ -14,7 +14,7 @@ from spinmeround.geometry import METRES_PER_UNIT, face_normals, vertex_normals
 from spinmeround.mesh_raster import rasterize
 from spinmeround.recon.hull import silhouettes
 from spinmeround.recon.mesh_surface.fitter import SURFACE_PRESETS, NormalSurfaceFitter, SurfaceSettings
-from spinmeround.recon.mesh_surface.normal_integration import displacements
+from spinmeround.recon.mesh_surface.normal_integration import integrate_normals
 from spinmeround.recon.mesh_surface.remesh import half_edge_ring, half_edge_twins, remesh
 from spinmeround.types import Mesh
 from tests.recon import scenes
@@ -63,15 +63,15 @@ def test_twins_run_the_other_way_and_open_meshes_are_refused():
         half_edge_twins(faces[1:])
 
 
-def test_displacements_solve_the_stated_least_squares_problem():
+def test_integration_solves_the_stated_least_squares_problem():
     mesh, _ = scenes.sphere(subdivisions=1)
-    generator = np.random.default_rng(0)
-    vertices, faces = mesh.vertices + generator.normal(scale=0.01, size=mesh.vertices.shape), mesh.faces
+    rng = np.random.default_rng(0)
+    vertices, faces = mesh.vertices + rng.normal(scale=0.01, size=mesh.vertices.shape), mesh.faces
     directions = vertex_normals(vertices, faces)
-    targets = face_normals(vertices, faces) + generator.normal(scale=0.01, size=faces.shape)
+    targets = face_normals(vertices, faces) + rng.normal(scale=0.01, size=faces.shape)
     targets /= np.linalg.norm(targets, axis=1, keepdims=True)
-    weight, pull = generator.uniform(0.1, 1, len(faces)), generator.normal(scale=0.01, size=len(vertices))
-    pull_weight = np.where(generator.random(len(vertices)) < 0.2, 0.5, 0.0)
+    weight, steps = rng.uniform(0.1, 1, len(faces)), rng.normal(scale=0.01, size=len(vertices))
+    step_weight = np.where(rng.random(len(vertices)) < 0.2, 0.5, 0.0)
     rows, right = [], []
     for f, corners in enumerate(faces):
         for i, j in ((0, 1), (1, 2), (2, 0)):
@@ -84,12 +84,12 @@ def test_displacements_solve_the_stated_least_squares_problem():
             stiff[a], stiff[b] = np.sqrt(0.01), -np.sqrt(0.01)
             rows.append(stiff)
             right.append(0.0)
-    rows.extend(np.diag(np.sqrt(pull_weight + 1e-3)))
-    right.extend(pull_weight * pull / np.sqrt(pull_weight + 1e-3))
+    rows.extend(np.diag(np.sqrt(step_weight + 1e-3)))
+    right.extend(step_weight * steps / np.sqrt(step_weight + 1e-3))
     expected = np.linalg.lstsq(np.array(rows), np.array(right), rcond=None)[0]
     ring = half_edge_ring(faces, len(vertices))
-    got = displacements(
-        vertices, directions, ring, targets, weight, pull, pull_weight, stiffness=0.02, iterations=500, tolerance=1e-12
+    got = integrate_normals(
+        vertices, directions, ring, targets, weight, steps, step_weight, stiffness=0.02, iterations=500, tolerance=1e-12
     )
     # Each edge is met from both sides, with half of the stiffness from each.
     np.testing.assert_allclose(got, expected, atol=1e-9)
