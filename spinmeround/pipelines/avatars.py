@@ -10,7 +10,7 @@ from spinmeround.errors import OutputError, WeightsError
 from spinmeround.io.formats import AVATAR_SUFFIXES, NORMAL_MAP_SUFFIXES
 from spinmeround.pipelines.backends import Head, Rooms
 from spinmeround.pipelines.outputs import Outputs
-from spinmeround.pipelines.registered_head import SurfaceHead
+from spinmeround.pipelines.registered_head import RegisteredHeadOnSurface
 from spinmeround.pipelines.stage_two import Built
 from spinmeround.runtime.stages import Stages
 from spinmeround.types import Avatar, Progress
@@ -96,7 +96,7 @@ def make_avatar(
             moving = head if isinstance(head, Riggable) else _on_surface(built, rooms, progress)
             if not isinstance(moving, str):
                 avatar = moving.avatar(lod=options.lod, texture_px=options.texture_px, normal_map=normal_map)
-                registered = {"registration": moving.report} if isinstance(moving, SurfaceHead) else {}
+                registered = {"registration": moving.report} if isinstance(moving, RegisteredHeadOnSurface) else {}
                 described = {"made": True, "level_of_detail": options.lod} | _described(avatar) | registered
                 return avatar, {"avatar": described}
             against = moving
@@ -106,7 +106,7 @@ def make_avatar(
     return None, {"avatar": {"made": False, "why": against}}
 
 
-def _on_surface(built: Built, rooms: Rooms, progress: Progress) -> SurfaceHead | str:
+def _on_surface(built: Built, rooms: Rooms, progress: Progress) -> RegisteredHeadOnSurface | str:
     """The template on the surface, or why it is not there."""
     try:
         assert built.surface is not None, "only heads that can move come without one"
@@ -115,7 +115,7 @@ def _on_surface(built: Built, rooms: Rooms, progress: Progress) -> SurfaceHead |
         return f"no face could be looked for: {error}"
     if head is None:
         return "no face was found, or the surface does not have the form of one"
-    log.info("a face was found in %d pictures of the head: it gets bones and expressions", head.pictures)
+    log.info("a face was found in %d pictures of the head: it gets bones and expressions", head.face_view_count)
     return head
 
 

@@ -12,7 +12,7 @@ from spinmeround import weights
 from spinmeround.configs import Quality, preset
 from spinmeround.errors import ResourceError
 from spinmeround.pipelines.diffusion_options import RECOGNITION, DiffusionOptions, checkpoint_path
-from spinmeround.pipelines.registered_head import SurfaceHead, head_on_surface
+from spinmeround.pipelines.registered_head import RegisteredHeadOnSurface, head_on_surface
 from spinmeround.protocols import Rasterizer
 from spinmeround.runtime.memory import free_bytes
 from spinmeround.types import Cameras, ColouredMesh, Mesh, Portrait, Progress, Splats, TexturedMesh, Views
@@ -85,7 +85,7 @@ class Rooms:
     colour_vertices: Callable[[Views, Mesh], ColouredMesh]
     identify: Callable[[Sequence[Portrait], Path | None], list[Portrait]]
     paint_views: Callable[[Sequence[Portrait], Cameras, DiffusionOptions, int, Progress], Views]
-    rig_surface: Callable[[Views, Mesh, Progress], SurfaceHead | None] = head_on_surface
+    rig_surface: Callable[[Views, Mesh, Progress], RegisteredHeadOnSurface | None] = head_on_surface
 
 
 def rooms_of(

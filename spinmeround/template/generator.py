@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from spinmeround.template.avatar.build import Lod, build_avatar
-from spinmeround.template.avatar.rest_pose import resting
+from spinmeround.template.avatar.rest_pose import rest_vertices
 from spinmeround.template.fit.fitter import FittedHead, fit_head
 from spinmeround.template.fit.photo_lookup import gather_evidence
 from spinmeround.template.hair.texture import paint_hair
@@ -54,12 +54,12 @@ class TemplateHead:
         return render_views(Skin(self.model, vertices, self.skin.albedo), self.hair, cameras, names=names)
 
     def avatar(self, *, lod: Lod = 0, texture_px: int = 2048, normal_map: bool = False) -> Avatar:
-        """The head with bones and morph targets, at rest; see ``build_avatar``, ``resting`` and ``repaint_lids``."""
+        """The head with bones and morph targets, at rest; see ``build_avatar``, ``rest_vertices``, ``repaint_lids``."""
         moving = self.skin.albedo if self.skin.animatable_albedo is None else self.skin.animatable_albedo
         albedo = repaint_lids(self.model, shared_atlas(len(moving)), moving, best_lid_trust(self.head))
         return build_avatar(
             self.model,
-            resting(self.head),
+            rest_vertices(self.head),
             self.ears_covered,
             replace(self.skin, albedo=albedo),
             self.hair,
