@@ -25,7 +25,7 @@ from tables import Figure, print_figures
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io import write_avatar
 from spinmeround.portrait.landmarks import BLENDSHAPE_NAMES
-from spinmeround.template.avatar.build import FACES, build_avatar
+from spinmeround.template.avatar.build import MAX_FACES, build_avatar
 from spinmeround.template.avatar.skeleton import eyeball
 from spinmeround.template.model.expression_transfer import personal_morphs
 from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
@@ -97,8 +97,8 @@ def _avatar(model: HeadModel, neutral: Float[np.ndarray, "v 3"], lod) -> Avatar:
 
 def _worst_budget(avatars: dict[int, Avatar]) -> Figure:
     counts = {lod: sum(len(part.mesh.faces) for part in avatar.parts) for lod, avatar in avatars.items()}
-    off = max(abs(count / FACES[lod] - 1) for lod, count in counts.items())
-    note = "; ".join(f"{count} of {FACES[lod]}" for lod, count in counts.items())
+    off = max(abs(count / MAX_FACES[lod] - 1) for lod, count in counts.items())
+    note = "; ".join(f"{count} of {MAX_FACES[lod]}" for lod, count in counts.items())
     return Figure("avatar, faces off a level's target", 100 * off, 2.0, unit=" %", note=note)
 
 

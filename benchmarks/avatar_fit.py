@@ -25,7 +25,7 @@ from tables import Figure, print_figures, print_table
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.inspection.expressions import expression_tiles
 from spinmeround.mesh_raster import rasterize_pixels
-from spinmeround.pipelines.registered_head import SurfaceHead, head_on_surface
+from spinmeround.pipelines.registered_head import RegisteredHeadOnSurface, head_on_surface
 from spinmeround.portrait.landmarks import BLENDSHAPE_NAMES
 from spinmeround.recon.mesh_surface.fitter import SURFACE_PRESETS, NormalSurfaceFitter
 from spinmeround.template.model.expression_transfer import EYES, eyeball, landmark_points, personal_morphs
@@ -75,7 +75,7 @@ def face_distances_mm(head: RegisteredHead, surface: Mesh) -> np.ndarray:
     model = head.model
     dense = head.world_from_head(model.dense(head.posed))
     regions = Regions.of(model)
-    on_face = (regions.asked & (model.masks["face"] > 0.5))[model.dense_faces].all(1)
+    on_face = (regions.outer_skin & (model.masks["face"] > 0.5))[model.dense_faces].all(1)
     points = sample_surface(dense, model.dense_faces[on_face], _SAMPLES, rng=np.random.default_rng(0))
     return np.linalg.norm(Surface(surface.vertices, surface.faces).nearest(points)[0] - points, axis=1) * _MM
 
@@ -94,7 +94,7 @@ def lid_gap_mm(head: RegisteredHead, morphs: np.ndarray) -> float:
     return most
 
 
-def measured(views: Views) -> tuple[Fit, SurfaceHead]:
+def measured(views: Views) -> tuple[Fit, RegisteredHeadOnSurface]:
     """One head through stage two, registration and rig.
 
     Raises:

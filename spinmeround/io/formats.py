@@ -169,6 +169,11 @@ def suffixes(holds: Kind) -> tuple[str, ...]:
     return tuple(known.suffix for known in formats(holds=holds) if known.writer is not None)
 
 
+def untextured_suffixes() -> tuple[str, ...]:
+    """Return the suffixes of meshes without a texture, which hold the whole surface."""
+    return tuple(known.suffix for known in formats(holds="mesh") if known.writer is not None and not known.uv_texture)
+
+
 def find_format(path: Path | str, holds: Kind) -> Format:
     """The format to write ``path`` in; upper and lower case are the same.
 

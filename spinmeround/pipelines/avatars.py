@@ -10,7 +10,7 @@ from spinmeround.errors import FitError, OutputError, WeightsError
 from spinmeround.io.formats import formats, suffixes
 from spinmeround.pipelines.backends import Backends
 from spinmeround.pipelines.outputs import Outputs
-from spinmeround.pipelines.registered_head import RegisteredAvatarHead
+from spinmeround.pipelines.registered_head import RegisteredHeadOnSurface
 from spinmeround.pipelines.settings import RunSettings
 from spinmeround.pipelines.stage_two import StageTwoResult
 from spinmeround.protocols import RiggableHead
@@ -117,7 +117,7 @@ def make_avatar(
                 avatar = rigged.avatar(
                     lod=options.lod, texture_px=options.texture_px, normal_map=backends.settings.mesh.normal_map
                 )
-                registration = {"registration": rigged.report} if isinstance(rigged, RegisteredAvatarHead) else {}
+                registration = {"registration": rigged.report} if isinstance(rigged, RegisteredHeadOnSurface) else {}
                 report = {"made": True, "level_of_detail": options.lod} | _described(avatar) | registration
                 return avatar, {"avatar": report}
     check_avatar_only(outputs, no_avatar)
@@ -126,7 +126,7 @@ def make_avatar(
     return None, {"avatar": {"made": False, "why": no_avatar.reason}}
 
 
-def _register(built: StageTwoResult, backends: Backends, progress: Progress) -> RegisteredAvatarHead:
+def _register(built: StageTwoResult, backends: Backends, progress: Progress) -> RegisteredHeadOnSurface:
     """Register the template to the surface."""
     assert built.surface is not None, "only heads that can move come without one"
     try:
@@ -135,7 +135,7 @@ def _register(built: StageTwoResult, backends: Backends, progress: Progress) -> 
         raise _NoFaceOnSurfaceError(f"no face could be looked for: {error}") from error
     if head is None:
         raise _NoFaceOnSurfaceError("no face was found, or the surface does not have the form of one")
-    log.info("a face was found in %d pictures of the head: it gets bones and expressions", head.pictures)
+    log.info("a face was found in %d pictures of the head: it gets bones and expressions", head.face_view_count)
     return head
 
 

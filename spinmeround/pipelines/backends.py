@@ -16,7 +16,7 @@ from spinmeround.types import ColouredMesh, Mesh, Portrait, Progress, Splats, Su
 
 if TYPE_CHECKING:
     from spinmeround.io.photo import Photo
-    from spinmeround.pipelines.registered_head import RegisteredAvatarHead
+    from spinmeround.pipelines.registered_head import RegisteredHeadOnSurface
     from spinmeround.recon.cameras.photometric import CameraCorrection
 
 
@@ -141,7 +141,7 @@ class Backends:
 
         return colour_vertices(views, surface)
 
-    def register_head(self, views: Views, surface: Mesh, *, progress: Progress) -> RegisteredAvatarHead | None:
+    def register_head(self, views: Views, surface: Mesh, *, progress: Progress) -> RegisteredHeadOnSurface | None:
         """Register the template to the surface; None if no face is found on it."""
         from spinmeround.pipelines.registered_head import head_on_surface
 

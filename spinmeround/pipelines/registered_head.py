@@ -1,4 +1,4 @@
-"""A head that moves, from any surface and its views: the template registered to it, painted from the views."""
+"""An animatable head from any surface and its views: the template registered to it and textured from the views."""
 
 from __future__ import annotations
 
@@ -10,134 +10,140 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float32
 
-from spinmeround.types import Avatar, AvatarPart, Mesh, Progress, Views
+from spinmeround.types import Avatar, AvatarPart, Mesh, Progress, Views, no_progress
 
 if TYPE_CHECKING:
     from spinmeround.template.registration.fitter import RegisteredHead
 
 log = logging.getLogger(__name__)
 
-_MOST_SHARE = 0.4
-"""Of the triangles, for all that the template cannot express."""
+_MAX_LEFTOVER_FRACTION = 0.4
+"""Largest part of the triangles for all that the template cannot express, hair and clothes."""
 
 
 @dataclass(frozen=True)
-class SurfaceHead:
-    """The template on a surface.
+class RegisteredHeadOnSurface:
+    """The template on a surface, with the views that texture it.
 
     Attributes:
-        views: what sees the surface.
-        pictures: in how many of them, or of the bare surface, the face was found.
+        surface: world frame.
+        views: pictures of the surface.
+        face_view_count: in how many of them, or of a clay rendering of the surface, the face was found.
     """
 
     registered: RegisteredHead
     surface: Mesh
     views: Views
-    pictures: int
+    face_view_count: int
 
     @property
     def report(self) -> dict[str, Any]:
         """How well the template lies on the surface."""
-        return {"face_found_in_views": self.pictures} | self.registered.report
+        return {"face_found_in_views": self.face_view_count} | self.registered.report
 
     def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool = False) -> Avatar:
-        """The head with bones and morph targets, neutral at rest, upright and looking ahead."""
+        """Return the head with bones and morph targets, neutral at rest, upright and looking ahead."""
         from spinmeround.recon.texture.atlas import Atlas
         from spinmeround.recon.texture.bake import bake_onto_atlas
         from spinmeround.template.avatar.build import build_avatar
-        from spinmeround.template.registration.leftover_parts import ears_under, joined, left_over
-        from spinmeround.template.registration.texture import finish_texture, split_views
+        from spinmeround.template.registration.leftover_parts import ear_coverage, hair_and_clothes, merge_meshes
+        from spinmeround.template.registration.texture import complete_texture, split_views
 
         head = self.registered
         model = head.model
         mesh = Mesh(head.world_from_head(model.dense(head.posed)), model.dense_faces)
         layout = Atlas(model.uv.astype(float), model.uv_faces)
-        pieces = left_over(head, self.surface)
-        # What hides what is asked of the template and its parts: on the surface itself every bump would hide skin.
-        whole = joined([mesh, *pieces.values()])
-        painted = [
-            bake_onto_atlas(views, whole, mesh, layout, size_px=texture_px) for views in split_views(head, self.views)
-        ]
-        skin = finish_texture(head, painted[0], painted[1])
-        more = self._more(pieces, whole, lod, texture_px // 2, normal_map)
-        relief = self._relief(mesh, texture_px) if normal_map else None
-        covered = ears_under(head, self.surface)
+        leftovers = hair_and_clothes(head, self.surface)
+        # Visibility is tested against the template and its leftovers: on the surface every bump would hide skin.
+        occluders = merge_meshes([mesh, *leftovers.values()])
+        skin_views, inner_views = split_views(head, self.views)
+        skin, inner = (
+            bake_onto_atlas(views, occluders, mesh, layout, size_px=texture_px) for views in (skin_views, inner_views)
+        )
         return build_avatar(
             model,
             head.neutral,
-            covered,
-            skin,
+            ear_coverage(head, self.surface),
+            complete_texture(head, skin, inner),
             None,
             lod=lod,
             texture_px=texture_px,
-            more=more,
+            extra_parts=self._leftover_parts(leftovers, occluders, lod, texture_px // 2, normal_map),
             normal_map=normal_map,
-            relief=relief,
+            fine_normals=self._fine_normals(mesh, texture_px) if normal_map else None,
         )
 
-    def _relief(self, posed: Mesh, texture_px: int) -> Float32[np.ndarray, "t t 3"] | None:
-        """The surface's normals in the tangent space of the template; none where it does not lie on the surface."""
+    def _fine_normals(self, posed: Mesh, texture_px: int) -> Float32[np.ndarray, "t t 3"] | None:
+        """Return the surface's normals in the template's tangent space; None if it does not lie on the surface."""
         if not self.registered.report["surface_believed"]:
             log.info("the surface lies off the face: the normal map holds the head model's form")
             return None
         from spinmeround.recon.texture.normal_map import with_normal_map
-        from spinmeround.template.registration.leftover_parts import OFF
-        from spinmeround.template.registration.target import without_ends
-        from spinmeround.template.registration.texture import skin_relief
+        from spinmeround.template.registration.leftover_parts import MAX_SKIN_DISTANCE
+        from spinmeround.template.registration.target import without_boundary
+        from spinmeround.template.registration.texture import outer_skin_normal_map
         from spinmeround.types import TexturedMesh
 
         model = self.registered.model
         blank = np.zeros((texture_px, texture_px, 3), np.float32)
         dense = TexturedMesh(posed.vertices, posed.faces, model.uv.astype(float), model.uv_faces, blank)
-        normal_map = with_normal_map(dense, without_ends(self.surface), reach=OFF).normal_map
+        normal_map = with_normal_map(dense, without_boundary(self.surface), reach=MAX_SKIN_DISTANCE).normal_map
         assert normal_map is not None
-        return skin_relief(self.registered, normal_map)
+        return outer_skin_normal_map(self.registered, normal_map)
 
-    def _more(
-        self, pieces: Mapping[str, Mesh], whole: Mesh, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool
+    def _leftover_parts(
+        self,
+        leftovers: Mapping[str, Mesh],
+        occluders: Mesh,
+        lod: Literal[0, 1, 2],
+        texture_px: int,
+        normal_map: bool,
     ) -> tuple[AvatarPart, ...]:
-        """Hair and clothes as the surface has them, in the frame of the upright head."""
+        """Return hair and clothes as the surface has them, in the frame of the upright head."""
         from spinmeround.recon.texture.atlas import simplify, unwrap
         from spinmeround.recon.texture.bake import bake_onto_atlas
         from spinmeround.recon.texture.normal_map import with_normal_map
-        from spinmeround.template.avatar.build import FACES, carried_part
+        from spinmeround.template.avatar.build import MAX_FACES, rigid_part
         from spinmeround.template.avatar.skeleton import HEAD, NECK
         from spinmeround.types import TexturedMesh
 
         head_from_world = self.registered.world_from_head.inverse()
-        total = sum(len(piece.faces) for piece in pieces.values())
+        total = sum(len(mesh.faces) for mesh in leftovers.values())
         parts = []
-        for name, piece in pieces.items():
-            most = int(_MOST_SHARE * FACES[lod] * len(piece.faces) / total)
-            small = simplify(piece, most)
-            if not len(small.faces):
+        for name, fine in leftovers.items():
+            max_faces = int(_MAX_LEFTOVER_FRACTION * MAX_FACES[lod] * len(fine.faces) / total)
+            coarse = simplify(fine, max_faces)
+            if not len(coarse.faces):
                 continue
-            atlas = unwrap(small, texture_px)
-            albedo, _ = bake_onto_atlas(self.views, whole, small, atlas, size_px=texture_px)
-            mesh = TexturedMesh(small.vertices, small.faces, atlas.uv, atlas.uv_faces, albedo)
-            mesh = with_normal_map(mesh, piece) if normal_map else mesh
+            atlas = unwrap(coarse, texture_px)
+            albedo, _ = bake_onto_atlas(self.views, occluders, coarse, atlas, size_px=texture_px)
+            mesh = TexturedMesh(coarse.vertices, coarse.faces, atlas.uv, atlas.uv_faces, albedo)
+            mesh = with_normal_map(mesh, fine) if normal_map else mesh
             mesh = replace(mesh, vertices=head_from_world(mesh.vertices))
-            parts.append(carried_part(name, mesh, HEAD if name == "hair" else NECK))
+            parts.append(rigid_part(name, mesh, HEAD if name == "hair" else NECK))
         return tuple(parts)
 
 
-def head_on_surface(views: Views, surface: Mesh, progress: Progress | None = None) -> SurfaceHead | None:
-    """Registers the template to a surface; none if no face is found in its pictures or its form is not that of one.
+def head_on_surface(views: Views, surface: Mesh, progress: Progress | None = None) -> RegisteredHeadOnSurface | None:
+    """Register the template to a surface.
 
     Args:
         views: pictures of the surface, from the cameras it was fitted with.
+
+    Returns:
+        None if no face is found in its pictures, or if the surface does not have the form of a face.
 
     Raises:
         WeightsError: the files that find a face are absent and cannot be fetched.
     """
     from spinmeround.template.model.head_model import load_head_model
     from spinmeround.template.registration.fitter import register_template
-    from spinmeround.template.registration.landmarks import find_marks
+    from spinmeround.template.registration.landmarks import find_surface_landmarks
 
-    marks = find_marks(views, surface)
-    if marks is None:
+    landmarks = find_surface_landmarks(views, surface)
+    if landmarks is None:
         return None
-    registered = register_template(load_head_model(), surface, marks, progress=progress)
+    registered = register_template(load_head_model(), surface, landmarks, progress=progress or no_progress)
     if not registered.is_face:
         return None
-    return SurfaceHead(registered, surface, replace(views, names=()), marks.pictures)
+    return RegisteredHeadOnSurface(registered, surface, replace(views, names=()), landmarks.view_count)

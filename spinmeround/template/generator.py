@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from spinmeround.template.avatar.build import Lod, build_avatar
-from spinmeround.template.avatar.rest_pose import resting
+from spinmeround.template.avatar.rest_pose import rest_vertices
 from spinmeround.template.fit.fitter import FittedHead, fit_head
 from spinmeround.template.fit.photo_lookup import gather_evidence
 from spinmeround.template.hair.texture import paint_hair
@@ -21,8 +21,8 @@ from spinmeround.template.hair.volume import (
 )
 from spinmeround.template.model.head_model import HeadModel, load_head_model
 from spinmeround.template.render import Hair, Skin, render_views
-from spinmeround.template.texture.bake import SkinTexture, bake_texture, shared_atlas
-from spinmeround.template.texture.lids import lid_trust_of, with_lids
+from spinmeround.template.texture.bake import SkinTexture, bake_skin_texture, shared_atlas
+from spinmeround.template.texture.lids import best_lid_trust, repaint_lids
 from spinmeround.types import Avatar, Cameras, Portrait, Progress, Views
 
 
@@ -54,12 +54,12 @@ class TemplateHead:
         return render_views(Skin(self.model, vertices, self.skin.albedo), self.hair, cameras, names=names)
 
     def avatar(self, *, lod: Lod = 0, texture_px: int = 2048, normal_map: bool = False) -> Avatar:
-        """The head with bones and morph targets, at rest; see ``build_avatar``, ``resting`` and ``with_lids``."""
-        moving = self.skin.albedo if self.skin.moving is None else self.skin.moving
-        albedo = with_lids(self.model, shared_atlas(len(moving)), moving, lid_trust_of(self.head))
+        """The head with bones and morph targets, at rest; see ``build_avatar``, ``rest_vertices``, ``repaint_lids``."""
+        moving = self.skin.albedo if self.skin.animatable_albedo is None else self.skin.animatable_albedo
+        albedo = repaint_lids(self.model, shared_atlas(len(moving)), moving, best_lid_trust(self.head))
         return build_avatar(
             self.model,
-            resting(self.head),
+            rest_vertices(self.head),
             self.ears_covered,
             replace(self.skin, albedo=albedo),
             self.hair,
@@ -101,7 +101,7 @@ class TemplateGenerator:
         neutral = flatten_covered_ears(model, model.dense(head.neutral), coverage)
         surface = hair_surface(model, neutral, coverage, thickness, evidence)
         self._progress(0.6, "painting the skin")
-        skin = bake_texture(model, head, portraits, coverage)
+        skin = bake_skin_texture(model, head, portraits, coverage)
         hair = None
         if surface is not None:
             self._progress(0.85, "painting the hair")

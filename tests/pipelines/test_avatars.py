@@ -13,10 +13,10 @@ from spinmeround.errors import OutputError, WeightsError
 from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
 from spinmeround.io import read_avatar, read_mesh, write_views
 from spinmeround.orbits import orbit_cameras
-from spinmeround.pipelines.registered_head import SurfaceHead, head_on_surface
+from spinmeround.pipelines.registered_head import RegisteredHeadOnSurface, head_on_surface
 from spinmeround.template.model.head_model import PARTS, load_head_model
 from spinmeround.template.registration.fitter import register_template
-from spinmeround.template.registration.leftover_parts import left_over
+from spinmeround.template.registration.leftover_parts import hair_and_clothes
 from spinmeround.template.texture.bake import shared_atlas
 from spinmeround.types import Mesh
 from tests.pipelines.fakes import FakeBackends, install, sphere_mesh, sphere_views
@@ -24,7 +24,7 @@ from tests.template.unseen_heads import stranger
 
 
 @pytest.fixture(scope="module")
-def rigged() -> SurfaceHead:
+def rigged() -> RegisteredHeadOnSurface:
     """Somebody with a ball of hair on top, registered."""
     given = stranger(load_head_model(), 4)
     top = given.surface.vertices[given.surface.vertices[:, 1].argmax()]
@@ -33,8 +33,10 @@ def rigged() -> SurfaceHead:
     surface = Mesh(
         np.concatenate([given.surface.vertices, hair.vertices]), np.concatenate([given.surface.faces, hair.faces])
     )
-    registered = register_template(load_head_model(), given.surface, given.marks)
-    return SurfaceHead(registered, surface, sphere_views(orbit_cameras([0.0, 40.0], [0.0, 0.0], size_px=96)), 2)
+    registered = register_template(load_head_model(), given.surface, given.landmarks)
+    return RegisteredHeadOnSurface(
+        registered, surface, sphere_views(orbit_cameras([0.0, 40.0], [0.0, 0.0], size_px=96)), 2
+    )
 
 
 def fitted(tmp_path: Path, monkeypatch, register_head, out: str, **more) -> dict:
@@ -72,7 +74,9 @@ def test_bumps_of_the_surface_become_a_normal_map(rigged):
     head, still = rigged.registered, rigged.surface
     normals = vertex_normals(still.vertices, still.faces)
     height = 0.001 / METRES_PER_UNIT * np.sin(still.vertices[:, 1:2] * 2 * np.pi / 0.05)
-    waved = SurfaceHead(head, Mesh(still.vertices + height * normals, still.faces), rigged.views, rigged.pictures)
+    waved = RegisteredHeadOnSurface(
+        head, Mesh(still.vertices + height * normals, still.faces), rigged.views, rigged.face_view_count
+    )
     tilt_deg = []
     for given in (rigged, waved):
         avatar = given.avatar(lod=2, texture_px=256, normal_map=True)
@@ -86,11 +90,11 @@ def test_bumps_of_the_surface_become_a_normal_map(rigged):
 
 
 def test_what_stands_off_is_kept_apart(rigged):
-    parts = left_over(rigged.registered, rigged.surface)
+    parts = hair_and_clothes(rigged.registered, rigged.surface)
     assert set(parts) == {"hair"}
     head = rigged.registered
     assert head.world_from_head.inverse()(parts["hair"].vertices)[:, 1].min() > 0.15
-    assert left_over(head, Mesh(rigged.surface.vertices, rigged.surface.faces[:1000])) == {}
+    assert hair_and_clothes(head, Mesh(rigged.surface.vertices, rigged.surface.faces[:1000])) == {}
 
 
 @pytest.mark.parametrize(
@@ -127,5 +131,7 @@ def test_without_the_face_finders_files_too(tmp_path, monkeypatch):
 
 def test_a_ball_with_a_face_painted_on_is_no_head(monkeypatch):
     given = stranger(load_head_model(), 1)
-    monkeypatch.setattr("spinmeround.template.registration.landmarks.find_marks", lambda *_: given.marks)
+    monkeypatch.setattr(
+        "spinmeround.template.registration.landmarks.find_surface_landmarks", lambda *_: given.landmarks
+    )
     assert head_on_surface(sphere_views(orbit_cameras([0.0], [0.0], size_px=64)), sphere_mesh()) is None

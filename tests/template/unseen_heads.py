@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.template.model.expression_transfer import landmark_points
 from spinmeround.template.model.head_model import PARTS, HeadModel
-from spinmeround.template.registration.landmarks import SurfaceMarks
+from spinmeround.template.registration.landmarks import SurfaceLandmarks
 from spinmeround.types import Mesh
 
 MM = 1000 * METRES_PER_UNIT
@@ -18,7 +18,7 @@ MM = 1000 * METRES_PER_UNIT
 
 @dataclass(frozen=True)
 class Stranger:
-    """The truth and what registration is told of it.
+    """The truth and what registration is given of it.
 
     Attributes:
         posed: coarse vertices in the frame of ``surface``.
@@ -29,7 +29,7 @@ class Stranger:
     posed: np.ndarray
     neutral: np.ndarray
     surface: Mesh
-    marks: SurfaceMarks
+    landmarks: SurfaceLandmarks
 
 
 def stranger(model: HeadModel, seed: int, *, off_space_mm: float = 3.0, expression: np.ndarray | None = None):
@@ -42,8 +42,8 @@ def stranger(model: HeadModel, seed: int, *, off_space_mm: float = 3.0, expressi
     posed = neutral + np.tensordot(actions, model.expression_basis, 1)
     turn = Rotation.from_euler("YXZ", [7.0, -5.0, 3.0], degrees=True).as_matrix()
     neutral, posed = (1.07 * v @ turn.T + [0.02, -0.03, 0.01] for v in (neutral, posed))
-    marks = landmark_points(model, posed, range(478)) + rng.normal(size=(478, 3)) / MM
-    return Stranger(posed, neutral, _outside(model, posed), SurfaceMarks(marks, np.ones(478), actions, 1))
+    points = landmark_points(model, posed, range(478)) + rng.normal(size=(478, 3)) / MM
+    return Stranger(posed, neutral, _outside(model, posed), SurfaceLandmarks(points, np.ones(478), actions, 1))
 
 
 def _bump_field(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator, size: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From a fitted head to an avatar: parts with textures, bones and ARKit's morph targets, neutral at rest."""
+"""Builds the avatar of a fitted head: parts with textures, bones and ARKit's morph targets, neutral at rest."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Integer
 
 from spinmeround.images import resize
-from spinmeround.template.avatar.levels_of_detail import level
-from spinmeround.template.avatar.normal_maps import with_head_relief, with_strands
-from spinmeround.template.avatar.skeleton import HEAD, NAMES, skeleton, skin_weights, strongest
+from spinmeround.template.avatar.levels_of_detail import level_of_detail
+from spinmeround.template.avatar.normal_maps import with_head_normals, with_strand_normals
+from spinmeround.template.avatar.skeleton import HEAD, NAMES, skeleton, skin_weights, strongest_joints
 from spinmeround.template.hair.volume import flatten_covered_ears
 from spinmeround.template.model import neck_cut
 from spinmeround.template.model.expression_transfer import personal_morphs
@@ -22,66 +22,69 @@ from spinmeround.template.texture.bake import SkinTexture
 from spinmeround.types import Avatar, AvatarPart, Mesh, TexturedMesh
 
 Lod = Literal[0, 1, 2]
-FACES: dict[Lod, int] = {0: 30_000, 1: 12_000, 2: 4_000}
+MAX_FACES: dict[Lod, int] = {0: 30_000, 1: 12_000, 2: 4_000}
 """Triangles of each level of detail, all parts together."""
 
-_HAIR_SHARE = 0.3
-"""Of the triangles, at most."""
-_MADE_OF = {
+_MAX_HAIR_FRACTION = 0.3
+"""Largest part of the triangles for hair."""
+_REFERENCE_TEXTURE_PX = 2048
+"""Side of the skin's texture with which the hair's has the size it was painted in."""
+_MODEL_PARTS = {
     "skin": ("skin", "mouth_cavity"),
     "eyes": ("eye_left", "eye_right"),
     "teeth": ("teeth_upper", "teeth_lower"),
     "tongue": ("tongue",),
 }
+"""Parts of the head model in each mesh of the avatar."""
 _ROUGHNESS = {"skin": 0.6, "eyes": 0.1, "teeth": 0.3, "tongue": 0.4, "hair": 0.8}
+"""Of each mesh's material, in [0, 1]."""
 
 
 def build_avatar(
     model: HeadModel,
     neutral: Float[np.ndarray, "n 3"],
-    ears_covered: Float[np.ndarray, "m"],
+    ear_coverage: Float[np.ndarray, "m"],
     skin: SkinTexture,
     hair: Hair | None,
     *,
     lod: Lod = 0,
     texture_px: int = 2048,
-    more: Sequence[AvatarPart] = (),
+    extra_parts: Sequence[AvatarPart] = (),
     normal_map: bool = False,
-    relief: Float[np.ndarray, "t t 3"] | None = None,
+    fine_normals: Float[np.ndarray, "t t 3"] | None = None,
 ) -> Avatar:
-    """Rigs one person's head.
+    """Rig one person's head.
 
     Args:
         neutral: coarse vertices at rest.
-        ears_covered: share of hair over each dense vertex; ears that it covers lie flat.
-        lod: level of detail, see ``FACES``.
+        ear_coverage: fraction of hair over each dense vertex; ears that it covers lie flat.
+        lod: level of detail, see ``MAX_FACES``.
         texture_px: side of the skin's texture; that of the hair is half as wide.
-        more: parts that are made already; they count among the triangles.
+        extra_parts: parts that are complete already; they count among the triangles.
         normal_map: whether parts carry what the level of detail loses of the head's form, and its hair's strands.
-        relief: for that, normals finer than the head model, in the tangent space of its dense mesh, as large as the
-            texture.
+        fine_normals: for that, normals finer than the head model, in the tangent space of its dense mesh, as large as
+            the texture.
     """
-    rest = flatten_covered_ears(model, model.dense(neutral), ears_covered)
+    rest = flatten_covered_ears(model, model.dense(neutral), ear_coverage)
     morphs = personal_morphs(model, neutral)
-    parts = list(more)
-    budget = FACES[lod] - sum(len(part.mesh.faces) for part in parts)
+    parts = list(extra_parts)
+    budget = MAX_FACES[lod] - sum(len(part.mesh.faces) for part in parts)
     if hair is not None:
-        part = _hair_part(
-            replace(hair, mesh=outside_mouth(model, rest, hair.mesh)), int(_HAIR_SHARE * budget), texture_px
-        )
-        parts.append(replace(part, mesh=with_strands(part.mesh, hair)) if normal_map else part)
+        visible_hair = replace(hair, mesh=remove_hair_in_mouth(model, rest, hair.mesh))
+        part = _hair_part(visible_hair, int(_MAX_HAIR_FRACTION * budget), texture_px)
+        parts.append(replace(part, mesh=with_strand_normals(part.mesh, hair)) if normal_map else part)
         budget -= len(parts[-1].mesh.faces)
-    chosen = level(model, budget, lambda faces: _count_above(rest, faces))
-    albedo = _sized(skin.albedo, texture_px, texture_px)
+    chosen = level_of_detail(model, budget, lambda faces: _count_above_cut(rest, faces))
+    albedo = _resized(skin.albedo, texture_px, texture_px)
     weights = skin_weights(model)
     own = []
-    for name, pieces in _MADE_OF.items():
+    for name, pieces in _MODEL_PARTS.items():
         here = np.isin(chosen.part, [PARTS.index(piece) for piece in pieces])
         per_vertex = np.concatenate([weights, np.moveaxis(morphs, 0, 1).reshape(len(rest), -1)], axis=1)
         corner_uv = model.uv[chosen.uv_faces[here]]
         own.append(_part(name, rest, chosen.faces[here], corner_uv, per_vertex, albedo, model.expression_names))
     if normal_map:
-        own = with_head_relief(own, model, rest, relief)
+        own = with_head_normals(own, model, rest, fine_normals)
     return Avatar((*own, *parts), skeleton(model, neutral), model.expression_names)
 
 
@@ -94,21 +97,27 @@ def _part(
     albedo: Float32[np.ndarray, "th tw 3"],
     morph_names: tuple[str, ...],
 ) -> AvatarPart:
-    """One mesh above the cut of the neck, with what belongs to the vertices it has left.
+    """Return one mesh above the cut of the neck, with the weights and morphs of its vertices.
 
     Args:
         per_vertex: bone weights, then the morphs, flat.
     """
     used, compact = np.unique(faces, return_inverse=True)
     mesh, values = _cut(vertices[used], compact.reshape(-1, 3), corner_uv, per_vertex[used], albedo)
-    joints, shares = strongest(values[:, : len(NAMES)])
+    joints, joint_weights = strongest_joints(values[:, : len(NAMES)])
     moved = values[:, len(NAMES) :].reshape(len(values), -1, 3).astype(np.float32)
     active = {n: moved[:, k] for k, n in enumerate(morph_names) if name == "skin" or moved[:, k].any()}
-    return AvatarPart(name, mesh, joints, shares, active, _ROUGHNESS[name])
+    return AvatarPart(name, mesh, joints, joint_weights, active, _ROUGHNESS[name])
 
 
-def _cut(vertices, faces, corner_uv, per_vertex, albedo) -> tuple[TexturedMesh, Float[np.ndarray, "v k"]]:
-    """The mesh above the cut, closed there, and what was given per vertex."""
+def _cut(
+    vertices: Float[np.ndarray, "m 3"],
+    faces: Integer[np.ndarray, "f 3"],
+    corner_uv: Float[np.ndarray, "f 3 2"],
+    per_vertex: Float[np.ndarray, "m k"],
+    albedo: Float32[np.ndarray, "th tw 3"],
+) -> tuple[TexturedMesh, Float[np.ndarray, "v k"]]:
+    """Return the mesh above the cut, closed there, and the values of its vertices."""
     above = neck_cut.cut(vertices, faces)
     at_corners = above.at_corners(np.concatenate([per_vertex[faces.ravel()], corner_uv.reshape(-1, 2)], axis=1))
     closed = neck_cut.creased(above.vertices, above.faces)
@@ -120,14 +129,15 @@ def _cut(vertices, faces, corner_uv, per_vertex, albedo) -> tuple[TexturedMesh, 
     return mesh, values[used]
 
 
-def _count_above(vertices: Float[np.ndarray, "m 3"], faces: Integer[np.ndarray, "f 3"]) -> int:
-    """Faces that the cut of the neck leaves, with those that close it."""
+def _count_above_cut(vertices: Float[np.ndarray, "m 3"], faces: Integer[np.ndarray, "f 3"]) -> int:
+    """Count the faces that the cut of the neck leaves, with those that close it."""
     below = (vertices[:, 1] < neck_cut.HEIGHT)[faces].sum(1)
+    # By corners below the cut: a face stays, becomes two and one of the cap, becomes one and one of the cap, or goes.
     return int(np.array([1, 3, 2, 0])[below].sum())
 
 
-def outside_mouth(model: HeadModel, rest: Float[np.ndarray, "m 3"], hair: Mesh) -> Mesh:
-    """Hair without what of its inner side lies where the mouth will open.
+def remove_hair_in_mouth(model: HeadModel, rest: Float[np.ndarray, "m 3"], hair: Mesh) -> Mesh:
+    """Return hair without those parts of its inner side that lie where the mouth opens.
 
     Args:
         rest: dense vertices.
@@ -139,33 +149,33 @@ def outside_mouth(model: HeadModel, rest: Float[np.ndarray, "m 3"], hair: Mesh) 
     return Mesh(hair.vertices[used], compact.reshape(-1, 3))
 
 
-def _hair_part(hair: Hair, most: int, texture_px: int) -> AvatarPart:
-    surface = _simplified(hair.mesh, most)
+def _hair_part(hair: Hair, max_faces: int, texture_px: int) -> AvatarPart:
+    surface = _simplified(hair.mesh, max_faces)
     corner_uv = hair.texture.corner_uv(surface.vertices, surface.faces)
-    height, width = (round(side * texture_px / 2048) for side in hair.texture.albedo.shape[:2])
-    albedo = _sized(hair.texture.albedo, width, height)
+    height, width = (round(side * texture_px / _REFERENCE_TEXTURE_PX) for side in hair.texture.albedo.shape[:2])
+    albedo = _resized(hair.texture.albedo, width, height)
     mesh, _ = _cut(surface.vertices, surface.faces, corner_uv, np.zeros((len(surface.vertices), 1)), albedo)
-    return carried_part("hair", mesh, HEAD)
+    return rigid_part("hair", mesh, HEAD)
 
 
-def carried_part(name: str, mesh: TexturedMesh, joint: int) -> AvatarPart:
-    """Hair or clothes: hangs whole on one bone."""
+def rigid_part(name: str, mesh: TexturedMesh, joint: int) -> AvatarPart:
+    """Return hair or clothes, rigid with one bone."""
     joints = np.zeros((len(mesh.vertices), 4), np.int64)
     joints[:, 0] = joint
     weights = np.eye(4)[np.zeros(len(joints), np.int64)]
     return AvatarPart(name, mesh, joints, weights, {}, _ROUGHNESS["hair"], two_sided=True)
 
 
-def _simplified(mesh: Mesh, most: int) -> Mesh:
-    if len(mesh.faces) <= most:
+def _simplified(mesh: Mesh, max_faces: int) -> Mesh:
+    if len(mesh.faces) <= max_faces:
         return mesh
     import fast_simplification
 
     points = np.ascontiguousarray(mesh.vertices, np.float32)
-    vertices, faces = fast_simplification.simplify(points, mesh.faces.astype(np.int32), target_count=most)
+    vertices, faces = fast_simplification.simplify(points, mesh.faces.astype(np.int32), target_count=max_faces)
     return Mesh(np.asarray(vertices, np.float64), np.asarray(faces, np.int64))
 
 
-def _sized(picture: Float32[np.ndarray, "h w 3"], width_px: int, height_px: int) -> Float32[np.ndarray, "h2 w2 3"]:
+def _resized(picture: Float32[np.ndarray, "h w 3"], width_px: int, height_px: int) -> Float32[np.ndarray, "h2 w2 3"]:
     same = picture.shape[:2] == (height_px, width_px)
     return picture if same else resize(np.asarray(picture, np.float32), width_px, height_px)

@@ -1,4 +1,4 @@
-"""Normal maps of an avatar: what a level of detail has lost of the dense head, and the strands of its hair."""
+"""Normal maps of an avatar: the detail that a level of detail loses of the dense head, and the strands of its hair."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from spinmeround.template.render import Hair, strand_normals
 from spinmeround.types import AvatarPart, TexturedMesh
 
 
-def with_head_relief(
+def with_head_normals(
     parts: Sequence[AvatarPart],
     model: HeadModel,
     rest: Float[np.ndarray, "m 3"],
-    relief: Float[np.ndarray, "t t 3"] | None,
+    fine_normals: Float[np.ndarray, "t t 3"] | None,
 ) -> list[AvatarPart]:
-    """Parts of the head that share one texture, with the dense head's normals in a map that they share too.
+    """Return parts of the head that share one texture, with the dense head's normals in a map that they share too.
 
     Args:
         rest: dense vertices.
-        relief: normals of something finer still, in the dense head's tangent space; as large as the texture.
+        fine_normals: normals of even finer detail, in the dense head's tangent space; as large as the texture.
     """
     albedo = parts[0].mesh.albedo
     dense = TexturedMesh(rest, model.dense_faces, model.uv.astype(np.float64), model.uv_faces, albedo)
     frames = texel_frames(dense, smooth_normals(dense))
-    inside = np.array([[0, 0, 1]], np.float32) if relief is None else relief[frames.covered]
+    inside = np.array([[0, 0, 1]], np.float32) if fine_normals is None else fine_normals[frames.covered]
     fine = frames.picture(frames.to_world(np.broadcast_to(inside, frames.points.shape)))
     normal_map, known = np.zeros_like(fine), np.zeros_like(frames.covered)
     for part in parts:
@@ -42,8 +42,8 @@ def with_head_relief(
     return [replace(part, mesh=replace(part.mesh, normal_map=normal_map)) for part in parts]
 
 
-def with_strands(mesh: TexturedMesh, hair: Hair) -> TexturedMesh:
-    """A level of detail of the hair with the normals of the whole and the relief of its strands."""
+def with_strand_normals(mesh: TexturedMesh, hair: Hair) -> TexturedMesh:
+    """Return a level of detail of the hair with a map of the whole hair's normals, tilted by its strands."""
     height, width = mesh.albedo.shape[:2]
     whole = strand_normals(hair)
     whole = whole if whole.shape[:2] == (height, width) else resize(whole, width, height)

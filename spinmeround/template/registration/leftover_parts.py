@@ -1,8 +1,9 @@
-"""What of a surface the template on it cannot express: hair that stands off, collars."""
+"""What the template cannot express of a surface: hair that stands off, collars, covered ears."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,72 +11,100 @@ from jaxtyping import Bool, Float, Integer
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from spinmeround.geometry import METRES_PER_UNIT, face_normals, vertex_normals
+from spinmeround.geometry import MILLIMETRE, face_normals, vertex_normals
 from spinmeround.template.model import neck_cut
 from spinmeround.template.registration.fitter import RegisteredHead
 from spinmeround.template.registration.model_fit import Regions
 from spinmeround.types import Mesh
 
-_MM = 1e-3 / METRES_PER_UNIT
-_OFF_MM, _OFF_FACE_MM = 3.0, 8.0
-"""A part stands off by more than this somewhere: the scalp and the neck, and where skin is bare."""
-_EDGE_MM, _EDGE_FACE_MM = 0.7, 3.0
-"""And ends where it comes nearer than this, so that no step is seen."""
-OFF = _OFF_MM * _MM
-"""Farther off than this, in head units, the surface is another thing than the template's skin."""
-_LEAST_MM2 = 400.0
-_COVERED_MM = 5.0
-_BELOW_CHIN = -0.03
 _CHIN = 152
+"""Landmark at the lowest point of the chin."""
 
 
-def left_over(head: RegisteredHead, surface: Mesh) -> dict[str, Mesh]:
-    """The parts of a surface that stand off the template: ``hair`` and ``clothes``, in the world frame, open meshes."""
+@dataclass(frozen=True)
+class _LeftoverSettings:
+    """Constants of the parts. Where there is a pair, it holds for scalp and neck, then for bare skin.
+
+    Attributes:
+        start_mm: a part stands off the template by more than this somewhere, millimetres.
+        end_mm: it ends where it comes nearer than this, so that no step is seen, millimetres.
+        min_area_mm2: smaller parts are dropped, square millimetres.
+        min_bare: vertices with more bare skin than this belong to the template if the surface is not trusted there.
+        min_neck: vertices with more of the neck than this can be clothes ...
+        below_chin: ... if they lie lower than this relative to the chin, head units.
+        min_ear: vertices with more of an ear than this can be covered.
+        covered_mm: an ear is covered if it lies deeper than this under the surface, millimetres.
+    """
+
+    start_mm: tuple[float, float] = (3.0, 8.0)
+    end_mm: tuple[float, float] = (0.7, 3.0)
+    min_area_mm2: float = 400.0
+    min_bare: float = 0.5
+    min_neck: float = 0.5
+    below_chin: float = -0.03
+    min_ear: float = 0.3
+    covered_mm: float = 5.0
+
+
+_LEFTOVER = _LeftoverSettings()
+MAX_SKIN_DISTANCE = _LEFTOVER.start_mm[0] * MILLIMETRE
+"""A surface further from the template than this is not its skin, head units."""
+
+
+def hair_and_clothes(head: RegisteredHead, surface: Mesh) -> dict[str, Mesh]:
+    """Return the parts of a surface that stand off the template.
+
+    Returns:
+        ``hair`` and ``clothes``, in the world frame, open meshes; absent if there are none.
+    """
     model = head.model
     dense = head.world_from_head(model.dense(head.posed))
-    outer = np.flatnonzero(Regions.of(model).asked)
+    outer = np.flatnonzero(Regions.of(model).outer_skin)
     normals = vertex_normals(dense, model.dense_faces)[outer]
     gap, nearest = cKDTree(dense[outer]).query(surface.vertices)
     out = ((surface.vertices - dense[outer][nearest]) * normals[nearest]).sum(1)
-    off_mm = np.where(out > 0, gap, -gap) / _MM
+    distance_mm = np.where(out > 0, gap, -gap) / MILLIMETRE
     masks = {name: mask[outer][nearest] for name, mask in model.masks.items()}
     bare = np.maximum.reduce([1 - np.maximum(masks["scalp"], masks["neck"]), masks["ear_left"], masks["ear_right"]])
     if not head.report["surface_believed"]:
-        off_mm = np.where(bare > 0.5, 0.0, off_mm)
-    seed = off_mm > _OFF_MM + (_OFF_FACE_MM - _OFF_MM) * bare
-    grown = off_mm > _EDGE_MM + (_EDGE_FACE_MM - _EDGE_MM) * bare
+        distance_mm = np.where(bare > _LEFTOVER.min_bare, 0.0, distance_mm)
+    (start_mm, start_bare_mm), (end_mm, end_bare_mm) = _LEFTOVER.start_mm, _LEFTOVER.end_mm
+    seed = distance_mm > start_mm + (start_bare_mm - start_mm) * bare
+    grown = distance_mm > end_mm + (end_bare_mm - end_mm) * bare
     height = head.world_from_head.inverse()(surface.vertices)[:, 1]
     whole = (grown & (height > neck_cut.HEIGHT))[surface.faces].all(1)
-    kept = _large_pieces(surface, whole, seed)
+    kept = _large_components(surface, whole, seed)
     chin = model.faces[model.landmark_faces[_CHIN]]
-    low = (masks["neck"] > 0.5) & (height < head.posed[chin, 1].mean() + _BELOW_CHIN)
+    low = (masks["neck"] > _LEFTOVER.min_neck) & (height < head.posed[chin, 1].mean() + _LEFTOVER.below_chin)
     clothes = low[surface.faces].all(1)
     parts = {"hair": kept & ~clothes, "clothes": kept & clothes}
-    return {name: _piece(surface, faces) for name, faces in parts.items() if faces.any()}
+    return {name: _submesh(surface, faces) for name, faces in parts.items() if faces.any()}
 
 
-def joined(meshes: Sequence[Mesh]) -> Mesh:
-    """Several meshes as one."""
+def merge_meshes(meshes: Sequence[Mesh]) -> Mesh:
+    """Return several meshes as one."""
     first = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
     faces = [mesh.faces + start for mesh, start in zip(meshes, first[:-1], strict=True)]
     return Mesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces))
 
 
-def ears_under(head: RegisteredHead, surface: Mesh) -> Float[np.ndarray, "m"]:
-    """Share in which each dense vertex of the ears lies under what covers them; 0 elsewhere."""
+def ear_coverage(head: RegisteredHead, surface: Mesh) -> Float[np.ndarray, "m"]:
+    """Return 1 for each dense vertex of the ears that lies under something else, such as hair; 0 elsewhere."""
     model = head.model
     dense = head.world_from_head(model.dense(head.posed))
-    ear = np.flatnonzero(np.maximum(model.masks["ear_left"], model.masks["ear_right"]) > 0.3)
+    ear = np.flatnonzero(np.maximum(model.masks["ear_left"], model.masks["ear_right"]) > _LEFTOVER.min_ear)
     gap, nearest = cKDTree(surface.vertices).query(dense[ear])
-    facing = vertex_normals(surface.vertices, surface.faces)[nearest]
-    inside = ((surface.vertices[nearest] - dense[ear]) * facing).sum(1) > 0
+    normals = vertex_normals(surface.vertices, surface.faces)[nearest]
+    inside = ((surface.vertices[nearest] - dense[ear]) * normals).sum(1) > 0
     covered = np.zeros(len(dense))
-    covered[ear] = inside & (gap > _COVERED_MM * _MM)
+    covered[ear] = inside & (gap > _LEFTOVER.covered_mm * MILLIMETRE)
     return covered
 
 
-def _large_pieces(surface: Mesh, chosen: Bool[np.ndarray, "f"], seed: Bool[np.ndarray, "v"]) -> Bool[np.ndarray, "f"]:
-    """Chosen faces in connected pieces that are large enough and have a seed."""
+def _large_components(
+    surface: Mesh, chosen: Bool[np.ndarray, "f"], seed: Bool[np.ndarray, "v"]
+) -> Bool[np.ndarray, "f"]:
+    """Return chosen faces in connected components that are large enough and have a seed."""
     index = np.flatnonzero(chosen)
     kept = np.zeros(len(surface.faces), bool)
     if not len(index):
@@ -83,14 +112,14 @@ def _large_pieces(surface: Mesh, chosen: Bool[np.ndarray, "f"], seed: Bool[np.nd
     faces = surface.faces[index]
     count = len(surface.vertices)
     links = sp.csr_matrix((np.ones(faces.size), (faces.ravel(), np.roll(faces, 1, axis=1).ravel())), (count, count))
-    piece = connected_components(links, directed=False)[1][faces[:, 0]]
-    area = np.bincount(piece, np.linalg.norm(face_normals(surface.vertices, faces), axis=1) / 2)
-    seeded = np.bincount(piece, seed[faces].any(1)) > 0
-    kept[index] = (seeded & (area > _LEAST_MM2 * _MM**2))[piece]
+    component = connected_components(links, directed=False)[1][faces[:, 0]]
+    area = np.bincount(component, np.linalg.norm(face_normals(surface.vertices, faces), axis=1) / 2)
+    seeded = np.bincount(component, seed[faces].any(1)) > 0
+    kept[index] = (seeded & (area > _LEFTOVER.min_area_mm2 * MILLIMETRE**2))[component]
     return kept
 
 
-def _piece(surface: Mesh, faces: Bool[np.ndarray, "f"]) -> Mesh:
+def _submesh(surface: Mesh, faces: Bool[np.ndarray, "f"]) -> Mesh:
     used, compact = np.unique(surface.faces[faces], return_inverse=True)
     corners: Integer[np.ndarray, "g 3"] = compact.reshape(-1, 3)
     return Mesh(np.asarray(surface.vertices, np.float64)[used], corners)

@@ -1,4 +1,4 @@
-"""How near the head model itself comes to a surface: size and pose, shape and expression, by Gauss-Newton."""
+"""Fit of the head model itself to a surface: size and pose, shape and expression, by Gauss-Newton."""
 
 from __future__ import annotations
 
@@ -7,38 +7,86 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
-from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
+from spinmeround.geometry import MILLIMETRE, vertex_normals
 from spinmeround.template.fit.canonical_frame import stable_surface
 from spinmeround.template.fit.observations import FACE_OVAL
 from spinmeround.template.fit.residuals import SurfacePoints
 from spinmeround.template.model.head_model import PARTS, HeadModel
-from spinmeround.template.registration.landmarks import SurfaceMarks
-from spinmeround.template.registration.target import Similarity, Target, align_without_marks, umeyama
+from spinmeround.template.registration.landmarks import SurfaceLandmarks
+from spinmeround.template.registration.target import Similarity, Target, align_by_shape, umeyama
 
-_MM = 1e-3 / METRES_PER_UNIT
-_STRIDE = 8
-"""One in so many dense vertices asks the surface where it is."""
-_WORTH = 0.12
-"""Neighbouring matches repeat each other: so many independent ones is each of them worth."""
-_STEPS_BY_MARKS, _STEPS = 8, 14
-_NEAR_MM = (6.0, 1.2)
-"""Standard deviation of a match on the face, at the first step and at the last."""
-_HAIR_MM = 8.0
-"""By so much a surface may lie outside the scalp, the ears and the neck: hair and clothes do."""
-_DETECTOR_MM = 1.5
-_ROBUST = 2.5
-_LOCAL_SIGMA, _MIRROR_SIGMA, _EXPRESSION_SIGMA = 0.2, 0.1, 0.2
+_SIMILARITY_PARAMETERS = 7
+"""Rotation vector, translation, logarithm of the scale."""
 
 
 @dataclass(frozen=True)
-class SpaceFit:
+class _RegionSettings:
+    """Constants of the model's regions; masks are in [0, 1].
+
+    Attributes:
+        max_cavity: vertices with less of eye sockets and mouth than this are outside.
+        max_nostrils: vertices with less of the nostrils than this are outside.
+        max_neck: vertices with less of the neck than this align the head.
+    """
+
+    max_cavity: float = 0.1
+    max_nostrils: float = 0.3
+    max_neck: float = 0.3
+
+
+@dataclass(frozen=True)
+class _ModelFitSettings:
+    """Constants of the fit. Standard deviations of parameters are in units of the model's parameters.
+
+    Attributes:
+        stride: one in so many dense vertices is matched with the surface.
+        match_weight: of each match; neighbouring ones repeat each other and are not independent.
+        landmark_weight: of each landmark, for the same reason.
+        contour_weight: factor on landmarks of the face's contour, which belong to the picture rather than to the head.
+        landmark_steps: steps with landmarks alone.
+        match_steps: steps with matches.
+        match_sigma_mm: standard deviation of a match on the face, at the first of these steps and at the last; it
+            shrinks geometrically.
+        covered_mm: by so much a surface may lie outside the scalp, the ears and the neck, where hair and clothes are.
+        detector_mm: standard deviation of the landmark detector.
+        cauchy_scale: residuals so many standard deviations large count half or less.
+        local_sigma: standard deviation of local shape parameters; that of principal components is 1.
+        mirror_sigma: standard deviation of the difference between the two sides of a head.
+        expression_sigma: standard deviation of expression weights around the detected ones.
+        max_principal: bound of principal components.
+        max_local: bound of local shape parameters.
+    """
+
+    stride: int = 8
+    match_weight: float = 0.12
+    landmark_weight: float = 0.3
+    contour_weight: float = 0.1
+    landmark_steps: int = 8
+    match_steps: int = 14
+    match_sigma_mm: tuple[float, float] = (6.0, 1.2)
+    covered_mm: float = 8.0
+    detector_mm: float = 1.5
+    cauchy_scale: float = 2.5
+    local_sigma: float = 0.2
+    mirror_sigma: float = 0.1
+    expression_sigma: float = 0.2
+    max_principal: float = 3.0
+    max_local: float = 1.0
+
+
+_REGION, _FIT = _RegionSettings(), _ModelFitSettings()
+
+
+@dataclass(frozen=True)
+class ModelFit:
     """The head model on a surface.
 
     Attributes:
-        shape: parameters of ``surface``.
+        shape: the model's shape parameters.
+        expression: weights of the model's expressions.
         posed: coarse vertices with the expression, in the model's frame.
         neutral: the same without expression.
-        world_from_model: carries the model's frame onto the surface's.
+        world_from_model: from the model's frame to the surface's.
     """
 
     shape: Float[np.ndarray, "k"]
@@ -50,39 +98,39 @@ class SpaceFit:
 
 @dataclass(frozen=True)
 class Regions:
-    """What each dense vertex of the skin can be asked.
+    """Which dense vertices can be matched with a surface, and how.
 
     Attributes:
-        asked: outside of the face and head: neither the inside of sockets, nostrils and mouth, nor another part.
+        outer_skin: outside of face and head: neither the inside of sockets, nostrils and mouth, nor another part.
         bare: 1 on the face, 0 where hair or clothes may lie between skin and surface.
     """
 
-    asked: Bool[np.ndarray, "m"]
+    outer_skin: Bool[np.ndarray, "m"]
     bare: Float[np.ndarray, "m"]
 
     @staticmethod
     def of(model: HeadModel) -> Regions:
-        """Those of the model's masks."""
+        """Return those of the model's masks."""
         skin = np.zeros(model.subdivision.shape[0], bool)
         skin[model.dense_faces[model.dense_part == PARTS.index("skin")]] = True
-        asked = skin & (model.masks["cavity"] < 0.1) & (model.masks["nostrils"] < 0.3)
+        open_ = (model.masks["cavity"] < _REGION.max_cavity) & (model.masks["nostrils"] < _REGION.max_nostrils)
         covered = np.maximum.reduce([model.masks[name] for name in ("scalp", "neck", "ear_left", "ear_right")])
-        return Regions(asked, np.clip(model.masks["face"] - covered, 0, 1).astype(np.float64))
+        return Regions(skin & open_, np.clip(model.masks["face"] - covered, 0, 1).astype(np.float64))
 
 
-def fit_space(model: HeadModel, target: Target, marks: SurfaceMarks | None) -> SpaceFit:
-    """Maximum a posteriori shape, expression and similarity; without landmarks the face is taken for neutral."""
-    solver = _Solver(model, target, marks)
-    if marks is None:
-        motion = _aligned(model, target)
+def fit_model(model: HeadModel, target: Target, landmarks: SurfaceLandmarks | None) -> ModelFit:
+    """Return maximum a posteriori shape, expression and similarity; without landmarks the face is taken for neutral."""
+    solver = _Solver(model, target, landmarks)
+    if landmarks is None:
+        motion = _align(model, target)
     else:
-        points = solver.marks.positions(solver.shape, solver.expression)
-        motion = umeyama(points, marks.points, _mark_weight(marks))
-        for _ in range(_STEPS_BY_MARKS):
-            motion = solver.step(motion, near_mm=None)
-    for spread in np.geomspace(*_NEAR_MM, _STEPS):
-        motion = solver.step(motion, near_mm=float(spread))
-    return SpaceFit(
+        points = solver.model_landmarks.positions(solver.shape, solver.expression)
+        motion = umeyama(points, landmarks.points, _landmark_weight(landmarks))
+        for _ in range(_FIT.landmark_steps):
+            motion = solver.step(motion, match_sigma_mm=None)
+    for sigma_mm in np.geomspace(*_FIT.match_sigma_mm, _FIT.match_steps):
+        motion = solver.step(motion, match_sigma_mm=float(sigma_mm))
+    return ModelFit(
         solver.shape,
         solver.expression,
         solver.vertices.positions(solver.shape, solver.expression),
@@ -91,67 +139,71 @@ def fit_space(model: HeadModel, target: Target, marks: SurfaceMarks | None) -> S
     )
 
 
-def _aligned(model: HeadModel, target: Target) -> Similarity:
+def _align(model: HeadModel, target: Target) -> Similarity:
+    """Align the mean head with the surface without landmarks."""
     dense = model.dense(np.asarray(model.mean, np.float64))
-    chosen = np.flatnonzero(Regions.of(model).asked & (model.masks["neck"] < 0.3))[::_STRIDE]
-    return align_without_marks(dense[chosen], vertex_normals(dense, model.dense_faces)[chosen], target)
+    head = Regions.of(model).outer_skin & (model.masks["neck"] < _REGION.max_neck)
+    chosen = np.flatnonzero(head)[:: _FIT.stride]
+    return align_by_shape(dense[chosen], vertex_normals(dense, model.dense_faces)[chosen], target)
 
 
-def _mark_weight(marks: SurfaceMarks) -> Float[np.ndarray, "478"]:
-    """Landmarks of the contour belong to the picture rather than to the head."""
-    weight = marks.weight.astype(np.float64).copy()
-    weight[FACE_OVAL] *= 0.1
+def _landmark_weight(landmarks: SurfaceLandmarks) -> Float[np.ndarray, "478"]:
+    """Return the weights with less on the contour, whose landmarks belong to the picture rather than to the head."""
+    weight = landmarks.weight.astype(np.float64).copy()
+    weight[FACE_OVAL] *= _FIT.contour_weight
     return weight
 
 
 class _Solver:
-    """The state of the fit and its normal equations; the model's frame is the one in which errors are counted."""
+    """The state of the fit and its normal equations; residuals are measured in the model's frame."""
 
-    def __init__(self, model: HeadModel, target: Target, marks: SurfaceMarks | None) -> None:
-        self.model, self.target, self.given = model, target, marks
+    def __init__(self, model: HeadModel, target: Target, landmarks: SurfaceLandmarks | None) -> None:
+        self.model, self.target, self.landmarks = model, target, landmarks
         self.vertices = stable_surface(model)
-        self.marks = self.vertices.inside(model.faces[model.landmark_faces], model.landmark_barycentric)
+        self.model_landmarks = self.vertices.inside(model.faces[model.landmark_faces], model.landmark_barycentric)
         regions = Regions.of(model)
-        self.asked = np.flatnonzero(regions.asked)[::_STRIDE]
-        believed = marks is None or marks.surface_believed
-        self.bare = regions.bare[self.asked] * believed
-        self.samples = _rows(self.vertices, model, self.asked)
+        self.matched = np.flatnonzero(regions.outer_skin)[:: _FIT.stride]
+        surface_trusted = landmarks is None or landmarks.surface_trusted
+        self.bare = regions.bare[self.matched] * surface_trusted
+        self.samples = _surface_points(self.vertices, model, self.matched)
         self.shape = np.zeros(len(model.shape_names))
-        self.expression = np.zeros(52) if marks is None else np.clip(marks.blendshapes, 0, 1)
+        self.expression = np.zeros(52) if landmarks is None else np.clip(landmarks.blendshapes, 0, 1)
         self.expected = self.expression
         principal = np.array([name.startswith("pca_") for name in model.shape_names])
-        self.sigma = np.where(principal, 1.0, _LOCAL_SIGMA)
-        self.limit = np.where(principal, 3.0, 1.0)
+        self.sigma = np.where(principal, 1.0, _FIT.local_sigma)
+        self.limit = np.where(principal, _FIT.max_principal, _FIT.max_local)
         index = np.arange(len(principal))
         first = index < model.shape_mirror
         self.pairs = np.stack([index[first], np.asarray(model.shape_mirror)[first]], axis=1)
 
-    def step(self, motion: Similarity, *, near_mm: float | None) -> Similarity:
-        """One Gauss-Newton step with correspondences found anew; landmarks alone where ``near_mm`` is none.
+    def step(self, motion: Similarity, *, match_sigma_mm: float | None) -> Similarity:
+        """Take one Gauss-Newton step with new correspondences.
 
         Args:
             motion: world from model.
+            match_sigma_mm: standard deviation of a match on the face; None for landmarks alone.
 
         Returns:
-            the similarity after the step.
+            The similarity after the step.
         """
         k, e = len(self.shape), len(self.expression)
-        matrix, gradient = np.zeros((k + e + 7,) * 2), np.zeros(k + e + 7)
+        count = k + e + _SIMILARITY_PARAMETERS
+        matrix, gradient = np.zeros((count,) * 2), np.zeros(count)
         self._add_priors(matrix, gradient)
         model_from_world = motion.inverse()
-        if self.given is not None:
-            self._add_marks(matrix, gradient, model_from_world)
-        if near_mm is not None:
-            self._add_matches(matrix, gradient, model_from_world, near_mm)
-        free = self._free(gradient)
+        if self.landmarks is not None:
+            self._add_landmarks(self.landmarks, matrix, gradient, model_from_world)
+        if match_sigma_mm is not None:
+            self._add_matches(matrix, gradient, model_from_world, match_sigma_mm)
+        free = self._free_parameters(gradient)
         step = np.zeros(len(gradient))
         step[free] = -np.linalg.solve(matrix[np.ix_(free, free)], gradient[free])
         self.shape = np.clip(self.shape + step[:k], -self.limit, self.limit)
         self.expression = np.clip(self.expression + step[k : k + e], 0, 1)
         return model_from_world.after_step(step[k + e :]).inverse()
 
-    def _free(self, gradient: Float[np.ndarray, "u"]) -> Bool[np.ndarray, "u"]:
-        """Not those at a bound that the descent would push through it."""
+    def _free_parameters(self, gradient: Float[np.ndarray, "u"]) -> Bool[np.ndarray, "u"]:
+        """Return false for parameters at a bound through which the step would push them."""
         k, e = len(self.shape), len(self.expression)
         free = np.ones(len(gradient), bool)
         free[:k] = ~(
@@ -159,63 +211,65 @@ class _Solver:
         )
         slope = gradient[k : k + e]
         free[k : k + e] = ~(((self.expression <= 0) & (slope > 0)) | ((self.expression >= 1) & (slope < 0)))
-        return free if self.given is not None else free & ~_span(len(free), k, k + e)
+        if self.landmarks is None:
+            free[k : k + e] = False
+        return free
 
     def _add_priors(self, matrix: np.ndarray, gradient: np.ndarray) -> None:
+        """Add Gaussian priors of shape and expression and of the symmetry of the shape, in place."""
         k, e = len(self.shape), len(self.expression)
         own = np.arange(k + e)
-        sigma = np.concatenate([self.sigma, np.full(e, _EXPRESSION_SIGMA)])
+        sigma = np.concatenate([self.sigma, np.full(e, _FIT.expression_sigma)])
         value = np.concatenate([self.shape, self.expression - self.expected])
         matrix[own, own] += sigma**-2
         gradient[own] += value / sigma**2
         left, right = self.pairs.T
-        worth = _MIRROR_SIGMA**-2
-        difference = worth * (self.shape[left] - self.shape[right])
+        weight = _FIT.mirror_sigma**-2
+        difference = weight * (self.shape[left] - self.shape[right])
         for a, b, sign in ((left, right, 1.0), (right, left, -1.0)):
-            matrix[a, a] += worth
-            matrix[a, b] -= worth
+            matrix[a, a] += weight
+            matrix[a, b] -= weight
             gradient[a] += sign * difference
 
-    def _add_marks(self, matrix: np.ndarray, gradient: np.ndarray, model_from_world: Similarity) -> None:
-        assert self.given is not None
-        wanted = model_from_world(self.given.points)
-        points = self.marks.positions(self.shape, self.expression)
-        sigma = np.hypot(self.model.landmark_sigma, _DETECTOR_MM * _MM)
-        root = np.sqrt(0.3 * _mark_weight(self.given)) / sigma
-        error = points - wanted
-        root /= np.sqrt(1 + ((error / sigma[:, None]) ** 2).sum(1) / _ROBUST**2)
-        rows = np.concatenate([self.marks.jacobian(self.shape), -_by_motion(wanted)], axis=2)
-        _add(matrix, gradient, rows, error, root)
+    def _add_landmarks(
+        self, landmarks: SurfaceLandmarks, matrix: np.ndarray, gradient: np.ndarray, model_from_world: Similarity
+    ) -> None:
+        """Add the landmarks' distances, in place."""
+        wanted = model_from_world(landmarks.points)
+        points = self.model_landmarks.positions(self.shape, self.expression)
+        sigma = np.hypot(self.model.landmark_sigma, _FIT.detector_mm * MILLIMETRE)
+        root_weight = np.sqrt(_FIT.landmark_weight * _landmark_weight(landmarks)) / sigma
+        residual = points - wanted
+        root_weight /= np.sqrt(1 + ((residual / sigma[:, None]) ** 2).sum(1) / _FIT.cauchy_scale**2)
+        jacobian = np.concatenate([self.model_landmarks.jacobian(self.shape), -_similarity_jacobian(wanted)], axis=2)
+        _add_residuals(matrix, gradient, jacobian, residual, root_weight)
 
     def _add_matches(
-        self, matrix: np.ndarray, gradient: np.ndarray, model_from_world: Similarity, near_mm: float
+        self, matrix: np.ndarray, gradient: np.ndarray, model_from_world: Similarity, match_sigma_mm: float
     ) -> None:
+        """Add point-to-plane distances to the surface, in place."""
         posed = self.vertices.positions(self.shape, self.expression)
         dense = self.model.dense(posed)
-        normals = vertex_normals(dense, self.model.dense_faces)[self.asked]
-        points = dense[self.asked]
+        normals = vertex_normals(dense, self.model.dense_faces)[self.matched]
+        points = dense[self.matched]
         world_from_model = model_from_world.inverse()
         matches = self.target.match(world_from_model(points), normals @ world_from_model.rotation.T)
-        wanted, facing = model_from_world(matches.point), matches.normal @ model_from_world.rotation.T
-        error = ((points - wanted) * facing).sum(1)
-        # Under hair and clothes the surface lies outside; no skin lies outside the surface.
-        inside = error < 0
-        sigma = _MM * np.where(inside, near_mm + _HAIR_MM * (1 - self.bare), near_mm)
+        wanted, wanted_normals = model_from_world(matches.point), matches.normal @ model_from_world.rotation.T
+        residual = ((points - wanted) * wanted_normals).sum(1)
+        # Under hair and clothes the surface lies outside the skin; skin never lies outside the surface.
+        inside = residual < 0
+        covered_sigma_mm = match_sigma_mm + _FIT.covered_mm * (1 - self.bare)
+        sigma = MILLIMETRE * np.where(inside, covered_sigma_mm, match_sigma_mm)
         distance = np.linalg.norm(points - wanted, axis=1)
-        root = np.sqrt(_WORTH) / sigma / (1 + (distance / (_ROBUST * sigma)) ** 2)
-        root = np.where(matches.found, root, 0)
-        rows = np.concatenate([self.samples.jacobian(self.shape), -_by_motion(wanted)], axis=2)
-        along = np.einsum("mc,mcu->mu", facing, rows)[:, None]
-        _add(matrix, gradient, along, error[:, None], root)
+        root_weight = np.sqrt(_FIT.match_weight) / sigma / (1 + (distance / (_FIT.cauchy_scale * sigma)) ** 2)
+        root_weight = np.where(matches.found, root_weight, 0)
+        jacobian = np.concatenate([self.samples.jacobian(self.shape), -_similarity_jacobian(wanted)], axis=2)
+        along_normal = np.einsum("mc,mcu->mu", wanted_normals, jacobian)[:, None]
+        _add_residuals(matrix, gradient, along_normal, residual[:, None], root_weight)
 
 
-def _span(count: int, start: int, stop: int) -> Bool[np.ndarray, "u"]:
-    index = np.arange(count)
-    return (index >= start) & (index < stop)
-
-
-def _rows(vertices: SurfacePoints, model: HeadModel, chosen: Integer[np.ndarray, "a"]) -> SurfacePoints:
-    """Some dense vertices with what moves them."""
+def _surface_points(vertices: SurfacePoints, model: HeadModel, chosen: Integer[np.ndarray, "a"]) -> SurfacePoints:
+    """Return some dense vertices with their dependence on the model's parameters."""
     subdivision = model.subdivision[chosen].astype(np.float64)
 
     def mixed(field: Float[np.ndarray, "n 3 *c"]) -> Float[np.ndarray, "a 3 *c"]:
@@ -226,9 +280,9 @@ def _rows(vertices: SurfacePoints, model: HeadModel, chosen: Integer[np.ndarray,
     )
 
 
-def _by_motion(points: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3 7"]:
-    """How points move with a small rotation, translation and growth."""
-    out = np.zeros((len(points), 3, 7))
+def _similarity_jacobian(points: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3 7"]:
+    """Return the derivatives of points by a small rotation, translation and growth."""
+    out = np.zeros((len(points), 3, _SIMILARITY_PARAMETERS))
     x, y, z = points.T
     out[:, 0, 1], out[:, 0, 2] = z, -y
     out[:, 1, 0], out[:, 1, 2] = -z, x
@@ -238,7 +292,14 @@ def _by_motion(points: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3 7"]:
     return out
 
 
-def _add(matrix, gradient, rows: Float[np.ndarray, "m r u"], error: Float[np.ndarray, "m r"], root) -> None:
-    flat = rows.reshape(-1, rows.shape[2]) * np.repeat(root, rows.shape[1])[:, None]
+def _add_residuals(
+    matrix: Float[np.ndarray, "u u"],
+    gradient: Float[np.ndarray, "u"],
+    jacobian: Float[np.ndarray, "m r u"],
+    residual: Float[np.ndarray, "m r"],
+    root_weight: Float[np.ndarray, "m"],
+) -> None:
+    """Add weighted squares to the normal equations, in place."""
+    flat = jacobian.reshape(-1, jacobian.shape[2]) * np.repeat(root_weight, jacobian.shape[1])[:, None]
     matrix += flat.T @ flat
-    gradient += flat.T @ (error * root[:, None]).ravel()
+    gradient += flat.T @ (residual * root_weight[:, None]).ravel()

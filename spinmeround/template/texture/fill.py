@@ -1,4 +1,4 @@
-"""Colours for what no photo shows: smooth ones spread over the surface itself, fine ones from the person's own skin."""
+"""Colours for what no photo shows: smooth ones continued over the surface, fine ones from the person's own skin."""
 
 from __future__ import annotations
 
@@ -12,106 +12,167 @@ from jaxtyping import Bool, Float, Float32, Integer
 
 from spinmeround.template.model.atlas import Atlas
 
-_TONE = 0.12
-_PATCH = 160
-_STRONGEST_GRAIN = 0.012
+
+@dataclass(frozen=True)
+class _BlendSettings:
+    """Constants of ``blend_under``.
+
+    Attributes:
+        tone_tolerance: a difference so large between two layers counts half when their tone is matched, sRGB in [0, 1]:
+            larger ones are another surface, such as clothes, hair or a highlight.
+        half_weight: summed texel weight at which the difference at a vertex counts half, texels.
+        data_weight: weight of a fully trusted difference against differences between neighbours.
+    """
+
+    tone_tolerance: float = 0.12
+    half_weight: float = 2.0
+    data_weight: float = 2
 
 
 @dataclass(frozen=True)
-class Spreader:
-    """Membranes over a mesh: known values spread smoothly into unknown places, across all cuts of the texture."""
+class _GrainSettings:
+    """Constants of ``synthesise_skin_grain``.
+
+    Attributes:
+        patch_px: side of the patch that is measured and of the tile that is repeated, texels.
+        min_patch_weight: below this mean weight a patch shows too little skin, and there is no grain.
+        coarsest_px: standard deviation of the blur that separates grain from shading, texels.
+        percentiles: grain is clipped to these: single moles would ring through the whole map.
+        max_deviation: greatest standard deviation of the grain, sRGB in [0, 1].
+    """
+
+    patch_px: int = 160
+    min_patch_weight: float = 0.3
+    coarsest_px: float = 6.0
+    percentiles: tuple[int, int] = (2, 98)
+    max_deviation: float = 0.012
+
+
+_BLEND, _GRAIN = _BlendSettings(), _GrainSettings()
+
+
+@dataclass(frozen=True)
+class MembraneSolver:
+    """Membrane interpolation over a mesh: continues known values smoothly, across all cuts of the texture.
+
+    Attributes:
+        laplacian: graph Laplacian of the mesh, unweighted.
+    """
 
     laplacian: sp.csr_matrix
 
     @staticmethod
-    def over(faces: Integer[np.ndarray, "g 3"], count: int) -> Spreader:
-        """Over the mesh of these faces; other vertices keep their prior."""
+    def on_faces(faces: Integer[np.ndarray, "g 3"], vertex_count: int) -> MembraneSolver:
+        """Return the solver over the mesh of these faces; other vertices keep their prior."""
         a, b = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
-        links = sp.csr_matrix((np.ones(len(a)), (a, b)), (count, count))
+        links = sp.csr_matrix((np.ones(len(a)), (a, b)), (vertex_count, vertex_count))
         links = ((links + links.T) > 0).astype(np.float64)
-        return Spreader((sp.diags(np.asarray(links.sum(1)).ravel()) - links).tocsr())
+        return MembraneSolver((sp.diags(np.asarray(links.sum(1)).ravel()) - links).tocsr())
 
-    def spread(
+    def interpolate(
         self,
         values: Float[np.ndarray, "m c"],
         confidence: Float[np.ndarray, "m"],
         prior: Float[np.ndarray, "m c"],
         *,
-        pull: float | Float[np.ndarray, "m"],
+        prior_weight: float | Float[np.ndarray, "m"],
     ) -> Float[np.ndarray, "m c"]:
-        """Least squares of neighbouring differences, with known values by confidence and a weak pull to a prior."""
-        diagonal = confidence + pull
+        """Minimise differences between neighbours, to known values by confidence, and weakly to a prior.
+
+        All three are squared; a difference between neighbours has weight 1.
+        """
+        diagonal = confidence + prior_weight
         system = (self.laplacian + sp.diags(diagonal)).tocsc()
-        right = confidence[:, None] * values + np.broadcast_to(pull, confidence.shape)[:, None] * prior
+        right = confidence[:, None] * values + np.broadcast_to(prior_weight, confidence.shape)[:, None] * prior
         return spla.splu(system, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(right)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Colours with a trust in [0, 1] a texel."""
+    """Colours with a weight in [0, 1] per texel: how far they are trusted."""
 
     rgb: Float32[np.ndarray, "t t 3"]
     weight: Float32[np.ndarray, "t t"]
 
 
-def underlay(
-    top: Layer, below: Layer, atlas: Atlas, spreader: Spreader, inside: Bool[np.ndarray, "t t"], *, pull: float
-) -> Layer:
-    """Puts one layer under another so that no border shows.
+def colour_similarity(
+    colours: Float[np.ndarray, "n 3"], reference: Float[np.ndarray, "... 3"], tolerance: float
+) -> Float[np.ndarray, "n"]:
+    """Return 1 for colours at the reference, 1/2 at the tolerance, and next to 0 far beyond it."""
+    return 1 / (1 + (np.linalg.norm(colours - reference, axis=1) / tolerance) ** 4)
 
-    Where both are trusted their difference is measured; spread over the surface, it moves the lower layer's slow
-    colours onto the upper's, and the rest is a soft change-over (the membrane of Perez et al. 2003, with soft ends).
+
+def blend_under(
+    top: Layer,
+    below: Layer,
+    atlas: Atlas,
+    membrane: MembraneSolver,
+    inside: Bool[np.ndarray, "t t"],
+    *,
+    prior_weight: float,
+) -> Layer:
+    """Put one layer under another so that no border shows.
+
+    Where both are trusted their difference is measured. Interpolated over the surface, it moves the low frequencies of
+    the lower layer onto those of the upper one; the rest is a soft transition by weight. Method: seamless cloning by a
+    membrane (Perez et al. 2003), with soft borders.
+
+    Args:
+        prior_weight: of no difference, against differences between neighbouring vertices.
     """
     both = np.where(inside, top.weight * below.weight, 0).astype(np.float32)
-    count = spreader.laplacian.shape[0]
-    difference, mass = atlas.gather((top.rgb - below.rgb).astype(np.float32), both * both, count)
+    count = membrane.laplacian.shape[0]
+    difference, weight_sum = atlas.gather((top.rgb - below.rgb).astype(np.float32), both * both, count)
     # A large difference is no matter of tone but another surface: clothes, hair, a highlight.
-    confidence = mass / (mass + 2.0) / (1 + (np.linalg.norm(difference, axis=1) / _TONE) ** 4)
-    smooth = spreader.spread(difference, 2 * confidence, np.zeros_like(difference), pull=pull)
+    outlier = (np.linalg.norm(difference, axis=1) / _BLEND.tone_tolerance) ** 4
+    confidence = weight_sum / (weight_sum + _BLEND.half_weight) / (1 + outlier)
+    smooth = membrane.interpolate(
+        difference, _BLEND.data_weight * confidence, np.zeros_like(difference), prior_weight=prior_weight
+    )
     moved = below.rgb + atlas.spread(smooth)
     under = (1 - top.weight) * below.weight
     weight = top.weight + under
-    share = (top.weight / np.maximum(weight, 1e-6))[..., None]
-    return Layer(np.clip(top.rgb * share + moved * (1 - share), 0, 1).astype(np.float32), weight)
+    top_fraction = (top.weight / np.maximum(weight, 1e-6))[..., None]
+    return Layer(np.clip(top.rgb * top_fraction + moved * (1 - top_fraction), 0, 1).astype(np.float32), weight)
 
 
-def skin_detail(
-    layer: Layer, centres: Integer[np.ndarray, "s 2"], *, generator: np.random.Generator
+def synthesise_skin_grain(
+    layer: Layer, centres: Integer[np.ndarray, "s 2"], *, rng: np.random.Generator
 ) -> Float32[np.ndarray, "t t"]:
-    """Pores and fine spots: noise over the whole map with the spectrum of the best-seen patch of skin.
+    """Return pores and fine spots: noise over the whole map with the spectrum of the best-seen patch of skin.
 
     Random phases under a measured amplitude (Galerne, Gousseau & Morel 2011) repeat without a seam and show no pattern.
 
     Args:
         centres: (column, row) of candidate patches, for instance both cheeks and the forehead.
     """
-    half = _PATCH // 2
+    size_px, half = _GRAIN.patch_px, _GRAIN.patch_px // 2
     patches = [np.s_[y - half : y + half, x - half : x + half] for x, y in centres]
-    seen = [float(layer.weight[p].mean()) if layer.weight[p].shape == (_PATCH, _PATCH) else 0.0 for p in patches]
+    seen = [float(layer.weight[p].mean()) if layer.weight[p].shape == (size_px, size_px) else 0.0 for p in patches]
     best = patches[int(np.argmax(seen))]
-    if max(seen) < 0.3:
-        amplitude = np.zeros((_PATCH, _PATCH))
+    if max(seen) < _GRAIN.min_patch_weight:
+        amplitude = np.zeros((size_px, size_px))
     else:
         grey = layer.rgb[best].mean(-1)
-        fine = grey - cv2.GaussianBlur(grey, (0, 0), 6.0)
-        # Single moles would ring through the whole map.
-        fine = np.clip(fine, *np.percentile(fine, [2, 98]))
-        amplitude = _without_direction(fine - fine.mean())
-    phase = np.angle(np.fft.fft2(generator.standard_normal((_PATCH, _PATCH))))
+        fine = grey - cv2.GaussianBlur(grey, (0, 0), _GRAIN.coarsest_px)
+        fine = np.clip(fine, *np.percentile(fine, _GRAIN.percentiles))
+        amplitude = _isotropic_amplitude(fine - fine.mean())
+    phase = np.angle(np.fft.fft2(rng.standard_normal((size_px, size_px))))
     tile = np.fft.ifft2(amplitude * np.exp(1j * phase)).real.astype(np.float32)
-    repeats = -(-layer.weight.shape[0] // _PATCH)
+    repeats = -(-layer.weight.shape[0] // size_px)
     size = layer.weight.shape[0]
     return np.tile(tile, (repeats, repeats))[:size, :size]
 
 
-def _without_direction(fine: Float[np.ndarray, "p p"]) -> Float[np.ndarray, "p p"]:
-    """Amplitudes of a patch by frequency alone: wrinkles of the patch must not run over the whole map."""
-    window = np.outer(np.hanning(_PATCH), np.hanning(_PATCH))
+def _isotropic_amplitude(fine: Float[np.ndarray, "p p"]) -> Float[np.ndarray, "p p"]:
+    """Return a patch's amplitudes by frequency alone: its wrinkles must not run over the whole map in one direction."""
+    size_px = _GRAIN.patch_px
+    window = np.outer(np.hanning(size_px), np.hanning(size_px))
     power = np.abs(np.fft.fft2(fine * window)) ** 2 / (window**2).mean()
-    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(_PATCH), np.fft.fftfreq(_PATCH))) * _PATCH
-    ring = np.minimum(frequency.astype(int), _PATCH // 2)
-    # The median of a ring's power passes over single strong waves.
-    level = np.array([np.median(power[ring == r]) for r in range(_PATCH // 2 + 1)]) / np.log(2)
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size_px), np.fft.fftfreq(size_px))) * size_px
+    ring = np.minimum(frequency.astype(int), size_px // 2)
+    # A ring's median ignores single strong waves. Power is exponentially distributed: its mean is the median / ln 2.
+    level = np.array([np.median(power[ring == r]) for r in range(size_px // 2 + 1)]) / np.log(2)
     amplitude = np.sqrt(level[ring])
-    deviation = np.sqrt((amplitude**2).sum()) / _PATCH**2
-    return amplitude * min(1.0, _STRONGEST_GRAIN / max(float(deviation), 1e-9))
+    deviation = np.sqrt((amplitude**2).sum()) / size_px**2
+    return amplitude * min(1.0, _GRAIN.max_deviation / max(float(deviation), 1e-9))

@@ -1,4 +1,4 @@
-"""Photos onto the texture: the colour each texel has in a photo, and how far it can be trusted there."""
+"""Projection of photos onto the texture: the colour each texel has in a photo, and its weight."""
 
 from __future__ import annotations
 
@@ -21,27 +21,67 @@ _LEFT_EYE = np.array([263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380
 _INNER_LIPS = np.array([78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95])
 # fmt: on
 
-_DEPTH_STEP = 0.03
-"""Neighbouring pixels further apart than this lie on two sheets of the head, head units."""
-_TOLERANCE = 0.006
-_GRAZING = (0.08, 0.4)
-"""Trust grows from nothing to full between these cosines of the angle of sight."""
-_EDGE_PX = 4.0
-"""Trust grows over this distance from any border of what a photo shows, pixels of a 768-pixel crop."""
+_DEPTH_TOLERANCE = 0.006
+"""A texel so far behind the nearest surface of its pixel is still visible, head units. Used in a kernel."""
+_DISTANCE_MASK_PX = 5
+"""Size of the mask of OpenCV's approximate distance transform."""
+_FRACTION_BITS = 4
+"""Binary places of a pixel in which polygons are drawn."""
 
-_MIXED_PX = 6.0
-"""So far from its outline a person's pixels may hold background, pixels of a 768-pixel crop."""
+
+@dataclass(frozen=True)
+class _ProjectionSettings:
+    """Constants of a photo's projection. Distances in pixels are those of a crop ``reference_px`` wide.
+
+    Attributes:
+        reference_px: side of the crop in which the distances are given; they scale with the crop.
+        supersampling: photos are enlarged so many times by a cubic spline, so that bilinear look-ups keep them sharp.
+        facing: the weight grows from 0 to 1 between these cosines of normal and line of sight.
+        min_alpha: pixels with less of the person are background.
+        max_clothes: pixels with more clothes than this are no skin.
+        max_hair: pixels with more hair than this are no skin.
+        mixed_px: so far from the silhouette pixels may hold some background.
+        hair_margin_px: pixels next to hair that are not continued as skin, side of the square; does not scale.
+        continued_blur_px: standard deviation of the blur of continued skin.
+        edge_blur_px: standard deviation of the transition from the photo to continued skin.
+        depth_step: neighbouring pixels further apart than this lie on two surfaces of the head, head units.
+        untrusted_px: pixels nearer than this to a border have no weight; does not scale.
+        edge_px: distance over which the weight grows from there to 1.
+        openings_blur_px: standard deviation of the soft border of eyes and mouth.
+        teeth_margin_px: by so much the mouth's opening is dilated where skin is concerned: a tooth that gets onto a lip
+            shows far more than a lip that goes on behind a tooth.
+    """
+
+    reference_px: int = 768
+    supersampling: int = 2
+    facing: tuple[float, float] = (0.08, 0.4)
+    min_alpha: float = 0.6
+    max_clothes: float = 0.3
+    max_hair: float = 0.3
+    mixed_px: float = 6.0
+    hair_margin_px: int = 5
+    continued_blur_px: float = 2
+    edge_blur_px: float = 1
+    depth_step: float = 0.03
+    untrusted_px: float = 2
+    edge_px: float = 4.0
+    openings_blur_px: float = 1
+    teeth_margin_px: float = 2
+
+
+_PROJECTION = _ProjectionSettings()
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 
 @dataclass(frozen=True)
 class Projection:
-    """One photo seen through the texture map.
+    """One photo in the layout of the texture.
 
     Attributes:
         rgb: colour of each texel in the photo, sRGB.
-        weight: trust in [0, 1]: visible, facing the camera, far from borders, neither clothes nor background; skin
-            trusts only what lies outside the eyes' and the mouth's openings, eyes and mouth only what lies inside.
-        hair: share of hair at that place of the photo.
+        weight: trust in [0, 1]: visible, facing the camera, far from borders, neither clothes nor background. Skin
+            has weight outside the openings of eyes and mouth only, eyes and mouth inside only.
+        hair: fraction of hair in the texel's pixel.
         facing: cosine between the surface's normal and the direction to the camera.
         normals: unit normals of the posed head at the dense vertices, world frame.
     """
@@ -56,82 +96,96 @@ class Projection:
 def project_photo(
     model: HeadModel, atlas: Atlas, portrait: Portrait, camera: Cameras, posed: Float[np.ndarray, "m 3"]
 ) -> Projection:
-    """Looks every texel up in a photo.
+    """Look every texel up in a photo.
 
     Args:
         posed: dense vertices with the photo's expression, world frame.
     """
     normals = vertex_normals(posed, model.dense_faces)
     buffer = rasterize(posed, model.dense_faces, camera, 0)
-    skin_trust, inner_trust = _photo_trust(portrait, buffer.depth)
+    skin_trust, inner_trust = _pixel_trust(portrait, buffer.depth)
     toward = camera_centres(camera)[0] - posed
     facing = (normals * toward).sum(1, keepdims=True) / np.linalg.norm(toward, axis=1, keepdims=True)
     pixels = project(posed, camera.camera_from_world[0], camera.intrinsics_px[0])
     texels = atlas.spread(np.concatenate([pixels, facing], axis=1))
-    # Twice as large by a cubic spline first, so that bilinear look-ups keep the photo's sharpness.
-    large = resized(camera, 2 * camera.width_px, 2 * camera.height_px)
-    rgb = cv2.resize(_to_the_edge(portrait), (large.width_px, large.height_px), interpolation=cv2.INTER_CUBIC)
-    openings, around = face_openings(portrait.landmarks_px, portrait.alpha.shape[0], portrait.alpha.shape[1])
-    maps = np.dstack([skin_trust * (1 - around), inner_trust * openings, portrait.hair]).astype(np.float32)
+    zoom = _PROJECTION.supersampling
+    large = resized(camera, zoom * camera.width_px, zoom * camera.height_px)
+    rgb = _continue_skin_over_silhouette(portrait)
+    rgb = cv2.resize(rgb, (large.width_px, large.height_px), interpolation=cv2.INTER_CUBIC)
+    openings, dilated = face_openings(portrait.landmarks_px, portrait.alpha.shape[0], portrait.alpha.shape[1])
+    maps = np.dstack([skin_trust * (1 - dilated), inner_trust * openings, portrait.hair]).astype(np.float32)
     depth = np.where(np.isfinite(buffer.depth), buffer.depth, 0).astype(np.float32)
     out_rgb, out_maps = _look_up(atlas.face, texels, np.clip(rgb, 0, 1).astype(np.float32), maps, depth)
-    angle = np.clip((texels[..., 3] - _GRAZING[0]) / (_GRAZING[1] - _GRAZING[0]), 0, 1)
+    oblique, full = _PROJECTION.facing
+    angle = np.clip((texels[..., 3] - oblique) / (full - oblique), 0, 1)
     allowed = np.where(atlas.part == PARTS.index("skin"), out_maps[..., 0], out_maps[..., 1])
+    # A smoothstep, written out: multiplied in another order the bytes would differ.
     weight = allowed * angle * angle * (3 - 2 * angle)
     return Projection(out_rgb, weight, out_maps[..., 2], texels[..., 3], normals)
 
 
-def _to_the_edge(portrait: Portrait) -> Float32[np.ndarray, "h w 3"]:
-    """The photo with its skin continued over the last pixels before the background, whose light has mixed into them."""
-    scale = portrait.alpha.shape[0] / 768
-    person = (portrait.alpha > 0.6) & portrait.observed & (portrait.clothes <= 0.3)
-    hair = portrait.hair > 0.3
-    pure = cv2.distanceTransform(person.astype(np.uint8), cv2.DIST_L2, 5) > _MIXED_PX * scale
-    skin = pure & ~cv2.dilate(hair.astype(np.uint8), np.ones((5, 5))).astype(bool)
+def _continue_skin_over_silhouette(portrait: Portrait) -> Float32[np.ndarray, "h w 3"]:
+    """Return the photo with its skin continued over the last pixels before the background, which have mixed colours."""
+    scale = portrait.alpha.shape[0] / _PROJECTION.reference_px
+    person = (
+        (portrait.alpha > _PROJECTION.min_alpha) & portrait.observed & (portrait.clothes <= _PROJECTION.max_clothes)
+    )
+    hair = portrait.hair > _PROJECTION.max_hair
+    inside_px = cv2.distanceTransform(person.astype(np.uint8), cv2.DIST_L2, _DISTANCE_MASK_PX)
+    pure = inside_px > _PROJECTION.mixed_px * scale
+    hair_margin = np.ones((_PROJECTION.hair_margin_px,) * 2)
+    skin = pure & ~cv2.dilate(hair.astype(np.uint8), hair_margin).astype(bool)
     if not skin.any():
         return portrait.rgb
-    _, label = cv2.distanceTransformWithLabels((~skin).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    _, label = cv2.distanceTransformWithLabels(
+        (~skin).astype(np.uint8), cv2.DIST_L2, _DISTANCE_MASK_PX, labelType=cv2.DIST_LABEL_PIXEL
+    )
     nearest = np.zeros(int(label.max()) + 1, np.int64)
     nearest[label[skin]] = np.flatnonzero(skin.ravel())
-    continued = cv2.GaussianBlur(portrait.rgb.reshape(-1, 3)[nearest[label]], (0, 0), 2 * scale)
-    share = cv2.GaussianBlur((~pure & ~hair).astype(np.float32), (0, 0), scale)
-    share = np.where(hair, 0, np.where(person, share, 1))[..., None]
-    return (portrait.rgb * (1 - share) + continued * share).astype(np.float32)
+    nearest_rgb = portrait.rgb.reshape(-1, 3)[nearest[label]]
+    continued = cv2.GaussianBlur(nearest_rgb, (0, 0), _PROJECTION.continued_blur_px * scale)
+    weight = cv2.GaussianBlur((~pure & ~hair).astype(np.float32), (0, 0), _PROJECTION.edge_blur_px * scale)
+    weight = np.where(hair, 0, np.where(person, weight, 1))[..., None]
+    return (portrait.rgb * (1 - weight) + continued * weight).astype(np.float32)
 
 
 def face_openings(
     landmarks_px: Float[np.ndarray, "478 2"], height_px: int, width_px: int
 ) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
-    """1 inside the eyes and between the lips, 0 on skin, with a soft border; and the same with more room around teeth.
+    """Return 1 inside the eyes and between the lips, 0 on skin, with a soft border; then with the mouth dilated.
 
-    A tooth that gets onto a lip shows far more than a lip that goes on behind a tooth.
+    The dilated mouth is for skin: no tooth may get onto a lip.
     """
-    softness = height_px / 768
+    scale = height_px / _PROJECTION.reference_px
     eyes, mouth = (np.zeros((height_px, width_px), np.uint8) for _ in range(2))
     for drawn, ring in ((eyes, _RIGHT_EYE), (eyes, _LEFT_EYE), (mouth, _INNER_LIPS)):
-        cv2.fillPoly(drawn, [np.round(landmarks_px[ring] * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    wide = cv2.dilate(mouth, np.ones((3, 3), np.uint8), iterations=max(1, round(2 * softness)))
-    soft = [cv2.GaussianBlur(np.maximum(eyes, m).astype(np.float32) / 255, (0, 0), softness) for m in (mouth, wide)]
+        corners = np.round(landmarks_px[ring] * 2**_FRACTION_BITS).astype(np.int32)
+        cv2.fillPoly(drawn, [corners], 255, cv2.LINE_AA, _FRACTION_BITS)
+    steps = max(1, round(_PROJECTION.teeth_margin_px * scale))
+    dilated = cv2.dilate(mouth, _NEIGHBOURS, iterations=steps)
+    blur_px = _PROJECTION.openings_blur_px * scale
+    soft = [cv2.GaussianBlur(np.maximum(eyes, m).astype(np.float32) / 255, (0, 0), blur_px) for m in (mouth, dilated)]
     return soft[0], soft[1]
 
 
-def _photo_trust(
+def _pixel_trust(
     portrait: Portrait, depth: Float[np.ndarray, "h w"]
 ) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
-    """Trust of each pixel for skin and for what lies in openings.
+    """Return the trust of each pixel for skin, and for what lies in openings.
 
-    It grows with the distance from the matte's edge and from clothes; for skin also from jumps in depth, while eyes and
-    teeth lie behind such a jump by nature.
+    It grows with the distance from the matte's border and from clothes. For skin it also grows with the distance from
+    jumps in depth; eyes and teeth always lie behind such a jump.
     """
-    edge = _EDGE_PX * portrait.alpha.shape[0] / 768
+    edge_px = _PROJECTION.edge_px * portrait.alpha.shape[0] / _PROJECTION.reference_px
     near = np.where(np.isfinite(depth), depth, 1e3).astype(np.float32)
-    jump = cv2.dilate(near, np.ones((3, 3))) - cv2.erode(near, np.ones((3, 3))) > _DEPTH_STEP
-    clothes = cv2.dilate((portrait.clothes > 0.3).astype(np.uint8), np.ones((3, 3)), iterations=max(1, round(edge / 2)))
-    free = (portrait.alpha > 0.6) & portrait.observed & (clothes == 0)
+    jump = cv2.dilate(near, _NEIGHBOURS) - cv2.erode(near, _NEIGHBOURS) > _PROJECTION.depth_step
+    clothes = (portrait.clothes > _PROJECTION.max_clothes).astype(np.uint8)
+    clothes = cv2.dilate(clothes, _NEIGHBOURS, iterations=max(1, round(edge_px / 2)))
+    free = (portrait.alpha > _PROJECTION.min_alpha) & portrait.observed & (clothes == 0)
     trusts = []
     for allowed in (free & ~jump, free):
-        distance = cv2.distanceTransform(allowed.astype(np.uint8), cv2.DIST_L2, 5)
-        trusts.append(np.clip((distance - 2) / edge, 0, 1).astype(np.float32))
+        distance = cv2.distanceTransform(allowed.astype(np.uint8), cv2.DIST_L2, _DISTANCE_MASK_PX)
+        trusts.append(np.clip((distance - _PROJECTION.untrusted_px) / edge_px, 0, 1).astype(np.float32))
     return trusts[0], trusts[1]
 
 
@@ -159,7 +213,7 @@ def _look_up(face, texels, rgb, maps, depth):
             i, j = int(px), int(py)
             fx, fy = px - i, py - j
             far = max(max(depth[j, i], depth[j, i + 1]), max(depth[j + 1, i], depth[j + 1, i + 1]))
-            hidden = z > far + _TOLERANCE
+            hidden = z > far + _DEPTH_TOLERANCE
             for c in range(3):
                 upper = maps[j, i, c] * (1 - fx) + maps[j, i + 1, c] * fx
                 lower = maps[j + 1, i, c] * (1 - fx) + maps[j + 1, i + 1, c] * fx

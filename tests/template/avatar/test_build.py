@@ -1,4 +1,4 @@
-"""The avatar: actions on a person do what they say, bones carry what they should, levels keep their promises."""
+"""The avatar: morph targets do what they say, bones carry what they should, levels have their number of faces."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.mesh_raster import rasterize, rasterize_pixels
 from spinmeround.orbits import orbit_cameras
 from spinmeround.portrait.landmarks import BLENDSHAPE_NAMES
-from spinmeround.template.avatar.build import FACES, build_avatar, outside_mouth
-from spinmeround.template.avatar.levels_of_detail import level
+from spinmeround.template.avatar.build import MAX_FACES, build_avatar, remove_hair_in_mouth
+from spinmeround.template.avatar.levels_of_detail import level_of_detail
 from spinmeround.template.avatar.skeleton import HEAD, JAW, NAMES, NECK, skeleton, skin_weights
 from spinmeround.template.model import neck_cut
 from spinmeround.template.model.expression_transfer import EYES, eyeball, personal_morphs, transferred
@@ -46,7 +46,7 @@ def somebody(model, request) -> tuple[np.ndarray, np.ndarray]:
     """Coarse vertices at rest, and dense displacements per action."""
     if request.param == "registered":
         given = stranger(model, 1)
-        neutral = register_template(model, given.surface, given.marks).neutral
+        neutral = register_template(model, given.surface, given.landmarks).neutral
     else:
         neutral = person(model, request.param)
     return neutral, personal_morphs(model, neutral)
@@ -177,7 +177,7 @@ def test_bones_are_where_they_turn(model, somebody):
     np.testing.assert_allclose(left, eyeball(model, neutral, "eye_left")[0])
 
 
-def test_weights_are_smooth_shares(model):
+def test_weights_are_smooth_and_sum_to_1(model):
     weights = skin_weights(model)
     np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)
     assert weights.min() >= 0
@@ -213,7 +213,7 @@ def avatars(model) -> dict[int, Avatar]:
 @pytest.mark.parametrize("lod", [0, 1, 2])
 def test_levels_have_their_faces_and_all_morphs(avatars, lod):
     avatar = avatars[lod]
-    assert sum(len(part.mesh.faces) for part in avatar.parts) == pytest.approx(FACES[lod], rel=0.02)
+    assert sum(len(part.mesh.faces) for part in avatar.parts) == pytest.approx(MAX_FACES[lod], rel=0.02)
     parts = {part.name: part for part in avatar.parts}
     assert list(parts) == ["skin", "eyes", "teeth", "tongue"]
     assert tuple(parts["skin"].morphs) == avatar.morph_names == BLENDSHAPE_NAMES
@@ -269,14 +269,14 @@ def test_no_hair_shows_in_the_open_mouth(model):
     ball = trimesh.creation.icosphere(3, 0.24)
     ball.vertices = np.asarray(ball.vertices) * [0.8, 1, 0.8] + [0, 0, -0.05]
     hair = Mesh(np.asarray(ball.vertices, np.float64), np.asarray(ball.faces, np.int64))
-    left = outside_mouth(model, rest, hair)
+    left = remove_hair_in_mouth(model, rest, hair)
     assert 0.5 * len(hair.faces) < len(left.faces) < len(hair.faces)
     cavity = rest[np.unique(model.dense_faces[model.dense_part == PARTS.index("mouth_cavity")])]
     assert not ((left.vertices > cavity.min(0)) & (left.vertices < cavity.max(0))).all(1).any()
 
 
 def test_levels_are_subsets_whose_faces_never_lie_upside_down(model):
-    chosen = level(model, 8000, len)
+    chosen = level_of_detail(model, 8000, len)
     assert len(chosen.faces) <= 8000
     dense = model.dense(model.mean)
     assert set(np.unique(chosen.part)) == set(range(len(PARTS)))

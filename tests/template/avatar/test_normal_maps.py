@@ -1,4 +1,4 @@
-"""Normal maps of avatars: coarse levels shade like the dense head, finer relief goes through, strands tilt the hair."""
+"""Normal maps of avatars: coarse levels shade like the dense head, finer normals pass, strands tilt the hair."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from spinmeround.io.meshes.corners import smooth_normals
 from spinmeround.tangent_space import texel_frames
 from spinmeround.template.avatar.build import build_avatar
-from spinmeround.template.avatar.normal_maps import with_strands
+from spinmeround.template.avatar.normal_maps import with_strand_normals
 from spinmeround.template.hair.texture import HEIGHT, WIDTH, HairTexture
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.render import Hair
@@ -65,10 +65,10 @@ def test_coarse_levels_shade_like_the_dense_head(lod):
     assert np.percentile(angles_deg(skin, wanted, mapped=False), 95) > (8 if lod == 2 else 4)
 
 
-def test_finer_relief_goes_through_to_the_level():
+def test_finer_normals_go_through_to_the_level():
     tilt = np.radians(20)
-    relief = np.tile(np.array([np.sin(tilt), 0, np.cos(tilt)], np.float32), (_PX, _PX, 1))
-    skin = bald(lod=2, relief=relief).parts[0].mesh
+    normals = np.tile(np.array([np.sin(tilt), 0, np.cos(tilt)], np.float32), (_PX, _PX, 1))
+    skin = bald(lod=2, fine_normals=normals).parts[0].mesh
     error = angles_deg(skin, dense_normals(), mapped=True)
     assert np.median(error) == pytest.approx(20, abs=0.5)
 
@@ -84,8 +84,8 @@ def test_strands_tilt_the_normals_of_the_hair_across_the_seam_too():
         ball.vertices, ball.faces, uv.reshape(-1, 2), np.arange(ball.faces.size).reshape(-1, 3), texture.albedo
     )
     whole = Mesh(ball.vertices, ball.faces)
-    smooth = with_strands(mesh, Hair(whole, replace(texture, relief=0 * relief))).normal_map
-    rough = with_strands(mesh, Hair(whole, texture)).normal_map
+    smooth = with_strand_normals(mesh, Hair(whole, replace(texture, relief=0 * relief))).normal_map
+    rough = with_strand_normals(mesh, Hair(whole, texture)).normal_map
     assert smooth.shape == texture.albedo.shape
     occupied = slice(100, 500)
     assert np.percentile(smooth[occupied, :, 2], 1) > np.cos(np.radians(3))

@@ -1,11 +1,11 @@
-"""The face an avatar rests with: the photos' share in it, half of that at the lids, and the lips' none."""
+"""The face of an avatar at rest: the photos' corrective has weight 1, half of that at the lids, none at the lips."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from spinmeround.orbits import orbit_cameras
-from spinmeround.template.avatar.rest_pose import resting
+from spinmeround.template.avatar.rest_pose import rest_vertices
 from spinmeround.template.fit.fitter import FittedHead, FittedPhoto
 from spinmeround.template.model.expression_transfer import landmark_points
 from spinmeround.template.model.head_model import HeadModel, load_head_model
@@ -20,11 +20,13 @@ def fitted(model: HeadModel, *correctives: np.ndarray) -> FittedHead:
     return FittedHead(model, np.zeros(len(model.shape_names)), np.zeros_like(neutral), neutral, photos)
 
 
-def test_it_rests_as_the_photos_show_it_with_the_lips_as_they_were_and_lids_between():
+def test_the_corrective_has_full_weight_half_of_it_at_lids_and_none_at_lips():
     model = load_head_model()
     one, two = (np.tile(step, (len(model.mean), 1)) for step in ([0.01, 0.0, 0.0], [0.0, 0.02, 0.0]))
-    moved = landmark_points(model, resting(fitted(model, one, two)) - model.mean, (FOREHEAD, CHIN, CHEEK, *LIDS, *LIPS))
+    moved = landmark_points(
+        model, rest_vertices(fitted(model, one, two)) - model.mean, (FOREHEAD, CHIN, CHEEK, *LIDS, *LIPS)
+    )
     np.testing.assert_allclose(moved[:3], [[0.005, 0.01, 0]] * 3, atol=1e-9)
     np.testing.assert_allclose(moved[3:5], [[0.0025, 0.005, 0]] * 2, atol=1e-9)
     np.testing.assert_allclose(moved[5:], 0, atol=1e-9)
-    np.testing.assert_array_equal(resting(fitted(model, 0 * one)), model.mean.astype(np.float64))
+    np.testing.assert_array_equal(rest_vertices(fitted(model, 0 * one)), model.mean.astype(np.float64))

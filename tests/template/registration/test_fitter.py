@@ -1,4 +1,4 @@
-"""Registration: the template lies on a stranger's surface, regular, with everything in place, and can move there."""
+"""Registration: the template lies on an unseen surface, regular, with everything in place, and can move there."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from spinmeround.template.model.expression_transfer import eyeball, landmark_poi
 from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
 from spinmeround.template.registration import landmarks
 from spinmeround.template.registration.fitter import RegisteredHead, register_template
-from spinmeround.template.registration.inner_parts import Lids
+from spinmeround.template.registration.inner_parts import LidClearance
 from spinmeround.template.registration.model_fit import Regions
-from spinmeround.template.registration.target import Similarity, Target, umeyama, without_ends
+from spinmeround.template.registration.target import Similarity, Target, umeyama, without_boundary
 from spinmeround.types import Mesh, Views
 from tests.template.unseen_heads import MM, Stranger, stranger
 
@@ -37,13 +37,13 @@ def smile() -> np.ndarray:
 @pytest.fixture(scope="module")
 def still(model) -> tuple[Stranger, RegisteredHead]:
     given = stranger(model, 1)
-    return given, register_template(model, given.surface, given.marks)
+    return given, register_template(model, given.surface, given.landmarks)
 
 
 @pytest.fixture(scope="module")
 def smiling(model) -> tuple[Stranger, RegisteredHead]:
     given = stranger(model, 2, expression=smile())
-    return given, register_template(model, given.surface, given.marks)
+    return given, register_template(model, given.surface, given.landmarks)
 
 
 @pytest.fixture(scope="module", params=["still", "smiling"])
@@ -56,7 +56,7 @@ def test_it_lies_on_the_face_of_the_surface(model, somebody):
     assert head.report["face_distance_mm"]["median"] < 0.3
     ours = head.world_from_head(model.dense(head.posed))
     away = np.linalg.norm(ours - model.dense(given.posed), axis=1) * MM
-    face = Regions.of(model).asked & (model.masks["face"] > 0.5)
+    face = Regions.of(model).outer_skin & (model.masks["face"] > 0.5)
     assert np.median(away[face]) < 1.5
 
 
@@ -82,8 +82,10 @@ def test_eyes_and_teeth_are_in_place(model, somebody):
         piece = model.part == PARTS.index(name)
         assert np.linalg.norm(ours[piece].mean(0) - given.posed[piece].mean(0)) * MM < 3.0, name
     for side in ("eye_left", "eye_right"):
-        sunk, points, _ = Lids.of(model, model.mean.astype(np.float64), side).sunk(model, head.neutral)
-        assert np.linalg.norm(model.dense(head.neutral)[sunk] - points, axis=1).max(initial=0) * MM < 1.5
+        inside, points, _ = LidClearance.of(model, model.mean.astype(np.float64), side).penetrations(
+            model, head.neutral
+        )
+        assert np.linalg.norm(model.dense(head.neutral)[inside] - points, axis=1).max(initial=0) * MM < 1.5
 
 
 def test_the_upright_head_looks_ahead(model, somebody):
@@ -135,22 +137,22 @@ def seen_mm(model: HeadModel, vertices: np.ndarray, neutral: np.ndarray, part: s
     return float((owner == PARTS.index(part)).sum(0).max() * span / size * MM)
 
 
-def test_without_landmarks_form_alone_is_enough(model):
+def test_without_landmarks_shape_alone_is_enough(model):
     given = stranger(model, 3)
     head = register_template(model, given.surface, None)
     assert head.report["face_distance_mm"]["median"] < 0.4
-    marks = range(468)
-    ours = head.world_from_head(landmark_points(model, head.posed, marks))
-    away = np.linalg.norm(ours - landmark_points(model, given.posed, marks), axis=1) * MM
+    numbers = range(468)
+    ours = head.world_from_head(landmark_points(model, head.posed, numbers))
+    away = np.linalg.norm(ours - landmark_points(model, given.posed, numbers), axis=1) * MM
     assert np.median(away) < 3
 
 
 def test_the_same_surface_gives_the_same_head(model, still):
     given, head = still
-    np.testing.assert_array_equal(register_template(model, given.surface, given.marks).neutral, head.neutral)
+    np.testing.assert_array_equal(register_template(model, given.surface, given.landmarks).neutral, head.neutral)
 
 
-def test_a_surface_says_nothing_where_it_ends():
+def test_a_surface_matches_nothing_where_it_ends():
     x, z = np.meshgrid(np.arange(6.0), np.arange(6.0), indexing="ij")
     corner = (6 * np.arange(5)[:, None] + np.arange(5)).ravel()
     faces = np.concatenate(
@@ -158,12 +160,12 @@ def test_a_surface_says_nothing_where_it_ends():
     )
     surface = Mesh(np.stack([x.ravel(), 0 * x.ravel(), z.ravel()], 1), faces)
     sheet = Target(surface)
-    asked = np.array([[2.0, 0.3, 2.0], [-0.4, 0.1, 2.0], [2.0, 0.3, 3.0]])
+    queries = np.array([[2.0, 0.3, 2.0], [-0.4, 0.1, 2.0], [2.0, 0.3, 3.0]])
     up = np.array([[0.0, 1.0, 0.0]] * 2 + [[0.0, -1.0, 0.0]])
-    matches = sheet.match(asked, up)
+    matches = sheet.match(queries, up)
     assert matches.found.tolist() == [True, False, False]
     np.testing.assert_allclose(matches.point[0], [2, 0, 2])
-    left = surface.vertices[without_ends(surface).faces]
+    left = surface.vertices[without_boundary(surface).faces]
     assert len(left) == 18 and left[..., ::2].min() == 1 and left[..., ::2].max() == 4
 
 
@@ -181,10 +183,10 @@ def test_on_a_hull_that_is_too_large_landmarks_shape_the_face(model):
     given = stranger(model, 5)
     out = vertex_normals(given.surface.vertices, given.surface.faces)
     hull = Mesh(given.surface.vertices + 8 / MM * out, given.surface.faces)
-    head = register_template(model, hull, dataclasses.replace(given.marks, surface_believed=False))
-    marks = range(468)
-    ours = head.world_from_head(landmark_points(model, head.posed, marks))
-    away = np.linalg.norm(ours - landmark_points(model, given.posed, marks), axis=1) * MM
+    head = register_template(model, hull, dataclasses.replace(given.landmarks, surface_trusted=False))
+    numbers = range(468)
+    ours = head.world_from_head(landmark_points(model, head.posed, numbers))
+    away = np.linalg.norm(ours - landmark_points(model, given.posed, numbers), axis=1) * MM
     assert np.median(away) < 2.5
     assert head.is_face
     assert head.report["face_distance_mm"]["median"] > 5
@@ -208,10 +210,10 @@ def test_landmarks_are_where_rays_meet_if_the_surface_is_not(model, monkeypatch)
     alpha = np.ones((5, 256, 256), np.float32)
     views = Views(cameras, rgb, np.zeros_like(rgb), alpha, alpha)
     skin = Mesh(model.dense(model.mean).astype(np.float64), model.dense_faces)
-    there = landmarks.find_marks(views, skin)
-    assert there is not None and there.surface_believed
-    assert there.pictures >= 4
+    there = landmarks.find_surface_landmarks(views, skin)
+    assert there is not None and there.surface_trusted
+    assert there.view_count >= 4
     bounds = Mesh(1.15 * skin.vertices, skin.faces)
-    met = landmarks.find_marks(views, bounds)
-    assert met is not None and not met.surface_believed
+    met = landmarks.find_surface_landmarks(views, bounds)
+    assert met is not None and not met.surface_trusted
     np.testing.assert_allclose(met.points, truth, atol=1e-3)

@@ -1,4 +1,4 @@
-"""Layers, fills and light of the skin texture, and a whole texture of a painted head."""
+"""Layers, fills and lighting of the skin texture, and a whole texture of a painted head."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from spinmeround.orbits import orbit_cameras
 from spinmeround.template.fit.fitter import FittedHead, FittedPhoto
 from spinmeround.template.model.atlas import build_atlas
 from spinmeround.template.model.head_model import PARTS, load_head_model
-from spinmeround.template.texture.bake import bake_texture
-from spinmeround.template.texture.fill import Layer, Spreader, skin_detail, underlay
-from spinmeround.template.texture.lighting import ambient_occlusion, light_factor
+from spinmeround.template.texture.bake import bake_skin_texture
+from spinmeround.template.texture.fill import Layer, MembraneSolver, blend_under, synthesise_skin_grain
+from spinmeround.template.texture.lighting import ambient_occlusion, shading_correction
 from spinmeround.types import Portrait
 
 
@@ -63,12 +63,12 @@ def test_padding_reaches_every_gutter_with_the_nearest_colour(atlas):
 def test_membrane_is_constant_for_constant_and_prior_far_away(model):
     skin = model.dense_faces[model.dense_part == 0]
     count = model.subdivision.shape[0]
-    spreader = Spreader.over(skin, count)
+    membrane = MembraneSolver.on_faces(skin, count)
     known = np.zeros(count)
     known[np.unique(skin)[::50]] = 5.0
     value = np.tile([0.2, 0.4, 0.6], (count, 1))
-    assert np.allclose(spreader.spread(value, known, value, pull=1e-3), value, atol=1e-8)
-    unknown = spreader.spread(value, np.zeros(count), np.ones((count, 3)), pull=1e-3)
+    assert np.allclose(membrane.interpolate(value, known, value, prior_weight=1e-3), value, atol=1e-8)
+    unknown = membrane.interpolate(value, np.zeros(count), np.ones((count, 3)), prior_weight=1e-3)
     assert np.allclose(unknown, 1.0)
 
 
@@ -79,23 +79,23 @@ def test_a_layer_below_takes_the_tone_of_the_one_above(model, atlas):
     trusted = np.where(skin, np.clip((place[..., 0] + 0.05) / 0.1, 0, 1), 0).astype(np.float32)
     top = Layer(np.full((256, 256, 3), 0.6, np.float32), trusted)
     below = Layer(np.full((256, 256, 3), 0.5, np.float32), skin.astype(np.float32))
-    spreader = Spreader.over(model.dense_faces[model.dense_part == 0], model.subdivision.shape[0])
-    joined = underlay(top, below, atlas, spreader, skin, pull=1e-5)
-    assert np.allclose(joined.weight[skin], 1)
-    assert np.abs(joined.rgb[skin] - 0.6).max() < 0.03
+    membrane = MembraneSolver.on_faces(model.dense_faces[model.dense_part == 0], model.subdivision.shape[0])
+    blended = blend_under(top, below, atlas, membrane, skin, prior_weight=1e-5)
+    assert np.allclose(blended.weight[skin], 1)
+    assert np.abs(blended.rgb[skin] - 0.6).max() < 0.03
 
 
 def test_untrusted_colours_do_not_show(model, atlas):
     skin = atlas.part == 0
     nothing = Layer(np.zeros((256, 256, 3), np.float32), np.zeros((256, 256), np.float32))
     below = Layer(np.full((256, 256, 3), 0.5, np.float32), np.where(skin, 0.3, 0).astype(np.float32))
-    spreader = Spreader.over(model.dense_faces[model.dense_part == 0], model.subdivision.shape[0])
-    joined = underlay(nothing, below, atlas, spreader, skin, pull=0.02)
-    assert np.allclose(joined.rgb[skin], 0.5, atol=1e-5)
-    assert np.allclose(joined.weight[skin], 0.3)
+    membrane = MembraneSolver.on_faces(model.dense_faces[model.dense_part == 0], model.subdivision.shape[0])
+    blended = blend_under(nothing, below, atlas, membrane, skin, prior_weight=0.02)
+    assert np.allclose(blended.rgb[skin], 0.5, atol=1e-5)
+    assert np.allclose(blended.weight[skin], 0.3)
 
 
-def test_light_from_one_side_is_taken_out():
+def test_lighting_from_one_side_is_taken_out():
     rng = np.random.default_rng(0)
     normals = rng.standard_normal((4000, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
@@ -103,13 +103,13 @@ def test_light_from_one_side_is_taken_out():
     skin = np.array([0.8, 0.6, 0.5])
     shaded = skin * np.exp(0.3 * normals[:, :1])
     shaded[::10] = 0.1
-    factor = light_factor(shaded, normals, weight)
+    factor = shading_correction(shaded, normals, weight)
     seen = (weight > 0) & (np.arange(4000) % 10 != 0)
     slope = [np.polyfit(normals[seen, 0], np.log(c[seen, 0]), 1)[0] for c in (shaded, shaded * factor)]
     assert slope[0] == pytest.approx(0.3)
     assert abs(slope[1]) < 0.09
     assert np.average(np.log(factor[:, 0]), weights=weight) == pytest.approx(0, abs=0.02)
-    assert np.allclose(light_factor(shaded, normals, np.zeros(4000)), 1), "nothing seen, nothing changed"
+    assert np.allclose(shading_correction(shaded, normals, np.zeros(4000)), 1), "nothing seen, nothing changed"
 
 
 def test_occlusion_finds_hollows(model):
@@ -124,11 +124,11 @@ def test_grain_has_the_strength_of_the_patch_and_no_mean():
     rng = np.random.default_rng(1)
     rgb = np.repeat((0.5 + 0.005 * rng.standard_normal((400, 400, 1))).astype(np.float32), 3, axis=2)
     layer = Layer(rgb, np.ones((400, 400), np.float32))
-    grain = skin_detail(layer, np.array([[200, 200]]), generator=np.random.default_rng(0))
+    grain = synthesise_skin_grain(layer, np.array([[200, 200]]), rng=np.random.default_rng(0))
     assert abs(grain.mean()) < 1e-4
     assert 0.003 < grain.std() < 0.007
     unseen = Layer(rgb, np.zeros((400, 400), np.float32))
-    assert not skin_detail(unseen, np.array([[200, 200]]), generator=np.random.default_rng(0)).any()
+    assert not synthesise_skin_grain(unseen, np.array([[200, 200]]), rng=np.random.default_rng(0)).any()
 
 
 EYES = [PARTS.index("eye_left"), PARTS.index("eye_right")]
@@ -170,8 +170,8 @@ def test_whole_texture_keeps_what_is_seen_and_completes_the_rest(model):
         return colours.astype(np.float32)
 
     portrait, head = _painted_portrait(model, paint)
-    texture = bake_texture(model, head, [portrait], np.zeros(model.subdivision.shape[0]), seed=3)
-    again = bake_texture(model, head, [portrait], np.zeros(model.subdivision.shape[0]), seed=3)
+    texture = bake_skin_texture(model, head, [portrait], np.zeros(model.subdivision.shape[0]), seed=3)
+    again = bake_skin_texture(model, head, [portrait], np.zeros(model.subdivision.shape[0]), seed=3)
     assert np.array_equal(texture.albedo, again.albedo)
     assert texture.albedo.min() >= 0
     assert texture.albedo.max() <= 1
@@ -185,8 +185,9 @@ def test_whole_texture_keeps_what_is_seen_and_completes_the_rest(model):
     assert np.abs(texture.albedo - truth)[eyes].mean() < 0.05, "a still picture has the photo's eyes, lashes and all"
     lashes = eyes & (truth.mean(-1) < 0.25)
     assert lashes.sum() > 100
-    assert texture.moving is not None
-    assert texture.moving[lashes].mean() > texture.albedo[lashes].mean() + 0.2, "lashes would turn with a moving eye"
+    whole = texture.animatable_albedo
+    assert whole is not None
+    assert whole[lashes].mean() > texture.albedo[lashes].mean() + 0.2, "lashes would turn with a moving eye"
     hidden = (
         skin
         & (texture.observed < 0.01)

@@ -1,4 +1,4 @@
-"""Lids without streaks and lips without teeth: what of a face that moves no picture at rest shows."""
+"""Lids without streaks and lips without teeth: parts of a moving face that no picture at rest shows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spinmeround.template.model.atlas import Atlas, build_atlas
 from spinmeround.template.model.head_model import PARTS, load_head_model
 from spinmeround.template.texture.bake import SkinTexture, shared_atlas
 from spinmeround.template.texture.fill import Layer
-from spinmeround.template.texture.lids import lid_trust, lid_trust_of, with_lids
+from spinmeround.template.texture.lids import best_lid_trust, lid_trust, repaint_lids
 from spinmeround.template.texture.lips import complete_lips
 
 SIZE = 512
@@ -39,7 +39,7 @@ def acted(model, **weights: float) -> np.ndarray:
     return model.mean + sum(w * model.expression_basis[model.expression_names.index(n)] for n, w in weights.items())
 
 
-def test_an_open_eye_tells_little_of_its_lid_and_a_closed_one_all(model):
+def test_an_open_eye_shows_little_of_its_lid_and_a_closed_one_all(model):
     rest = model.dense(model.mean)
     opened = lid_trust(model, rest, rest, FRONT)
     shut = model.dense(acted(model, eyeBlinkLeft=1.0, eyeBlinkRight=1.0))
@@ -58,20 +58,20 @@ def test_brows_and_lashes_are_not_drawn_out_over_lids(model, atlas):
     doubt = atlas.spread(1 - trust[:, None])[..., 0] * (atlas.part == 0)
     streaks = (np.arange(SIZE) % 4 < 2)[None, :, None]
     photo = np.where((doubt > 0.05)[..., None] & streaks, BROW, SKIN).astype(np.float32)
-    mended = with_lids(model, atlas, photo, trust)
+    mended = repaint_lids(model, atlas, photo, trust)
     lid = doubt > 0.95
     assert lid.sum() > 100
     assert photo[lid].std(0).max() > 0.25 > 0.12 > mended[lid].std(0).max()
     assert (mended[lid] > 0.4 * SKIN).all()
     np.testing.assert_array_equal(mended[doubt == 0], photo[doubt == 0])
     np.testing.assert_allclose(
-        with_lids(model, atlas, np.tile(SKIN, (SIZE, SIZE, 1)).astype(np.float32), trust)[lid],
+        repaint_lids(model, atlas, np.tile(SKIN, (SIZE, SIZE, 1)).astype(np.float32), trust)[lid],
         np.tile(SKIN, (int(lid.sum()), 1)),
         atol=0.01,
     )
 
 
-def test_avatars_have_such_lids(model):
+def test_avatars_have_repainted_lids(model):
     camera = orbit_cameras([0.0], [0.0], size_px=64)
     still, mean = np.zeros(len(model.expression_names)), model.mean.astype(np.float64)
     photo = FittedPhoto(camera, still, 0 * mean, 1.0, 0.01, 0.99)
@@ -80,14 +80,14 @@ def test_avatars_have_such_lids(model):
     uncovered = np.zeros(model.subdivision.shape[0])
     given = TemplateHead(model, head, SkinTexture(streaks, streaks[..., 0]), None, uncovered, {})
     albedo = given.avatar(lod=2, texture_px=256).parts[0].mesh.albedo
-    lid = shared_atlas(256).spread(1 - lid_trust_of(head)[:, None])[..., 0] > 0.95
+    lid = shared_atlas(256).spread(1 - best_lid_trust(head)[:, None])[..., 0] > 0.95
     assert lid.sum() > 20
     assert albedo[lid].std(0).max() < 0.6 * streaks[lid].std(0).max()
 
 
 @pytest.fixture(scope="module")
 def mouth(model, atlas) -> tuple[np.ndarray, np.ndarray]:
-    """Per texel of the outer skin how far the rim of the mouth is, in millimetres, and whether it is a lip."""
+    """Per texel of the outer skin how far the border of the mouth is, in millimetres, and whether it is a lip."""
     dense = np.asarray(model.dense(model.mean), np.float64)
     skin, cavity = (
         set(model.dense_faces[model.dense_part == PARTS.index(n)].ravel()) for n in ("skin", "mouth_cavity")

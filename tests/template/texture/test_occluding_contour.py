@@ -1,4 +1,4 @@
-"""The rim of a photo on the texture: its tint goes, what is seen squarely and what is fine stays."""
+"""Skin at a photo's occluding contour: its tint goes, skin that faces the camera and high frequencies stay."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 
 from spinmeround.template.model.atlas import build_atlas
 from spinmeround.template.model.head_model import PARTS, load_head_model
-from spinmeround.template.texture.fill import Layer, Spreader
-from spinmeround.template.texture.occluding_contour import even_rim
+from spinmeround.template.texture.fill import Layer, MembraneSolver
+from spinmeround.template.texture.occluding_contour import correct_contour_colours
 
 SKIN = np.array([0.75, 0.55, 0.45])
 GREY = np.array([0.45, 0.47, 0.5])
@@ -19,14 +19,14 @@ def scene():
     model = load_head_model()
     atlas = build_atlas(model, 512)
     place = model.dense(model.mean).astype(np.float64)
-    spreader = Spreader.over(model.dense_faces[model.dense_part == PARTS.index("skin")], len(place))
-    return atlas, spreader, place, atlas.part == PARTS.index("skin")
+    membrane = MembraneSolver.on_faces(model.dense_faces[model.dense_part == PARTS.index("skin")], len(place))
+    return atlas, membrane, place, atlas.part == PARTS.index("skin")
 
 
 def _evened(scene, rgb, facing, side):
-    atlas, spreader, _, skin = scene
+    atlas, membrane, _, skin = scene
     seen = Layer(rgb.astype(np.float32), (skin & (facing > 0.05)).astype(np.float32))
-    return even_rim(atlas, spreader, seen, facing.astype(np.float32), skin, side).rgb
+    return correct_contour_colours(atlas, membrane, seen, facing.astype(np.float32), skin, side).rgb
 
 
 def _lit_from_the_front(scene):
@@ -36,33 +36,33 @@ def _lit_from_the_front(scene):
     return facing, SKIN * (1 - flat) + GREY * flat
 
 
-def test_grey_rims_turn_to_skin_and_the_front_stays(scene):
+def test_a_grey_contour_turns_to_skin_and_the_front_stays(scene):
     atlas, _, place, skin = scene
     facing, rgb = _lit_from_the_front(scene)
     side = np.clip((np.abs(place[:, 0]) - 0.085) / 0.05, 0, 1)
     out = _evened(scene, rgb, facing, side)
     front = skin & (facing > 0.75)
     np.testing.assert_allclose(out[front], rgb[front], atol=1e-6)
-    rim = skin & (facing > 0.1) & (facing < 0.3) & (atlas.spread(side[:, None])[..., 0] > 0.99)
-    assert rim.sum() > 1000
+    contour = skin & (facing > 0.1) & (facing < 0.3) & (atlas.spread(side[:, None])[..., 0] > 0.99)
+    assert contour.sum() > 1000
 
     def tint_error(x):
-        return np.abs(x[rim] / x[rim].sum(-1, keepdims=True) - SKIN / SKIN.sum()).mean()
+        return np.abs(x[contour] / x[contour].sum(-1, keepdims=True) - SKIN / SKIN.sum()).mean()
 
     assert tint_error(out) < 0.25 * tint_error(rgb)
-    assert rgb[rim].mean() < out[rim].mean() < SKIN.mean(), "some fall-off is left"
+    assert rgb[contour].mean() < out[contour].mean() < SKIN.mean(), "some fall-off is left"
 
 
-def test_spots_on_the_rim_stay(scene):
+def test_spots_at_the_contour_stay(scene):
     facing, rgb = _lit_from_the_front(scene)
     side = np.ones(len(scene[2]))
     spots = (np.indices(rgb.shape[:2]).sum(0) % 2 * 0.1 + 0.95)[..., None]
     plain, spotted = _evened(scene, rgb, facing, side), _evened(scene, rgb * spots, facing, side)
-    rim = scene[3] & (facing > 0.1) & (facing < 0.3)
-    np.testing.assert_allclose((spotted / plain)[rim], np.broadcast_to(spots, rgb.shape)[rim], atol=0.02)
+    contour = scene[3] & (facing > 0.1) & (facing < 0.3)
+    np.testing.assert_allclose((spotted / plain)[contour], np.broadcast_to(spots, rgb.shape)[contour], atol=0.02)
 
 
-def test_slopes_of_the_face_itself_are_no_rim(scene):
+def test_slopes_of_the_face_itself_are_no_contour(scene):
     facing, rgb = _lit_from_the_front(scene)
     np.testing.assert_allclose(_evened(scene, rgb, facing, np.zeros(len(scene[2]))), rgb, atol=1e-6)
 
