@@ -1,4 +1,4 @@
-"""Drawing views on the CPU as one differentiable function, whatever the kind of splat."""
+"""Render views on the CPU as one differentiable torch function, for either kind of splat."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from spinmeround.types import Cameras, Splats
 
 
 @dataclass(frozen=True)
-class Kind:
-    """The kernels of a kind of splat, and the pictures they draw.
+class SplatKernels:
+    """The kernels of one kind of splat, and the shapes of the pictures they draw.
 
     Attributes:
-        centre_columns: numbers that projection keeps of a splat in float64.
-        pictures: channels of each picture, in the kernels' order; none for a plane.
-        remembered: the same of what blending leaves for its way back.
+        means2d_size: columns of ``means2d``.
+        image_channels: shape of a pixel of each picture, in the kernels' order; () for a plane without channels.
+        saved_channels: the same of what blending saves for the backward pass.
     """
 
     project: Callable[..., None]
     project_backward: Callable[..., None]
     blend: Callable[..., None]
     blend_backward: Callable[..., None]
-    centre_columns: int
-    pictures: tuple[tuple[int, ...], ...]
-    remembered: tuple[tuple[int, ...], ...] = ()
+    means2d_size: int
+    image_channels: tuple[tuple[int, ...], ...]
+    saved_channels: tuple[tuple[int, ...], ...] = ()
 
 
 def render_views(
-    kind: Kind,
+    kernels: SplatKernels,
     splats: Splats,
     cameras: Cameras,
     camera_from_world: Float[Tensor, "v 4 4"] | None,
@@ -43,7 +43,7 @@ def render_views(
     options: tuple[Any, ...] = (),
     workers: Workers,
 ) -> list[Float[Tensor, "v h w ..."]]:
-    """The pictures of a kind, each stacked over the views.
+    """Render all views; return the pictures in the kernels' order, each stacked over the views.
 
     Args:
         options: what projection takes beside the camera.
@@ -55,40 +55,42 @@ def render_views(
     fields = (splats.means, splats.scales, splats.quats_wxyz, splats.opacities, splats.sh)
     poses = checked_poses(splats, cameras, camera_from_world)
     drawn = [
-        _View.apply(*fields, pose, view, kind, options, workers)
+        _RenderView.apply(*fields, pose, view, kernels, options, workers)
         for pose, view in zip(poses, views_of(cameras), strict=True)
     ]
     return [torch.stack(planes) for planes in zip(*drawn, strict=True)]
 
 
-class _View(torch.autograd.Function):
-    """Fields of the splats and a pose to the pictures of one view."""
+class _RenderView(torch.autograd.Function):
+    """Render one view, differentiable in the fields of the splats and in the pose."""
 
     @staticmethod
-    def forward(ctx, means, scales, quats, opacities, sh, pose, view, kind, options, workers):
+    def forward(ctx, means, scales, quats, opacities, sh, pose, view, kernels, options, workers):
         fields = (means, scales, quats, opacities, sh)
         projected = project(
-            kind.project, fields, pose, view, options=options, centre_columns=kind.centre_columns, workers=workers
+            kernels.project, fields, pose, view, options=options, means2d_size=kernels.means2d_size, workers=workers
         )
         pairs, size = projected.pairs, (view.height_px, view.width_px)
-        pictures = [np.empty((*size, *channels), np.float32) for channels in kind.pictures]
-        remembered = [np.empty((*size, *channels), np.float32) for channels in kind.remembered]
-        walked, median_pair = np.empty(len(pairs.tile_starts) - 1, np.int32), np.empty(size, np.int32)
-        forward = (
-            pairs.tile_starts, pairs.splat, projected.centres, projected.records, walked,
-            *pictures, *remembered, median_pair,
+        pictures = [np.empty((*size, *channels), np.float32) for channels in kernels.image_channels]
+        saved = [np.empty((*size, *channels), np.float32) for channels in kernels.saved_channels]
+        n_processed, median_pair = np.empty(len(pairs.tile_starts) - 1, np.int32), np.empty(size, np.int32)
+        blended = (
+            pairs.tile_starts, pairs.splat, projected.means2d, projected.records, n_processed,
+            *pictures, *saved, median_pair,
         )  # fmt: skip
-        workers.over_tiles(pairs.tile_starts, kind.blend, *forward)
-        ctx.kept = (projected, forward, kind, workers)
+        workers.over_tiles(pairs.tile_starts, kernels.blend, *blended)
+        ctx.kept = (projected, blended, kernels, workers)
         return tuple(torch.from_numpy(picture) for picture in pictures)
 
     @staticmethod
     def backward(ctx, *gradients):
-        projected, forward, kind, workers = ctx.kept
+        projected, blended, kernels, workers = ctx.kept
         pairs = projected.pairs
-        rows = workers.borrow_rows(len(pairs.row))
+        pair_grads = workers.borrow_pair_grads(len(pairs.grad_row))
         arrays = [gradient.contiguous().numpy() for gradient in gradients]
-        workers.over_tiles(pairs.tile_starts, kind.blend_backward, *forward, *arrays, pairs.row, rows)
-        wanted = ctx.needs_input_grad[5]
-        fields = project_backward(kind.project_backward, projected, rows, pose=wanted, workers=workers)
+        workers.over_tiles(pairs.tile_starts, kernels.blend_backward, *blended, *arrays, pairs.grad_row, pair_grads)
+        pose_needs_grad = ctx.needs_input_grad[5]
+        fields = project_backward(
+            kernels.project_backward, projected, pair_grads, pose_needs_grad=pose_needs_grad, workers=workers
+        )
         return *fields, None, None, None, None

@@ -1,4 +1,4 @@
-"""What every rasteriser refuses to draw, whatever it runs on."""
+"""Checks of the input that all rasterisers share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spinmeround.types import Cameras, Splats
 
 
 def check_splats_and_cameras(splats: Splats, cameras: Cameras, camera_from_world: Float[Tensor, "..."] | None) -> None:
-    """Refuses what no rasteriser understands.
+    """Refuse what no rasteriser can draw.
 
     Raises:
         ValueError: a number of coefficients that no degree of SH has, a skewed camera, or not one pose a camera.

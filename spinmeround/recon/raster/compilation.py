@@ -1,4 +1,4 @@
-"""How the splat kernels are compiled: ahead of the first call, for one signature each, without the interpreter lock.
+"""Compile the splat kernels ahead of the first call, for one signature each, without the interpreter lock.
 
 Explicit signatures mean that nothing is ever compiled again for another dtype or memory layout: a wrong array is a
 ``TypeError`` at once instead of ten silent seconds. The kernels are serial and release the interpreter lock; the
@@ -16,19 +16,22 @@ from typing import Any
 
 import numba
 
+from spinmeround import types
+
 _log = logging.getLogger(__name__)
 
 # Reassociation and contraction let a row of sixteen pixels become vector code. "nnan" and "ninf" stay out: they would
 # allow the compiler to drop the very comparisons that keep NaN splats out of the picture.
 _FAST_ROWS = {"reassoc", "contract", "nsz", "arcp"}
 
-_SOURCES = sorted(Path(__file__).parent.glob("raster_*.py"))
-_STATE = hashlib.sha256(b"".join(source.read_bytes() for source in _SOURCES)).hexdigest()[:12]
-"""numba looks for changes in a kernel's own file only, but kernels here are made of functions from several."""
+_SOURCES = [*sorted(Path(__file__).parent.glob("*.py")), Path(types.__file__)]
+"""Files whose functions and constants the kernels are made of; ``types`` has the constant of SH degree 0."""
+_SOURCES_HASH = hashlib.sha256(b"".join(source.read_bytes() for source in _SOURCES)).hexdigest()[:12]
+"""Part of the cache's file names: numba looks for changes in a kernel's own file only."""
 
 
 def compiled(signature: str, *, fast_rows: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator: compile for one signature now, from the cache if it is there.
+    """Return a decorator that compiles for one signature now, or loads the result from the cache.
 
     numba keeps its cache beside the source, or in the user's cache folder where that cannot be written; where
     neither can, the kernel is compiled anew in each process and the log says so.
@@ -43,7 +46,7 @@ def compiled(signature: str, *, fast_rows: bool = False) -> Callable[[Callable[.
     }
 
     def compile_now(function: Callable[..., Any]) -> Callable[..., Any]:
-        function.__qualname__ += f"_{_STATE}"  # numba names its cache files so
+        function.__qualname__ += f"_{_SOURCES_HASH}"  # numba names its cache files so
         try:
             return numba.njit(signature, cache=True, **options)(function)
         except RuntimeError as error:

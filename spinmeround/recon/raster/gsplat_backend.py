@@ -1,4 +1,4 @@
-"""The CUDA rasterisers: gsplat behind the same protocol and with the same meaning as the CPU ones."""
+"""The CUDA rasterisers: gsplat behind the protocol of the CPU ones, with the same conventions."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from spinmeround.recon.raster.checks import check_splats_and_cameras
 from spinmeround.types import Cameras, Rendering, Splats
 
 _DEVICE = "cuda"
-_NORMAL = 2
+_NORMAL_AXIS = 2
 """The axis of a surfel that is its normal."""
 
 
 @final
 class GsplatRasterizer:
-    """``Rasterizer`` on an Nvidia card, differentiable in every field of ``Splats`` and in the poses.
+    """``Rasterizer`` on an Nvidia GPU, differentiable in every field of ``Splats`` and in the poses.
 
     Fields may live on any device; pictures come back to where the fields are. It differs from ``NumbaRasterizer`` only
-    where gsplat does: it stops one splat earlier in nearly opaque pixels, holds the slope of splats outside the picture
-    tighter, adds in an order that is not reproducible, and has no median depth.
+    where gsplat does: it stops one splat earlier in nearly opaque pixels, clamps the slope of splats outside the picture
+    to a narrower field, adds in an order that is not reproducible, and has no median depth.
     """
 
     def __init__(self, *, dilation_px2: float = 0.1, antialiased: bool = False) -> None:
-        """Loads gsplat, which compiles its kernels on first use.
+        """Load gsplat, which compiles its kernels on first use.
 
         Args:
             dilation_px2: added to both variances of every footprint, see ``NumbaRasterizer``.
-            antialiased: make splats more transparent by what that makes them larger, see there.
+            antialiased: make splats more transparent by what dilation makes them larger, see there.
 
         Raises:
             MissingDependencyError: gsplat is not installed, or torch sees no CUDA device.
         """
-        self._gsplat = _load()
+        self._gsplat = _load_gsplat()
         self._dilation_px2 = dilation_px2
         self._mode = "antialiased" if antialiased else "classic"
 
     def render(
         self, splats: Splats, cameras: Cameras, *, camera_from_world: Float[Tensor, "v 4 4"] | None = None
     ) -> Rendering:
-        """Draws all cameras in one call.
+        """Render all cameras in one call.
 
         Args:
             splats: SH of degree 0 to 3, seen along the ray from the camera's centre.
@@ -59,16 +59,18 @@ class GsplatRasterizer:
         Raises:
             ValueError: coefficients that no degree has, a skewed camera, or not one pose a camera.
         """
-        sent = _send(splats, cameras, camera_from_world)
-        values = torch.cat([_colours(self._gsplat, sent), _normals(sent, torch.argmin(sent.scales, dim=1))], dim=-1)
+        gpu = _to_gpu(splats, cameras, camera_from_world)
+        values = torch.cat(
+            [_sh_colours(self._gsplat, gpu), _facing_normals(gpu, torch.argmin(gpu.scales, dim=1))], dim=-1
+        )
         picture, alpha, _ = self._gsplat.rasterization(
-            sent.means,
-            sent.quats,
-            sent.scales,
-            sent.opacities,
+            gpu.means,
+            gpu.quats,
+            gpu.scales,
+            gpu.opacities,
             values,
-            sent.poses,
-            sent.intrinsics_px,
+            gpu.poses,
+            gpu.intrinsics_px,
             cameras.width_px,
             cameras.height_px,
             eps2d=self._dilation_px2,
@@ -76,7 +78,7 @@ class GsplatRasterizer:
             render_mode="RGB+D",
             rasterize_mode=self._mode,
         )
-        picture, alpha = picture.to(sent.home), alpha.to(sent.home)
+        picture, alpha = picture.to(gpu.home), alpha.to(gpu.home)
         return Rendering(
             rgb=picture[..., :3], alpha=alpha[..., 0], depth=picture[..., 6], normals_world=picture[..., 3:6]
         )
@@ -84,7 +86,7 @@ class GsplatRasterizer:
 
 @final
 class GsplatSurfelRasterizer:
-    """``Rasterizer`` for surfels on an Nvidia card, differentiable in every field of ``Splats`` and in the poses.
+    """``Rasterizer`` for surfels on an Nvidia GPU, differentiable in every field of ``Splats`` and in the poses.
 
     Fields may live on any device; pictures come back to where the fields are. It differs from ``NumbaSurfelRasterizer``
     where gsplat does, above all in that a surfel has one depth, its mean's, and shows no slant in the two depths and in
@@ -92,34 +94,35 @@ class GsplatSurfelRasterizer:
     """
 
     def __init__(self) -> None:
-        """Loads gsplat, which compiles its kernels on first use.
+        """Load gsplat, which compiles its kernels on first use.
 
         Raises:
             MissingDependencyError: gsplat is not installed, or torch sees no CUDA device.
         """
-        self._gsplat = _load()
+        self._gsplat = _load_gsplat()
 
     def render(
         self, splats: Splats, cameras: Cameras, *, camera_from_world: Float[Tensor, "v 4 4"] | None = None
     ) -> Rendering:
-        """Draws all cameras in one call; arguments, results and errors are those of ``GsplatRasterizer.render``."""
-        sent = _send(splats, cameras, camera_from_world)
-        depth = torch.einsum("vj,nj->vn", sent.poses[:, 2, :3], sent.means) + sent.poses[:, 2, 3:]
+        """Render all cameras in one call; arguments, results and errors are those of ``GsplatRasterizer.render``."""
+        gpu = _to_gpu(splats, cameras, camera_from_world)
+        depth = torch.einsum("vj,nj->vn", gpu.poses[:, 2, :3], gpu.means) + gpu.poses[:, 2, 3:]
         # Squares of depths from the middle of the head, not from the camera: the difference below has to be accurate.
         middle = depth.detach().mean(dim=1, keepdim=True)
-        axis = torch.full((len(sent.means),), _NORMAL, device=_DEVICE)
-        # With gsplat's own depth last these are eight channels: fewer would be filled up with uninitialised memory.
+        axis = torch.full((len(gpu.means),), _NORMAL_AXIS, device=_DEVICE)
+        # With gsplat's own depth last these are eight channels: gsplat would fill fewer up with uninitialised memory.
         values = torch.cat(
-            [_colours(self._gsplat, sent), _normals(sent, axis), (depth - middle).square()[..., None]], dim=-1
+            [_sh_colours(self._gsplat, gpu), _facing_normals(gpu, axis), (depth - middle).square()[..., None]],
+            dim=-1,
         )
         picture, alpha, _, _, _, median, _ = self._gsplat.rasterization_2dgs(
-            sent.means,
-            sent.quats,
-            sent.scales,
-            sent.opacities,
+            gpu.means,
+            gpu.quats,
+            gpu.scales,
+            gpu.opacities,
             values,
-            sent.poses,
-            sent.intrinsics_px,
+            gpu.poses,
+            gpu.intrinsics_px,
             cameras.width_px,
             cameras.height_px,
             packed=False,
@@ -128,18 +131,23 @@ class GsplatSurfelRasterizer:
         spread = picture[..., 7] - middle[:, None] * alpha[..., 0]
         distortion = (alpha[..., 0] * picture[..., 6] - spread.square()).clamp_min(0)
         return Rendering(
-            rgb=picture[..., :3].to(sent.home),
-            alpha=alpha[..., 0].to(sent.home),
-            depth=picture[..., 7].to(sent.home),
-            normals_world=picture[..., 3:6].to(sent.home),
-            median_depth=median[..., 0].to(sent.home),
-            distortion=distortion.to(sent.home),
+            rgb=picture[..., :3].to(gpu.home),
+            alpha=alpha[..., 0].to(gpu.home),
+            depth=picture[..., 7].to(gpu.home),
+            normals_world=picture[..., 3:6].to(gpu.home),
+            median_depth=median[..., 0].to(gpu.home),
+            distortion=distortion.to(gpu.home),
         )
 
 
 @dataclass(frozen=True)
-class _Sent:
-    """Splats and cameras on the card, in float32."""
+class _OnGpu:
+    """Splats and cameras on the GPU, in float32.
+
+    Attributes:
+        home: the device the fields came from.
+        toward_splat: means minus the camera's centre, world frame.
+    """
 
     home: torch.device
     means: Float[Tensor, "n 3"]
@@ -152,20 +160,22 @@ class _Sent:
     toward_splat: Float[Tensor, "v n 3"]
 
 
-def _send(splats: Splats, cameras: Cameras, camera_from_world: Float[Tensor, "..."] | None) -> _Sent:
+def _to_gpu(splats: Splats, cameras: Cameras, camera_from_world: Float[Tensor, "..."] | None) -> _OnGpu:
     check_splats_and_cameras(splats, cameras, camera_from_world)
     means, scales, quats, opacities, sh = (
         field.to(_DEVICE, torch.float32)
         for field in (splats.means, splats.scales, splats.quats_wxyz, splats.opacities, splats.sh)
     )
-    given = torch.as_tensor(cameras.camera_from_world) if camera_from_world is None else camera_from_world
-    poses = given.to(_DEVICE, torch.float32)
+    poses = torch.as_tensor(cameras.camera_from_world) if camera_from_world is None else camera_from_world
+    poses = poses.to(_DEVICE, torch.float32)
     intrinsics_px = torch.as_tensor(cameras.intrinsics_px, dtype=torch.float32, device=_DEVICE)
-    eyes = -torch.einsum("vji,vj->vi", poses[:, :3, :3], poses[:, :3, 3])
-    return _Sent(splats.means.device, means, scales, quats, opacities, sh, poses, intrinsics_px, means - eyes[:, None])
+    camera_centres = -torch.einsum("vji,vj->vi", poses[:, :3, :3], poses[:, :3, 3])
+    return _OnGpu(
+        splats.means.device, means, scales, quats, opacities, sh, poses, intrinsics_px, means - camera_centres[:, None]
+    )
 
 
-def _load() -> ModuleType:
+def _load_gsplat() -> ModuleType:
     try:
         gsplat = importlib.import_module("gsplat")
     except ImportError as error:
@@ -181,16 +191,16 @@ def _load() -> ModuleType:
     return gsplat
 
 
-def _colours(gsplat: ModuleType, sent: _Sent) -> Float[Tensor, "v n 3"]:
-    degree = round(sent.sh.shape[1] ** 0.5) - 1
-    directions = torch.nn.functional.normalize(sent.toward_splat, dim=-1)
-    coefficients = sent.sh.expand(len(sent.poses), -1, -1, -1)
+def _sh_colours(gsplat: ModuleType, gpu: _OnGpu) -> Float[Tensor, "v n 3"]:
+    degree = round(gpu.sh.shape[1] ** 0.5) - 1
+    directions = torch.nn.functional.normalize(gpu.toward_splat, dim=-1)
+    coefficients = gpu.sh.expand(len(gpu.poses), -1, -1, -1)
     return (0.5 + gsplat.spherical_harmonics(degree, directions, coefficients)).clamp_min(0)
 
 
-def _normals(sent: _Sent, axis: Int64[Tensor, "n"]) -> Float[Tensor, "v n 3"]:
-    """One axis of each splat, turned toward each camera."""
-    w, x, y, z = torch.nn.functional.normalize(sent.quats, dim=1).unbind(1)
+def _facing_normals(gpu: _OnGpu, axis: Int64[Tensor, "n"]) -> Float[Tensor, "v n 3"]:
+    """Return one axis of each splat, turned toward each camera."""
+    w, x, y, z = torch.nn.functional.normalize(gpu.quats, dim=1).unbind(1)
     axes = torch.stack(
         [
             torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)], dim=1),
@@ -200,5 +210,5 @@ def _normals(sent: _Sent, axis: Int64[Tensor, "n"]) -> Float[Tensor, "v n 3"]:
         dim=1,
     )
     normals = axes[torch.arange(len(axes), device=axes.device), axis]
-    away = (sent.toward_splat * normals).sum(dim=-1, keepdim=True) > 0
+    away = (gpu.toward_splat * normals).sum(dim=-1, keepdim=True) > 0
     return torch.where(away, -normals, normals)

@@ -1,4 +1,4 @@
-"""Colour of a splat as seen from a point, by spherical harmonics, and the gradient of that: shared by both kinds."""
+"""Colour of a splat from spherical harmonics, and its gradient, shared by both kinds of splats."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import math
 
 import numba
 
-_SH_0 = 0.28209479177387814
-_SH_1 = 0.4886025119029199
+from spinmeround.types import SH_C0
+
+_SH_C1 = 0.4886025119029199
+"""sqrt(3 / (4 pi)), of the harmonics of degree 1; those of degree 2 and 3 stand where they are used."""
+MAX_COEFFICIENTS = 16
+"""Coefficients of SH of degree 3."""
 
 
 @numba.njit
 def _basis(x, y, z, count, basis):
-    """Real spherical harmonics of a unit direction, INRIA order and signs; fills ``count`` = 1, 4, 9 or 16 values."""
-    basis[0] = _SH_0
+    """Fill ``count`` = 1, 4, 9 or 16 real spherical harmonics of a unit direction, INRIA's order and signs."""
+    basis[0] = SH_C0
     if count > 1:
-        basis[1], basis[2], basis[3] = -_SH_1 * y, _SH_1 * z, -_SH_1 * x
+        basis[1], basis[2], basis[3] = -_SH_C1 * y, _SH_C1 * z, -_SH_C1 * x
     if count > 4:
         basis[4], basis[5] = 1.0925484305920792 * x * y, -1.0925484305920792 * y * z
         basis[6] = 0.31539156525252005 * (2 * z * z - x * x - y * y)
@@ -31,11 +35,11 @@ def _basis(x, y, z, count, basis):
 
 
 @numba.njit
-def _slopes(x, y, z, count, dx, dy, dz):
-    """Partial derivatives of ``_basis`` as polynomials in x, y, z."""
+def _basis_slopes(x, y, z, count, dx, dy, dz):
+    """Fill the partial derivatives of ``_basis`` as polynomials in x, y, z."""
     dx[:count], dy[:count], dz[:count] = 0, 0, 0
     if count > 1:
-        dy[1], dz[2], dx[3] = -_SH_1, _SH_1, -_SH_1
+        dy[1], dz[2], dx[3] = -_SH_C1, _SH_C1, -_SH_C1
     if count > 4:
         a, b = 1.0925484305920792, 0.31539156525252005
         dx[4], dy[4] = a * y, a * x
@@ -56,22 +60,24 @@ def _slopes(x, y, z, count, dx, dy, dz):
 
 
 @numba.njit
-def _direction(mean, eye):
-    """Unit vector from the eye to the mean, and the distance."""
-    a, b, c = mean[0] - eye[0], mean[1] - eye[1], mean[2] - eye[2]
+def _direction(mean, camera_centre):
+    """Return the unit vector from the camera's centre to the mean, and the distance."""
+    a, b, c = mean[0] - camera_centre[0], mean[1] - camera_centre[1], mean[2] - camera_centre[2]
     distance = max(math.sqrt(a * a + b * b + c * c), 1e-12)
     return a / distance, b / distance, c / distance, distance
 
 
 @numba.njit
-def seen_colour(mean, eye, sh, basis, colour):
-    """Fills max(0, 1/2 + SH(direction from the eye to the mean)).
+def sh_colour(mean, camera_centre, sh, basis, colour):
+    """Fill the colour max(0, 1/2 + SH(direction from the camera's centre to the mean)).
 
     Args:
-        basis: room for 16 float64.
+        sh: coefficients, k by 3 with k = 1, 4, 9 or 16.
+        basis: out, the harmonics of the direction, in the first k of ``MAX_COEFFICIENTS`` float64.
+        colour: out, 3 values.
     """
     count = sh.shape[0]
-    dx, dy, dz, _ = _direction(mean, eye)
+    dx, dy, dz, _ = _direction(mean, camera_centre)
     _basis(dx, dy, dz, count, basis)
     for c in range(3):
         total = 0.5
@@ -81,29 +87,30 @@ def seen_colour(mean, eye, sh, basis, colour):
 
 
 @numba.njit
-def seen_colour_backward(mean, eye, sh, colour, g_colour, basis, slopes, g_seen, g_sh):
-    """Gradient of the colour to the coefficients, and to the mean as seen from the eye.
+def sh_colour_backward(mean, camera_centre, sh, colour, g_colour, basis, basis_slopes, g_offset, g_sh):
+    """Carry the gradient of the colour to the coefficients, and to the mean minus the camera's centre.
 
     Args:
-        basis: room for 16 float64.
-        slopes: room for 3 by 16 float64.
-        g_seen: out; with the other sign also the gradient to the eye.
+        basis: scratch for ``MAX_COEFFICIENTS`` float64.
+        basis_slopes: scratch for 3 by ``MAX_COEFFICIENTS`` float64.
+        g_offset: out; with the other sign also the gradient to the camera's centre.
+        g_sh: out, k by 3.
     """
     count = sh.shape[0]
-    dx, dy, dz, distance = _direction(mean, eye)
+    dx, dy, dz, distance = _direction(mean, camera_centre)
     _basis(dx, dy, dz, count, basis)
-    _slopes(dx, dy, dz, count, slopes[0], slopes[1], slopes[2])
+    _basis_slopes(dx, dy, dz, count, basis_slopes[0], basis_slopes[1], basis_slopes[2])
     gx = gy = gz = 0.0
     for c in range(3):
         # The clamp of the forward pass: a colour held at 0 has no gradient.
         g = g_colour[c] if colour[c] > 0 else 0.0
         for k in range(count):
             g_sh[k, c] = g * basis[k]
-            gx += g * sh[k, c] * slopes[0, k]
-            gy += g * sh[k, c] * slopes[1, k]
-            gz += g * sh[k, c] * slopes[2, k]
+            gx += g * sh[k, c] * basis_slopes[0, k]
+            gy += g * sh[k, c] * basis_slopes[1, k]
+            gz += g * sh[k, c] * basis_slopes[2, k]
     along = gx * dx + gy * dy + gz * dz
-    g_seen[0], g_seen[1], g_seen[2] = (
+    g_offset[0], g_offset[1], g_offset[2] = (
         (gx - along * dx) / distance,
         (gy - along * dy) / distance,
         (gz - along * dz) / distance,

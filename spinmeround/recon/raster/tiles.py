@@ -1,39 +1,28 @@
-"""What blending 3D Gaussians and blending surfels share: splats dealt out to tiles, rows of pixels, gradient rows.
+"""What blending 3D Gaussians and blending surfels share: splats dealt out to tiles, pixel rows, gradients of pairs.
 
-Projection hands a splat to blending in two pieces: its *centre* (u px, v px, depth) in float64, since float32 would
-swap near splats and shift those far from the corner of a large picture; and a *record* of 16 float32, a cache line::
+Projection hands a splat to blending in two rows, one of ``means2d`` and one of ``records``; ``layout`` names their
+columns. The conic of a splat's footprint is kept as its upper-triangular root R = [[root_xx, root_xy], [0, root_yy]],
+scaled so that the falloff is a power of two. With d = pixel - mean and the *whitened* coordinates (s, t) = R d,
 
-    0 1 2   3            4         5 6     8 9 10   11 12 13   14
-    p q r   log2 alpha   reach_y   tilt    r g b    nx ny nz   depth
-
-p, q, r are an upper-triangular root of the falloff, scaled so that the falloff is a power of two: with
-d = pixel - (u, v), t = p dx + q dy and w = r dy,
-
-    alpha(pixel) = 2^(log2 alpha - t^2 - w^2)        (3D Gaussians; raster_surfel_blending says what surfels do)
+    alpha(pixel) = 2^(log2 opacity - s^2 - t^2)        (3D Gaussians; ``surfel_blending`` says what surfels do)
 
 A root instead of the usual three conic coefficients keeps needles accurate in float32 (no difference of large numbers),
-is never negative, and costs one multiply-add less. ``reach_y`` is how far above or below the centre alpha can still be
-1/255. Surfels alone have a ``tilt``, and their root comes with their centre, in float64.
+is never negative, and costs one multiply-add less. ``radius_y`` is how far above or below the mean alpha can still be
+1/255. Surfels alone have a ``tilt``, and their root is part of ``means2d``, in float64.
 
-A tile is 16 by 16 pixels. Its scratch lies row by row, so that all planes of one pixel row are neighbours in the first
-level cache, and each plane of a row is one vector of sixteen lanes::
+A tile is 16 by 16 pixels; ``layout`` draws its scratch. Indices into the scratch are uint64: numba then leaves out the
+test for negative indices, which would keep the loop from becoming vector code.
 
-    row 0: [ T x16 | plane 1 x16 | plane 2 x16 | ... ]      T = light that still gets through
-    row 1: [ T x16 | plane 1 x16 | ...
-    ...
+The backward passes go front to back as well. T is the transmittance in front of a splat, g the incoming gradient of a
+pixel. With f = g . value the gradient of the loss to the splat's weight and B = sum over the splats *behind* it of
+weight * f, d(loss)/d(alpha) = T f - B / (1 - alpha). B starts as g . pixel and is counted down, so that no second,
+back-to-front order of the list is needed.
 
-Indices into the scratch are uint64: numba then leaves out the test for negative indices, which would keep the loop
-from becoming vector code.
+Every (tile, splat) pair writes its gradient to a row of ``pair_grads`` of its own; the rows of a splat are neighbours
+and are added in tile order later. No atomics: the result does not depend on the number of threads.
 
-The backward passes walk front to back as well. With f = g . value the gradient-weighted value of a splat and
-B = sum over the splats *behind* of weight * f, d(loss)/d(alpha) = T f - B / (1 - alpha); B starts as g . pixel and is
-counted down, so that no second, back-to-front order of the list is needed.
-
-Every (tile, splat) pair writes its gradient to a row of its own; the rows of a splat are neighbours and are added in
-tile order later. No atomics: the result does not depend on the number of threads.
-
-Median depth is that of the splat at which the light falls to one half, or of the last one where it never does, so each
-pixel only has to remember a place in its tile's list. Its gradient is that of that splat's depth.
+Median depth is that of the splat at which the transmittance falls to one half, or of the last one where it never does,
+so each pixel only has to remember a place in its tile's list. Its gradient is that of that splat's depth.
 """
 
 from __future__ import annotations
@@ -44,25 +33,31 @@ import numba
 import numpy as np
 
 from spinmeround.recon.raster.compilation import compiled
+from spinmeround.recon.raster.layout import RECORD_SIZE, TILE, TILES_X0, TILES_X1, TILES_Y0, TILES_Y1
 
-TILE = 16
-RECORD = 16
 MIN_ALPHA = 1 / 255
+"""A splat's alpha under this counts as 0, as in 3D Gaussian Splatting: one step of an 8-bit picture."""
 MAX_ALPHA = 0.999
-MIN_LIGHT = 1e-4
-"""A pixel is finished when less light than this gets through."""
+"""A splat's alpha is held below this, so that 1 - alpha can be divided by."""
+MIN_TRANSMITTANCE = 1e-4
+"""A pixel is finished when its transmittance is at most this."""
+MEDIAN_TRANSMITTANCE = 0.5
+"""The last splat in front of which the transmittance is above this has the median depth."""
+MIN_LOG2_ALPHA = -30
+"""Exponents are held above this, so that ``exp2`` stays in its range."""
 CHECK_EVERY = 16
-"""After so many splats, rows of finished pixels are looked for."""
+"""Splats between two searches for pixel rows that are finished."""
 ROOT_SCALE = math.sqrt(0.5 * math.log2(math.e))
-"""exp(-(t^2 + w^2) / 2) = 2^-((t s)^2 + (w s)^2) with this s."""
-REACH_SLACK_PX = 1e-3
+"""exp(-(a^2 + b^2) / 2) = 2^-((a c)^2 + (b c)^2) with this c."""
+RADIUS_MARGIN_PX = 1e-3
+"""Added to the radius of a footprint, against rounding."""
 
 _f = np.float32
 
 
 @numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, inline="always")
 def exp2(x):
-    """2^x, -126 <= x <= 127, by a minimax polynomial; relative error 2.3e-7. No library call, so it vectorises."""
+    """Return 2^x, -126 <= x <= 127, by a minimax polynomial; relative error 2.3e-7. No library call: it vectorises."""
     whole = np.floor(x + _f(0.5))
     rest = x - whole
     power = _f(0.001327647129)
@@ -77,9 +72,15 @@ def exp2(x):
 
 @compiled("int64(int32[:,::1], int64, int64[::1], int64[::1])")
 def count_pairs(tiles, tiles_x, tile_starts, splat_starts):
-    """Prefix sums of (tile, splat) pairs by tile and by splat; returns their number."""
+    """Fill the prefix sums of (tile, splat) pairs by tile and by splat; return the number of pairs.
+
+    Args:
+        tiles: range of tiles of each splat; empty if it is not drawn.
+        tile_starts: out, one longer than there are tiles; zeros at the call.
+        splat_starts: out, one longer than there are splats; zeros at the call.
+    """
     for i in range(tiles.shape[0]):
-        x0, x1, y0, y1 = tiles[i, 0], tiles[i, 1], tiles[i, 2], tiles[i, 3]
+        x0, x1, y0, y1 = tiles[i, TILES_X0], tiles[i, TILES_X1], tiles[i, TILES_Y0], tiles[i, TILES_Y1]
         splat_starts[i + 1] = splat_starts[i] + (x1 - x0) * (y1 - y0)
         for ty in range(y0, y1):
             for tx in range(x0, x1):
@@ -90,68 +91,73 @@ def count_pairs(tiles, tiles_x, tile_starts, splat_starts):
 
 
 @compiled("void(int64[::1], int32[:,::1], int64, int64[::1], int64[::1], int32[::1], int32[::1])")
-def list_pairs(order, tiles, tiles_x, tile_starts, splat_starts, pair_splat, pair_row):
-    """Counting sort: walking the splats once from near to far leaves every tile's list sorted by depth.
+def list_pairs(order, tiles, tiles_x, tile_starts, splat_starts, pair_splat, pair_grad_row):
+    """List the pairs of each tile by a counting sort; one pass over the splats by depth sorts each list by depth.
 
     Args:
         order: visible splats, nearest first.
         pair_splat: out, the splat of each pair, tile by tile.
-        pair_row: out, where that pair's gradient goes: rows of one splat are neighbours.
+        pair_grad_row: out, the row of ``pair_grads`` of each pair: rows of one splat are neighbours.
     """
     next_of_tile = tile_starts[:-1].copy()
     for k in range(order.shape[0]):
         i = order[k]
         row = splat_starts[i]
-        for ty in range(tiles[i, 2], tiles[i, 3]):
-            for tx in range(tiles[i, 0], tiles[i, 1]):
+        for ty in range(tiles[i, TILES_Y0], tiles[i, TILES_Y1]):
+            for tx in range(tiles[i, TILES_X0], tiles[i, TILES_X1]):
                 t = ty * tiles_x + tx
                 pair_splat[next_of_tile[t]] = i
-                pair_row[next_of_tile[t]] = row
+                pair_grad_row[next_of_tile[t]] = row
                 next_of_tile[t] += 1
                 row += 1
 
 
 @numba.njit
-def sum_rows(rows, first, last, total):
-    """Adds a splat's gradient rows in tile order."""
+def sum_pairs(pair_grads, first, last, total):
+    """Add rows ``first`` to ``last`` of ``pair_grads``, which are those of one splat, in tile order."""
     total[:] = 0
     for row in range(first, last):
-        for k in range(RECORD):
-            total[k] += rows[row, k]
+        for k in range(RECORD_SIZE):
+            total[k] += pair_grads[row, k]
 
 
 @numba.njit(inline="always")
-def open_rows(scratch, planes, tile_x, tile_y, width, height, live):
-    """Full light at the pixels of the tile that lie in the picture, none at the others, which so count as finished."""
+def initialise_tile(scratch, planes, tile_x, tile_y, width, height, row_active):
+    """Clear the scratch and set the transmittance: 1 inside the picture, 0 outside, where pixels so count as finished.
+
+    Args:
+        planes: number of planes in the scratch; transmittance is the first.
+        row_active: out, which of the tile's rows lie in the picture.
+    """
     scratch[:] = 0
     for r in range(TILE):
         inside = tile_y * TILE + r < height
-        live[r] = inside
+        row_active[r] = inside
         for k in range(TILE):
             scratch[r * planes * TILE + k] = _f(1) if inside and tile_x * TILE + k < width else _f(0)
 
 
 @numba.njit(inline="always")
-def close_rows(scratch, planes, live):
-    """Marks rows whose pixels are all finished; true while any row is left."""
-    any_live = False
+def deactivate_finished_rows(scratch, planes, row_active):
+    """Mark rows whose pixels are all finished; return whether any row is left."""
+    any_active = False
     for r in range(TILE):
-        if live[r]:
-            most = _f(0)
+        if row_active[r]:
+            largest = _f(0)
             for k in range(TILE):
-                most = max(most, scratch[r * planes * TILE + k])
-            live[r] = most > _f(MIN_LIGHT)
-            any_live = any_live or live[r]
-    return any_live
+                largest = max(largest, scratch[r * planes * TILE + k])
+            row_active[r] = largest > _f(MIN_TRANSMITTANCE)
+            any_active = any_active or row_active[r]
+    return any_active
 
 
 @numba.njit(inline="always")
-def first_row(v, reach_y):
-    """The first row of a tile that a splat can reach; v counts from the centre of the tile's first row."""
-    return max(0, math.ceil(v - reach_y))
+def first_row(mean_y, radius_y):
+    """Return the first row of a tile that a splat can touch; ``mean_y`` counts from the centre of row 0."""
+    return max(0, math.ceil(mean_y - radius_y))
 
 
 @numba.njit(inline="always")
-def last_row(v, reach_y):
-    """One past the last row of a tile that a splat can reach."""
-    return min(TILE - 1, math.floor(v + reach_y)) + 1
+def last_row(mean_y, radius_y):
+    """Return one past the last row of a tile that a splat can touch."""
+    return min(TILE - 1, math.floor(mean_y + radius_y)) + 1

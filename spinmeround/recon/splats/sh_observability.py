@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spinmeround.geometry import camera_centres
-from spinmeround.recon.raster.spherical_harmonics import seen_colour
+from spinmeround.recon.raster.spherical_harmonics import sh_colour
 from spinmeround.types import Cameras
 
 _LEAST_SHARE = 0.3
@@ -29,7 +29,7 @@ def told_apart(cameras: Cameras, degree: int) -> Float[Tensor, "k k"]:
     rows = np.empty((len(cameras), 16))
     nothing, colour, origin = np.zeros((count, 3), np.float32), np.empty(3), np.zeros(3)
     for row, eye in zip(rows, camera_centres(cameras).astype(np.float64), strict=True):
-        seen_colour(origin, eye, nothing, row, colour)
+        sh_colour(origin, eye, nothing, row, colour)
     changes = (rows - rows.mean(axis=0))[:, 1:count]
     _, strengths, combinations = np.linalg.svd(changes, full_matrices=False)
     kept = combinations[strengths > _LEAST_SHARE * strengths[0]]

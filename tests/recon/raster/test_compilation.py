@@ -33,14 +33,14 @@ def treble(x):
 def test_a_kernel_follows_functions_of_other_files(monkeypatch, tmp_path):
     path = tmp_path / "kernels.py"
     path.write_text(SOURCE)
-    monkeypatch.setattr(compilation, "_STATE", "before")
+    monkeypatch.setattr(compilation, "_SOURCES_HASH", "before")
     assert compile_with(double, path)(7) == 14
     again = compile_with(double, path)
     assert again(7) == 14 and sum(again.stats.cache_hits.values()) == 1
-    monkeypatch.setattr(compilation, "_STATE", "after")
+    monkeypatch.setattr(compilation, "_SOURCES_HASH", "after")
     assert compile_with(treble, path)(7) == 21
 
 
 def test_every_file_of_the_kernels_counts():
     names = {source.name for source in compilation._SOURCES}
-    assert {"raster_rigid.py", "raster_harmonics.py", "raster_tiles.py", "raster_compile.py"} <= names
+    assert {"rigid.py", "spherical_harmonics.py", "tiles.py", "layout.py", "compilation.py", "types.py"} <= names

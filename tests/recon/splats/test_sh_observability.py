@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spinmeround.orbits import RIGS, orbit_cameras
-from spinmeround.recon.raster.spherical_harmonics import seen_colour
+from spinmeround.recon.raster.spherical_harmonics import sh_colour
 from spinmeround.recon.splats.sh_observability import told_apart
 
 
@@ -21,7 +21,7 @@ def colour_from(azimuth_deg: float, elevation_deg: float, coefficients) -> float
     sh = np.zeros((16, 3), np.float32)
     sh[1:, 0] = coefficients
     colour = np.empty(3)
-    seen_colour(np.zeros(3), eye, sh, np.empty(16), colour)
+    sh_colour(np.zeros(3), eye, sh, np.empty(16), colour)
     return float(colour[0])
 
 
