@@ -1,4 +1,4 @@
-"""Photo to Portrait: landmarks, matte, crop."""
+"""Photo to portrait: landmarks, pose, crop, matte, segmentation."""
 
 from spinmeround.portrait.portrait import PortraitResult, make_portrait
 

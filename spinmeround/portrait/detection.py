@@ -1,4 +1,4 @@
-"""Face boxes: two single-shot detectors, over tiles of a pyramid so that small faces in large pictures are found.
+"""Face detection: two single-shot detectors over the tiles of a pyramid, so that small faces are found too.
 
 Method: Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs" (arXiv 1907.05047).
 """
@@ -18,8 +18,42 @@ BUNDLE = "face_landmarker.task"
 LONG_RANGE = "face_detection_full_range_sparse.tflite"
 
 MIN_SCORE = 0.5
-_MIN_TILE_PX = 320
-_MAX_LEVELS = 4
+_MAX_LOGIT = 100.0
+"""Beyond it a score is 0 or 1, and the exponential could overflow."""
+
+
+@dataclass(frozen=True)
+class _TileSettings:
+    """The pyramid of tiles.
+
+    Attributes:
+        least_px: smallest side of a tile, at which the detector's input is hardly larger than the picture.
+        levels: of the pyramid, the whole picture included.
+        border: fraction of a tile's side: a box nearer to the tile's border is taken to be cut by it.
+    """
+
+    least_px: int = 320
+    levels: int = 4
+    border: float = 0.02
+
+
+@dataclass(frozen=True)
+class _SuppressionSettings:
+    """When two boxes are of one face.
+
+    Attributes:
+        iou: intersection over union.
+        containment: intersection over the smaller box.
+        least_area: against division by 0.
+    """
+
+    iou: float = 0.3
+    containment: float = 0.7
+    least_area: float = 1e-12
+
+
+_TILES = _TileSettings()
+_SUPPRESSION = _SuppressionSettings()
 
 
 @dataclass(frozen=True)
@@ -49,10 +83,10 @@ class _Detector:
     anchors: Float[np.ndarray, "n 2"]
 
     def __call__(self, tile: Float[np.ndarray, "s s 3"]) -> Float[np.ndarray, "k 17"]:
-        """Rows of score, box (4), keypoints (12), in units of the tile's side."""
+        """Detect in one tile: rows of score, box (4), keypoints (12), in units of the tile's side."""
         outputs = self.model(tile * 2 - 1)
         count = len(self.anchors)
-        logits = np.clip(outputs[(1, count, 1)][0, :, 0], -100, 100).astype(np.float64)
+        logits = np.clip(outputs[(1, count, 1)][0, :, 0], -_MAX_LOGIT, _MAX_LOGIT).astype(np.float64)
         scores = 1 / (1 + np.exp(-logits))
         keep = scores >= MIN_SCORE
         raw = outputs[(1, count, 16)][0][keep].astype(np.float64) / self.input_px
@@ -76,39 +110,38 @@ def _long_range() -> _Detector:
 
 
 def _grid(cells: int, per_cell: int) -> Float[np.ndarray, "n 2"]:
-    """Anchor centres, row by row, ``per_cell`` anchors of unit size in each cell."""
+    """Return anchor centres, row by row, ``per_cell`` anchors of unit size in each cell."""
     y, x = np.meshgrid(np.arange(cells), np.arange(cells), indexing="ij")
     centres = (np.stack([x, y], axis=-1).reshape(-1, 2) + 0.5) / cells
     return np.repeat(centres, per_cell, axis=0)
 
 
 def _overlap(box: Float[np.ndarray, "17"], boxes: Float[np.ndarray, "n 17"]) -> Float[np.ndarray, "n 2"]:
-    """Intersection over union, and intersection over the smaller box."""
+    """Return the intersection over union, and over the smaller box, of one row with others."""
     low, high = np.maximum(box[1:3], boxes[:, 1:3]), np.minimum(box[3:5], boxes[:, 3:5])
     both = np.prod(np.maximum(high - low, 0), axis=1)
     area, areas = np.prod(box[3:5] - box[1:3]), np.prod(boxes[:, 3:5] - boxes[:, 1:3], axis=1)
-    return np.stack(
-        [both / np.maximum(area + areas - both, 1e-12), both / np.maximum(np.minimum(area, areas), 1e-12)], axis=1
-    )
+    union, smaller = area + areas - both, np.minimum(area, areas)
+    return np.stack([both / np.maximum(one, _SUPPRESSION.least_area) for one in (union, smaller)], axis=1)
 
 
-def _weighted_nms(rows: Float[np.ndarray, "n 17"], threshold: float = 0.3) -> Float[np.ndarray, "k 17"]:
-    """Non-maximum suppression that averages what it suppresses, weighted by score (steadier than picking one)."""
+def _weighted_nms(rows: Float[np.ndarray, "n 17"], iou: float = _SUPPRESSION.iou) -> Float[np.ndarray, "k 17"]:
+    """Suppress non-maxima by averaging each cluster, weighted by score (steadier than picking one)."""
     rows = rows[np.argsort(-rows[:, 0], kind="stable")]
     kept = []
     while len(rows):
-        cluster = _overlap(rows[0], rows)[:, 0] > threshold
+        cluster = _overlap(rows[0], rows)[:, 0] > iou
         cluster[0] = True
-        group = rows[cluster]
-        mean = (group * group[:, :1]).sum(0) / group[:, 0].sum()
-        mean[0] = group[0, 0]
+        members = rows[cluster]
+        mean = (members * members[:, :1]).sum(0) / members[:, 0].sum()
+        mean[0] = members[0, 0]
         kept.append(mean)
         rows = rows[~cluster]
     return np.array(kept).reshape(-1, 17)
 
 
 def detect(rgb: Float[np.ndarray, "h w 3"]) -> list[Detection]:
-    """All faces of a picture, best score first.
+    """Detect all faces of a picture, best score first.
 
     The whole picture goes through both detectors, then ever smaller, half-overlapping tiles through the long-range
     one. A box cut by the border of a tile that is not the picture's border is left to the neighbouring tile.
@@ -119,9 +152,9 @@ def detect(rgb: Float[np.ndarray, "h w 3"]) -> list[Detection]:
     height, width = rgb.shape[:2]
     side = max(height, width)
     rows = [_in_tile(_short_range(), rgb, 0, 0, side), _in_tile(_long_range(), rgb, 0, 0, side)]
-    for level in range(1, _MAX_LEVELS):
+    for level in range(1, _TILES.levels):
         tile = side / 2**level
-        if tile < _MIN_TILE_PX:
+        if tile < _TILES.least_px:
             break
         rows += [_in_tile(_long_range(), rgb, x, y, tile) for y in _starts(height, tile) for x in _starts(width, tile)]
     merged = _merge(np.concatenate(rows))
@@ -129,7 +162,7 @@ def detect(rgb: Float[np.ndarray, "h w 3"]) -> list[Detection]:
 
 
 def _starts(length: int, tile: float) -> Float[np.ndarray, "n"]:
-    """Left edges of half-overlapping tiles that cover ``length`` pixels."""
+    """Return the left edges of half-overlapping tiles that cover ``length`` pixels."""
     if length <= tile:
         return np.array([(length - tile) / 2])
     count = int(np.ceil((length - tile) / (tile / 2))) + 1
@@ -155,7 +188,7 @@ def _in_tile(
     rows = detector(tile)
     rows[:, 1::2] = rows[:, 1::2] * (size / scale) + x0
     rows[:, 2::2] = rows[:, 2::2] * (size / scale) + y0
-    margin = 0.02 * side
+    margin = _TILES.border * side
     cut = (
         ((rows[:, 1] < x0 + margin) & (x0 > 0))
         | ((rows[:, 2] < y0 + margin) & (y0 > 0))
@@ -166,13 +199,13 @@ def _in_tile(
 
 
 def _merge(rows: Float[np.ndarray, "n 17"]) -> Float[np.ndarray, "k 17"]:
-    """One row a face: the best-scored of those that overlap, or that lie inside one another at similar size."""
+    """Keep one row a face: the best-scored of those that overlap or lie inside one another."""
     rows = rows[np.argsort(-rows[:, 0], kind="stable")]
     kept: list[Float[np.ndarray, "17"]] = []
     for row in rows:
         if kept:
             overlap = _overlap(row, np.array(kept))
-            if ((overlap[:, 0] > 0.3) | (overlap[:, 1] > 0.7)).any():
+            if ((overlap[:, 0] > _SUPPRESSION.iou) | (overlap[:, 1] > _SUPPRESSION.containment)).any():
                 continue
         kept.append(row)
     return np.array(kept).reshape(-1, 17)

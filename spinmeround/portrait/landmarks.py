@@ -32,6 +32,8 @@ BLENDSHAPE_NAMES: tuple[str, ...] = (
 ``tongueOut``; the neutral score is dropped and ``tongueOut``, which the model does not see, is always 0."""
 
 RIGHT_EYE_OUTER, LEFT_EYE_OUTER = 33, 263
+FACE_TOP, CHIN = 10, 152
+"""Landmarks at the middle of the hairline and of the chin; between them is the height of a face."""
 RIGHT_IRIS, LEFT_IRIS = 468, 473
 FACE_OVAL: tuple[int, ...] = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
@@ -49,23 +51,32 @@ _BLENDSHAPE_INPUT: tuple[int, ...] = (
 )  # fmt: skip
 
 MIN_PRESENCE = 0.5
-_SURE, _DOUBTFUL = 0.85, 0.7  # scores of the detectors; what is no face was seen to reach 0.65, faces rarely miss 0.85
+_SURE_SCORE, _DOUBTFUL_SCORE = 0.85, 0.7
+"""Scores of the detectors: what is no face was seen to reach 0.65, faces rarely miss 0.85."""
+_SAME_FACE = 0.4
+"""Two meshes are of one face if their middles are nearer than this fraction of its height."""
 _INPUT_PX = 256
 _ROI_SCALE = 1.5
+"""Side of the region the model was trained with, in sides of the face's box."""
 _MAX_PASSES = 4
-_SETTLED = 0.004  # of the distance between the eyes
+_CONVERGED = 0.004
+"""Mean shift of the landmarks, in distances between the eyes, at which the region is left as it is."""
+_CONTEXT_PX = 2
+"""Pixels around a crop that interpolation may read."""
+_MAX_LOGIT = 50.0
+"""Beyond it presence is 0 or 1, and the exponential could overflow."""
 
 
 @dataclass(frozen=True)
 class FaceMesh:
-    """One face, understood.
+    """Landmarks, expression and presence of one face.
 
     Attributes:
         landmarks_px: in pixels of the picture, MediaPipe's order; 468 and 473 are the centres of the irises.
         depth_px: per landmark, away from the camera, relative to the head's middle, at the scale of ``landmarks_px``.
         blendshapes: scores in [0, 1], in the order of ``BLENDSHAPE_NAMES``.
-        presence: how sure the landmark model is that this is a face, in (0, 1).
-        detection: the box it started from, if there was one.
+        presence: the landmark model's probability of a face, in (0, 1).
+        detection: the box it started from; None if it started from known landmarks.
     """
 
     landmarks_px: Float[np.ndarray, "478 2"]
@@ -76,25 +87,25 @@ class FaceMesh:
 
     @property
     def height_px(self) -> float:
-        """From the hairline to the chin, along the face."""
-        return float(np.linalg.norm(self.landmarks_px[10] - self.landmarks_px[152]))
+        """Distance from the hairline to the chin."""
+        return float(np.linalg.norm(self.landmarks_px[FACE_TOP] - self.landmarks_px[CHIN]))
 
     @property
     def eye_distance_px(self) -> float:
-        """Between the outer corners of the eyes, in 3D so that a turned head does not make it small."""
+        """Distance of the outer corners of the eyes, in 3D so that a turned head does not make it small."""
         points = np.column_stack([self.landmarks_px, self.depth_px])[[RIGHT_EYE_OUTER, LEFT_EYE_OUTER]]
         return float(np.linalg.norm(points[0] - points[1]))
 
     @property
     def box_px(self) -> Float[np.ndarray, "4"]:
-        """Left, top, right, bottom of the landmarks."""
+        """Bounding box of the landmarks: left, top, right, bottom."""
         return np.concatenate([self.landmarks_px.min(0), self.landmarks_px.max(0)])
 
 
 def find_faces(rgb: Float[np.ndarray, "h w 3"]) -> list[FaceMesh]:
-    """All faces of a picture, largest first; boxes that the landmark model does not take for a face are dropped.
+    """Find all faces of a picture, largest first; boxes that the landmark model does not take for a face are dropped.
 
-    Tiles of a large picture hold much that looks a little like a face: beside a sure face, doubtful ones do not count.
+    Tiles of a large picture hold much that looks a little like a face: beside a sure face, doubtful ones are dropped.
 
     Args:
         rgb: sRGB in [0, 1], upright.
@@ -104,21 +115,21 @@ def find_faces(rgb: Float[np.ndarray, "h w 3"]) -> list[FaceMesh]:
         mesh = fit_mesh(rgb, box)
         if mesh is not None and not any(_same_face(mesh, other) for other in meshes):
             meshes.append(mesh)
-    if any(_score(mesh) > _SURE for mesh in meshes):
-        meshes = [mesh for mesh in meshes if _score(mesh) > _DOUBTFUL]
+    if any(_score(mesh) > _SURE_SCORE for mesh in meshes):
+        meshes = [mesh for mesh in meshes if _score(mesh) > _DOUBTFUL_SCORE]
     return sorted(meshes, key=lambda m: -m.height_px)
 
 
 def fit_mesh(rgb: Float[np.ndarray, "h w 3"], start: detection.Detection | FaceMesh) -> FaceMesh | None:
-    """Landmarks of the face in a box, or of a face whose landmarks are roughly known.
+    """Find the landmarks of the face in a box, or refine landmarks that are roughly known.
 
-    The region looked at is placed again from the landmarks found in it until they settle, and the last two results are
-    averaged: the model's answer depends a little on where its region lies.
+    The model's region is placed again from the landmarks found in it until they converge, and the last two results are
+    averaged: the landmarks depend a little on where the region lies.
 
     Returns:
-        None if the landmark model sees no face there.
+        None if the landmark model finds no face there.
     """
-    found = start if isinstance(start, detection.Detection) else start.detection
+    box = start if isinstance(start, detection.Detection) else start.detection
     roi = _roi_from_detection(start) if isinstance(start, detection.Detection) else _roi_from_points(start.landmarks_px)
     points = None
     presence = 0.0
@@ -131,12 +142,12 @@ def fit_mesh(rgb: Float[np.ndarray, "h w 3"], start: detection.Detection | FaceM
             moved = np.linalg.norm(points[:, :2] - before[:, :2], axis=1).mean()
             eyes = np.linalg.norm(points[RIGHT_EYE_OUTER] - points[LEFT_EYE_OUTER])
             points = (points + before) / 2
-            if moved < _SETTLED * eyes:
+            if moved < _CONVERGED * eyes:
                 break
         roi = _roi_from_points(points[:, :2])
     assert points is not None
     return FaceMesh(
-        points[:, :2].astype(np.float32), points[:, 2].astype(np.float32), _blendshapes(points), presence, found
+        points[:, :2].astype(np.float32), points[:, 2].astype(np.float32), _blendshapes(points), presence, box
     )
 
 
@@ -146,7 +157,7 @@ def _score(mesh: FaceMesh) -> float:
 
 def _same_face(a: FaceMesh, b: FaceMesh) -> bool:
     gap = np.linalg.norm(a.landmarks_px.mean(0) - b.landmarks_px.mean(0))
-    return bool(gap < 0.4 * max(a.height_px, b.height_px))
+    return bool(gap < _SAME_FACE * max(a.height_px, b.height_px))
 
 
 @functools.cache
@@ -166,7 +177,7 @@ def _roi_from_detection(box: detection.Detection) -> Float[np.ndarray, "2 3"]:
 
 
 def _roi_from_points(points_px: Float[np.ndarray, "478 2"]) -> Float[np.ndarray, "2 3"]:
-    """The square around the landmarks, measured in the frame of the eyes."""
+    """Return the region of the square around the landmarks, in axes turned by the line of the eyes."""
     axis = points_px[LEFT_EYE_OUTER] - points_px[RIGHT_EYE_OUTER]
     axis = axis / np.linalg.norm(axis)
     turn = np.array([axis, [-axis[1], axis[0]]])
@@ -176,7 +187,7 @@ def _roi_from_points(points_px: Float[np.ndarray, "478 2"]) -> Float[np.ndarray,
 
 
 def _roi(centre_px: Float[np.ndarray, "2"], axis: Float[np.ndarray, "2"], side_px: float) -> Float[np.ndarray, "2 3"]:
-    """``picture_from_roi`` for a square whose +X runs along ``axis``; pixels to pixels, centres at +0.5."""
+    """Return ``picture_from_roi`` for a square whose +X runs along ``axis``; pixels to pixels, centres at +0.5."""
     x = axis / np.linalg.norm(axis) * side_px / _INPUT_PX
     linear = np.array([[x[0], -x[1]], [x[1], x[0]]])
     return np.column_stack([linear, centre_px - linear @ np.full(2, _INPUT_PX / 2)])
@@ -185,12 +196,12 @@ def _roi(centre_px: Float[np.ndarray, "2"], axis: Float[np.ndarray, "2"], side_p
 def warp(
     rgb: Float[np.ndarray, "h w 3"], picture_from_crop: Float[np.ndarray, "2 3"], side_px: int
 ) -> Float[np.ndarray, "s s 3"]:
-    """A square crop through a similarity transform, black beyond the picture, averaged where it shrinks."""
+    """Cut out a square through a similarity transform, black beyond the picture, averaged where it shrinks."""
     scale = float(np.hypot(*picture_from_crop[:, 0]))
     corners = np.array([[0, 0], [side_px, 0], [0, side_px], [side_px, side_px]])
     corners_px = corners @ picture_from_crop[:, :2].T + picture_from_crop[:, 2]
-    low = np.clip(np.floor(corners_px.min(0)).astype(int) - 2, 0, None)
-    high = np.clip(np.ceil(corners_px.max(0)).astype(int) + 2, 0, rgb.shape[1::-1])
+    low = np.clip(np.floor(corners_px.min(0)).astype(int) - _CONTEXT_PX, 0, None)
+    high = np.clip(np.ceil(corners_px.max(0)).astype(int) + _CONTEXT_PX, 0, rgb.shape[1::-1])
     if (high - low < 1).any():
         return np.zeros((side_px, side_px, 3), np.float32)
     patch = rgb[low[1] : high[1], low[0] : high[0]]
@@ -207,17 +218,17 @@ def warp(
 def _run_landmarks(
     rgb: Float[np.ndarray, "h w 3"], picture_from_roi: Float[np.ndarray, "2 3"]
 ) -> tuple[Float[np.ndarray, "478 3"], float]:
-    """One pass: points (x, y in pixels of the picture, depth at the same scale) and presence."""
+    """Run the model once: points (x, y in pixels of the picture, depth at the same scale) and presence."""
     outputs = _landmark_model()(np.clip(warp(rgb, picture_from_roi, _INPUT_PX), 0, 1))
     raw = outputs[(1, 1, 1, 1434)].reshape(478, 3).astype(np.float64)
     logit = float(outputs[(1, 1, 1, 1)].item())
     scale = np.hypot(*picture_from_roi[:, 0])
     points = np.column_stack([raw[:, :2] @ picture_from_roi[:, :2].T + picture_from_roi[:, 2], raw[:, 2] * scale])
-    return points, float(1 / (1 + np.exp(-np.clip(logit, -50, 50))))
+    return points, float(1 / (1 + np.exp(-np.clip(logit, -_MAX_LOGIT, _MAX_LOGIT))))
 
 
 def _blendshapes(points: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "52"]:
-    """Scores of the face turned upright: the model takes a leaning head for an expression."""
+    """Score the expression of the face turned upright: the model takes a leaning head for an expression."""
     axis = points[LEFT_EYE_OUTER, :2] - points[RIGHT_EYE_OUTER, :2]
     axis = axis / np.linalg.norm(axis)
     upright = points[list(_BLENDSHAPE_INPUT), :2] @ np.array([axis, [-axis[1], axis[0]]]).T

@@ -1,4 +1,4 @@
-"""Photo to Portrait: find the person, check that the face can be used, crop, matte, tell hair from skin."""
+"""Photo to portrait: detect the face, check it, crop, matte, segment hair and clothes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,55 @@ from spinmeround.io.photo import Photo
 from spinmeround.portrait import matting, tissue
 from spinmeround.portrait.head_map import HeadMap
 from spinmeround.portrait.landmarks import FaceMesh, find_faces
+from spinmeround.portrait.matting import INSIDE
 from spinmeround.portrait.pose import FACE_HEIGHT_CM, HeadFrame, fit_head
 from spinmeround.portrait.suitability import check_face
 from spinmeround.types import Portrait
 
 CROP_PX = 768
 SIDE_IN_FACE_HEIGHTS = 2.6
-_WIDER = (1.0, 1.35, 1.8)
+_CROP_SCALES = (1.0, 1.35, 1.8)
+"""Sides of the crop that are tried one after the other, until the hair fits in."""
 _CENTRE_CM = np.array([0.0, 0.0, -3.0])
+"""Middle of the crop in the head frame (see ``HeadFrame``): the skull's, behind the face."""
+_CONTEXT_PX = 4
+"""Pixels around a crop that Lanczos interpolation may read."""
+
+
+@dataclass(frozen=True)
+class _UprightSettings:
+    """Largest roll of the head, degrees, of a photo taken as it is, and of one that was turned by quarters."""
+
+    most_roll_deg: float = 60.0
+    most_turned_roll_deg: float = 45.0
+
+
+@dataclass(frozen=True)
+class _CropSettings:
+    """When a crop is too narrow, and what is noted.
+
+    Attributes:
+        upper: fraction of the crop's height whose sides hair may touch; further down long hair may leave it.
+        most_touching: fraction of the crop's side that hair may touch before the crop is made wider.
+        most_cut: the same of the photo's border before it is noted.
+        crown_skull, crown_height: the top of the skull, in units of ``HeadMap``.
+        least_crown: mean alpha of the crown below which the matte has missed it.
+        near_cm: other people this far from the crop or nearer take part in the matte.
+        small_face_px: height of a face below which it is noted.
+    """
+
+    upper: float = 0.7
+    most_touching: float = 0.03
+    most_cut: float = 0.02
+    crown_skull: float = 0.75
+    crown_height: float = 1.0
+    least_crown: float = 0.7
+    near_cm: float = 1.0
+    small_face_px: float = 120.0
+
+
+_UPRIGHT = _UprightSettings()
+_CROP = _CropSettings()
 
 
 @dataclass(frozen=True)
@@ -43,7 +84,7 @@ class PortraitResult:
 
 
 def make_portrait(photo: Photo, *, face: int | None = None) -> PortraitResult:
-    """Understand one person in a photo.
+    """Make the portrait of one person of a photo.
 
     Args:
         face: which one, counted from 1 in the order of size; default: the largest.
@@ -59,7 +100,7 @@ def make_portrait(photo: Photo, *, face: int | None = None) -> PortraitResult:
             f"{_name(photo)}: no face found; use a photo that shows a person's face from the front or up to 45° aside"
         )
     if face is not None and not 1 <= face <= len(faces):
-        raise InputError(f"{_name(photo)}: --face {face} was asked for; faces found: {len(faces)} (1 is the largest)")
+        raise InputError(f"{_name(photo)}: face {face} was asked for; faces found: {len(faces)} (1 is the largest)")
     taken = 1 if face is None else face
     mesh = faces[taken - 1]
     if len(faces) > 1 and face is None:
@@ -76,21 +117,21 @@ def _name(photo: Photo) -> str:
 
 
 def _upright(photo: Photo) -> tuple[Photo, list[FaceMesh], list[str]]:
-    """The photo, or if no face is found in it the photo on one of its other sides, with the faces found."""
+    """Return the photo turned so that its face is upright, the faces found in it, and notes."""
     faces = find_faces(photo.rgb)
-    if faces and abs(fit_head(faces[0]).angles_deg[2]) < 60:
+    if faces and abs(fit_head(faces[0]).angles_deg[2]) < _UPRIGHT.most_roll_deg:
         return photo, faces, []
     best = (photo, faces, [])
     for quarters in (1, 3, 2):
         turned = _turned(photo, quarters)
         found = find_faces(turned.rgb)
-        if found and abs(fit_head(found[0]).angles_deg[2]) < 45:
+        if found and abs(fit_head(found[0]).angles_deg[2]) < _UPRIGHT.most_turned_roll_deg:
             return turned, found, [f"the photo was turned by {90 * quarters}° so that the face is upright"]
     return best
 
 
 def _turned(photo: Photo, quarters: int) -> Photo:
-    """Turned counter-clockwise by quarters of a full turn."""
+    """Rotate counter-clockwise by quarters of a full turn."""
     height, width = photo.rgb.shape[:2]
     step = {1: [[0, 1, 0], [-1, 0, width]], 2: [[-1, 0, width], [0, -1, height]], 3: [[0, -1, height], [1, 0, 0]]}
     matrix = np.array([*step[quarters], [0, 0, 1]], np.float64)
@@ -102,29 +143,28 @@ def _turned(photo: Photo, quarters: int) -> Photo:
 def _crop_and_matte(
     photo: Photo, mesh: FaceMesh, frame: HeadFrame, others: list[FaceMesh]
 ) -> tuple[Portrait, list[str]]:
-    """The portrait; the crop is made wider if the hair does not fit into it, or is so large that it was missed."""
+    """Make the portrait and notes; widen the crop if the hair does not fit, or is so large that the matte missed it."""
     notes: list[str] = []
-    for factor in _WIDER:
+    for factor in _CROP_SCALES:
         crop_from_photo = place_crop(frame, factor)
         rgb, observed, own_alpha = cut_crop(photo, crop_from_photo)
         head = _head_map(mesh, frame, crop_from_photo)
         neighbours = [_head_map(other, fit_head(other), crop_from_photo) for other in others]
-        neighbours = [n for n in neighbours if n.distance_to_person_cm.min() < 1]
+        neighbours = [n for n in neighbours if n.distance_to_person_cm.min() < _CROP.near_cm]
         alpha = matting.person_alpha(rgb, observed, head, neighbours, own_alpha)
-        parts = tissue.tell_apart(rgb, observed, alpha, head)
-        if not (_fills_crop(parts.hair, observed) or _crown_is_missing(alpha, head)):
+        classes = tissue.parse(rgb, observed, alpha, head)
+        if not (_fills_crop(classes.hair, observed) or _crown_is_missing(alpha, head)):
             break
-    if _cut_by_photo(parts.hair, observed):
+    if _cut_by_photo(classes.hair, observed):
         notes.append("the hair reaches over the border of the photo; what lies beyond is made up")
-    small = mesh.height_px
-    if small < 120:
-        notes.append(f"the face is only {small:.0f} pixels high; 250 or more give a better head")
+    if mesh.height_px < _CROP.small_face_px:
+        notes.append(f"the face is only {mesh.height_px:.0f} pixels high; 250 or more give a better head")
     landmarks = mesh.landmarks_px @ crop_from_photo[:2, :2].T + crop_from_photo[:2, 2]
     portrait = Portrait(
         rgb=rgb,
         alpha=alpha,
-        hair=parts.hair,
-        clothes=parts.clothes,
+        hair=classes.hair,
+        clothes=classes.clothes,
         observed=observed,
         landmarks_px=landmarks.astype(np.float32),
         blendshapes=mesh.blendshapes,
@@ -135,7 +175,7 @@ def _crop_and_matte(
 
 
 def place_crop(frame: HeadFrame, factor: float = 1.0) -> Float[np.ndarray, "3 3"]:
-    """``crop_from_photo`` of the square that holds the head, all its hair, and the shoulders' beginning."""
+    """Return ``crop_from_photo`` of the square with the head, its hair, and the beginning of the shoulders."""
     side_px = SIDE_IN_FACE_HEIGHTS * FACE_HEIGHT_CM * frame.scale_px * factor
     corner = frame.project(_CENTRE_CM) - side_px / 2
     scale = CROP_PX / side_px
@@ -145,7 +185,7 @@ def place_crop(frame: HeadFrame, factor: float = 1.0) -> Float[np.ndarray, "3 3"
 def cut_crop(
     photo: Photo, crop_from_photo: Float[np.ndarray, "3 3"]
 ) -> tuple[Float[np.ndarray, "s s 3"], Bool[np.ndarray, "s s"], Float[np.ndarray, "s s"] | None]:
-    """Colour (white beyond the photo), where the photo is, and the photo's own alpha if it has one."""
+    """Cut out colour (white beyond the photo), the mask of the photo, and the photo's own alpha if it has one."""
     rgb = 1 - warp_crop(1 - photo.rgb, crop_from_photo)
     height, width = photo.rgb.shape[:2]
     corners = np.array([[0, 0, 1], [width, height, 1]]) @ crop_from_photo[:2].T
@@ -154,18 +194,22 @@ def cut_crop(
     observed = ((y >= low[1]) & (y <= high[1]))[:, None] & ((x >= low[0]) & (x <= high[0]))[None]
     alpha = None
     if photo.alpha is not None:
-        three = photo.alpha[..., None].repeat(3, axis=2)
-        alpha = np.clip(warp_crop(three, crop_from_photo, growing=cv2.INTER_LINEAR)[..., 0], 0, 1) * observed
+        alpha_rgb = photo.alpha[..., None].repeat(3, axis=2)
+        alpha = np.clip(warp_crop(alpha_rgb, crop_from_photo, growing=cv2.INTER_LINEAR)[..., 0], 0, 1) * observed
     return np.where(observed[..., None], np.clip(rgb, 0, 1), np.float32(1)), observed, alpha
 
 
 def warp_crop(
     image: Float[np.ndarray, "h w 3"], crop_from_photo: Float[np.ndarray, "3 3"], growing: int = cv2.INTER_LANCZOS4
 ) -> Float[np.ndarray, "s s 3"]:
-    """Scale and shift: area averaging when shrinking, Lanczos when growing; the border's colour is continued."""
+    """Scale and shift: area averaging when shrinking, Lanczos when growing; the border's colour is replicated.
+
+    Args:
+        growing: OpenCV's interpolation when growing.
+    """
     scale = crop_from_photo[0, 0]
-    low = np.floor(-crop_from_photo[:2, 2] / scale).astype(int) - 4
-    high = np.ceil((CROP_PX - crop_from_photo[:2, 2]) / scale).astype(int) + 4
+    low = np.floor(-crop_from_photo[:2, 2] / scale).astype(int) - _CONTEXT_PX
+    high = np.ceil((CROP_PX - crop_from_photo[:2, 2]) / scale).astype(int) + _CONTEXT_PX
     low, high = np.maximum(low, 0), np.minimum(high, image.shape[1::-1])
     patch = image[low[1] : high[1], low[0] : high[0]]
     ratio = np.ones(2)
@@ -189,25 +233,25 @@ def _head_map(mesh: FaceMesh, frame: HeadFrame, crop_from_photo: Float[np.ndarra
 
 
 def _fills_crop(hair: Float[np.ndarray, "s s"], observed: Bool[np.ndarray, "s s"]) -> bool:
-    """Whether hair touches the top or a side of the crop where the photo goes on."""
-    upper = slice(0, round(0.7 * CROP_PX))
+    """Check whether hair touches the top or a side of the crop where the photo goes on."""
+    upper = slice(0, round(_CROP.upper * CROP_PX))
     edges = [(hair[0], observed[0]), (hair[upper, 0], observed[upper, 0]), (hair[upper, -1], observed[upper, -1])]
-    return any(bool(((share > 0.5) & seen).sum() > 0.03 * CROP_PX) for share, seen in edges)
+    return any(bool(((mask > INSIDE) & seen).sum() > _CROP.most_touching * CROP_PX) for mask, seen in edges)
 
 
 def _crown_is_missing(alpha: Float[np.ndarray, "s s"], head: HeadMap) -> bool:
-    """Whether the matte leaves out the top of the skull."""
+    """Check whether the matte leaves out the top of the skull."""
     person = cv2.resize(alpha, (head.side_px, head.side_px), interpolation=cv2.INTER_AREA)
-    crown = (head.skull < 0.75) & (head.height > 1)
-    return bool(crown.any() and person[crown].mean() < 0.7)
+    crown = (head.skull < _CROP.crown_skull) & (head.height > _CROP.crown_height)
+    return bool(crown.any() and person[crown].mean() < _CROP.least_crown)
 
 
 def _cut_by_photo(hair: Float[np.ndarray, "s s"], observed: Bool[np.ndarray, "s s"]) -> bool:
-    """Whether hair touches the photo's border above or beside the head."""
+    """Check whether hair touches the photo's border above or beside the head."""
     rows, columns = np.flatnonzero(observed.any(1)), np.flatnonzero(observed.any(0))
     top, left, right = rows[0], columns[0], columns[-1]
     touches = 0
-    touches += (hair[top] > 0.5).sum() if top > 0 else 0
-    touches += (hair[:, left] > 0.5).sum() if left > 0 else 0
-    touches += (hair[:, right] > 0.5).sum() if right < CROP_PX - 1 else 0
-    return bool(touches > 0.02 * CROP_PX)
+    touches += (hair[top] > INSIDE).sum() if top > 0 else 0
+    touches += (hair[:, left] > INSIDE).sum() if left > 0 else 0
+    touches += (hair[:, right] > INSIDE).sum() if right < CROP_PX - 1 else 0
+    return bool(touches > _CROP.most_cut * CROP_PX)

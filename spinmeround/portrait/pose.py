@@ -1,4 +1,4 @@
-"""Where the head is and how it is turned, from landmarks: a rigid fit of the landmark model's own canonical face."""
+"""Head pose from landmarks: a perspective-n-point fit of the landmark model's own canonical face."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class HeadFrame:
     scale_px: float
 
     def project(self, points_cm: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
-        """Head frame to pixels, orthographic."""
+        """Project from the head frame to pixels, orthographically."""
         return np.asarray(points_cm) @ self.picture_from_head[:2].T * self.scale_px + self.origin_px
 
     @property
     def angles_deg(self) -> Float[np.ndarray, "3"]:
-        """Yaw about the head's own up, then pitch, then roll in the picture; signs of ``Portrait.head_pose_deg``."""
+        """Yaw about the head's up axis, then pitch, then roll in the picture; signs as in CONVENTIONS.md."""
         rotation = self.picture_from_head
         toward = -rotation[2]  # the camera, in the head frame
         yaw = np.arctan2(toward[0], toward[2])
@@ -57,7 +57,7 @@ class HeadFrame:
         return np.degrees([yaw, pitch, roll])
 
     def moved(self, crop_from_picture: Float[np.ndarray, "3 3"]) -> HeadFrame:
-        """The same head in a crop that was scaled and shifted, not turned."""
+        """Return the same head in a crop that was scaled and shifted, not turned."""
         scale = crop_from_picture[0, 0]
         origin = crop_from_picture[:2, :2] @ self.origin_px + crop_from_picture[:2, 2]
         return HeadFrame(self.picture_from_head, origin, self.scale_px * scale)
@@ -65,7 +65,7 @@ class HeadFrame:
 
 @functools.cache
 def canonical_face_cm() -> Float[np.ndarray, "468 3"]:
-    """The landmark model's average face in the head frame, as shipped inside its bundle.
+    """Read the landmark model's average face, in the head frame, from its bundle.
 
     Raises:
         WeightsError: the bundle does not hold what is expected of it.
@@ -81,15 +81,15 @@ def canonical_face_cm() -> Float[np.ndarray, "468 3"]:
 
 
 def fit_head(mesh: FaceMesh) -> HeadFrame:
-    """Head pose from all that is known of a face; see ``fit_landmarks``."""
+    """Fit the head pose to a face; see ``fit_landmarks``."""
     return fit_landmarks(mesh.landmarks_px, face_height_px=max(mesh.height_px, mesh.eye_distance_px))
 
 
 def fit_landmarks(landmarks_px: Float[np.ndarray, "478 2"], *, face_height_px: float) -> HeadFrame:
-    """Head pose by perspective-n-point over landmarks that expressions move little.
+    """Fit the head pose by perspective-n-point over landmarks that expressions move little.
 
-    Against the known azimuths of rendered turns this is closer to linear (0.93 to 1.0 of the true turn up to 45°) than
-    a rigid fit to the model's own depths, which it under-estimates.
+    The solver is SQPnP (Terzakis and Lourakis, ECCV 2020), refined by Levenberg-Marquardt. Against the known azimuths
+    of rendered turns it finds 0.93 to 1.0 of the true yaw up to 45°; a rigid fit to the model's own depths finds less.
 
     Args:
         face_height_px: hairline to chin, from which the distance of the camera is guessed.
@@ -99,8 +99,10 @@ def fit_landmarks(landmarks_px: Float[np.ndarray, "478 2"], *, face_height_px: f
     focal = _FOCAL_IN_FACE_HEIGHTS * face_height_px
     centre = landmarks_px.mean(0)
     camera = np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1.0]])
-    _, turn, shift = cv2.solvePnP(model, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
-    _, turn, shift = cv2.solvePnP(model, points, camera, None, turn, shift, True, cv2.SOLVEPNP_ITERATIVE)
-    rotation = cv2.Rodrigues(turn)[0] @ np.diag([1.0, -1.0, -1.0])
-    origin = camera[:2] @ (shift[:, 0] / shift[2, 0])
-    return HeadFrame(rotation, origin, float(focal / shift[2, 0]))
+    _, rotation_vector, translation = cv2.solvePnP(model, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+    _, rotation_vector, translation = cv2.solvePnP(
+        model, points, camera, None, rotation_vector, translation, True, cv2.SOLVEPNP_ITERATIVE
+    )
+    rotation = cv2.Rodrigues(rotation_vector)[0] @ np.diag([1.0, -1.0, -1.0])
+    origin = camera[:2] @ (translation[:, 0] / translation[2, 0])
+    return HeadFrame(rotation, origin, float(focal / translation[2, 0]))

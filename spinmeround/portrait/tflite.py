@@ -1,4 +1,4 @@
-"""TFLite models on the CPU: one small class, so that the rest of the room sees arrays in and arrays out."""
+"""TFLite models on the CPU: a small class from arrays to arrays."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TfliteModel:
         self._outputs = {tuple(map(int, o["shape"])): o["index"] for o in outputs}
 
     def __call__(self, value: Float[np.ndarray, "..."]) -> dict[tuple[int, ...], Float[np.ndarray, "..."]]:
-        """Run once.
+        """Run the model once.
 
         Args:
             value: the input without its leading batch axis.
@@ -47,7 +47,7 @@ class TfliteModel:
 
 
 def load(name: str) -> TfliteModel:
-    """The model file of that name in the weights registry.
+    """Load the model file of that name in the weights registry.
 
     Raises:
         WeightsError: it is not to be had.
@@ -56,7 +56,7 @@ def load(name: str) -> TfliteModel:
 
 
 def load_bundle_member(name: str, member: str) -> bytes:
-    """A file inside a ``.task`` bundle of the weights registry.
+    """Read a file inside a ``.task`` bundle of the weights registry.
 
     Raises:
         WeightsError: the bundle is not to be had, or has no such member.
@@ -71,7 +71,7 @@ def load_bundle_member(name: str, member: str) -> bytes:
 
 @contextlib.contextmanager
 def _native_stderr_silenced() -> Iterator[None]:
-    """The runtime announces its delegate on file descriptor 2, whatever the log level."""
+    """Send file descriptor 2 to nowhere: the runtime writes there whatever the log level."""
     try:
         saved = os.dup(2)
     except OSError:  # no such descriptor: a windowed application

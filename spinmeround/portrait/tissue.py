@@ -1,13 +1,18 @@
-"""Hair, skin and clothes told apart, by colour and texture learnt from this one photo and by where they can be.
+"""Semantic segmentation of a portrait into hair, skin and clothes.
 
-Each class has a histogram of Lab colour and one of local contrast, started from places that are nearly certain (cheeks;
-above the hairline; the chest) and learnt again from its own result a few times; a spatial prior in the head's frame
-keeps brows, beards and collars from becoming hair. A graph cut makes the border of the hair crisp.
+The model is learnt from this one photo. Each class has a histogram of Lab colour and one of local contrast. They start
+from seeds that are nearly certain (cheeks; above the hairline; the chest) and are learnt again from their own posterior
+a few times, as in expectation maximisation. A spatial prior in the head's frame keeps brows, beards and collars from
+becoming hair. A graph cut (Rother et al., "GrabCut", SIGGRAPH 2004) then moves the border of the hair to an edge of the
+picture.
+
+Heights are those of ``HeadMap.height``: 0 at the chin, 1 at the hairline.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,204 +20,484 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from spinmeround.portrait.head_map import HeadMap
-from spinmeround.portrait.matting import WORK_PX, grab_cut, soften
+from spinmeround.portrait.matting import INSIDE, WORK_PX, grab_cut, soften
 
-_ROUNDS = 4
-_BAND_CM = 0.5
-_BALD_SHARE = 0.26
-"""If less than this share of where hair should be looks unlike skin, there is none."""
-_COLOUR_BINS = 24
-_CONTRAST_BINS = 20
+_TINY_SUM = 1e-9
+"""Least divisor of a normalisation, against an empty class."""
+_MAX_LOGIT = 40.0
+"""Beyond it a sigmoid is 0 or 1 in float64 to within 1e-17, and the exponential could overflow."""
+_THROAT_HALF_WIDTH_CM = 4.0
+"""Half the width of the chin and of the throat below it: no hair of the head grows or hangs there."""
 
 
 @dataclass(frozen=True)
-class Tissue:
-    """Soft shares of the person's alpha."""
+class _FeatureSettings:
+    """How a pixel becomes histogram bins of colour and of local contrast.
+
+    Attributes:
+        bilateral_diameter_px, bilateral_sigma_colour, bilateral_sigma_px: smoothing before colours are binned, so that
+            grain does not spread a class over many bins.
+        lab_min, lab_range: part of the Lab space that the bins divide; skin and hair lie well inside it.
+        colour_bins: along each axis of Lab.
+        colour_sigma_bins: blur of the colour histogram along L, a, b; shading varies lightness most.
+        colour_floor, contrast_floor: added to each normalised bin, so that no pixel is impossible for a class.
+        contrast_sigma_cm: scale below which detail counts as contrast (single locks of hair).
+        contrast_window: standard deviation of the window of the contrast, in units of ``contrast_sigma_cm``.
+        lightness_levels: 8-bit levels in one unit of Lab lightness.
+        noise_levels: added to the contrast before the logarithm: below it is the camera's noise.
+        bins_per_octave, first_bin: of the logarithm to base 2 of the contrast in levels.
+        contrast_bins: in all.
+        contrast_sigma_bins: blur of the contrast histogram.
+        least_weight: mean of the blurred person mask below which a pixel has no neighbours to be compared with.
+        typical_quantile: of the likelihoods of a class's own pixels; from there on a pixel is typical of it.
+    """
+
+    bilateral_diameter_px: int = 5
+    bilateral_sigma_colour: float = 0.08
+    bilateral_sigma_px: float = 3.0
+    lab_min: tuple[float, float, float] = (0.0, -25.0, -25.0)
+    lab_range: tuple[float, float, float] = (100.0, 65.0, 72.0)
+    colour_bins: int = 24
+    colour_sigma_bins: tuple[float, float, float] = (1.6, 1.0, 1.0)
+    colour_floor: float = 1e-5
+    contrast_sigma_cm: float = 0.28
+    contrast_window: float = 1.5
+    lightness_levels: float = 2.55
+    noise_levels: float = 0.7
+    bins_per_octave: float = 3.0
+    first_bin: float = 2.0
+    contrast_bins: int = 20
+    contrast_sigma_bins: float = 1.2
+    contrast_floor: float = 5e-3
+    least_weight: float = 1e-3
+    typical_quantile: float = 0.2
+
+
+@dataclass(frozen=True)
+class _PriorSettings:
+    """Prior probabilities of the classes by place. ``*_height`` in heights, ``*_width`` is the width of a sigmoid.
+
+    Attributes:
+        height_width: of the sigmoids along the height, unless another is given.
+        impossible: of hair on brows, eyes, mouth, beard and throat; not 0, so that a product of odds stays finite.
+        forehead_height: the forehead begins there.
+        hair_on_forehead: deep inside the forehead; ``fringe`` is added at the outline and falls by 1/e a centimetre.
+        hair_on_cheek, cheek_decay_cm: at the outline of the face below the forehead, and how fast it falls inward.
+        hair_in_face: least value inside the face.
+        beard_height: below it, and less than half a chin's width aside, hair is beard.
+        outline_width_cm: over which the prior inside the face goes over into the one around it.
+        bald_skull: ``HeadMap.skull`` of the silhouette of a bald head; outside it, what is above the face is hair.
+        hair_above_skull: there.
+        hair_on_scalp, crown_gain, crown_height: on the scalp above the face; the gain is added at the crown.
+        top_height: from the hairline on ``above the face`` holds.
+        hair_at_temples, temple_gain, temple_height: beside the face; the gain is added from the temples up.
+        ear_loss: taken away where an ear is likely.
+        least_beside: least value beside the face.
+        jaw_height, jaw_width: below the jaw hair only falls.
+        falling_hair, falling_aside_cm, falling_width_cm: to the sides of the neck.
+        falling_from_height, falling_decay: how far down it reaches: 1/e every ``falling_decay`` heights.
+        least_falling: least value there.
+        bald_loss: fraction of the prior of hair that is taken away where the head is bald.
+        collar, collar_aside_cm, collar_width_cm, collar_height: clothes beside the neck.
+        chest, chest_height, chest_width: clothes below the neck.
+        throat_clothes, throat_height: clothes below the chin, where a collar may stand.
+        least_clothes: elsewhere.
+        clothes_on_face: inside the outline of the face.
+        most_clothes: fraction of what hair leaves.
+        least_skin: anywhere.
+        skin_above_face, least_skin_above_face: above the hairline, for a bald head and for one with hair.
+    """
+
+    height_width: float = 0.05
+    impossible: float = 0.0005
+
+    forehead_height: float = 0.62
+    hair_on_forehead: float = 0.18
+    fringe: float = 0.5
+    hair_on_cheek: float = 0.3
+    cheek_decay_cm: float = 0.5
+    hair_in_face: float = 0.002
+    beard_height: float = 0.35
+    outline_width_cm: float = 0.15
+
+    bald_skull: float = 1.05
+    bald_skull_width: float = 0.04
+    hair_above_skull: float = 0.97
+    hair_on_scalp: float = 0.35
+    crown_gain: float = 0.5
+    crown_height: float = 1.12
+    top_height: float = 0.95
+    hair_at_temples: float = 0.5
+    temple_gain: float = 0.22
+    temple_height: float = 0.35
+    ear_loss: float = 0.45
+    least_beside: float = 0.02
+    jaw_height: float = 0.12
+    jaw_width: float = 0.06
+    falling_hair: float = 0.6
+    falling_aside_cm: float = 4.5
+    falling_width_cm: float = 0.8
+    falling_from_height: float = 0.2
+    falling_decay: float = 0.7
+    least_falling: float = 0.01
+    bald_loss: float = 0.97
+
+    collar: float = 0.3
+    collar_aside_cm: float = 9.0
+    collar_width_cm: float = 0.5
+    collar_height: float = 0.35
+    chest: float = 0.75
+    chest_height: float = -0.22
+    chest_width: float = 0.10
+    throat_clothes: float = 0.02
+    throat_height: float = 0.2
+    least_clothes: float = 0.004
+    clothes_on_face: float = 0.002
+    most_clothes: float = 0.95
+    least_skin: float = 0.002
+    skin_above_face: float = 0.9
+    least_skin_above_face: float = 0.02
+
+
+@dataclass(frozen=True)
+class _SeedSettings:
+    """Pixels that start a class, and the test for baldness.
+
+    Attributes:
+        erosion_px: side of the kernel that takes the uncertain border off the person.
+        chest_height: below it clothes are learnt.
+        crown_height, crown_ramp: hair is learnt above the face from there on, fully ``crown_ramp`` higher.
+        side_heights: lowest and highest of the hair that is learnt beside the face.
+        most_ear: likelihood of an ear up to which a place beside the face may teach hair.
+        side_gap_cm: distance to the outline of the face from which on it may.
+        split_height: between the crown and the sides, where each is found bald for itself.
+        least_hair: fraction of a seed region that must look unlike the cheeks for hair to be there.
+        hair_width: of the sigmoid around ``least_hair``.
+        bald_crown_gain: added to ``least_hair`` for the sides of a bald crown: shadows and ears there make up half of
+            what is unlike the cheeks; a fringe of hair is nearly all of it.
+    """
+
+    erosion_px: int = 5
+    chest_height: float = -0.5
+    crown_height: float = 1.05
+    crown_ramp: float = 0.15
+    side_heights: tuple[float, float] = (0.45, 0.95)
+    most_ear: float = 0.3
+    side_gap_cm: float = 0.8
+    split_height: float = 0.95
+    least_hair: float = 0.26
+    hair_width: float = 0.03
+    bald_crown_gain: float = 0.42
+
+
+@dataclass(frozen=True)
+class _LearningSettings:
+    """The rounds in which posteriors teach the histograms.
+
+    Attributes:
+        rounds: of learning; the posteriors have settled by then.
+        smoothing_cm, least_smoothing_px: standard deviation of the blur of the posteriors, so that neighbours agree.
+        flat_clothes: likelihood of clothes of unknown colour, as a fraction of the median likelihood of hair.
+        usual_likelihood: that median where there is no person.
+        hair_seed_weight, skin_seed_weight: of the seeds, beside the squared posteriors.
+        clothes_height: below it clothes are learnt again.
+    """
+
+    rounds: int = 4
+    smoothing_cm: float = 0.12
+    least_smoothing_px: float = 0.5
+    flat_clothes: float = 0.005
+    usual_likelihood: float = 1e-6
+    hair_seed_weight: float = 0.3
+    skin_seed_weight: float = 2.0
+    clothes_height: float = -0.15
+
+
+@dataclass(frozen=True)
+class _RegionSettings:
+    """Which connected regions belong to hair and to the skin of the face.
+
+    Attributes:
+        band_cm: how far the graph cut may move the border of the hair.
+        near_band: dilations by the band around the hair that the graph cut looks at.
+        bridge_cm: half the width of bridges that opening cuts.
+        strip_cm: half the width of strips beside the jaw that are a lit or shaded cheek, not hair.
+        jaw_height: below it such strips are looked for.
+        scalp_height, scalp_depth_cm: where hair roots: above the middle of the face and not deep inside it.
+        root_cm2, part_cm2: least area of roots, and of a part without any.
+        braid_height, braid_gap_cm: a part without roots is hair if it reaches above the first and is nearer to
+            rooted hair than the second, the height of an ear: a braid, not a white collar.
+        shadow_height: above it, in front of the neck, what is darker than the cheeks is the chin's shadow.
+        chin_height: below it what looks like hair without roots is a white collar or a dark shirt.
+        bare_height: above it all that is not hair is skin.
+        hair_radius_cm, clothes_radius_cm: of the filter that softens the masks.
+    """
+
+    band_cm: float = 0.5
+    near_band: int = 3
+    bridge_cm: float = 0.25
+    strip_cm: float = 0.45
+    jaw_height: float = 0.35
+    scalp_height: float = 0.5
+    scalp_depth_cm: float = 0.5
+    root_cm2: float = 1.5
+    part_cm2: float = 3.0
+    braid_height: float = 0.2
+    braid_gap_cm: float = 3.5
+    shadow_height: float = -0.3
+    chin_height: float = 0.1
+    bare_height: float = 0.4
+    hair_radius_cm: float = 0.3
+    clothes_radius_cm: float = 0.2
+
+
+_FEATURES = _FeatureSettings()
+_PRIOR = _PriorSettings()
+_SEEDS = _SeedSettings()
+_LEARNING = _LearningSettings()
+_REGIONS = _RegionSettings()
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Soft masks of two classes, in [0, 1]; with skin they add up to the person's alpha."""
 
     hair: Float[np.ndarray, "s s"]
     clothes: Float[np.ndarray, "s s"]
 
 
-def tell_apart(
+class _ByClass(NamedTuple):
+    """One value by pixel for each class."""
+
+    hair: Float[np.ndarray, "w w"]
+    skin: Float[np.ndarray, "w w"]
+    clothes: Float[np.ndarray, "w w"]
+
+
+def parse(
     rgb: Float[np.ndarray, "s s 3"], observed: Bool[np.ndarray, "s s"], alpha: Float[np.ndarray, "s s"], head: HeadMap
-) -> Tissue:
-    """Hair and clothes of the person; what is neither is skin (a beard and glasses count as skin).
+) -> Segmentation:
+    """Segment the person into hair and clothes; what is neither is skin (a beard and glasses count as skin).
 
     Args:
+        rgb: the crop, white outside ``observed``, which is a rectangle.
+        alpha: coverage of the person.
         head: geometry at ``WORK_PX``.
     """
     size = (WORK_PX, WORK_PX)
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-    person = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) > 0.5
-    look = _Look.of(small, person, head)
-    shares = _posteriors(look, person, head)
-    hair = _rooted(_crisp(small, person, shares[0], head), head)
-    cloth = person & ~hair & ~_skin_of_the_face(shares, person & ~hair, small, head)
-    soft_hair = np.minimum(soften(rgb, observed, hair.astype(np.float32), 0.3), alpha)
-    soft_cloth = np.minimum(soften(rgb, observed, cloth.astype(np.float32), 0.2), alpha - soft_hair)
-    return Tissue(soft_hair, np.maximum(soft_cloth, 0))
+    person = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) > INSIDE
+    posterior = _posteriors(_PixelFeatures.of(small, person, head), person, head)
+    hair = _keep_rooted(_refine_border(small, person, posterior.hair, head), head)
+    clothes = person & ~hair & ~_face_skin(posterior, person & ~hair, small, head)
+    soft_hair = np.minimum(soften(rgb, observed, hair.astype(np.float32), _REGIONS.hair_radius_cm), alpha)
+    soft_clothes = np.minimum(
+        soften(rgb, observed, clothes.astype(np.float32), _REGIONS.clothes_radius_cm), alpha - soft_hair
+    )
+    return Segmentation(soft_hair, np.maximum(soft_clothes, 0))
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What a pixel looks like, as histogram bins."""
+class _PixelFeatures:
+    """Colour and local contrast of each pixel as histogram bins."""
 
-    colour: Integer[np.ndarray, "w w"]
-    contrast: Integer[np.ndarray, "w w"]
+    colour_bin: Integer[np.ndarray, "w w"]
+    contrast_bin: Integer[np.ndarray, "w w"]
     person: Bool[np.ndarray, "w w"]
 
     @classmethod
-    def of(cls, rgb: Float[np.ndarray, "w w 3"], person: Bool[np.ndarray, "w w"], head: HeadMap) -> _Look:
-        smooth = cv2.bilateralFilter(rgb.astype(np.float32), 5, 0.08, 3)
+    def of(cls, rgb: Float[np.ndarray, "w w 3"], person: Bool[np.ndarray, "w w"], head: HeadMap) -> _PixelFeatures:
+        """Compute the bins of a picture."""
+        f, n = _FEATURES, _FEATURES.colour_bins
+        smooth = cv2.bilateralFilter(
+            rgb.astype(np.float32), f.bilateral_diameter_px, f.bilateral_sigma_colour, f.bilateral_sigma_px
+        )
         lab = cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB)
-        unit = (lab - [0, -25, -25]) / [100, 65, 72]
-        bins = np.clip(unit * _COLOUR_BINS, 0, _COLOUR_BINS - 1).astype(int)
-        colour = (bins[..., 0] * _COLOUR_BINS + bins[..., 1]) * _COLOUR_BINS + bins[..., 2]
-        light = cv2.cvtColor(rgb.astype(np.float32), cv2.COLOR_RGB2LAB)[..., 0] * 2.55
-        contrast = _local_contrast(light, person, 0.28 * head.frame.scale_px)
-        level = np.clip(np.log2(contrast + 0.7) * 3 + 2, 0, _CONTRAST_BINS - 1).astype(int)
-        return cls(colour, level, person)
+        unit = (lab - np.array(f.lab_min)) / np.array(f.lab_range)
+        bins = np.clip(unit * n, 0, n - 1).astype(int)
+        colour = (bins[..., 0] * n + bins[..., 1]) * n + bins[..., 2]
+        lightness = cv2.cvtColor(rgb.astype(np.float32), cv2.COLOR_RGB2LAB)[..., 0] * f.lightness_levels
+        contrast = _local_contrast(lightness, person, f.contrast_sigma_cm * head.frame.scale_px)
+        octave = np.log2(contrast + f.noise_levels)
+        contrast_bin = np.clip(octave * f.bins_per_octave + f.first_bin, 0, f.contrast_bins - 1).astype(int)
+        return cls(colour, contrast_bin, person)
 
     def likelihood(self, weight: Float[np.ndarray, "w w"]) -> Float[np.ndarray, "w w"]:
-        """How well each pixel fits the class that the weighted pixels belong to."""
+        """Return the likelihood of each pixel under the class whose members ``weight`` gives."""
+        f = _FEATURES
         weight = np.where(self.person, weight, 0).ravel()
-        shape = (_COLOUR_BINS,) * 3
-        colour = np.bincount(self.colour.ravel(), weight, _COLOUR_BINS**3).reshape(shape)
-        colour = gaussian_filter(colour, (1.6, 1.0, 1.0)).ravel()  # shading varies lightness most
-        colour = colour / max(colour.sum(), 1e-9) + 1e-5
-        contrast = gaussian_filter1d(np.bincount(self.contrast.ravel(), weight, _CONTRAST_BINS), 1.2)
-        contrast = contrast / max(contrast.sum(), 1e-9) + 5e-3
+        shape = (f.colour_bins,) * 3
+        colour = np.bincount(self.colour_bin.ravel(), weight, f.colour_bins**3).reshape(shape)
+        colour = gaussian_filter(colour, f.colour_sigma_bins).ravel()
+        colour = colour / max(colour.sum(), _TINY_SUM) + f.colour_floor
+        counts = np.bincount(self.contrast_bin.ravel(), weight, f.contrast_bins)
+        contrast = gaussian_filter1d(counts, f.contrast_sigma_bins)
+        contrast = contrast / max(contrast.sum(), _TINY_SUM) + f.contrast_floor
         # Half the weight for contrast: neighbouring pixels share it, so it is no independent evidence.
-        return colour[self.colour] * np.sqrt(contrast[self.contrast])
+        return colour[self.colour_bin] * np.sqrt(contrast[self.contrast_bin])
 
     def typicality(self, weight: Float[np.ndarray, "w w"]) -> Float[np.ndarray, "w w"]:
-        """1 where a pixel looks as the weighted pixels mostly do, 0 where none of them looks like it."""
-        fit = self.likelihood(weight)
-        usual = np.quantile(fit[weight > 0.5], 0.2) if (weight > 0.5).any() else np.inf
-        return np.clip(fit / usual, 0, 1)
+        """Return the likelihood relative to that of the class's own pixels: 1 if typical, 0 if like none of them."""
+        likelihood, members = self.likelihood(weight), weight > INSIDE
+        usual = np.quantile(likelihood[members], _FEATURES.typical_quantile) if members.any() else np.inf
+        return np.clip(likelihood / usual, 0, 1)
 
 
 def _local_contrast(
-    light: Float[np.ndarray, "w w"], person: Bool[np.ndarray, "w w"], sigma_px: float
+    lightness: Float[np.ndarray, "w w"], person: Bool[np.ndarray, "w w"], sigma_px: float
 ) -> Float[np.ndarray, "w w"]:
-    """Standard deviation of the fine detail, measured inside the person only so that the outline does not count."""
+    """Return the standard deviation of fine detail, over the person only so that the silhouette does not count."""
     sigma = max(sigma_px, 1.0)
     inside = person.astype(np.float32)
 
     def mean(values: Float[np.ndarray, "w w"], spread: float) -> Float[np.ndarray, "w w"]:
         weight = cv2.GaussianBlur(inside, (0, 0), spread)
-        return cv2.GaussianBlur((values * inside).astype(np.float32), (0, 0), spread) / np.maximum(weight, 1e-3)
+        total = cv2.GaussianBlur((values * inside).astype(np.float32), (0, 0), spread)
+        return total / np.maximum(weight, _FEATURES.least_weight)
 
-    detail = light - mean(light, sigma)
-    return np.sqrt(np.maximum(mean(detail * detail, 1.5 * sigma), 0))
-
-
-def _ramp(value: Float[np.ndarray, "w w"], width: float) -> Float[np.ndarray, "w w"]:
-    """Smooth step from 0 to 1 around 0."""
-    return 1 / (1 + np.exp(-np.clip(value / width, -40, 40)))
+    detail = lightness - mean(lightness, sigma)
+    return np.sqrt(np.maximum(mean(detail * detail, _FEATURES.contrast_window * sigma), 0))
 
 
-def _spatial_prior(
-    head: HeadMap, no_hair: Float[np.ndarray, "w w"]
-) -> tuple[Float[np.ndarray, "w w"], Float[np.ndarray, "w w"], Float[np.ndarray, "w w"]]:
-    """How likely hair, skin and clothes are at each place, before looking at the photo."""
-    height, depth, aside = head.height, head.depth_in_face_cm, np.abs(head.aside_cm)
-    inner = np.maximum(depth, 0)
-    forehead = _ramp(height - 0.62, 0.05)
-    in_face = forehead * (0.18 + 0.5 * np.exp(-inner)) + (1 - forehead) * 0.3 * np.exp(-inner / 0.5) + 0.002
-    in_face = np.where(((height < 0.35) & (aside < 4)) | head.features, 0.0005, in_face)
+def _sigmoid(value: Float[np.ndarray, "w w"], width: float) -> Float[np.ndarray, "w w"]:
+    """Logistic step from 0 to 1 around 0."""
+    return 1 / (1 + np.exp(-np.clip(value / width, -_MAX_LOGIT, _MAX_LOGIT)))
 
-    bald = _ramp(1.05 - head.skull, 0.04)
-    above = (0.35 + 0.5 * _ramp(height - 1.12, 0.05)) * bald + 0.97 * (1 - bald)
-    beside = np.clip((0.5 + 0.22 * _ramp(height - 0.35, 0.05)) - 0.45 * head.ear, 0.02, 1)
-    falling = 0.6 * _ramp(aside - 4.5, 0.8) * np.exp(-np.maximum(-height - 0.2, 0) / 0.7) + 0.01
-    low, high = _ramp(0.12 - height, 0.06), _ramp(height - 0.95, 0.05)
+
+def _spatial_prior(head: HeadMap, bald: Float[np.ndarray, "w w"]) -> _ByClass:
+    """Return the prior probabilities of the classes at each place.
+
+    Args:
+        bald: probability that the head is bald there.
+    """
+    p, height = _PRIOR, head.height
+    on_skull = _sigmoid(p.bald_skull - head.skull, p.bald_skull_width)
+    inside = _sigmoid(head.depth_in_face_cm, p.outline_width_cm)
+    hair = inside * _hair_prior_in_face(head) + (1 - inside) * _hair_prior_around_face(head, on_skull)
+    hair = hair * (1 - p.bald_loss * bald)
+    clothes = np.minimum(_clothes_prior(head), p.most_clothes * (1 - hair))
+    above_face = p.skin_above_face * on_skull + p.least_skin_above_face
+    skin = np.clip(1 - hair - clothes, p.least_skin, 1) * np.where(height > p.top_height, above_face, 1)
+    return _ByClass(hair, skin, clothes)
+
+
+def _hair_prior_in_face(head: HeadMap) -> Float[np.ndarray, "w w"]:
+    p, height = _PRIOR, head.height
+    inner_cm = np.maximum(head.depth_in_face_cm, 0)
+    forehead = _sigmoid(height - p.forehead_height, p.height_width)
+    on_forehead = forehead * (p.hair_on_forehead + p.fringe * np.exp(-inner_cm))
+    on_cheek = (1 - forehead) * p.hair_on_cheek * np.exp(-inner_cm / p.cheek_decay_cm)
+    beard = (height < p.beard_height) & (np.abs(head.aside_cm) < _THROAT_HALF_WIDTH_CM)
+    return np.where(beard | head.features, p.impossible, on_forehead + on_cheek + p.hair_in_face)
+
+
+def _hair_prior_around_face(head: HeadMap, on_skull: Float[np.ndarray, "w w"]) -> Float[np.ndarray, "w w"]:
+    """Return the prior of hair above, beside and below the face, blended by height.
+
+    Args:
+        on_skull: 1 inside the silhouette of a bald head.
+    """
+    p, height, aside_cm = _PRIOR, head.height, np.abs(head.aside_cm)
+    on_scalp = p.hair_on_scalp + p.crown_gain * _sigmoid(height - p.crown_height, p.height_width)
+    above = on_scalp * on_skull + p.hair_above_skull * (1 - on_skull)
+    temples = p.hair_at_temples + p.temple_gain * _sigmoid(height - p.temple_height, p.height_width)
+    beside = np.clip(temples - p.ear_loss * head.ear, p.least_beside, 1)
+    decay = np.exp(-np.maximum(-height - p.falling_from_height, 0) / p.falling_decay)
+    falling = p.falling_hair * _sigmoid(aside_cm - p.falling_aside_cm, p.falling_width_cm) * decay + p.least_falling
+    low = _sigmoid(p.jaw_height - height, p.jaw_width)
+    high = _sigmoid(height - p.top_height, p.height_width)
     around = high * above + (1 - high) * ((1 - low) * beside + low * falling)
-
     # No hair of the head hangs in front of the throat.
-    around = np.where((aside < 4) & (height < 0), 0.0005, around)
-    inside = _ramp(depth, 0.15)
-    hair = (inside * in_face + (1 - inside) * around) * (1 - 0.97 * no_hair)
-    collar = 0.3 * _ramp(aside - 9, 0.5) * _ramp(0.35 - height, 0.05)
-    chest = 0.75 * _ramp(-0.22 - height, 0.10) + 0.02 * (height < 0.2) + 0.004
-    clothes = np.where(head.inside_face, 0.002, np.maximum(chest, collar))
-    clothes = np.minimum(clothes, 0.95 * (1 - hair))
-    skin = np.clip(1 - hair - clothes, 0.002, 1) * np.where(height > 0.95, 0.9 * bald + 0.02, 1)
-    return hair, skin, clothes
+    return np.where((aside_cm < _THROAT_HALF_WIDTH_CM) & (height < 0), p.impossible, around)
 
 
-def _posteriors(
-    look: _Look, person: Bool[np.ndarray, "w w"], head: HeadMap
-) -> tuple[Float[np.ndarray, "w w"], Float[np.ndarray, "w w"], Float[np.ndarray, "w w"]]:
-    """Hair, skin, clothes; they add up to 1."""
-    core = cv2.erode(person.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+def _clothes_prior(head: HeadMap) -> Float[np.ndarray, "w w"]:
+    p, height = _PRIOR, head.height
+    beside_neck = _sigmoid(np.abs(head.aside_cm) - p.collar_aside_cm, p.collar_width_cm)
+    collar = p.collar * beside_neck * _sigmoid(p.collar_height - height, p.height_width)
+    chest = p.chest * _sigmoid(p.chest_height - height, p.chest_width)
+    chest = chest + p.throat_clothes * (height < p.throat_height) + p.least_clothes
+    return np.where(head.inside_face, p.clothes_on_face, np.maximum(chest, collar))
+
+
+def _posteriors(features: _PixelFeatures, person: Bool[np.ndarray, "w w"], head: HeadMap) -> _ByClass:
+    """Return the posterior probabilities of the classes, which add up to 1, after some rounds of learning."""
+    s = _LEARNING
+    core = cv2.erode(person.astype(np.uint8), np.ones((_SEEDS.erosion_px,) * 2, np.uint8)) > 0
     skin_seed = head.certain_skin.astype(np.float64)
-    hair_seed, no_hair = _hair_seed(look, core, skin_seed, head)
-    clothes_seed = (core & (head.height < -0.5)).astype(np.float64)
-    prior = _spatial_prior(head, no_hair)
-    hair, skin = look.likelihood(hair_seed), look.likelihood(skin_seed)
+    hair_seed, bald = _hair_seed(features, core, skin_seed, head)
+    clothes_seed = (core & (head.height < _SEEDS.chest_height)).astype(np.float64)
+    prior = _spatial_prior(head, bald)
+    hair, skin = features.likelihood(hair_seed), features.likelihood(skin_seed)
     # Clothes may not be in the picture at all: the chest teaches their colour only where it is neither hair nor skin.
-    flat = np.full(hair.shape, 0.005 * float(np.median(hair[core]) if core.any() else 1e-6))
+    usual = float(np.median(hair[core]) if core.any() else s.usual_likelihood)
+    flat = np.full(hair.shape, s.flat_clothes * usual)
     clothes_seed = clothes_seed * flat / (flat + hair + skin)
-    fits = (hair, skin, np.maximum(flat, look.likelihood(clothes_seed)))
-    shares = prior
-    for _ in range(_ROUNDS):
-        weighted = [fit * place for fit, place in zip(fits, prior, strict=True)]
-        total = weighted[0] + weighted[1] + weighted[2]
-        blur = 0.12 * head.frame.scale_px
-        shares = tuple(cv2.GaussianBlur(w / total, (0, 0), max(blur, 0.5)) for w in weighted)
-        hair, skin, clothes = shares
-        fits = (
-            look.likelihood(hair**2 + 0.3 * hair_seed * hair),
-            look.likelihood(
-                np.where(head.features, 0, skin**2 * (1 + 2 * skin_seed))
-            ),  # teeth are as white as a collar
-            np.maximum(flat, look.likelihood(clothes**2 * (head.height < -0.15))),
+    likelihoods = (hair, skin, np.maximum(flat, features.likelihood(clothes_seed)))
+    sigma_px = max(s.smoothing_cm * head.frame.scale_px, s.least_smoothing_px)
+    posterior = prior
+    for _ in range(s.rounds):
+        joint = [likelihood * place for likelihood, place in zip(likelihoods, prior, strict=True)]
+        evidence = joint[0] + joint[1] + joint[2]
+        posterior = _ByClass(*(cv2.GaussianBlur(one / evidence, (0, 0), sigma_px) for one in joint))
+        hair, skin, clothes = posterior
+        # The mouth teaches no skin: teeth are as white as a collar.
+        skin_weight = np.where(head.features, 0, skin**2 * (1 + s.skin_seed_weight * skin_seed))
+        likelihoods = (
+            features.likelihood(hair**2 + s.hair_seed_weight * hair_seed * hair),
+            features.likelihood(skin_weight),
+            np.maximum(flat, features.likelihood(clothes**2 * (head.height < s.clothes_height))),
         )
-    return shares[0], shares[1], shares[2]
+    return posterior
 
 
 def _hair_seed(
-    look: _Look, core: Bool[np.ndarray, "w w"], skin_seed: Float[np.ndarray, "w w"], head: HeadMap
+    features: _PixelFeatures, core: Bool[np.ndarray, "w w"], skin_seed: Float[np.ndarray, "w w"], head: HeadMap
 ) -> tuple[Float[np.ndarray, "w w"], Float[np.ndarray, "w w"]]:
-    """Places that are nearly certainly hair, and how sure it is that a place which often has hair is bald.
+    """Return the weights of pixels that are nearly certainly hair, and the probability that the head is bald there.
 
     What looks like the skin of the cheeks teaches nothing about hair; if little else is left, the head is bald there.
+    The crown is decided first, then the sides.
     """
-    typical = look.typicality(skin_seed)
-    above = np.where(core & ~head.inside_face, np.clip((head.height - 1.05) / 0.15, 0, 1), 0.0)
-    beside = (head.height > 0.45) & (head.height < 0.95) & (head.ear < 0.3) & (head.depth_in_face_cm < -0.8) & core
-    no_hair = np.zeros(core.shape)
+    s = _SEEDS
+    skin_like = features.typicality(skin_seed)
+    lowest, highest = s.side_heights
+    above = np.where(core & ~head.inside_face, np.clip((head.height - s.crown_height) / s.crown_ramp, 0, 1), 0.0)
+    beside = (head.height > lowest) & (head.height < highest) & (head.ear < s.most_ear)
+    beside = beside & (head.depth_in_face_cm < -s.side_gap_cm) & core
+    bald = np.zeros(core.shape)
     seeds = np.zeros(core.shape)
-    needed = _BALD_SHARE
-    for seed, upper in ((above, True), (beside.astype(np.float64), False)):
-        left = seed * (1 - typical) ** 2
-        share = left.sum() / max(seed.sum(), 1e-9)
-        bald = 1 / (1 + np.exp((share - needed) / 0.03)) if seed.sum() > 0 else 0.0
-        seeds = np.maximum(seeds, left * (1 - bald))
-        no_hair = np.maximum(no_hair, bald * _ramp(head.height - 0.95 if upper else 0.95 - head.height, 0.05))
-        # Below a bald crown shadows and ears make up half of what is unlike the cheeks; a fringe of hair, nearly all.
-        needed += 0.42 * bald
-    return seeds, no_hair
+    least_hair = s.least_hair
+    for seed, from_split in (
+        (above, head.height - s.split_height),
+        (beside.astype(np.float64), s.split_height - head.height),
+    ):
+        unlike_skin = seed * (1 - skin_like) ** 2
+        fraction = unlike_skin.sum() / max(seed.sum(), _TINY_SUM)
+        bald_here = 1 / (1 + np.exp((fraction - least_hair) / s.hair_width)) if seed.sum() > 0 else 0.0
+        seeds = np.maximum(seeds, unlike_skin * (1 - bald_here))
+        bald = np.maximum(bald, bald_here * _sigmoid(from_split, _PRIOR.height_width))
+        least_hair += s.bald_crown_gain * bald_here
+    return seeds, bald
 
 
-def _crisp(
+def _refine_border(
     rgb: Float[np.ndarray, "w w 3"],
     person: Bool[np.ndarray, "w w"],
     hair: Float[np.ndarray, "w w"],
     head: HeadMap,
 ) -> Bool[np.ndarray, "w w"]:
-    """Hair or not: a graph cut may move the border by half a centimetre, to where the picture has an edge."""
-    never = head.features | ((np.abs(head.aside_cm) < 4) & (head.height < 0))
-    guess = ((hair > 0.5) & person & ~never).astype(np.uint8)
-    reach = max(1, round(_BAND_CM * head.frame.scale_px))
-    disc = _disc(reach)
+    """Return the hair mask after a graph cut that may move its border within a band, to an edge of the picture."""
+    throat = (np.abs(head.aside_cm) < _THROAT_HALF_WIDTH_CM) & (head.height < 0)
+    never = head.features | throat
+    guess = ((hair > INSIDE) & person & ~never).astype(np.uint8)
+    disc = _disc(max(1, round(_REGIONS.band_cm * head.frame.scale_px)))
     certain_hair, maybe_hair = cv2.erode(guess, disc) > 0, cv2.dilate(guess, disc) > 0
     trimap = np.where(guess > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     trimap[certain_hair] = cv2.GC_FGD
     trimap[~maybe_hair | ~person | never] = cv2.GC_BGD
     # What is far from the border would only teach the graph cut irrelevant colours.
-    near = cv2.dilate(guess, disc, iterations=3) > 0
+    near = cv2.dilate(guess, disc, iterations=_REGIONS.near_band) > 0
     plain = np.where((person & near)[..., None], rgb, np.median(rgb[head.certain_skin], axis=0))
     rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
     cut = np.zeros(person.shape, bool)
@@ -222,56 +507,65 @@ def _crisp(
     return cut & person
 
 
-def _rooted(hair: Bool[np.ndarray, "w w"], head: HeadMap) -> Bool[np.ndarray, "w w"]:
-    """Parts that reach above the middle of the face outside it, once bridges thinner than about 5 mm are cut.
+def _keep_rooted(hair: Bool[np.ndarray, "w w"], head: HeadMap) -> Bool[np.ndarray, "w w"]:
+    """Keep the regions of hair that are connected to the scalp once thin bridges are cut, and what lies near them.
 
-    A part below an ear counts if it begins within an ear's height of such hair: a braid, not a white collar. Beside the
-    jaw a strip narrower than a finger is a lit or shaded cheek.
+    A region without roots is kept if it begins within an ear's height of such hair: a braid, not a white collar. Beside
+    the jaw a strip narrower than a finger is a lit or shaded cheek.
     """
-    thin, strip = (max(1, round(cm * head.frame.scale_px)) for cm in (0.25, 0.45))
+    s, cm2 = _REGIONS, head.frame.scale_px**2
+    thin, strip = (max(1, round(cm * head.frame.scale_px)) for cm in (s.bridge_cm, s.strip_cm))
     wide = cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_OPEN, _disc(strip))
-    hair = hair & ((head.height > 0.35) | (cv2.dilate(wide, _disc(thin)) > 0))
+    hair = hair & ((head.height > s.jaw_height) | (cv2.dilate(wide, _disc(thin)) > 0))
     solid = cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_OPEN, _disc(thin))
-    count, parts = cv2.connectedComponents(solid)
-    root = (head.height > 0.5) & (head.depth_in_face_cm < 0.5)
-    votes = np.bincount(parts[root & (solid > 0)], minlength=count)
-    votes[0] = 0
-    kept = np.isin(parts, np.flatnonzero(votes > 1.5 * head.frame.scale_px**2)).astype(np.uint8)
+    count, labels = cv2.connectedComponents(solid)
+    scalp = (head.height > s.scalp_height) & (head.depth_in_face_cm < s.scalp_depth_cm)
+    root_areas = np.bincount(labels[scalp & (solid > 0)], minlength=count)
+    root_areas[0] = 0
+    kept = np.isin(labels, np.flatnonzero(root_areas > s.root_cm2 * cm2)).astype(np.uint8)
     if not kept.any():
         return kept > 0
-    gap_cm = cv2.distanceTransform(1 - kept, cv2.DIST_L2, 5) / head.frame.scale_px
-    for part in range(1, count):
-        place = parts == part
-        begins_high = votes[part] == 0 and head.height[place].max() > 0.2 and gap_cm[place].min() < 3.5
-        if begins_high and place.sum() > 3 * head.frame.scale_px**2:
-            kept |= place.astype(np.uint8)
+    gap_cm = cv2.distanceTransform(1 - kept, cv2.DIST_L2, cv2.DIST_MASK_5) / head.frame.scale_px
+    for label in range(1, count):
+        region = labels == label
+        reaches_up = head.height[region].max() > s.braid_height
+        is_braid = root_areas[label] == 0 and reaches_up and gap_cm[region].min() < s.braid_gap_cm
+        if is_braid and region.sum() > s.part_cm2 * cm2:
+            kept |= region.astype(np.uint8)
     return (hair & (cv2.dilate(kept, _disc(2 * thin)) > 0)) | (kept > 0)
 
 
 def _disc(radius_px: int) -> UInt8[np.ndarray, "k k"]:
+    """Structuring element for morphology."""
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius_px + 1, 2 * radius_px + 1)).astype(np.uint8)
 
 
-def _skin_of_the_face(
-    shares: tuple[Float[np.ndarray, "w w"], ...],
+def _face_skin(
+    posterior: _ByClass,
     bare: Bool[np.ndarray, "w w"],
     rgb: Float[np.ndarray, "w w 3"],
     head: HeadMap,
 ) -> Bool[np.ndarray, "w w"]:
-    """What is not hair and looks like skin, as far as it hangs together with the face; a hand does not."""
-    hair, skin, clothes = shares
-    light = rgb.mean(-1)
+    """Return what looks like skin and is connected to the face; a hand is not.
+
+    Args:
+        bare: the person without hair.
+    """
+    s, (hair, skin, clothes) = _REGIONS, posterior
+    brightness = rgb.mean(-1)
     # Below the chin, what looked like hair but had no root is a white collar or a dark shirt; in front of the neck it
     # is the chin's shadow, beside the face an ear.
-    shadow = (np.abs(head.aside_cm) < 4) & (head.height > -0.3) & (light < np.median(light[head.certain_skin]))
-    looks = np.where((head.height < 0.1) & ~shadow, skin > clothes + hair, skin + hair > clothes)
-    thin = max(1, round(0.25 * head.frame.scale_px))
-    candidates = (bare & (looks | head.inside_face)).astype(np.uint8)
+    dark = brightness < np.median(brightness[head.certain_skin])
+    shadow = (np.abs(head.aside_cm) < _THROAT_HALF_WIDTH_CM) & (head.height > s.shadow_height) & dark
+    below_chin = (head.height < s.chin_height) & ~shadow
+    skin_like = np.where(below_chin, skin > clothes + hair, skin + hair > clothes)
+    thin = max(1, round(s.bridge_cm * head.frame.scale_px))
+    candidates = (bare & (skin_like | head.inside_face)).astype(np.uint8)
     opened = cv2.morphologyEx(candidates, cv2.MORPH_OPEN, _disc(thin)) > 0
     solid = (opened | (head.inside_face & bare)).astype(np.uint8)
-    count, parts = cv2.connectedComponents(solid)
-    votes = np.bincount(parts[head.inside_face & (solid > 0)], minlength=count)
-    votes[0] = 0
-    face = (parts == votes.argmax()).astype(np.uint8)
+    count, labels = cv2.connectedComponents(solid)
+    areas_in_face = np.bincount(labels[head.inside_face & (solid > 0)], minlength=count)
+    areas_in_face[0] = 0
+    face = (labels == areas_in_face.argmax()).astype(np.uint8)
     near = cv2.dilate(face, _disc(thin + 1)) > 0
-    return (bare & near & (candidates > 0)) | (face > 0) | (bare & (head.height > 0.4))
+    return (bare & near & (candidates > 0)) | (face > 0) | (bare & (head.height > s.bare_height))

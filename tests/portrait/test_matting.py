@@ -1,4 +1,4 @@
-"""The matte is of one person and ends where the person ends; hair, skin and clothes are told apart."""
+"""The matte is of one person and ends where the person ends; hair, skin and clothes are segmented."""
 
 from __future__ import annotations
 
@@ -118,20 +118,20 @@ def test_own_transparency_of_one_person_is_the_matte(astronaut_portrait):
     assert np.abs(moved - again.alpha)[60:-60, 60:-60].mean() < 0.01
 
 
-def test_shares_are_shares(astronaut_portrait):
+def test_masks_are_fractions_of_alpha(astronaut_portrait):
     portrait = astronaut_portrait.portrait
-    for share in (portrait.alpha, portrait.hair, portrait.clothes):
-        assert share.min() >= 0
-        assert share.max() <= 1
+    for mask in (portrait.alpha, portrait.hair, portrait.clothes):
+        assert mask.min() >= 0
+        assert mask.max() <= 1
     assert (portrait.hair + portrait.clothes <= portrait.alpha + 1e-6).all()
     assert (portrait.alpha[~portrait.observed] == 0).all()
 
 
-def _at(portrait, share: np.ndarray, landmark: int, up_cm: float = 0.0) -> float:
+def _at(portrait, mask: np.ndarray, landmark: int, up_cm: float = 0.0) -> float:
     x, y = portrait.landmarks_px[landmark]
     cm = np.linalg.norm(portrait.landmarks_px[10] - portrait.landmarks_px[152]) / 17.66
     x, y = round(x), round(y - up_cm * cm)
-    return float(share[y - 3 : y + 4, x - 3 : x + 4].mean())
+    return float(mask[y - 3 : y + 4, x - 3 : x + 4].mean())
 
 
 def test_hair_skin_and_clothes_of_the_astronaut(astronaut_portrait):
@@ -157,7 +157,7 @@ def test_a_bald_head_stays_bald(astronaut_portrait, tone):
     size = (matting.WORK_PX, matting.WORK_PX)
     head = _head_map(cv2.resize(bald, size, interpolation=cv2.INTER_AREA))
     bare = cv2.resize(((head.skull < 1) | head.inside_face | (head.height < 0)).astype(np.float32), (768, 768))
-    found = tissue.tell_apart(bald, portrait.observed, portrait.alpha * bare, head)
+    found = tissue.parse(bald, portrait.observed, portrait.alpha * bare, head)
     assert found.hair.sum() < 0.08 * portrait.hair.sum()
 
 

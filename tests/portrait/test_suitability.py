@@ -71,8 +71,8 @@ def test_statues(models, test_data, material):
     vertices, faces = np.array(scan.vertices), np.array(scan.faces)
     vertices = (vertices - (vertices.max(0) + vertices.min(0)) / 2) / np.ptp(vertices[:, 1])
     camera = look_at(np.array([0.2, 0.1, 3.0]), np.zeros(3))[None]
-    lens = np.array([[[1500.0, 0, 384], [0, 1500, 384], [0, 0, 1]]])
-    buffer = rasterize(vertices, faces, Cameras(camera, lens, 768, 768), 0)
+    intrinsics = np.array([[[1500.0, 0, 384], [0, 1500, 384], [0, 0, 1]]])
+    buffer = rasterize(vertices, faces, Cameras(camera, intrinsics, 768, 768), 0)
     normals = interpolate(vertex_normals(vertices, faces), faces, buffer)
     shade = 0.15 + 0.85 * np.clip(normals @ (np.array([0.4, 0.5, 0.8]) / 1.02), 0, 1)
     stone = np.where((buffer.face >= 0)[..., None], shade[..., None] * np.array(material), [0.3, 0.35, 0.5])
@@ -104,7 +104,7 @@ def test_tiny_face(astronaut):
 
 def test_no_face_and_wrong_number(astronaut):
     assert "no face found" in _refusal(astronaut[280:])
-    assert "--face 2 was asked for; faces found: 1" in _refusal(astronaut, face=2)
+    assert "face 2 was asked for; faces found: 1" in _refusal(astronaut, face=2)
     with pytest.raises(NoFaceError):
         make_portrait(Photo(np.zeros((80, 80, 3), np.float32)))
 
