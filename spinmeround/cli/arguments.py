@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from spinmeround import registry
+from spinmeround.configs import QUALITIES, preset
+from spinmeround.io.formats import formats, suffixes
 
 if TYPE_CHECKING:
-    pass
+    from spinmeround.pipelines.outputs import OutputOptions
+    from spinmeround.pipelines.settings import RunSettings
 
+Options = TypeVar("Options")
 _ANGLE_LISTS = ("--azimuths", "--elevations")
 
 

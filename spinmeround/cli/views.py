@@ -79,7 +79,7 @@ def parser() -> Parser:
     group.add_argument(
         "--orbit",
         metavar="NAME",
-        help=f"{', '.join(RIGS)}: named cameras, with the photo's own camera first (default: by quality)",
+        help="orbit-8, anchors, orbit-16 or spin-48, with the photo's own camera first (default: by quality)",
     )
     group.add_argument("--rig", help=argparse.SUPPRESS)
     add_effort(made)

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from spinmeround.images import composite
-from spinmeround.portrait.pose import HeadFrame, fit_landmarks
-from spinmeround.types import Portrait
+from spinmeround.portrait.pose import fit_landmarks
+from spinmeround.types import HeadFrame, Portrait
 
 MODEL_PX = 512
 PAD_TOP, PAD_SIDE = 0.10, 0.05

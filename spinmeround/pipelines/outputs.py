@@ -91,7 +91,7 @@ def check_outputs(
         MissingDependencyError: a format whose package is not installed.
     """
     lods = settings.mesh.level_files(out, ply=options.ply)
-    kinds = {path: output_kind(path, ply=options.ply) for path in (*out, *lods)}
+    kinds: dict[Path, OutputKind] = {path: output_kind(path, ply=options.ply) for path in (*out, *lods)}
     for path, kind in kinds.items():
         for known in formats(holds=kind):
             if known.suffix == path.suffix.lower():

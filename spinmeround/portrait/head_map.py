@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from spinmeround.portrait.landmarks import FACE_OVAL
-from spinmeround.portrait.pose import HeadFrame
+from spinmeround.types import FaceGeometry, HeadFrame
 
-# Points and sizes of an average head and trunk in the head frame (see ``pose.HeadFrame``), centimetres.
+# Points and sizes of an average head and trunk in the head frame (see ``types.HeadFrame``), centimetres.
 _CHIN_CM, _HAIRLINE_CM = np.array([0.0, -9.4, 4.3]), np.array([0.0, 8.26, 4.5])
 _SKULL_CENTRE_CM, _SKULL_RADII_CM = np.array([0.0, 3.6, -3.8]), np.array([7.9, 10.3, 10.0])
 _EAR_CM, _EAR_RADII_CM = np.array([7.7, 0.0, -3.0]), (2.2, 3.6)
@@ -53,6 +53,12 @@ class HeadMap:
     frame: HeadFrame
     landmarks_px: Float[np.ndarray, "478 2"]
     side_px: int
+
+    @classmethod
+    def of(cls, face: FaceGeometry, *, picture_px: int, side_px: int) -> HeadMap:
+        """Return the map of a face in a square picture of ``picture_px``, at the resolution ``side_px``."""
+        ratio = side_px / picture_px
+        return cls(face.frame.moved(np.diag([ratio, ratio, 1.0])), face.landmarks_px * ratio, side_px)
 
     @cached_property
     def _offset_px(self) -> Float[np.ndarray, "w w 2"]:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from spinmeround.portrait import tflite
 from spinmeround.portrait.head_map import HeadMap
+from spinmeround.types import HeadCrop
 
 MODEL = "selfie_segmentation.tflite"
 WORK_PX = 384
@@ -38,6 +39,7 @@ class _MatteSettings:
         blend_margin: width of the border over which its result is blended in.
         own_alpha_iou: intersection over union with the matte found here from which on the photo's own transparency is
             taken for a matte of this one person, and is no mere frame around several things.
+        near_cm: other people this far from the crop or nearer take part.
         neighbour_margin_cm: a pixel belongs to a neighbour if it is nearer to that head and trunk by this much.
         band_px: side of the kernel that keeps a band at the border of certain regions uncertain.
         certain_person, certain_background: prior beyond which a pixel is not uncertain.
@@ -54,6 +56,7 @@ class _MatteSettings:
     inner_high: float = 0.86
     blend_margin: float = 0.09
     own_alpha_iou: float = 0.93
+    near_cm: float = 1.0
     neighbour_margin_cm: float = 1.5
     band_px: int = 5
     certain_person: float = 0.95
@@ -89,6 +92,18 @@ _GRAB_CUT = _GrabCutSettings()
 @functools.cache
 def _model() -> tflite.TfliteModel:
     return tflite.load(MODEL)
+
+
+class SelfieMatte:
+    """``MatteModel``: MediaPipe's selfie segmentation, its uncertain band settled by colour."""
+
+    def matte(self, crop: HeadCrop) -> Float[np.ndarray, "s s"]:
+        """Return the alpha matte of the person; neighbours near the crop take part."""
+        head, *neighbours = (
+            HeadMap.of(face, picture_px=len(crop.rgb), side_px=WORK_PX) for face in (crop.face, *crop.neighbours)
+        )
+        near = [each for each in neighbours if each.distance_to_person_cm.min() < _MATTE.near_cm]
+        return person_alpha(crop.rgb, crop.observed, head, near, crop.alpha)
 
 
 def person_alpha(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -10,13 +12,15 @@ from jaxtyping import Bool, Float
 
 from spinmeround.errors import InputError, NoFaceError
 from spinmeround.io.photo import Photo
-from spinmeround.portrait import matting, tissue
+from spinmeround.portrait import matting
 from spinmeround.portrait.head_map import HeadMap
 from spinmeround.portrait.landmarks import FaceMesh, find_faces
-from spinmeround.portrait.matting import INSIDE
-from spinmeround.portrait.pose import FACE_HEIGHT_CM, HeadFrame, fit_head
+from spinmeround.portrait.matting import INSIDE, SelfieMatte
+from spinmeround.portrait.pose import FACE_HEIGHT_CM, fit_head
 from spinmeround.portrait.suitability import check_face
-from spinmeround.types import Portrait
+from spinmeround.portrait.tissue import HistogramHair
+from spinmeround.protocols import HairModel, MatteModel
+from spinmeround.types import FaceGeometry, HeadCrop, HeadFrame, Portrait
 
 CROP_PX = 768
 SIDE_IN_FACE_HEIGHTS = 2.6
@@ -46,7 +50,6 @@ class _CropSettings:
         most_cut: the same of the photo's border before it is noted.
         crown_skull, crown_height: the top of the skull, in units of ``HeadMap``.
         least_crown: mean alpha of the crown below which the matte has missed it.
-        near_cm: other people this far from the crop or nearer take part in the matte.
         small_face_px: height of a face below which it is noted.
     """
 
@@ -56,7 +59,6 @@ class _CropSettings:
     crown_skull: float = 0.75
     crown_height: float = 1.0
     least_crown: float = 0.7
-    near_cm: float = 1.0
     small_face_px: float = 120.0
 
 
@@ -83,11 +85,26 @@ class PortraitResult:
     notes: tuple[str, ...] = ()
 
 
-def make_portrait(photo: Photo, *, face: int | None = None) -> PortraitResult:
+class _Models(NamedTuple):
+    """The models that segment a portrait."""
+
+    matte: MatteModel
+    hair: HairModel
+
+
+def make_portrait(
+    photo: Photo,
+    *,
+    face: int | None = None,
+    matte_model: MatteModel | None = None,
+    hair_model: HairModel | None = None,
+) -> PortraitResult:
     """Make the portrait of one person of a photo.
 
     Args:
         face: which one, counted from 1 in the order of size; default: the largest.
+        matte_model: finds the person's pixels; default: ``SelfieMatte``.
+        hair_model: segments them; default: ``HistogramHair``.
 
     Raises:
         NoFaceError: no usable face: none at all, cut by the border, turned away, or not a photo of a person.
@@ -107,7 +124,8 @@ def make_portrait(photo: Photo, *, face: int | None = None) -> PortraitResult:
         notes.append(f"{len(faces)} faces found; the largest was taken (--face 2 takes the next, by size)")
     frame = fit_head(mesh)
     notes += check_face(turned.rgb, mesh, frame, _name(photo))
-    portrait, more = _crop_and_matte(turned, mesh, frame, [other for other in faces if other is not mesh])
+    models = _Models(matte_model or SelfieMatte(), hair_model or HistogramHair())
+    portrait, more = _crop_and_matte(turned, mesh, frame, [other for other in faces if other is not mesh], models)
     heights = tuple(round(m.height_px, 1) for m in faces)
     return PortraitResult(portrait, len(faces), taken, heights, mesh.presence, (*notes, *more))
 
@@ -141,32 +159,29 @@ def _turned(photo: Photo, quarters: int) -> Photo:
 
 
 def _crop_and_matte(
-    photo: Photo, mesh: FaceMesh, frame: HeadFrame, others: list[FaceMesh]
+    photo: Photo, mesh: FaceMesh, frame: HeadFrame, others: list[FaceMesh], models: _Models
 ) -> tuple[Portrait, list[str]]:
     """Make the portrait and notes; widen the crop if the hair does not fit, or is so large that the matte missed it."""
     notes: list[str] = []
     for factor in _CROP_SCALES:
         crop_from_photo = place_crop(frame, factor)
-        rgb, observed, own_alpha = cut_crop(photo, crop_from_photo)
-        head = _head_map(mesh, frame, crop_from_photo)
-        neighbours = [_head_map(other, fit_head(other), crop_from_photo) for other in others]
-        neighbours = [n for n in neighbours if n.distance_to_person_cm.min() < _CROP.near_cm]
-        alpha = matting.person_alpha(rgb, observed, head, neighbours, own_alpha)
-        classes = tissue.parse(rgb, observed, alpha, head)
-        if not (_fills_crop(classes.hair, observed) or _crown_is_missing(alpha, head)):
+        crop = _head_crop(photo, crop_from_photo, [(mesh, frame), *((other, fit_head(other)) for other in others)])
+        alpha = models.matte.matte(crop)
+        classes = models.hair.segment(crop, alpha)
+        head = HeadMap.of(crop.face, picture_px=CROP_PX, side_px=matting.WORK_PX)
+        if not (_fills_crop(classes.hair, crop.observed) or _crown_is_missing(alpha, head)):
             break
-    if _cut_by_photo(classes.hair, observed):
+    if _cut_by_photo(classes.hair, crop.observed):
         notes.append("the hair reaches over the border of the photo; what lies beyond is made up")
     if mesh.height_px < _CROP.small_face_px:
         notes.append(f"the face is only {mesh.height_px:.0f} pixels high; 250 or more give a better head")
-    landmarks = mesh.landmarks_px @ crop_from_photo[:2, :2].T + crop_from_photo[:2, 2]
     portrait = Portrait(
-        rgb=rgb,
+        rgb=crop.rgb,
         alpha=alpha,
         hair=classes.hair,
         clothes=classes.clothes,
-        observed=observed,
-        landmarks_px=landmarks.astype(np.float32),
+        observed=crop.observed,
+        landmarks_px=crop.face.landmarks_px.astype(np.float32),
         blendshapes=mesh.blendshapes,
         head_pose_deg=frame.angles_deg,
         crop_from_source=crop_from_photo @ photo.photo_from_source,
@@ -225,11 +240,18 @@ def warp_crop(
     return cv2.warpAffine(patch, matrix, (CROP_PX, CROP_PX), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _head_map(mesh: FaceMesh, frame: HeadFrame, crop_from_photo: Float[np.ndarray, "3 3"]) -> HeadMap:
-    ratio = matting.WORK_PX / CROP_PX
-    work_from_photo = np.diag([ratio, ratio, 1]) @ crop_from_photo
-    landmarks = mesh.landmarks_px @ work_from_photo[:2, :2].T + work_from_photo[:2, 2]
-    return HeadMap(frame.moved(work_from_photo), landmarks, matting.WORK_PX)
+def _head_crop(
+    photo: Photo, crop_from_photo: Float[np.ndarray, "3 3"], faces: Sequence[tuple[FaceMesh, HeadFrame]]
+) -> HeadCrop:
+    """Cut the crop out of the photo and bring all faces, the person's first, into its pixels."""
+    rgb, observed, own_alpha = cut_crop(photo, crop_from_photo)
+    person, *neighbours = (
+        FaceGeometry(
+            mesh.landmarks_px @ crop_from_photo[:2, :2].T + crop_from_photo[:2, 2], frame.moved(crop_from_photo)
+        )
+        for mesh, frame in faces
+    )
+    return HeadCrop(rgb, observed, own_alpha, person, tuple(neighbours))
 
 
 def _fills_crop(hair: Float[np.ndarray, "s s"], observed: Bool[np.ndarray, "s s"]) -> bool:

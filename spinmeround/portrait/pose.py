@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ from jaxtyping import Float
 from spinmeround.errors import WeightsError
 from spinmeround.portrait import detection, tflite
 from spinmeround.portrait.landmarks import FaceMesh
+from spinmeround.types import HeadFrame
 
 FACE_HEIGHT_CM = 17.66
 """Hairline (landmark 10) to chin (152) of the canonical face."""
@@ -24,43 +24,6 @@ _RIGID: tuple[int, ...] = (
 
 _FOCAL_IN_FACE_HEIGHTS = 11.0
 """Nominal distance of the camera, in face heights (about 1.9 m): photos seldom say theirs."""
-
-
-@dataclass(frozen=True)
-class HeadFrame:
-    """Weak-perspective camera of one head.
-
-    The head frame is in centimetres: origin between the ears behind the nose, +X the subject's left, +Y up, +Z out of
-    the face. At the origin one centimetre is ``scale_px`` pixels.
-
-    Attributes:
-        picture_from_head: rotation with the picture's axes as rows: right, down, away from the camera.
-        origin_px: the head's origin in the picture.
-    """
-
-    picture_from_head: Float[np.ndarray, "3 3"]
-    origin_px: Float[np.ndarray, "2"]
-    scale_px: float
-
-    def project(self, points_cm: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
-        """Project from the head frame to pixels, orthographically."""
-        return np.asarray(points_cm) @ self.picture_from_head[:2].T * self.scale_px + self.origin_px
-
-    @property
-    def angles_deg(self) -> Float[np.ndarray, "3"]:
-        """Yaw about the head's up axis, then pitch, then roll in the picture; signs as in CONVENTIONS.md."""
-        rotation = self.picture_from_head
-        toward = -rotation[2]  # the camera, in the head frame
-        yaw = np.arctan2(toward[0], toward[2])
-        pitch = np.arcsin(np.clip(-toward[1], -1, 1))
-        roll = np.arctan2(rotation[0, 1], -rotation[1, 1])
-        return np.degrees([yaw, pitch, roll])
-
-    def moved(self, crop_from_picture: Float[np.ndarray, "3 3"]) -> HeadFrame:
-        """Return the same head in a crop that was scaled and shifted, not turned."""
-        scale = crop_from_picture[0, 0]
-        origin = crop_from_picture[:2, :2] @ self.origin_px + crop_from_picture[:2, 2]
-        return HeadFrame(self.picture_from_head, origin, self.scale_px * scale)
 
 
 @functools.cache

@@ -22,7 +22,7 @@ from spinmeround.portrait.landmarks import (
     FaceMesh,
     warp,
 )
-from spinmeround.portrait.pose import HeadFrame
+from spinmeround.types import HeadFrame
 
 MIN_FACE_PX = 40
 MAX_YAW_DEG = 58.0

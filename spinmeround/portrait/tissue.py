@@ -21,6 +21,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from spinmeround.portrait.head_map import HeadMap
 from spinmeround.portrait.matting import INSIDE, WORK_PX, grab_cut, soften
+from spinmeround.types import HeadCrop, Segmentation
 
 _TINY_SUM = 1e-9
 """Least divisor of a normalisation, against an empty class."""
@@ -258,12 +259,13 @@ _LEARNING = _LearningSettings()
 _REGIONS = _RegionSettings()
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """Soft masks of two classes, in [0, 1]; with skin they add up to the person's alpha."""
+class HistogramHair:
+    """``HairModel``: colour and local contrast learnt from the photo itself."""
 
-    hair: Float[np.ndarray, "s s"]
-    clothes: Float[np.ndarray, "s s"]
+    def segment(self, crop: HeadCrop, alpha: Float[np.ndarray, "s s"]) -> Segmentation:
+        """Segment the person into hair and clothes; a beard and glasses count as skin."""
+        head = HeadMap.of(crop.face, picture_px=len(crop.rgb), side_px=WORK_PX)
+        return parse(crop.rgb, crop.observed, alpha, head)
 
 
 class _ByClass(NamedTuple):

@@ -9,7 +9,8 @@ import pytest
 from spinmeround.io.photo import Photo
 from spinmeround.portrait import make_portrait, portrait
 from spinmeround.portrait.landmarks import find_faces
-from spinmeround.portrait.pose import HeadFrame, fit_head
+from spinmeround.portrait.pose import fit_head
+from spinmeround.types import HeadFrame
 
 
 def test_landmarks_lead_back_to_the_photo(astronaut, astronaut_portrait):

@@ -8,7 +8,8 @@ import pytest
 
 from spinmeround.portrait.head_map import HeadMap
 from spinmeround.portrait.landmarks import FaceMesh, find_faces
-from spinmeround.portrait.pose import FACE_HEIGHT_CM, HeadFrame, canonical_face_cm, fit_head
+from spinmeround.portrait.pose import FACE_HEIGHT_CM, canonical_face_cm, fit_head
+from spinmeround.types import HeadFrame
 
 
 def _rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> np.ndarray:
