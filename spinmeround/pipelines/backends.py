@@ -145,8 +145,8 @@ def rooms_of(
 
         settings = SPLAT_PRESETS[quality]
         settings = replace(settings, count=most_splats or settings.count)
-        fitter = GaussianFitter(_rasterizer(device), settings, progress=progress)
-        return fitter.fit(views, surface, seed=seed)
+        fitter = GaussianFitter(_rasterizer(device), settings)
+        return fitter.fit(views, surface, seed=seed, progress=progress)
 
     def paint_texture(views: Views, surface: Mesh, faces: int, progress: Progress) -> TexturedMesh:
         from spinmeround.recon.texture.bake import bake_texture

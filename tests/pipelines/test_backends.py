@@ -31,10 +31,10 @@ def test_the_number_of_splats_is_the_one_asked_for_or_that_of_the_quality(most, 
     settings, made = [], sphere_splats(sphere_mesh())
 
     class Noting:
-        def __init__(self, rasterizer, given, *, progress):
+        def __init__(self, rasterizer, given):
             settings.append(given)
 
-        def fit(self, views, surface, *, seed):
+        def fit(self, views, surface, *, seed, progress):
             return made
 
     monkeypatch.setattr(splats_module, "GaussianFitter", Noting)

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from spinmeround.protocols import Rasterizer
 from spinmeround.recon.cameras.silhouettes import helps, outline_gap
-from spinmeround.recon.splats.initialisation import outline_shell, pixel_width, splats_on_surface
+from spinmeround.recon.splats.initialisation import open_visual_hull, pixel_width, splats_on_surface
 from spinmeround.recon.splats.losses import structural_dissimilarity, weighted_l1
-from spinmeround.recon.splats.optimizer import Descent, Picture, one_torch_thread, turns
+from spinmeround.recon.splats.optimizer import SplatOptimizer, ViewCrop, one_torch_thread, view_order
 from spinmeround.recon.view_scaling import shrink_views
 from spinmeround.types import Cameras, Splats, Views
 
@@ -119,11 +119,11 @@ def _fit(
     """One round; moves ``shared`` and ``own`` in place."""
     small = shrink_views(views, how.size_px)
     start = replace(small, cameras=_moved(small.cameras, (shared + torch.stack(own)).detach().numpy()))
-    shell = outline_shell(start, cells=how.hull_cells)
-    descent = Descent(
-        splats_on_surface(start, shell, count=how.splats, sh_degree=0, source=source),
+    shell = open_visual_hull(start, cells=how.hull_cells)
+    descent = SplatOptimizer(
+        splats_on_surface(start, shell, count=how.splats, sh_degree=0, rng=source),
         pixel_width(start, shell.vertices),
-        tethered=False,
+        regularise_positions=False,
     )
     motions = [
         {"params": [shared.requires_grad_()], "start": how.shared_rate},
@@ -132,9 +132,9 @@ def _fit(
     adam = torch.optim.Adam(motions, lr=0.0, betas=(0.9, 0.99), eps=1e-15)
     given = torch.from_numpy(small.cameras.camera_from_world.astype(np.float64))
     steps = how.turns * len(views)
-    for step, index in enumerate(turns(len(views), steps, source)):
+    for step, index in enumerate(view_order(len(views), steps, source)):
         pose = _moved_pose(shared + own[index], given[index])
-        loss = _loss(descent.splats(), Picture.of(small, index), pose, rasterizer, source)
+        loss = _loss(descent.splats(), ViewCrop.of(small, index), pose, rasterizer, source)
         # Motions of views that are not in this picture have no gradient, and Adam leaves them alone.
         adam.zero_grad(set_to_none=True)
         descent.step(loss, step / steps)
@@ -147,7 +147,7 @@ def _fit(
 
 
 def _loss(
-    splats: Splats, picture: Picture, pose: Float[Tensor, "4 4"], rasterizer: Rasterizer, source: np.random.Generator
+    splats: Splats, picture: ViewCrop, pose: Float[Tensor, "4 4"], rasterizer: Rasterizer, source: np.random.Generator
 ) -> Float[Tensor, ""]:
     background = torch.from_numpy(source.random(3, np.float32))
     drawn = rasterizer.render(splats, picture.camera, camera_from_world=pose[None])
