@@ -26,8 +26,7 @@ from spinmeround.protocols import Rasterizer
 from spinmeround.recon.raster.gaussians import NumbaRasterizer
 from spinmeround.recon.raster.surfels import NumbaSurfelRasterizer
 from spinmeround.recon.splats.fitter import GaussianFitter, SplatSettings
-from spinmeround.recon.splats.initialisation import SH_0
-from spinmeround.types import Mesh, Splats, Views
+from spinmeround.types import SH_C0, Mesh, Splats, Views
 from tests.recon import scenes
 
 SIZE_PX = 192
@@ -87,7 +86,7 @@ def discs_on_the_surface() -> Splats:
         scales=torch.tensor([edge, edge, 0.15 * edge]).float().mul(0.7).repeat(count, 1),
         quats_wxyz=torch.stack([half, -y / (2 * half), x / (2 * half), 0 * x], dim=1).float(),
         opacities=torch.full((count,), 0.99),
-        sh=torch.from_numpy((paint(mesh.vertices) - 0.5) / SH_0)[:, None].float(),
+        sh=torch.from_numpy((paint(mesh.vertices) - 0.5) / SH_C0)[:, None].float(),
     )
 
 

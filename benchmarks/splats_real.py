@@ -29,7 +29,7 @@ from spinmeround.recon.cameras.motion import interpolate_camera_motion
 from spinmeround.recon.cameras.photometric import refine_cameras
 from spinmeround.recon.raster.gaussians import NumbaRasterizer
 from spinmeround.recon.splats.fitter import SPLAT_PRESETS, GaussianFitter, SplatSettings
-from spinmeround.recon.splats.initialisation import stray_splats
+from spinmeround.recon.splats.initialisation import outside_silhouettes
 from spinmeround.recon.splats.losses import structural_dissimilarity, weighted_l1
 from spinmeround.types import Mesh, Splats, Views
 
@@ -68,7 +68,7 @@ def random_start(views: Views, count: int, source: np.random.Generator) -> dict[
     points = np.zeros((0, 3))
     while len(points) < count:
         drawn = source.uniform(-0.6, 0.6, (4 * count, 3))
-        points = np.concatenate([points, drawn[~stray_splats(drawn, views)]])
+        points = np.concatenate([points, drawn[~outside_silhouettes(drawn, views)]])
     points = points[:count]
     width = cKDTree(points).query(points, k=4)[0][:, 1:].mean(axis=1, keepdims=True)
     return {

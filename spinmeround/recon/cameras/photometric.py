@@ -22,9 +22,9 @@ from torch import Tensor
 
 from spinmeround.protocols import Rasterizer
 from spinmeround.recon.cameras.silhouettes import improves, silhouette_gap
-from spinmeround.recon.splats.initialisation import outline_shell, pixel_width, splats_on_surface
+from spinmeround.recon.splats.initialisation import open_visual_hull, pixel_width, splats_on_surface
 from spinmeround.recon.splats.losses import structural_dissimilarity, weighted_l1
-from spinmeround.recon.splats.optimizer import Descent, Picture, one_torch_thread, turns
+from spinmeround.recon.splats.optimizer import SplatOptimizer, ViewCrop, one_torch_thread, view_order
 from spinmeround.recon.view_scaling import shrink_views
 from spinmeround.types import Cameras, Progress, Splats, Views
 
@@ -148,11 +148,11 @@ def _fit(
     """Do one stage; updates ``common`` and ``per_view`` in place."""
     small = shrink_views(views, stage.size_px)
     start = replace(small, cameras=_move_cameras(small.cameras, (common + torch.stack(per_view)).detach().numpy()))
-    shell = outline_shell(start, cells=stage.hull_cells)
-    descent = Descent(
-        splats_on_surface(start, shell, count=stage.splats, sh_degree=0, source=rng),
+    shell = open_visual_hull(start, cells=stage.hull_cells)
+    optimizer = SplatOptimizer(
+        splats_on_surface(start, shell, count=stage.splats, sh_degree=0, rng=rng),
         pixel_width(start, shell.vertices),
-        tethered=False,
+        regularise_positions=False,
     )
     motions = [
         {"params": [common.requires_grad_()], "start": stage.shared_rate},
@@ -161,12 +161,12 @@ def _fit(
     adam = torch.optim.Adam(motions, lr=0.0, betas=(0.9, 0.99), eps=1e-15)
     given = torch.from_numpy(small.cameras.camera_from_world.astype(np.float64))
     steps = stage.epochs * len(views)
-    for step, index in enumerate(turns(len(views), steps, rng)):
+    for step, index in enumerate(view_order(len(views), steps, rng)):
         pose = _move_pose(common + per_view[index], given[index])
-        loss = _loss(descent.splats(), Picture.of(small, index), pose, rasterizer, rng)
+        loss = _loss(optimizer.splats(), ViewCrop.of(small, index), pose, rasterizer, rng)
         # Motions of the other views have no gradient, so that Adam leaves them alone.
         adam.zero_grad(set_to_none=True)
-        descent.step(loss, step / steps)
+        optimizer.step(loss, step / steps)
         for group in adam.param_groups:
             group["lr"] = group["start"] * _FINAL_RATE ** (step / steps)
         adam.step()
@@ -176,7 +176,7 @@ def _fit(
 
 
 def _loss(
-    splats: Splats, picture: Picture, pose: Float[Tensor, "4 4"], rasterizer: Rasterizer, rng: np.random.Generator
+    splats: Splats, picture: ViewCrop, pose: Float[Tensor, "4 4"], rasterizer: Rasterizer, rng: np.random.Generator
 ) -> Float[Tensor, ""]:
     """Return the loss of one view over a random background."""
     background = torch.from_numpy(rng.random(3, np.float32))

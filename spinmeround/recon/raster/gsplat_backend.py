@@ -25,7 +25,7 @@ class GsplatRasterizer:
     """``Rasterizer`` on an Nvidia GPU, differentiable in every field of ``Splats`` and in the poses.
 
     Fields may live on any device; pictures come back to where the fields are. It differs from ``NumbaRasterizer`` only
-    where gsplat does: it stops one splat earlier in nearly opaque pixels, clamps the slope of splats outside the picture
+    where gsplat does: it stops one splat earlier in nearly opaque pixels, clamps the slope of splats beyond the picture
     to a narrower field, adds in an order that is not reproducible, and has no median depth.
     """
 

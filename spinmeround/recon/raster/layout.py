@@ -29,11 +29,13 @@ of one row are neighbours in the first level cache, and each plane of a row is o
     pixel row 0: [ plane 0 x16 | plane 1 x16 | plane 2 x16 | ... ]
     pixel row 1: [ plane 0 x16 | plane 1 x16 | ...
 
-    plane                0              1       2 3 4     5 6 7     8        9                   10
-    forward,  Gaussians  transmittance  colour (1 2 3)    normal (4 5 6)    depth (7)   median pair (8)
-    forward,  surfels    transmittance  colour (1 2 3)    normal (4 5 6)    depth (7)   depth^2 (8)   median pair (9)
-    backward, Gaussians  transmittance  behind  dL/colour dL/normal dL/depth dL/alpha
-    backward, surfels    transmittance  behind  dL/colour dL/normal dL/alpha dL/depth            dL/depth^2
+    plane, forward    0              1 2 3   4 5 6   7      8            9
+    Gaussians         transmittance  colour  normal  depth  median pair
+    surfels           transmittance  colour  normal  depth  depth^2      median pair
+
+    plane, backward   0              1       2 3 4      5 6 7      8         9         10
+    Gaussians         transmittance  behind  dL/colour  dL/normal  dL/depth  dL/alpha
+    surfels           transmittance  behind  dL/colour  dL/normal  dL/alpha  dL/depth  dL/depth^2
 
 Offsets of planes below are in values, so the pixel at ``lane`` of a row's plane is ``scratch[row + offset + lane]``.
 ``behind`` is explained in ``tiles``.

@@ -1,4 +1,4 @@
-"""One step of a splat fit: which picture comes next, and the parameters that descend on its loss."""
+"""Optimiser of a splat fit: the order of the views, their crops, learning rates, and the parameters of the splats."""
 
 from __future__ import annotations
 
@@ -12,26 +12,47 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spinmeround.recon.splats.position_regulariser import Tether
+from spinmeround.recon.splats.position_regulariser import PositionRegulariser
 from spinmeround.types import Cameras, Splats, Views
 
-_RATES = MappingProxyType(
-    {"means": 0.15, "log_scales": 2e-2, "quats": 4e-3, "logits": 3e-2, "colours": 3.5e-2, "highlights": 1e-2}
+_LEARNING_RATES = MappingProxyType(
+    {"means": 0.15, "log_scales": 2e-2, "quats": 4e-3, "logits": 3e-2, "sh_0": 3.5e-2, "sh_rest": 1e-2}
 )
-"""Adam's step at the start, in widths of a pixel, natural logs, quaternion parts, logits and SH coefficients."""
-_OF_COLOUR = ("colours", "highlights")
+"""Of Adam at the start, in widths of a pixel, natural logs, quaternion components, logits and SH coefficients."""
+_COLOUR_PARAMETERS = ("sh_0", "sh_rest")
+_ADAM_BETAS = (0.9, 0.99)
+"""The usual second one, 0.999, remembers the start for too long: a fit has few steps."""
+_HIDDEN_LOGIT = -10.0
+"""An opacity under 1/255, which rasterisers do not draw."""
 
-_LONGEST_OVER_SHORTEST = 5.0
-_LARGEST_OVER_START = 6.0
-_FLATTER_THAN_START = 1 / 3
+_COVERED_ALPHA = 0.02
+"""Pixels of at least this alpha belong to the head when a view is cropped."""
 _CROP_MARGIN_PX = 12
+
+
+@dataclass(frozen=True)
+class ShapeLimits:
+    """Limits of a splat's standard deviations.
+
+    Attributes:
+        in_plane_ratio: largest ratio of the two axes along the disc: no needles.
+        largest_over_start: largest axis, over the median of the largest axes at the start.
+        flatness_over_start: least thickness over width, over that at the start.
+    """
+
+    in_plane_ratio: float = 5.0
+    largest_over_start: float = 6.0
+    flatness_over_start: float = 1 / 3
+
+
+_SHAPE_LIMITS = ShapeLimits()
 
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Torch's own operations here are too small to share: its threads would mostly wait, spinning, for each other.
+    """Restrict torch to one thread: its operations here are so small that more threads would spin, waiting.
 
-    The rasteriser has threads of its own and is not concerned.
+    The rasteriser has threads of its own and is not affected.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -42,8 +63,8 @@ def one_torch_thread() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One view, cut to its head: most of a picture is background that needs no drawing."""
+class ViewCrop:
+    """One view, cropped to its head: most of a picture is background that need not be rendered."""
 
     camera: Cameras
     rgb: Float[Tensor, "h w 3"]
@@ -52,21 +73,21 @@ class Picture:
     weight: Float[Tensor, "h w"]
 
     @staticmethod
-    def of(views: Views, index: int) -> Picture:
-        """The part of a view that shows its head, and a margin."""
-        rows, columns = (_span(views.alpha[index] > 0.02, axis) for axis in (1, 0))
+    def of(views: Views, index: int) -> ViewCrop:
+        """Crop a view to its silhouette and a margin; the camera's principal point moves along."""
+        rows, columns = (_span(views.alpha[index] > _COVERED_ALPHA, axis) for axis in (1, 0))
         intrinsics_px = views.cameras.intrinsics_px[[index]].copy()
         intrinsics_px[0, :2, 2] -= (columns.start, rows.start)
         size = (columns.stop - columns.start, rows.stop - rows.start)
         planes = (views.rgb, views.alpha, views.normals_world, views.weight)
-        return Picture(
+        return ViewCrop(
             Cameras(views.cameras.camera_from_world[[index]], intrinsics_px, *size),
             *(torch.from_numpy(np.ascontiguousarray(plane[index, rows, columns], np.float32)) for plane in planes),
         )
 
 
 def _span(covered: np.ndarray, axis: int) -> slice:
-    """The rows or columns that hold anything, and a margin for what strays; all of them when none does."""
+    """Return the rows or columns that are covered, and a margin for splats that stray; all if none is covered."""
     used = np.flatnonzero(covered.any(axis=axis))
     length = covered.shape[1 - axis]
     if len(used) == 0:
@@ -74,144 +95,146 @@ def _span(covered: np.ndarray, axis: int) -> slice:
     return slice(max(0, int(used[0]) - _CROP_MARGIN_PX), min(length, int(used[-1]) + 1 + _CROP_MARGIN_PX))
 
 
-def turns(count: int, iterations: int, source: np.random.Generator) -> Iterator[int]:
-    """View after view, each once before any comes again."""
+def view_order(count: int, iterations: int, rng: np.random.Generator) -> Iterator[int]:
+    """Yield indices of views in random order, each once before any is repeated."""
     order: list[int] = []
     for _ in range(iterations):
-        order = order or source.permutation(count).tolist()
+        order = order or rng.permutation(count).tolist()
         yield order.pop()
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How far a step goes, as shares of the usual rates.
+class LearningRateSchedule:
+    """Learning rates over a fit, as factors of the default ones. They fall exponentially from ``first`` to ``last``.
 
     Attributes:
-        first: at the first step.
-        last: at the last one; rates fall exponentially from one to the other.
-        geometry: beside that, of all but colours.
-        averaged: share of the steps, the last of them, whose mean is the result. Steps that stay large go on looking
-            around, and the mean is without their noise (Polyak and Juditsky, Acceleration of Stochastic Approximation
-            by Averaging, 1992).
+        first: factor at the first step.
+        last: factor at the last step.
+        geometry: further factor of all parameters but colours.
+        averaged_fraction: fraction of the steps, the last of them, whose mean is the result. Large steps keep
+            fluctuating about the optimum, and the mean is free of that noise (Polyak and Juditsky, Acceleration of
+            Stochastic Approximation by Averaging, 1992). 0 takes the last step alone.
     """
 
     first: float = 1.0
     last: float = 0.1
     geometry: float = 1.0
-    averaged: float = 0.0
+    averaged_fraction: float = 0.0
 
 
-USUAL_PACE = Pace()
+DEFAULT_SCHEDULE = LearningRateSchedule()
 
 
-class Descent:
-    """The unbounded parameters behind a set of splats, and their optimiser."""
+class SplatOptimizer:
+    """The unconstrained parameters of a set of splats, and Adam on them."""
 
     def __init__(
         self,
         start: Splats,
         pixel_width: float,
         *,
-        tethered: bool = True,
-        narrowest: float = 0.0,
-        told_apart: Float[Tensor, "k k"] | None = None,
-        pace: Pace = USUAL_PACE,
+        regularise_positions: bool = True,
+        min_scale: float = 0.0,
+        sh_projector: Float[Tensor, "k k"] | None = None,
+        schedule: LearningRateSchedule = DEFAULT_SCHEDULE,
     ) -> None:
-        """Starts from splats that lie flat on a surface.
+        """Start from splats that lie flat on a surface.
 
         Args:
             pixel_width: width of a pixel at the head, head units.
-            tethered: whether that surface is to be believed.
-            narrowest: least standard deviation along a splat's disc, head units.
-            told_apart: projects highlights onto what the views tell of them; all of them by default.
-            pace: how far steps go, and which of them count.
+            regularise_positions: hold splats near the surface they start on, see ``PositionRegulariser``.
+            min_scale: least standard deviation along a splat's disc, head units.
+            sh_projector: projects SH above the constant one onto what the views observe; None leaves them free.
+            schedule: learning rates, and which steps are averaged.
         """
-        self._told_apart = told_apart
-        self._pace = pace
-        self._tether = Tether(start) if tethered else None
+        self._sh_projector = sh_projector
+        self._schedule = schedule
+        self._regulariser = PositionRegulariser(start) if regularise_positions else None
         self._parameters = {
             "means": start.means.clone(),
             "log_scales": start.scales.log(),
             "quats": start.quats_wxyz.clone(),
             "logits": torch.logit(start.opacities),
-            "colours": start.sh[:, :1].clone(),
-            "highlights": start.sh[:, 1:].clone(),
+            "sh_0": start.sh[:, :1].clone(),
+            "sh_rest": start.sh[:, 1:].clone(),
         }
-        self._mean: dict[str, Tensor] = {}
-        self._averaged = 0
+        self._average: dict[str, Tensor] = {}
+        self._n_averaged = 0
         unit = {"means": pixel_width}
         groups = [
             {
                 "params": [values.requires_grad_()],
-                "start": _RATES[name] * unit.get(name, 1.0) * (1.0 if name in _OF_COLOUR else pace.geometry),
+                "start": _LEARNING_RATES[name]
+                * unit.get(name, 1.0)
+                * (1.0 if name in _COLOUR_PARAMETERS else schedule.geometry),
             }
             for name, values in self._parameters.items()
         ]
-        # Few steps: the second moment must forget the start fast, hence 0.99 and not 0.999.
-        self._adam = torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.99), eps=1e-15, fused=True)
-        self._smallest = np.log(narrowest) if narrowest > 0 else -np.inf
+        self._adam = torch.optim.Adam(groups, lr=0.0, betas=_ADAM_BETAS, eps=1e-15, fused=True)
+        self._min_log_scale = np.log(min_scale) if min_scale > 0 else -np.inf
         flatness = float((start.scales.min(dim=1).values / start.scales.max(dim=1).values).median())
-        self._flattest = np.log(_FLATTER_THAN_START * flatness)
-        self._largest = float(start.scales.max(dim=1).values.median().log()) + np.log(_LARGEST_OVER_START)
+        self._min_log_flatness = np.log(_SHAPE_LIMITS.flatness_over_start * flatness)
+        median_scale = start.scales.max(dim=1).values.median()
+        self._max_log_scale = float(median_scale.log()) + np.log(_SHAPE_LIMITS.largest_over_start)
 
     def splats(self) -> Splats:
-        """The splats of this moment, differentiable in the parameters."""
-        return _natural(self._parameters)
+        """Return the present splats, differentiable in the parameters."""
+        return _to_splats(self._parameters)
 
     @torch.no_grad()
-    def settled(self) -> Splats:
-        """What the steps came to: the mean over those the pace averages, or else the splats of this moment."""
-        return _natural(self._mean or self._parameters)
+    def result(self) -> Splats:
+        """Return the mean over the steps that the schedule averages, or else the present splats."""
+        return _to_splats(self._average or self._parameters)
 
-    def step(self, loss: Float[Tensor, ""], share_done: float) -> None:
-        """One step of Adam, then the rules of shape."""
+    def step(self, loss: Float[Tensor, ""], fraction_done: float) -> None:
+        """Take one step of Adam, then apply the position regulariser and the constraints."""
         self._adam.zero_grad()
         loss.backward()
-        rate = self._pace.first * (self._pace.last / self._pace.first) ** share_done
+        rate = self._schedule.first * (self._schedule.last / self._schedule.first) ** fraction_done
         for group in self._adam.param_groups:
             group["lr"] = group["start"] * rate
         self._adam.step()
-        if self._tether is not None:
-            self._tether.pull(self._parameters["means"])
-        self._hold_shapes()
-        self._hold_highlights()
-        if share_done >= 1 - self._pace.averaged:
-            self._take_into_mean()
+        if self._regulariser is not None:
+            self._regulariser.apply(self._parameters["means"])
+        self._clamp_shapes()
+        self._project_sh()
+        if fraction_done >= 1 - self._schedule.averaged_fraction:
+            self._update_average()
 
     @torch.no_grad()
-    def _take_into_mean(self) -> None:
-        self._averaged += 1
-        if not self._mean:
-            self._mean = {name: values.clone() for name, values in self._parameters.items()}
+    def _update_average(self) -> None:
+        self._n_averaged += 1
+        if not self._average:
+            self._average = {name: values.clone() for name, values in self._parameters.items()}
         for name, values in self._parameters.items():
-            self._mean[name] += (values - self._mean[name]) / self._averaged
+            self._average[name] += (values - self._average[name]) / self._n_averaged
 
     @torch.no_grad()
-    def _hold_shapes(self) -> None:
-        """Third axis the shortest, so that normals keep their meaning; the others within a ratio and a size."""
+    def _clamp_shapes(self) -> None:
+        """Keep the third axis the shortest, so that it stays the normal, and the others within ``ShapeLimits``."""
         log_scales = self._parameters["log_scales"]
         in_plane = log_scales[:, :2]
-        in_plane.clamp_(self._smallest, max(self._smallest, self._largest))
+        in_plane.clamp_(self._min_log_scale, max(self._min_log_scale, self._max_log_scale))
         longest = in_plane.max(dim=1, keepdim=True).values
-        torch.maximum(in_plane, longest - np.log(_LONGEST_OVER_SHORTEST), out=in_plane)
+        torch.maximum(in_plane, longest - np.log(_SHAPE_LIMITS.in_plane_ratio), out=in_plane)
         shortest = in_plane.min(dim=1).values
         thickness = log_scales[:, 2]
-        torch.clamp(thickness, longest[:, 0] + self._flattest, shortest, out=thickness)
+        torch.clamp(thickness, longest[:, 0] + self._min_log_flatness, shortest, out=thickness)
 
     @torch.no_grad()
-    def _hold_highlights(self) -> None:
-        """Adam steps as far where the gradient is next to nothing, so that what no view tells would run away."""
-        if self._told_apart is not None:
-            highlights = self._parameters["highlights"]
-            highlights.copy_(torch.einsum("kj,njc->nkc", self._told_apart, highlights))
+    def _project_sh(self) -> None:
+        """Remove what no view observes: Adam's steps are as long where the gradient is almost 0, so it would grow."""
+        if self._sh_projector is not None:
+            sh = self._parameters["sh_rest"]
+            sh.copy_(torch.einsum("kj,njc->nkc", self._sh_projector, sh))
 
     @torch.no_grad()
     def hide(self, which: np.ndarray) -> None:
-        """Makes splats so transparent that they are not drawn any more; the last step removes them."""
-        self._parameters["logits"][torch.from_numpy(which)] = -10.0
+        """Make splats so transparent that they are not drawn any more; the end of the fit prunes them."""
+        self._parameters["logits"][torch.from_numpy(which)] = _HIDDEN_LOGIT
 
 
-def _natural(parameters: Mapping[str, Tensor]) -> Splats:
+def _to_splats(parameters: Mapping[str, Tensor]) -> Splats:
     p = parameters
-    sh = torch.cat([p["colours"], p["highlights"]], dim=1)
+    sh = torch.cat([p["sh_0"], p["sh_rest"]], dim=1)
     return Splats(p["means"], p["log_scales"].exp(), p["quats"], torch.sigmoid(p["logits"]), sh)

@@ -1,4 +1,4 @@
-"""Spherical harmonics as far as the views support them."""
+"""Observability of spherical harmonics: which combinations of coefficients the cameras of the views determine."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spinmeround.geometry import camera_centres
-from spinmeround.recon.raster.spherical_harmonics import sh_colour
+from spinmeround.recon.raster.spherical_harmonics import MAX_COEFFICIENTS, sh_colour
 from spinmeround.types import Cameras
 
-_LEAST_SHARE = 0.3
-"""Of the strongest combination's response: what the views tell more faintly is noise, magnified elsewhere."""
+_MIN_RELATIVE_RESPONSE = 0.3
+"""Least singular value of an observable combination, relative to the largest: weaker ones would amplify noise."""
 
 
-def told_apart(cameras: Cameras, degree: int) -> Float[Tensor, "k k"]:
-    """Projects coefficients above the constant one onto the combinations that change a colour from view to view.
+def observable_sh_projector(cameras: Cameras, degree: int) -> Float[Tensor, "k k"]:
+    """Return the projector of SH coefficients onto the combinations that the cameras observe.
 
-    All cameras of a turn stand at one height: what a harmonic does above and below is anyone's guess there, and a fit
-    guesses wildly, since it costs nothing. What is left here falls off gently away from the cameras instead.
+    These are the combinations that change a colour from view to view, by a singular value decomposition of the basis
+    over the viewing directions. The cameras of an orbit stand at one height, so that nothing determines the colour
+    above and below: an unconstrained fit puts arbitrary values there. Projected coefficients fall off gently instead.
 
     Args:
-        cameras: look at the world's origin, more or less.
-        degree: 1 to 3; k is 3, 8 or 15.
+        cameras: looking roughly at the world's origin.
+        degree: 1 to 3; k, the coefficients above the constant one, is 3, 8 or 15.
     """
     count = (degree + 1) ** 2
-    rows = np.empty((len(cameras), 16))
-    nothing, colour, origin = np.zeros((count, 3), np.float32), np.empty(3), np.zeros(3)
-    for row, eye in zip(rows, camera_centres(cameras).astype(np.float64), strict=True):
-        sh_colour(origin, eye, nothing, row, colour)
-    changes = (rows - rows.mean(axis=0))[:, 1:count]
-    _, strengths, combinations = np.linalg.svd(changes, full_matrices=False)
-    kept = combinations[strengths > _LEAST_SHARE * strengths[0]]
-    return torch.from_numpy((kept.T @ kept).astype(np.float32))
+    basis = np.empty((len(cameras), MAX_COEFFICIENTS))
+    no_sh, colour, origin = np.zeros((count, 3), np.float32), np.empty(3), np.zeros(3)
+    for row, centre in zip(basis, camera_centres(cameras).astype(np.float64), strict=True):
+        sh_colour(origin, centre, no_sh, row, colour)
+    variation = (basis - basis.mean(axis=0))[:, 1:count]
+    _, responses, combinations = np.linalg.svd(variation, full_matrices=False)
+    observed = combinations[responses > _MIN_RELATIVE_RESPONSE * responses[0]]
+    return torch.from_numpy((observed.T @ observed).astype(np.float32))

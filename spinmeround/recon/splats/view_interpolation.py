@@ -1,9 +1,9 @@
-"""What lies between neighbouring views that do not quite agree: pictures half way, by optical flow.
+"""View interpolation by optical flow: synthesise pictures half way between neighbouring views.
 
-Views a model made differ from each other by more than a solid can: strands of hair, highlights, an outline. Splats
-fitted to them alone learn each view's whims and show a mixture of two from in between. Half way between two cameras
-the mean of both pictures, each carried along the motion from one to the other, is the better guess at what is there,
-and it costs nothing but the flow.
+Views that a generative model made differ from each other by more than one solid can: strands of hair, highlights, a
+silhouette. Splats fitted to them alone reproduce what is particular to each view, and show a mixture of two from in
+between. Half way between two cameras, the mean of both pictures, each warped along the motion from one to the other, is
+a better target. It needs nothing but optical flow.
 """
 
 from __future__ import annotations
@@ -22,87 +22,106 @@ from spinmeround.images import composite, resize, to_uint8
 from spinmeround.scratch import planes
 from spinmeround.types import Cameras, Views
 
-_WIDEST_DEG = 20.0
-"""Farther apart, noses hide cheeks and flow loses its way."""
-_NOT_THERE = 0.45
-"""A third camera nearer than this share of a pair's angle to the middle between them: the pair has a view there."""
-_FLOW_PX = 256
-"""Coarser pictures have less to be led astray by."""
-_ROUNDS = 3
-_INSIDE = 0.9
-"""Coverage from which a colour is the head's own."""
+
+@dataclass(frozen=True)
+class InterpolationSettings:
+    """Which views are paired, and how flow between them is found.
+
+    Attributes:
+        max_angle_deg: between the cameras of a pair. Farther apart, noses occlude cheeks and flow fails.
+        min_gap_fraction: a pair is left out if a third camera is nearer to the middle between them than this fraction
+            of the pair's angle: there is a view already.
+        flow_px: longer side of the pictures that flow is computed on: it is more robust on coarse ones.
+        rounds: of flow, each on what the last one left.
+        inside_alpha: least alpha of a pixel inside the silhouette.
+        min_alpha: that premultiplied colours are divided by.
+        min_sine2: of the angle between two rays, where they are intersected.
+    """
+
+    max_angle_deg: float = 20.0
+    min_gap_fraction: float = 0.45
+    flow_px: int = 256
+    rounds: int = 3
+    inside_alpha: float = 0.9
+    min_alpha: float = 1e-4
+    min_sine2: float = 1e-6
 
 
-def neighbours(cameras: Cameras) -> Int64[np.ndarray, "p 2"]:
-    """Pairs of cameras close to each other, as seen from the world's origin, with no third between them."""
+_SETTINGS = InterpolationSettings()
+
+
+def neighbouring_pairs(cameras: Cameras) -> Int64[np.ndarray, "p 2"]:
+    """Return the pairs of cameras close to each other, seen from the world's origin, with no third between them."""
     centres = camera_centres(cameras)
     directions = centres / np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)
     apart_deg = _angles_deg(directions, directions)
-    first, second = np.nonzero(np.triu(apart_deg < _WIDEST_DEG, 1))
+    first, second = np.nonzero(np.triu(apart_deg < _SETTINGS.max_angle_deg, 1))
     middle = directions[first] + directions[second]
     middle /= np.linalg.norm(middle, axis=1, keepdims=True)
     away_deg = _angles_deg(middle, directions)
     pairs = np.arange(len(first))
     away_deg[pairs, first] = away_deg[pairs, second] = 180.0
-    free = away_deg.min(axis=1, initial=180.0) > _NOT_THERE * apart_deg[first, second]
+    free = away_deg.min(axis=1, initial=180.0) > _SETTINGS.min_gap_fraction * apart_deg[first, second]
     return np.stack([first[free], second[free]], axis=1)
 
 
 @dataclass(frozen=True)
-class Between:
-    """What two neighbours each say there is between them.
+class InterpolatedViews:
+    """Views half way between neighbours.
 
     Attributes:
-        views: the means of both, without normals.
-        contradiction: share of the difference between neighbours' colours that carrying them along the flow does not
-            explain; medians over the pixels where both show the head, then over the pairs. Up to a fifth where one
-            solid is seen, two fifths and more in pictures a model made one by one.
+        views: each the mean of two warped neighbours, without normals.
+        inconsistency: fraction of the difference between neighbours' colours that is left after warping them to the
+            middle; medians over the pixels where both show the head, then over the pairs. Up to 0.2 where one solid is
+            seen, 0.4 and more in pictures that a model made one by one.
     """
 
     views: Views
-    contradiction: float
+    inconsistency: float
 
 
-def look_between(views: Views) -> Between | None:
-    """A view half way between any two neighbours; ``None`` where no cameras are that close.
+def interpolate_views(views: Views) -> InterpolatedViews | None:
+    """Synthesise a view half way between any two neighbours; None if no cameras are that close.
 
     Flow is dense inverse search (Kroeger et al., Fast Optical Flow using Dense Inverse Search, 2016), both ways and as
-    seen from the middle.
-    A pixel's weight is the smaller of the two it was made of.
+    seen from the middle. A pixel's weight is the smaller of the two it was made of.
     """
-    pairs = neighbours(views.cameras)
+    pairs = neighbouring_pairs(views.cameras)
     if len(pairs) == 0:
         return None
-    middles = _cameras_between(views.cameras, pairs)
+    middles = _middle_cameras(views.cameras, pairs)
     shape = (len(pairs), *views.alpha.shape[1:])
     rgb, alpha, weight = planes((*shape, 3), shape, shape)
-    left, whole = [], []
-    with _one_thread():
+    differences, differences_warped = [], []
+    with _one_opencv_thread():
         for index, pair in enumerate(pairs):
-            shown, given = _pictures(views, pair)
-            said = _half_way(shown, given, _joined_cameras(select(views.cameras, pair), select(middles, index)))
-            mean = said.mean(axis=0)
+            over_white, layers = _composited_pair(views, pair)
+            cameras = _concatenate_cameras(select(views.cameras, pair), select(middles, index))
+            warped = _warp_to_middle(over_white, layers, cameras)
+            mean = warped.mean(axis=0)
             alpha[index] = np.clip(mean[..., 3], 0, 1)
-            rgb[index] = np.clip(mean[..., :3] / np.maximum(mean[..., 3:4], 1e-4), 0, 1)
-            weight[index] = np.clip(said[..., 4].min(axis=0), 0, 1)
-            left.append(_difference(said))
-            whole.append(_difference(given))
-    made = Views(middles, rgb, np.zeros_like(rgb), alpha, weight)
-    return Between(made, float(np.median(left) / np.median(whole)) if np.median(whole) > 0 else 0.0)
+            rgb[index] = np.clip(mean[..., :3] / np.maximum(mean[..., 3:4], _SETTINGS.min_alpha), 0, 1)
+            weight[index] = np.clip(warped[..., 4].min(axis=0), 0, 1)
+            differences.append(_median_difference(layers))
+            differences_warped.append(_median_difference(warped))
+    before, after = np.median(differences), np.median(differences_warped)
+    interpolated = Views(middles, rgb, np.zeros_like(rgb), alpha, weight)
+    return InterpolatedViews(interpolated, float(after / before) if before > 0 else 0.0)
 
 
-def _pictures(
+def _composited_pair(
     views: Views, pair: Int64[np.ndarray, "2"]
 ) -> tuple[Float[np.ndarray, "2 h w 3"], Float[np.ndarray, "2 h w 5"]]:
-    """Two pictures over white, and their premultiplied colours with alpha and weight."""
-    alpha = views.alpha[pair][..., None]
-    shown = composite(views.rgb[pair], alpha[..., 0]).astype(np.float32)
-    return shown, np.concatenate([shown - (1 - alpha), alpha, views.weight[pair][..., None]], axis=3).astype(np.float32)
+    """Return two pictures over white, and their layers: premultiplied colours, alpha and weight."""
+    alpha, weight = views.alpha[pair][..., None], views.weight[pair][..., None]
+    over_white = composite(views.rgb[pair], alpha[..., 0]).astype(np.float32)
+    layers = np.concatenate([over_white - (1 - alpha), alpha, weight], axis=3).astype(np.float32)
+    return over_white, layers
 
 
-def joined(views: Views, more: Views) -> Views:
-    """Both, in this order; names go."""
-    cameras = _joined_cameras(views.cameras, more.cameras)
+def concatenate_views(views: Views, more: Views) -> Views:
+    """Return both in this order, without names."""
+    cameras = _concatenate_cameras(views.cameras, more.cameras)
     shape = (len(cameras), *views.alpha.shape[1:])
     rgb, normals, alpha, weight = planes((*shape, 3), (*shape, 3), shape, shape)
     for part, start in ((views, 0), (more, len(views))):
@@ -113,7 +132,7 @@ def joined(views: Views, more: Views) -> Views:
     return Views(cameras, rgb, normals, alpha, weight)
 
 
-def _joined_cameras(some: Cameras, others: Cameras) -> Cameras:
+def _concatenate_cameras(some: Cameras, others: Cameras) -> Cameras:
     return replace(
         some,
         camera_from_world=np.concatenate([some.camera_from_world, others.camera_from_world]),
@@ -125,8 +144,8 @@ def _angles_deg(some: Float[np.ndarray, "n 3"], others: Float[np.ndarray, "m 3"]
     return np.degrees(np.arccos(np.clip(some @ others.T, -1, 1)))
 
 
-def _cameras_between(cameras: Cameras, pairs: Int64[np.ndarray, "p 2"]) -> Cameras:
-    """Half the turn, and the mean of where the origin lies in the two cameras: on an orbit, that stays on it."""
+def _middle_cameras(cameras: Cameras, pairs: Int64[np.ndarray, "p 2"]) -> Cameras:
+    """Return cameras with half the rotation and the mean translation: between cameras of an orbit, they lie on it."""
     poses = np.tile(np.eye(4), (len(pairs), 1, 1))
     given = cameras.camera_from_world.astype(np.float64)
     for pose, pair in zip(poses, pairs, strict=True):
@@ -139,111 +158,127 @@ def _cameras_between(cameras: Cameras, pairs: Int64[np.ndarray, "p 2"]) -> Camer
     )
 
 
-def _half_way(
-    shown: Float[np.ndarray, "2 h w 3"], planes: Float[np.ndarray, "2 h w 5"], cameras: Cameras
+def _warp_to_middle(
+    over_white: Float[np.ndarray, "2 h w 3"], layers: Float[np.ndarray, "2 h w 5"], cameras: Cameras
 ) -> Float[np.ndarray, "2 h w 5"]:
-    """Planes of two pictures, each carried half way to the other.
+    """Warp the layers of two pictures to the middle between them.
 
-    An outline goes straight from one picture to the other. A point of a turning solid goes along an arc, and colours
-    inside go with it.
+    A silhouette moves straight from one picture to the other. A surface point of a rotating solid moves along an arc,
+    and so do the colours inside.
 
     Args:
-        cameras: of both pictures, and the one half way.
+        cameras: of both pictures, and the middle one.
     """
-    apart_px = _apart_px(shown)
-    bow_px = _bow_px(apart_px, cameras)
-    at_px = _carried(apart_px, bow_px)
-    straight, bowed = (
-        np.stack([_carried(plane, there) for plane, there in zip(planes, ways, strict=True)])
-        for ways in ((apart_px / 2, -apart_px / 2), (at_px / 2 + bow_px, bow_px - at_px / 2))
+    flow_px = _symmetric_flow_px(over_white)
+    arc_px = _arc_offset_px(flow_px, cameras)
+    flow_on_arc_px = _warp(flow_px, arc_px)
+    straight, along_arc = (
+        np.stack([_warp(layer, offset_px) for layer, offset_px in zip(layers, offsets_px, strict=True)])
+        for offsets_px in (
+            (flow_px / 2, -flow_px / 2),
+            (flow_on_arc_px / 2 + arc_px, arc_px - flow_on_arc_px / 2),
+        )
     )
-    inside = np.minimum(straight[..., 3], bowed[..., 3]).min(axis=0) > _INSIDE
-    straight[:, inside, :3] = bowed[:, inside, :3]
+    inside = np.minimum(straight[..., 3], along_arc[..., 3]).min(axis=0) > _SETTINGS.inside_alpha
+    straight[:, inside, :3] = along_arc[:, inside, :3]
     return straight
 
 
-def _apart_px(shown: Float[np.ndarray, "2 h w 3"]) -> Float[np.ndarray, "h w 2"]:
-    """How far the second picture shows from the first what the picture half way shows at a pixel.
+def _symmetric_flow_px(over_white: Float[np.ndarray, "2 h w 3"]) -> Float[np.ndarray, "h w 2"]:
+    """Return the displacement from the first picture to the second, at each pixel of the middle one.
 
-    Seen from the middle neither picture is the other's reference, and a round has only to find what the last one left.
+    Seen from the middle neither picture is the other's reference, and each round only finds what the last one left.
     """
-    apart_px = np.zeros((*shown.shape[1:3], 2), np.float32)
-    for _ in range(_ROUNDS):
-        first, second = _carried(shown[0], apart_px / 2), _carried(shown[1], -apart_px / 2)
-        there, back = _flow_px(first, second), _flow_px(second, first)
-        apart_px += (_carried(there, there / 2) - _carried(back, back / 2)) / 2
-    return apart_px
+    flow_px = np.zeros((*over_white.shape[1:3], 2), np.float32)
+    for _ in range(_SETTINGS.rounds):
+        first, second = _warp(over_white[0], flow_px / 2), _warp(over_white[1], -flow_px / 2)
+        forward, backward = _flow_px(first, second), _flow_px(second, first)
+        flow_px += (_warp(forward, forward / 2) - _warp(backward, backward / 2)) / 2
+    return flow_px
 
 
 def _flow_px(start: Float[np.ndarray, "h w 3"], end: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 2"]:
+    """Return the optical flow from ``start`` to ``end``, computed on smaller pictures."""
     height, width = start.shape[:2]
-    share = min(1.0, _FLOW_PX / max(height, width))
+    scale = _flow_scale(width, height)
     small = [
-        cv2.cvtColor(to_uint8(resize(picture, round(width * share), round(height * share))), cv2.COLOR_RGB2GRAY)
+        cv2.cvtColor(to_uint8(resize(picture, round(width * scale), round(height * scale))), cv2.COLOR_RGB2GRAY)
         for picture in (start, end)
     ]
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return cv2.resize(search.calc(*small, None) / np.float32(share), (width, height))
+    return cv2.resize(search.calc(*small, None) / np.float32(scale), (width, height))
 
 
-def _bow_px(apart_px: Float[np.ndarray, "h w 2"], cameras: Cameras) -> Float[np.ndarray, "h w 2"]:
-    """From half way along the straight line to where the camera half way sees the point that both cameras see.
+def _flow_scale(width: int, height: int) -> float:
+    return min(1.0, _SETTINGS.flow_px / max(height, width))
 
-    What the point's two pictures are off is carried on: no two views of what is not solid meet in a point. At most what
-    the turn makes of half a picture's width, which keeps stray flow in bounds.
+
+def _arc_offset_px(flow_px: Float[np.ndarray, "h w 2"], cameras: Cameras) -> Float[np.ndarray, "h w 2"]:
+    """Return the offset from the middle of the flow to where the middle camera sees the point both cameras see.
+
+    The point is triangulated from both views, and its mean reprojection error is added: rays to what is not one solid
+    do not intersect. The offset is clipped to what the rotation makes of half a picture's width, which bounds the
+    effect of wrong flow.
+
+    Args:
+        flow_px: displacement from the first picture to the second, at each pixel of the middle one.
+        cameras: of both pictures, and the middle one.
     """
-    height, width = apart_px.shape[:2]
-    share = min(1.0, _FLOW_PX / max(height, width))
-    small = (round(width * share), round(height * share))
-    apart = cv2.resize(apart_px, small).astype(np.float64)
+    height, width = flow_px.shape[:2]
+    scale = _flow_scale(width, height)
+    small = (round(width * scale), round(height * scale))
+    flow = cv2.resize(flow_px, small).astype(np.float64)
     x, y = np.meshgrid(
         *((np.arange(count) + 0.5) / count * size for count, size in zip(small, (width, height), strict=True))
     )
     middle_px = np.stack([x, y], axis=-1)
-    seen_px = (middle_px - apart / 2, middle_px + apart / 2)
+    observed_px = (middle_px - flow / 2, middle_px + flow / 2)
     centres = camera_centres(cameras).astype(np.float64)
-    rays = [_directions(pixels, cameras, index) for index, pixels in enumerate(seen_px)]
+    rays = [_rays_world(pixels, cameras, index) for index, pixels in enumerate(observed_px)]
     cosine = (rays[0] * rays[1]).sum(axis=-1)
     along = [(ray @ (centres[1] - centres[0])) for ray in rays]
-    sine2 = np.maximum(1 - cosine**2, 1e-6)
-    far = ((along[0] - cosine * along[1]) / sine2, (cosine * along[0] - along[1]) / sine2)
-    points = np.mean([centres[k] + far[k][..., None] * rays[k] for k in (0, 1)], axis=0)
-    found_px = [
+    sine2 = np.maximum(1 - cosine**2, _SETTINGS.min_sine2)
+    distance = ((along[0] - cosine * along[1]) / sine2, (cosine * along[0] - along[1]) / sine2)
+    points = np.mean([centres[k] + distance[k][..., None] * rays[k] for k in (0, 1)], axis=0)
+    projected_px = [
         project(points.reshape(-1, 3), pose, intrinsics)[:, :2].reshape(middle_px.shape)
         for pose, intrinsics in zip(cameras.camera_from_world, cameras.intrinsics_px, strict=True)
     ]
-    off_px = np.mean([seen - found for seen, found in zip(seen_px, found_px[:2], strict=True)], axis=0)
-    axes = cameras.camera_from_world[:2, 2, :3].astype(np.float64)
-    most_px = width / 2 * (1 / np.cos(np.arccos(np.clip(axes[0] @ axes[1], -1, 1)) / 2) - 1)
-    bow = np.clip(found_px[2] + off_px - middle_px, -most_px, most_px)
-    return cv2.resize(bow.astype(np.float32), (width, height))
+    error_px = np.mean(
+        [observed - projected for observed, projected in zip(observed_px, projected_px[:2], strict=True)], axis=0
+    )
+    view_axes = cameras.camera_from_world[:2, 2, :3].astype(np.float64)
+    limit_px = width / 2 * (1 / np.cos(np.arccos(np.clip(view_axes[0] @ view_axes[1], -1, 1)) / 2) - 1)
+    offset_px = np.clip(projected_px[2] + error_px - middle_px, -limit_px, limit_px)
+    return cv2.resize(offset_px.astype(np.float32), (width, height))
 
 
-def _directions(pixels: Float[np.ndarray, "h w 2"], cameras: Cameras, index: int) -> Float[np.ndarray, "h w 3"]:
-    """Unit rays of one camera in the world."""
+def _rays_world(pixels: Float[np.ndarray, "h w 2"], cameras: Cameras, index: int) -> Float[np.ndarray, "h w 3"]:
+    """Return unit rays of one camera through pixels, world frame."""
     homogeneous = np.concatenate([pixels, np.ones((*pixels.shape[:2], 1))], axis=-1)
     rays = homogeneous @ np.linalg.inv(cameras.intrinsics_px[index].astype(np.float64)).T
     rays = rays @ cameras.camera_from_world[index, :3, :3].astype(np.float64)
     return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
 
 
-def _difference(both: Float[np.ndarray, "2 h w 5"]) -> float:
-    sure = (both[..., 3] > 0.9).all(axis=0)
-    return float(np.median(np.abs(both[0] - both[1])[sure, :3].max(axis=1))) if sure.any() else 0.0
+def _median_difference(layers: Float[np.ndarray, "2 h w 5"]) -> float:
+    """Return the median difference between two pictures' colours where both show the head; 0 if nowhere."""
+    inside = (layers[..., 3] > _SETTINGS.inside_alpha).all(axis=0)
+    return float(np.median(np.abs(layers[0] - layers[1])[inside, :3].max(axis=1))) if inside.any() else 0.0
 
 
-def _carried(planes: Float[np.ndarray, "h w c"], by_px: Float[np.ndarray, "h w 2"]) -> Float[np.ndarray, "h w c"]:
-    """Each pixel from where it lay before it moved."""
+def _warp(layers: Float[np.ndarray, "h w c"], by_px: Float[np.ndarray, "h w 2"]) -> Float[np.ndarray, "h w c"]:
+    """Move layers by a displacement, sampled backward and bilinearly; borders are replicated."""
     y, x = np.mgrid[: by_px.shape[0], : by_px.shape[1]].astype(np.float32)
-    at = (x - by_px[..., 0], y - by_px[..., 1])
-    parts = [cv2.remap(np.ascontiguousarray(planes[..., c]), *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-             for c in range(planes.shape[2])]  # fmt: skip
+    source = (x - by_px[..., 0], y - by_px[..., 1])
+    parts = [cv2.remap(np.ascontiguousarray(layers[..., c]), *source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+             for c in range(layers.shape[2])]  # fmt: skip
     return np.dstack(parts)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """OpenCV deals the search out to its threads, and where the stripes meet the flow depends on how many there are."""
+def _one_opencv_thread() -> Iterator[None]:
+    """Restrict OpenCV to one thread: flow at the borders of its stripes depends on how many threads there are."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

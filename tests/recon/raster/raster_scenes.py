@@ -1,4 +1,4 @@
-"""Splats and cameras that rasterisers are tried on, and the comparison with a specification."""
+"""Splats and cameras that rasterisers are tested on, and the comparison with a specification."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ PLANES = ("rgb", "alpha", "depth", "normals_world", "median_depth")
 
 
 def random_splats(count: int, *, size: float = 0.02, spread: float = 0.15, degree: int = 0, seed: int = 0) -> Splats:
-    source = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
 
     def normal(*shape):
-        return torch.randn(*shape, generator=source)
+        return torch.randn(*shape, generator=rng)
 
     return Splats(
         means=normal(count, 3) * spread,
         scales=torch.exp(normal(count, 3) * 0.7) * size,
         quats_wxyz=normal(count, 4),
-        opacities=torch.rand(count, generator=source) * 0.98 + 0.01,
+        opacities=torch.rand(count, generator=rng) * 0.98 + 0.01,
         sh=normal(count, (degree + 1) ** 2, 3) * 0.4,
     )
 
@@ -70,7 +70,7 @@ def quats_of(rotations: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(Rotation.from_matrix(rotations).as_quat()[:, [3, 0, 1, 2]].astype(np.float32))
 
 
-# No pixel of these falls so near to a threshold (alpha 1/255, light 1e-4) that float32 and float64 disagree about it.
+# No pixel of these falls so near to a threshold (alpha 1/255, transmittance 1e-4) that float32 and float64 disagree.
 SCENES = {
     "overlapping": (random_splats(400, degree=1), camera()),
     "degree 2": (random_splats(60, degree=2), camera()),
@@ -108,12 +108,12 @@ def assert_matches(draw, specify, scene: tuple[Splats, Cameras], planes=PLANES) 
     poses = pose_leaf(cameras), pose_leaf(cameras)
     drawn = draw(fast, cameras, camera_from_world=poses[0])
     expected = specify(plain, cameras, camera_from_world=poses[1])
-    source = torch.Generator().manual_seed(1)
+    rng = torch.Generator().manual_seed(1)
     loss_fast, loss_plain = torch.zeros(()), torch.zeros((), dtype=torch.float64)
     for plane in planes:
         ours, theirs = getattr(drawn, plane), getattr(expected, plane)
         assert float((ours - theirs).detach().abs().max()) < 1e-5 * max(1.0, float(theirs.detach().abs().max())), plane
-        weight = torch.randn(ours.shape, generator=source)
+        weight = torch.randn(ours.shape, generator=rng)
         loss_fast = loss_fast + (weight * ours).sum()
         loss_plain = loss_plain + (weight.double() * theirs).sum()
     assert expected.alpha.max() > 0.3

@@ -1,4 +1,4 @@
-"""What a picture of 3D Gaussians is, in plain torch: the specification that the fast rasterisers are compared with.
+"""Reference rasteriser of 3D Gaussians in plain torch, which the fast rasterisers are compared with.
 
 Written for reading, float64 in mind: every splat meets every pixel, autograd differentiates. See the docstring of
 ``spinmeround.recon.raster.gaussian_projection`` for the equations.
@@ -10,7 +10,7 @@ import torch
 
 from spinmeround.types import Cameras, Rendering, Splats
 
-NEAR, MIN_ALPHA, MAX_ALPHA, MIN_LIGHT, FIELD_MARGIN = 0.01, 1 / 255, 0.999, 1e-4, 0.3
+NEAR, MIN_ALPHA, MAX_ALPHA, MIN_TRANSMITTANCE, FIELD_MARGIN = 0.01, 1 / 255, 0.999, 1e-4, 0.3
 
 
 def render(
@@ -21,7 +21,7 @@ def render(
     dilation_px2: float = 0.1,
     antialiased: bool = False,
 ) -> Rendering:
-    """The rendering of ``splats`` in their own dtype; differentiable in every field and in the poses."""
+    """Render ``splats`` in their own dtype; differentiable in every field and in the poses."""
     poses = torch.as_tensor(cameras.camera_from_world) if camera_from_world is None else camera_from_world
     views = [_view(splats, cameras, pose, index, dilation_px2, antialiased) for index, pose in enumerate(poses)]
     rgb, alpha, depth, normals, median = (torch.stack(planes) for planes in zip(*views, strict=True))
@@ -39,7 +39,7 @@ def rotation_matrices(quats_wxyz):
 
 
 def sh_sum(sh, directions):
-    """Sum of coefficients times the real harmonics, the basis with its textbook constants."""
+    """Return the sum of coefficients times the real harmonics, the basis with its textbook constants."""
     x, y, z = directions.unbind(1)
     one = torch.ones_like(x)
     pi = torch.pi
@@ -76,7 +76,7 @@ def _view(splats, cameras, camera_from_world, index, dilation_px2, antialiased):
 
 
 def colours_and_normals(splats, camera_from_world, axis):
-    """What each splat looks like from the camera; its normal is the given one of its axes."""
+    """Return each splat's colour seen from the camera, and its normal, which is the given one of its axes."""
     eye = -camera_from_world[:3, :3].T @ camera_from_world[:3, 3]
     directions = torch.nn.functional.normalize(splats.means - eye, dim=1)
     colours = (0.5 + sh_sum(splats.sh, directions)).clamp_min(0)
@@ -90,31 +90,31 @@ def pixel_centres(width, height, dtype):
 
 
 def blending_weights(raw):
-    """Weights of splats from their alpha [pixels, near to far], and which splat's depth is the median (-1 for none)."""
+    """Return splats' weights from their alpha [pixels, near to far], and whose depth is the median (-1 for none)."""
     opaque = torch.where(raw >= MIN_ALPHA, raw.clamp_max(MAX_ALPHA), 0)
-    light = torch.cumprod(torch.cat([torch.ones_like(opaque[:, :1]), 1 - opaque], 1), 1)[:, :-1]
-    weights = torch.where(light > MIN_LIGHT, opaque * light, 0)
+    transmittance = torch.cumprod(torch.cat([torch.ones_like(opaque[:, :1]), 1 - opaque], 1), 1)[:, :-1]
+    weights = torch.where(transmittance > MIN_TRANSMITTANCE, opaque * transmittance, 0)
     place = torch.arange(raw.shape[1]).expand_as(raw)
-    return weights, one_more(torch.where((weights > 0) & (light > 0.5), place, -1), -1).amax(1)
+    return weights, one_more(torch.where((weights > 0) & (transmittance > 0.5), place, -1), -1).amax(1)
 
 
 def gather_median(depths, median):
-    """Of depths [pixels, splats], the one the median comes from."""
+    """Return, of depths [pixels, splats], the one the median comes from."""
     return one_more(depths, 0).gather(1, median[:, None] + 1)[:, 0]
 
 
 def one_more(values, first):
-    """A column before the others, so that there is one even where there are no splats."""
+    """Prepend a column, so that there is one even if there are no splats."""
     return torch.nn.functional.pad(values, (1, 0), value=first)
 
 
 def blend(
     means, quats, scales, opacities, values, camera_from_world, k, width, height, dilation_px2, antialiased=False
 ):
-    """Values of each splat, and its depth after them, blended front to back: ([h w c+1], alpha, median depth)."""
+    """Blend values and depth of the splats front to back; return ([h w c+1], alpha, median depth)."""
     dtype = means.dtype
-    turn, shift = camera_from_world[:3, :3], camera_from_world[:3, 3]
-    camera = means @ turn.T + shift
+    rotation, translation = camera_from_world[:3, :3], camera_from_world[:3, 3]
+    camera = means @ rotation.T + translation
     drawn = torch.nonzero((camera[:, 2] >= NEAR) & (opacities > MIN_ALPHA) & (quats.norm(dim=1) > 0))[:, 0]
     drawn = drawn[torch.argsort(camera[drawn, 2], stable=True)]
     x, y, z = camera[drawn].unbind(1)
@@ -131,7 +131,7 @@ def blend(
         ],
         1,
     )
-    half_axes = jacobian @ turn @ rotation_matrices(quats[drawn]) * scales[drawn][:, None, :]
+    half_axes = jacobian @ rotation @ rotation_matrices(quats[drawn]) * scales[drawn][:, None, :]
     sharp = half_axes @ half_axes.transpose(1, 2)
     covariance = sharp + dilation_px2 * torch.eye(2, dtype=dtype)
     strength = opacities[drawn]

@@ -1,4 +1,4 @@
-"""What a picture of surfels is, in plain torch: the specification that the fast rasterisers are compared with.
+"""Reference rasteriser of surfels in plain torch, which the fast rasterisers are compared with.
 
 2D Gaussian Splatting (Huang et al. 2024) with the paper's homogeneous planes: a pixel is the meeting of a plane of
 constant x and one of constant y; both, carried into a surfel's own frame by (WH)^T, meet its plane in (u, v). Float64
@@ -24,7 +24,7 @@ FILTER_VARIANCE_PX2, EDGE_ON = 0.5, 1e-6
 
 
 def render(splats: Splats, cameras: Cameras, *, camera_from_world: torch.Tensor | None = None) -> Rendering:
-    """The rendering of ``splats`` in their own dtype; differentiable in every field and in the poses."""
+    """Render ``splats`` in their own dtype; differentiable in every field and in the poses."""
     poses = torch.as_tensor(cameras.camera_from_world) if camera_from_world is None else camera_from_world
     views = [_view(splats, cameras, pose.to(splats.means.dtype), index) for index, pose in enumerate(poses)]
     rgb, alpha, depth, normals, median, distortion = (torch.stack(planes) for planes in zip(*views, strict=True))
@@ -39,7 +39,7 @@ def _view(splats, cameras, camera_from_world, index):
         (camera[:, 2] >= NEAR) & (splats.opacities > MIN_ALPHA) & (splats.quats_wxyz.norm(dim=1) > 0)
     )[:, 0]
     drawn = drawn[torch.argsort(camera[drawn, 2], stable=True)]
-    raw, z = meetings(splats, drawn, camera_from_world, k, *size)
+    raw, z = intersections(splats, drawn, camera_from_world, k, *size)
     weights, median = blending_weights(raw)
     axis = torch.full((len(splats),), 2)
     colours, normals = (values[drawn] for values in colours_and_normals(splats, camera_from_world, axis))
@@ -54,8 +54,8 @@ def _view(splats, cameras, camera_from_world, index):
     return tuple(picture.reshape(*size, *picture.shape[1:]) for picture in pictures)
 
 
-def meetings(splats, drawn, camera_from_world, k, height, width):
-    """Alpha and depth of each drawn surfel at each pixel: both [pixels, surfels]."""
+def intersections(splats, drawn, camera_from_world, k, height, width):
+    """Return alpha and depth of each drawn surfel at each pixel: both [pixels, surfels]."""
     dtype = k.dtype
     one, zero = torch.ones(len(drawn), dtype=dtype), torch.zeros(len(drawn), dtype=dtype)
     axes = rotation_matrices(splats.quats_wxyz[drawn])
@@ -69,8 +69,8 @@ def meetings(splats, drawn, camera_from_world, k, height, width):
         2,
     )
     # Rows of W: x z, y z, z, z of a point seen at pixel (x, y) and depth z.
-    lens = torch.stack([torch.cat([row, torch.zeros(1, dtype=dtype)]) for row in (k[0], k[1], k[2], k[2])])
-    wh = lens @ camera_from_world @ h
+    projection = torch.stack([torch.cat([row, torch.zeros(1, dtype=dtype)]) for row in (k[0], k[1], k[2], k[2])])
+    wh = projection @ camera_from_world @ h
     pixels = pixel_centres(width, height, dtype)
     h_u = pixels[..., :1] * wh[:, 3] - wh[:, 0]
     h_v = pixels[..., 1:] * wh[:, 3] - wh[:, 1]
@@ -84,13 +84,13 @@ def meetings(splats, drawn, camera_from_world, k, height, width):
     z = wh[:, 2, 0] * u + wh[:, 2, 1] * v + wh[:, 2, 3]
     disc = torch.where(usable & (z >= NEAR), u * u + v * v, torch.inf)
     blur = (pixels - wh[:, :2, 3] / wh[:, 3:, 3]).square().sum(-1) / FILTER_VARIANCE_PX2
-    met = disc < blur
-    falloff = 0.5 * torch.where(met, disc, blur)
-    return splats.opacities[drawn] * torch.exp(-falloff), torch.where(met, z, mean[2])
+    hit = disc < blur
+    falloff = 0.5 * torch.where(hit, disc, blur)
+    return splats.opacities[drawn] * torch.exp(-falloff), torch.where(hit, z, mean[2])
 
 
 def pairwise_spread(weights, z):
-    """Sum over pairs of weight times weight times squared distance in depth, by the paper's running sums."""
+    """Return the sum over pairs of weight times weight times squared gap in depth, by the paper's running sums."""
 
     def in_front(values):
         return torch.cumsum(values, 1) - values

@@ -52,7 +52,7 @@ def test_dilation_is_the_specifications():
     assert (blurred - NumbaRasterizer().render(splats, cameras).rgb).abs().max() > 0.01
 
 
-def test_an_antialiased_splat_keeps_its_light_when_it_is_dilated():
+def test_an_antialiased_splat_covers_as_much_when_it_is_dilated():
     """One faint splat, sharp and blurred: the pictures differ, their sums do not."""
     one = Splats(
         torch.zeros(1, 3), torch.full((1, 3), 0.02), torch.tensor([[1.0, 0, 0, 0]]), torch.tensor([0.5]),
@@ -176,8 +176,8 @@ def test_the_normal_faces_the_camera_from_both_sides(kind):
 
 @BOTH
 @pytest.mark.parametrize(("opacity", "seen"), [(0.4, 1), (0.6, 0)])
-def test_median_depth_is_where_half_the_light_is_left(kind, opacity, seen):
-    """Two discs; a pixel that lets more than half of the light through shows the last."""
+def test_median_depth_is_where_the_transmittance_is_one_half(kind, opacity, seen):
+    """Two discs; a pixel whose transmittance stays above one half shows the last."""
     front, back = disc(opacity=opacity, depth=0.0), disc(opacity=0.9, depth=0.3)
     both = Splats(*(torch.cat([getattr(front, n), getattr(back, n)]) for n in FIELDS))
     for splats, expected in ((both, 2.7 + 0.3 * seen), (disc(opacity=0.1, depth=0.2), 2.9)):

@@ -90,7 +90,7 @@ def blend_surfels(splats, values, camera_from_world, k, height, width):
     """As gsplat does it: every surfel has the depth of its mean."""
     z = splats.means @ camera_from_world[2, :3] + camera_from_world[2, 3]
     order = torch.argsort(z, stable=True)
-    raw, _ = surfel_specification.meetings(splats, order, camera_from_world, k, height, width)
+    raw, _ = surfel_specification.intersections(splats, order, camera_from_world, k, height, width)
     weights, median = splat_specification.blending_weights(raw)
     picture = weights @ torch.cat([values[order], z[order, None]], dim=1)
     depth = splat_specification.gather_median(z[order].expand_as(raw), median)

@@ -16,10 +16,11 @@ from spinmeround.geometry import project, resized, select, vertex_normals
 from spinmeround.images import composite, resize
 from spinmeround.orbits import orbit_cameras
 from spinmeround.recon.raster.gaussians import NumbaRasterizer
+from spinmeround.recon.splats import fitter as fitter_module
 from spinmeround.recon.splats.fitter import SPLAT_PRESETS, GaussianFitter, SplatSettings
-from spinmeround.recon.splats.initialisation import SH_0, splats_on_surface, stray_splats, superposed, z_axes
-from spinmeround.recon.splats.optimizer import Descent, Pace
-from spinmeround.types import Mesh, Splats, Views
+from spinmeround.recon.splats.initialisation import merge_fits, outside_silhouettes, splats_on_surface, z_axes
+from spinmeround.recon.splats.optimizer import LearningRateSchedule, SplatOptimizer, ViewCrop
+from spinmeround.types import SH_C0, Mesh, Splats, Views
 
 SIZE_PX = 96
 AROUND = ([0.0, 60.0, 120.0, 180.0, 240.0, 300.0, 30.0, 210.0], [10.0, -20.0, 5.0, -10.0, 15.0, 0.0, 40.0, -40.0])
@@ -92,11 +93,11 @@ def psnr_on_head(splats: Splats, views: Views) -> float:
 
 
 def start(views: Views, surface: Mesh, count: int = 3000) -> Splats:
-    return splats_on_surface(views, surface, count=count, sh_degree=0, source=np.random.default_rng(0))
+    return splats_on_surface(views, surface, count=count, sh_degree=0, rng=np.random.default_rng(0))
 
 
 def test_discs_are_as_thin_as_asked_and_the_fit_keeps_them_so(views, surface, fitted):
-    thin = splats_on_surface(views, surface, count=500, sh_degree=0, source=np.random.default_rng(0), flatness=0.06)
+    thin = splats_on_surface(views, surface, count=500, sh_degree=0, rng=np.random.default_rng(0), flatness=0.06)
     torch.testing.assert_close(thin.scales[:, 2], 0.06 * thin.scales[:, 0])
     ratio = fitted.scales[:, 2] / fitted.scales.max(dim=1).values
     assert float(ratio.min()) > 0.019 and float(ratio.median()) < 0.12
@@ -112,7 +113,7 @@ def test_the_start_lies_on_the_surface_and_wears_its_colours(views, surface):
     torch.testing.assert_close(quats.norm(dim=1), torch.ones(len(splats)))
     assert float((z_axes(quats) * z).sum(dim=1).min()) > 0.85
     assert bool((splats.scales[:, 2] < splats.scales[:, 0]).all())
-    wrong = np.abs(0.5 + SH_0 * splats.sh[:, 0].numpy() - colour_at(means)).mean(axis=1)
+    wrong = np.abs(0.5 + SH_C0 * splats.sh[:, 0].numpy() - colour_at(means)).mean(axis=1)
     assert np.median(wrong) < 0.05
 
 
@@ -145,7 +146,7 @@ def test_the_start_is_denser_where_there_is_detail(views, surface):
 def test_what_no_view_sees_takes_a_neighbours_colour(surface):
     front_only = photograph(surface, [0.0], [0.0])
     splats = start(front_only, surface)
-    colours = 0.5 + SH_0 * splats.sh[:, 0].numpy()
+    colours = 0.5 + SH_C0 * splats.sh[:, 0].numpy()
     assert np.isfinite(colours).all()
     assert colours.min() > 0.05 and colours.max() < 0.95
 
@@ -164,7 +165,7 @@ def test_the_fit_shows_views_it_has_not_seen(views, held_out, surface, fitted):
 
 
 def test_no_floaters_and_no_needles(views, fitted):
-    assert not stray_splats(fitted.means.numpy(), views).any()
+    assert not outside_silhouettes(fitted.means.numpy(), views).any()
     in_plane = fitted.scales[:, :2]
     assert float((in_plane.max(dim=1).values / in_plane.min(dim=1).values).max()) < 5.01
     assert bool((fitted.scales[:, 2] <= in_plane.min(dim=1).values + 1e-7).all())
@@ -183,11 +184,11 @@ def test_same_seed_same_bytes_other_seed_other_bytes(views, surface):
     assert not torch.equal(runs[0].sh[:100], runs[2].sh[:100])
 
 
-def test_a_splat_outside_one_silhouette_is_stray(views):
+def test_a_splat_outside_one_silhouette_is_found(views):
     points = np.array([[0.01, -0.02, 0.0], [0.0, 0.0, 0.3], [0.25, 0.0, 0.0], [0.0, 0.0, 5.0]])
-    assert stray_splats(points, views).tolist()[:3] == [False, True, True]
+    assert outside_silhouettes(points, views).tolist()[:3] == [False, True, True]
     unsure = Views(views.cameras, views.rgb, views.normals_world, views.alpha, 0.3 * views.weight, views.names)
-    assert not stray_splats(points, unsure).any()
+    assert not outside_silhouettes(points, unsure).any()
 
 
 def test_floaters_are_removed_from_the_result(views, surface, caplog):
@@ -229,21 +230,24 @@ def test_neighbours_that_contradict_each_other_are_fitted_softly_with_what_lies_
     near = photograph(surface, [15.0 * k for k in range(5)], [0.0] * 5)
     rgb = near.rgb.copy()
     rgb[1::2] = rgb[1::2, ..., ::-1]
-    whims = replace(near, rgb=rgb, normals_world=0 * near.normals_world)
+    inconsistent = replace(near, rgb=rgb, normals_world=0 * near.normals_world)
     with caplog.at_level(logging.INFO):
-        splats = GaussianFitter(NumbaRasterizer(), SplatSettings(count=300, iterations=2)).fit(whims, surface, seed=0)
+        splats = GaussianFitter(NumbaRasterizer(), SplatSettings(count=300, iterations=2)).fit(
+            inconsistent, surface, seed=0
+        )
     assert "4 pictures between them join the fit" in caplog.text
     assert splats.sh.shape[1:] == (16, 3)
     pixel = 2.7 / float(near.cameras.intrinsics_px[0, 0, 0])
     assert float(splats.scales[:, :2].min()) > 1.4 * pixel
 
 
-def test_views_that_contradict_each_other_are_learnt_coarse_first(surface, monkeypatch):
+def test_views_that_contradict_each_other_are_fitted_coarse_first(surface, monkeypatch):
     near = photograph(surface, [15.0 * k for k in range(3)], [0.0] * 3)
     rgb = near.rgb.copy()
     rgb[1] = rgb[1, ..., ::-1]
-    whims = replace(near, rgb=rgb, normals_world=0 * near.normals_world)
-    monkeypatch.setattr("spinmeround.recon.splats.fitter._COARSE_PX", SIZE_PX // 2)
+    inconsistent = replace(near, rgb=rgb, normals_world=0 * near.normals_world)
+    work = replace(fitter_module._INCONSISTENT_WORK, coarse_px=SIZE_PX // 2)
+    monkeypatch.setattr(fitter_module, "_INCONSISTENT_WORK", work)
     focal_px, sizes = [], []
 
     class Watched:
@@ -252,7 +256,7 @@ def test_views_that_contradict_each_other_are_learnt_coarse_first(surface, monke
             sizes.append(len(splats))
             return NumbaRasterizer().render(splats, cameras, **how)
 
-    GaussianFitter(Watched(), SplatSettings(count=100, iterations=2)).fit(whims, surface, seed=0)
+    GaussianFitter(Watched(), SplatSettings(count=100, iterations=2)).fit(inconsistent, surface, seed=0)
     full_px = float(near.cameras.intrinsics_px[0, 0, 0])
     coarse = len(focal_px) - 2
     assert coarse > 10
@@ -260,43 +264,43 @@ def test_views_that_contradict_each_other_are_learnt_coarse_first(surface, monke
     assert max(sizes[:-2]) == 50 and sizes[-2:] == [sizes[-1]] * 2 and sizes[-1] > 50
 
 
-def test_fits_that_are_superposed_let_as_much_light_through_as_one(views, surface):
+def test_merged_fits_have_the_transmittance_of_one(views, surface):
     one = start(views, surface, 300)
     opaque = replace(one, opacities=torch.linspace(0, 1, 300))
-    assert superposed([one]) is one
-    three = superposed([opaque] * 3)
+    assert merge_fits([one]) is one
+    three = merge_fits([opaque] * 3)
     assert len(three) == 900 and bool((three.opacities < 1).all())
     torch.testing.assert_close(three.means[300:600], one.means)
     torch.testing.assert_close(1 - (1 - three.opacities[:300]) ** 3, opaque.opacities, atol=1e-5, rtol=0)
 
 
-def moved(begin: Splats, pace: Pace, steps: int = 1) -> tuple[Descent, list[Splats]]:
-    """Steps down a slope without end, and the splats after each."""
-    descent, seen = Descent(begin, 0.01, tethered=False, pace=pace), []
+def optimise(begin: Splats, schedule: LearningRateSchedule, steps: int = 1) -> tuple[SplatOptimizer, list[Splats]]:
+    """Minimise a linear loss, and return the splats after each step."""
+    optimizer, seen = SplatOptimizer(begin, 0.01, regularise_positions=False, schedule=schedule), []
     for step in range(steps):
-        now = descent.splats()
-        descent.step(now.means.sum() + now.sh[:, :1].sum(), step / steps)
-        now = descent.splats()
+        now = optimizer.splats()
+        optimizer.step(now.means.sum() + now.sh[:, :1].sum(), step / steps)
+        now = optimizer.splats()
         seen.append(replace(now, means=now.means.detach().clone(), sh=now.sh.detach()))
-    return descent, seen
+    return optimizer, seen
 
 
-def test_a_pace_is_that_of_geometry_beside_colours(views, surface):
+def test_a_schedule_scales_geometry_apart_from_colours(views, surface):
     begin = start(views, surface, 50)
-    usual, fast = (moved(begin, Pace(first=0.5, geometry=g))[1][0] for g in (1.0, 2.0))
+    usual, fast = (optimise(begin, LearningRateSchedule(first=0.5, geometry=g))[1][0] for g in (1.0, 2.0))
     torch.testing.assert_close(fast.means - begin.means, 2 * (usual.means - begin.means), atol=1e-6, rtol=1e-3)
     torch.testing.assert_close(fast.sh, usual.sh)
     torch.testing.assert_close(begin.sh - usual.sh, torch.full_like(begin.sh, 0.5 * 3.5e-2), atol=1e-6, rtol=1e-3)
 
 
-def test_a_pace_may_ask_for_the_mean_of_the_last_steps(views, surface):
+def test_a_schedule_may_average_the_last_steps(views, surface):
     begin = start(views, surface, 50)
-    descent, seen = moved(begin, Pace(last=1.0, averaged=0.5), 8)
+    optimizer, seen = optimise(begin, LearningRateSchedule(last=1.0, averaged_fraction=0.5), 8)
     expected = torch.stack([splats.means for splats in seen[4:]]).mean(dim=0)
-    torch.testing.assert_close(descent.settled().means, expected)
-    assert not descent.settled().means.requires_grad
-    descent, seen = moved(begin, Pace(), 3)
-    assert torch.equal(descent.settled().means, seen[-1].means)
+    torch.testing.assert_close(optimizer.result().means, expected)
+    assert not optimizer.result().means.requires_grad
+    optimizer, seen = optimise(begin, LearningRateSchedule(), 3)
+    assert torch.equal(optimizer.result().means, seen[-1].means)
 
 
 @pytest.mark.parametrize("degree", [1, 3])
@@ -317,15 +321,11 @@ def test_the_threads_of_torch_are_given_back(views, surface):
 
 def test_progress_goes_from_none_to_all(views, surface):
     seen = []
-    fitter = GaussianFitter(
-        NumbaRasterizer(),
-        SplatSettings(count=300, iterations=3),
-        progress=lambda share, doing: seen.append((share, doing)),
-    )
-    fitter.fit(views, surface, seed=0)
-    shares = [share for share, _ in seen]
-    assert shares[0] == 0 and shares[-1] == 1 and shares == sorted(shares)
-    assert all(doing for _, doing in seen)
+    fitter = GaussianFitter(NumbaRasterizer(), SplatSettings(count=300, iterations=3))
+    fitter.fit(views, surface, seed=0, progress=lambda fraction, message: seen.append((fraction, message)))
+    fractions = [fraction for fraction, _ in seen]
+    assert fractions[0] == 0 and fractions[-1] == 1 and fractions == sorted(fractions)
+    assert all(message for _, message in seen)
 
 
 def test_bad_input_is_said(views, surface):
@@ -345,9 +345,7 @@ def test_presets_grow():
 
 def test_crops_cover_the_head(views):
     """What the fit draws of a view is where the view's head is, in the same pixels."""
-    from spinmeround.recon.splats.optimizer import Picture
-
-    picture = Picture.of(views, 0)
+    picture = ViewCrop.of(views, 0)
     assert picture.rgb.shape[:2] == (picture.camera.height_px, picture.camera.width_px)
     assert picture.camera.width_px < SIZE_PX
     assert float(picture.alpha.sum()) == pytest.approx(views.alpha[0].sum(), rel=1e-5)

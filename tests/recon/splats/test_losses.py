@@ -7,15 +7,15 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from spinmeround.recon.splats.losses import WINDOW_PX, structural_dissimilarity, weighted_l1, weighted_squares
+from spinmeround.recon.splats.losses import WINDOW_PX, structural_dissimilarity, weighted_l1, weighted_squared_error
 
 
 def pictures(height=40, width=31, channels=3):
-    source = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     smooth = torch.linspace(0, 1, width)[None, :, None].expand(height, width, channels)
-    prediction = (0.7 * smooth + 0.3 * torch.rand(height, width, channels, generator=source)).contiguous()
-    target = (0.7 * smooth + 0.3 * torch.rand(height, width, channels, generator=source)).contiguous()
-    return prediction, target, torch.rand(height, width, generator=source)
+    prediction = (0.7 * smooth + 0.3 * torch.rand(height, width, channels, generator=rng)).contiguous()
+    target = (0.7 * smooth + 0.3 * torch.rand(height, width, channels, generator=rng)).contiguous()
+    return prediction, target, torch.rand(height, width, generator=rng)
 
 
 def plain_dissimilarity(x, y, weight):
@@ -109,8 +109,8 @@ def test_squares_settle_on_the_mean_and_absolute_differences_on_the_median():
         costs = [sum(loss(t.view(1, 1, 1), s.view(1, 1, 1), everywhere) for s in said) for t in tried]
         return float(tried[int(torch.stack(costs).argmin())])
 
-    assert best(weighted_squares) == pytest.approx(0.3, abs=0.01)
+    assert best(weighted_squared_error) == pytest.approx(0.3, abs=0.01)
     assert best(weighted_l1) == pytest.approx(0.0)
     prediction, target, weight = pictures()
     expected = ((prediction - target) ** 2).mean(dim=2).mul(weight).mean()
-    torch.testing.assert_close(weighted_squares(prediction, target, weight), expected)
+    torch.testing.assert_close(weighted_squared_error(prediction, target, weight), expected)

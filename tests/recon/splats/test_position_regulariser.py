@@ -1,10 +1,10 @@
-"""The tether of splats: noise of single ones goes, what neighbours share stays."""
+"""The position regulariser: noise of single splats goes, what neighbours share stays."""
 
 from __future__ import annotations
 
 import torch
 
-from spinmeround.recon.splats.position_regulariser import Tether
+from spinmeround.recon.splats.position_regulariser import PositionRegulariser
 from spinmeround.types import Splats
 
 
@@ -21,11 +21,11 @@ def plate(*, other_side: bool = False) -> Splats:
     return Splats(means, torch.full((count, 3), 0.1), quats, torch.full((count,), 0.9), torch.zeros(count, 1, 3))
 
 
-def after(start: Splats, moved: torch.Tensor, pulls: int = 40) -> torch.Tensor:
-    """Means that were moved away, after so many pulls."""
-    tether, means = Tether(start), start.means + moved
-    for _ in range(pulls):
-        tether.pull(means)
+def after(start: Splats, moved: torch.Tensor, steps: int = 40) -> torch.Tensor:
+    """Return how far means that were moved away still are after so many steps."""
+    regulariser, means = PositionRegulariser(start), start.means + moved
+    for _ in range(steps):
+        regulariser.apply(means)
     return means - start.means
 
 
@@ -51,7 +51,7 @@ def test_what_moves_along_the_surface_is_left_alone() -> None:
     start = plate()
     moved = torch.randn(len(start), 3, generator=torch.Generator().manual_seed(0))
     moved[:, 2] = 0
-    assert torch.equal(after(start, moved, pulls=1), start.means + moved - start.means)
+    assert torch.equal(after(start, moved, steps=1), start.means + moved - start.means)
 
 
 def test_the_other_side_of_a_thin_part_is_no_neighbour() -> None:
@@ -65,7 +65,7 @@ def test_the_other_side_of_a_thin_part_is_no_neighbour() -> None:
     assert float(left[half:].abs().max()) == 0.0
 
 
-def test_a_single_splat_is_only_pulled_to_its_start() -> None:
+def test_a_single_splat_is_only_moved_to_its_start() -> None:
     start = Splats(*(getattr(plate(), n)[:1] for n in ("means", "scales", "quats_wxyz", "opacities", "sh")))
-    left = after(start, torch.tensor([[0.0, 0.0, 1.0]]), pulls=1)
+    left = after(start, torch.tensor([[0.0, 0.0, 1.0]]), steps=1)
     assert 0.99 < float(left[0, 2]) < 1.0

@@ -1,4 +1,4 @@
-"""Which combinations of harmonics the cameras tell apart."""
+"""Which combinations of harmonics the cameras observe."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 
 from spinmeround.orbits import RIGS, orbit_cameras
 from spinmeround.recon.raster.spherical_harmonics import sh_colour
-from spinmeround.recon.splats.sh_observability import told_apart
+from spinmeround.recon.splats.sh_observability import observable_sh_projector
 
 
-def turn(elevation_deg: float):
+def orbit(elevation_deg: float):
     return orbit_cameras([15.0 * k for k in range(24)], [elevation_deg] * 24, size_px=16)
 
 
@@ -26,20 +26,20 @@ def colour_from(azimuth_deg: float, elevation_deg: float, coefficients) -> float
 
 
 @pytest.mark.parametrize(("degree", "rank"), [(1, 2), (2, 4), (3, 6)])
-def test_a_turn_tells_two_combinations_a_degree(degree, rank):
-    projector = told_apart(turn(5.0), degree)
+def test_an_orbit_observes_two_combinations_a_degree(degree, rank):
+    projector = observable_sh_projector(orbit(5.0), degree)
     torch.testing.assert_close(projector @ projector, projector, atol=1e-5, rtol=0)
     assert float(projector.trace()) == pytest.approx(rank, abs=1e-4)
 
 
-def test_cameras_all_around_tell_more():
-    around = told_apart(orbit_cameras(*zip(*RIGS["orbit-16"], strict=True), size_px=16), 3)
+def test_cameras_all_around_observe_more():
+    around = observable_sh_projector(orbit_cameras(*zip(*RIGS["orbit-16"], strict=True), size_px=16), 3)
     assert float(around.trace()) > 10
 
 
-def test_what_is_left_follows_the_turn_and_stays_calm_above_it():
-    """Coefficients that no view tells apart are taken away; those of the turn go on to say the same there."""
-    projector = told_apart(turn(0.0), 3).numpy()
+def test_projected_coefficients_keep_the_orbits_colours_and_stay_small_above_it():
+    """Coefficients that no view observes are removed; what the cameras see of the others stays."""
+    projector = observable_sh_projector(orbit(0.0), 3).numpy()
     wild = np.random.default_rng(0).normal(size=15).astype(np.float32) * 0.05
     held = projector @ wild
     level, above = ([colour_from(a, e, held) - 0.5 for a in range(0, 360, 15)] for e in (0.0, 35.0))

@@ -1,4 +1,4 @@
-"""Pictures between views: which pairs are neighbours, and whether what is made of two is what a camera there sees."""
+"""View interpolation: which views are neighbours, and whether what is made of two is what a camera there sees."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from spinmeround.geometry import camera_centres
 from spinmeround.images import composite
 from spinmeround.orbits import orbit_cameras
-from spinmeround.recon.splats.view_interpolation import joined, look_between, neighbours
+from spinmeround.recon.splats.view_interpolation import concatenate_views, interpolate_views, neighbouring_pairs
 from spinmeround.types import Views
 from tests.recon.scenes import draw, sphere
 
@@ -33,16 +33,16 @@ def views() -> Views:
 
 
 def test_neighbours_are_near_and_have_none_between_them():
-    closed = neighbours(ring(15.0, 24))
+    closed = neighbouring_pairs(ring(15.0, 24))
     assert len(closed) == 24
     assert {tuple(pair) for pair in closed.tolist()} == {(i, i + 1) for i in range(23)} | {(0, 23)}
-    assert len(neighbours(ring(7.5, 48))) == 48
-    assert len(neighbours(ring(22.5, 16))) == 0
-    assert neighbours(ring(15.0, 1)).shape == (0, 2)
+    assert len(neighbouring_pairs(ring(7.5, 48))) == 48
+    assert len(neighbouring_pairs(ring(22.5, 16))) == 0
+    assert neighbouring_pairs(ring(15.0, 1)).shape == (0, 2)
 
 
 def test_a_view_between_stands_half_way_and_shows_what_is_seen_from_there(views):
-    found = look_between(views)
+    found = interpolate_views(views)
     assert found is not None
     between = found.views
     assert len(between) == 5
@@ -59,7 +59,7 @@ def test_a_view_between_stands_half_way_and_shows_what_is_seen_from_there(views)
 
 def test_colours_inside_go_along_the_arc_of_a_turn(views):
     """Along straight lines they would lie off by what a turn bulges: the error here would be four times as large."""
-    found = look_between(views)
+    found = interpolate_views(views)
     assert found is not None
     truth = draw(
         sphere(radii=(0.17, 0.25, 0.2)), orbit_cameras([15.0 * k + 7.5 for k in range(5)], [0.0] * 5, size_px=SIZE_PX),
@@ -72,7 +72,7 @@ def test_colours_inside_go_along_the_arc_of_a_turn(views):
 def test_doubt_is_carried_along(views):
     weight = views.weight.copy()
     weight[0] = 0.25
-    found = look_between(replace(views, weight=weight))
+    found = interpolate_views(replace(views, weight=weight))
     assert found is not None
     assert found.views.weight[0].max() == pytest.approx(0.25) and found.views.weight[1].min() == pytest.approx(1)
 
@@ -80,9 +80,9 @@ def test_doubt_is_carried_along(views):
 def test_views_that_contradict_each_other_are_told_from_those_that_do_not(views):
     other = views.rgb.copy()
     other[::2] = other[::2, ..., ::-1]
-    agreeing, opposed = look_between(views), look_between(replace(views, rgb=other))
+    agreeing, opposed = interpolate_views(views), interpolate_views(replace(views, rgb=other))
     assert agreeing is not None and opposed is not None
-    assert agreeing.contradiction < 0.25 and opposed.contradiction > 0.4
+    assert agreeing.inconsistency < 0.25 and opposed.inconsistency > 0.4
 
 
 def test_the_same_bytes_whatever_the_number_of_threads(views):
@@ -90,20 +90,20 @@ def test_the_same_bytes_whatever_the_number_of_threads(views):
     made = []
     for threads in (1, 3):
         cv2.setNumThreads(threads)
-        made.append(look_between(views))
+        made.append(interpolate_views(views))
         assert cv2.getNumThreads() == threads
     cv2.setNumThreads(before)
     np.testing.assert_array_equal(made[0].views.rgb, made[1].views.rgb)
 
 
 def test_far_apart_there_is_nothing_between():
-    assert look_between(draw(sphere(radii=(0.2, 0.2, 0.2)), ring(45.0, 3), patches)) is None
+    assert interpolate_views(draw(sphere(radii=(0.2, 0.2, 0.2)), ring(45.0, 3), patches)) is None
 
 
-def test_joined_views_keep_their_order(views):
-    found = look_between(views)
+def test_concatenated_views_keep_their_order(views):
+    found = interpolate_views(views)
     assert found is not None
-    both = joined(views, found.views)
+    both = concatenate_views(views, found.views)
     assert len(both) == 11
     np.testing.assert_array_equal(both.rgb[:6], views.rgb)
     np.testing.assert_array_equal(both.cameras.camera_from_world[6:], found.views.cameras.camera_from_world)
