@@ -8,8 +8,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from spinmeround.geometry import METRES_PER_UNIT
-from spinmeround.template.model.expression_transfer import landmark_points
-from spinmeround.template.model.head_model import PARTS, HeadModel
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
 from spinmeround.template.registration.landmarks import SurfaceMarks
 from spinmeround.types import Mesh
 

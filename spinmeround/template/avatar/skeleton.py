@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from spinmeround.template.model import neck_cut
-from spinmeround.template.model.expression_transfer import EYES, eyeball, turn_between
-from spinmeround.template.model.head_model import PARTS, HeadModel
+from spinmeround.template.model.expression_transfer import EYES, eyeball, rotation_between
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
 from spinmeround.types import Joint
 
 NECK, HEAD, JAW, LEFT_EYE, RIGHT_EYE = range(5)
@@ -31,8 +31,7 @@ def skeleton(model: HeadModel, neutral: Float[np.ndarray, "n 3"]) -> tuple[Joint
     """
     dense = model.dense(neutral)
     ears = dense[np.maximum(model.masks["ear_left"], model.masks["ear_right"]) > 0.5]
-    corners = model.faces[model.landmark_faces[list(_BEFORE_EARS)]]
-    before = (neutral[corners] * model.landmark_barycentric[list(_BEFORE_EARS)][..., None]).sum(1).mean(0)
+    before = landmark_points(model, neutral, _BEFORE_EARS).mean(0)
     ring = dense[(np.abs(dense[:, 1] - neck_cut.HEIGHT) < 0.03) & (model.masks["neck"] > 0.5)]
     neck = np.array([0.0, neck_cut.HEIGHT, (ring[:, 2].min() + ring[:, 2].max()) / 2])
     head = np.array([0.0, ears[:, 1].min(), ears[:, 2].mean()])
@@ -66,7 +65,7 @@ def _jaw_share(model: HeadModel) -> Float[np.ndarray, "n"]:
     action = model.expression_basis[model.expression_names.index("jawOpen")].astype(np.float64)
     mean = model.mean.astype(np.float64)
     teeth = model.part == PARTS.index("teeth_lower")
-    turn = turn_between(mean[teeth], mean[teeth] + action[teeth])
+    turn = rotation_between(mean[teeth], mean[teeth] + action[teeth])
     whole = (mean - mean[teeth].mean(0)) @ (turn - np.eye(3)).T + action[teeth].mean(0)
     along = (action * whole).sum(1) / ((whole**2).sum(1) + 1e-5)
     return np.clip(along, 0, 1)

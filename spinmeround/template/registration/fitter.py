@@ -17,8 +17,8 @@ from jaxtyping import Float
 from spinmeround.geometry import METRES_PER_UNIT, face_normals, vertex_normals
 from spinmeround.template.fit.observations import EYE_CORNERS
 from spinmeround.template.model import neck_cut
-from spinmeround.template.model.expression_transfer import EYES, LIDS, landmark_points
-from spinmeround.template.model.head_model import PARTS, HeadModel
+from spinmeround.template.model.expression_transfer import EYES, LIDS
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
 from spinmeround.template.registration.elastic import bend_onto
 from spinmeround.template.registration.inner_parts import gazing, off_eyeballs
 from spinmeround.template.registration.landmarks import SurfaceMarks

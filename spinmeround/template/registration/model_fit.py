@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
-from spinmeround.template.fit.canonical_frame import stable_surface
+from spinmeround.template.fit.canonical_frame import similarity_free_surface
 from spinmeround.template.fit.observations import FACE_OVAL
 from spinmeround.template.fit.residuals import SurfacePoints
 from spinmeround.template.model.head_model import PARTS, HeadModel
@@ -109,8 +109,8 @@ class _Solver:
 
     def __init__(self, model: HeadModel, target: Target, marks: SurfaceMarks | None) -> None:
         self.model, self.target, self.given = model, target, marks
-        self.vertices = stable_surface(model)
-        self.marks = self.vertices.inside(model.faces[model.landmark_faces], model.landmark_barycentric)
+        self.vertices = similarity_free_surface(model)
+        self.marks = self.vertices.at_barycentric(model.faces[model.landmark_faces], model.landmark_barycentric)
         regions = Regions.of(model)
         self.asked = np.flatnonzero(regions.asked)[::_STRIDE]
         believed = marks is None or marks.surface_believed

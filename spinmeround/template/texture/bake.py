@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from spinmeround.template.fit.fitter import FittedHead
 from spinmeround.template.model.atlas import Atlas, build_atlas
-from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points, load_head_model
 from spinmeround.template.texture.eyes import complete_eyes
 from spinmeround.template.texture.fill import Layer, Spreader, skin_detail, underlay
 from spinmeround.template.texture.lighting import ambient_occlusion, light_factor
@@ -210,8 +210,7 @@ def _robust_mean(
 
 def _landmark_texels(model: HeadModel, size: int) -> np.ndarray:
     """(column, row) of the texel nearest to each landmark."""
-    corners = model.faces[model.landmark_faces]
-    landmarks = (model.mean[corners] * model.landmark_barycentric[..., None]).sum(1)
+    landmarks = landmark_points(model, model.mean)
     dense = model.dense(model.mean)
     any_uv = np.zeros(len(dense), int)
     any_uv[model.dense_faces.ravel()] = model.uv_faces.ravel()

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from spinmeround.template.model.atlas import Atlas
-from spinmeround.template.model.head_model import PARTS, HeadModel
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
 from spinmeround.template.texture.fill import Layer
 
 IRIS_RINGS = {"eye_right": (468, np.arange(469, 473)), "eye_left": (473, np.arange(474, 478))}
@@ -80,8 +80,7 @@ def _eye_on(model: HeadModel, atlas: Atlas, name: str) -> _Eye | None:
     vertices = np.unique(model.dense_faces[model.dense_part == PARTS.index(name)])
     centre = (dense[vertices].min(0) + dense[vertices].max(0)) / 2
     middle, ring = IRIS_RINGS[name]
-    corners = model.faces[model.landmark_faces]
-    landmarks = (model.mean[corners] * model.landmark_barycentric[..., None]).sum(1)
+    landmarks = landmark_points(model, model.mean)
     radius = float(np.median(_angle(landmarks[ring] - centre, landmarks[[middle]] - centre)))
     direction = atlas.spread(dense - centre)[window]
     angle = _angle(direction, np.array([0.0, 0.0, 1.0])) / np.clip(radius, 0.35, 0.65)

@@ -9,8 +9,7 @@ from scipy.spatial import cKDTree
 
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.template.model.atlas import Atlas
-from spinmeround.template.model.expression_transfer import landmark_points
-from spinmeround.template.model.head_model import PARTS, HeadModel
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
 from spinmeround.template.texture.fill import Layer, Spreader
 
 _UPPER_LOWER = ((82, 13, 312), (87, 14, 317))
