@@ -18,9 +18,9 @@ class PriorSettings:
         camera_distance: mean of the camera's distance: portraits are taken from about 1.1 m.
         log_distance_sigma: of its logarithm: rarely from two thirds or 1.5 of that.
         local_shape_sigma: of the parameters that change one place of the face.
-        mirror_sigma: of the difference between mirrored local parameters: faces are nearly symmetric.
+        mirror_sigma: of the difference between the parameters of a mirrored pair.
         expression_sigma: around the scores of the expression detector.
-        gaze_sigma: the same for the gaze, which the detector tells less well.
+        gaze_sigma: the same for the gaze.
         principal_limit: bound on the absolute value of a principal component, standard deviations.
         local_limit: bound on the absolute value of a local parameter.
     """

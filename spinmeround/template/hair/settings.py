@@ -15,12 +15,13 @@ class CoverageSettings:
 
     Attributes:
         facing_slack: added to the cosine, so that hair seen beside the head counts for skin just beyond the contour.
-        facing_power: exponent of the cosine in the weight of an observation; grazing views tell less.
+        facing_power: exponent of the cosine in the weight of an observation.
         matte_gain: with ``matte_offset`` turns alpha into a weight, ``gain * alpha - offset`` clipped to [0, 1].
         matte_offset: with a gain of 2, pixels of the matte's soft edge (alpha below 0.3) do not count.
         observation_weight: of a vertex that is seen frontally, against ``prior_weight_on_scalp`` and ``smoothness``.
-        prior_weight_on_scalp: low, since hair seen nearby tells more about unseen scalp than anatomy does.
-        prior_weight_elsewhere: high, so that no hair spreads to unseen skin in front of the ears or below the nape.
+        prior_weight_on_scalp: of the prior on the anatomical scalp.
+        prior_weight_elsewhere: of the prior (no hair) on all other skin; higher, so that no hair spreads to unseen skin
+            in front of the ears or below the nape.
         smoothness: weight of the mesh's Laplacian.
         patch_coverage: coverage from which a vertex belongs to a patch of hair.
         min_patch_fraction: patches of fewer vertices, against the largest patch, are specks and are dropped.
@@ -84,13 +85,13 @@ class ThicknessSettings:
         default: thickness where nothing at all is measured.
         bare_coverage: coverage below which the thickness is held at 0.
         bare_weight: of that constraint.
-        measured_weight: of a measurement; lower, since single contour points are noisy.
+        measured_weight: of a measurement.
         prior_weight: of the typical thickness at vertices without a measurement; only settles what the others leave.
         min_typical: lower bound of the typical thickness, the median of the measurements.
         max_typical: upper bound of the typical thickness.
         ridge: added to the diagonal so that the system stays regular.
         membrane: weight of the Laplacian.
-        thin_plate: weight of the squared Laplacian; keeps the surface smooth at single measurements.
+        thin_plate: weight of the squared Laplacian.
         hairline_coverage: coverage below which skin is outside the hairline.
         hairline_fraction: of the full thickness that hair has on the hairline itself.
         rise_distance: distance behind the hairline over which hair reaches its full thickness.
@@ -166,7 +167,7 @@ class CarvingSettings:
     """What a photo carves away from the volume.
 
     Attributes:
-        border_px: side of the square by which the photo is eroded; the matte is unreliable along its border.
+        border_px: side of the square by which the observed area is eroded; nothing is carved along the photo's border.
         silhouette_slack: how far outside the silhouette hair may still be.
         max_hair: value of the hair matte below which a pixel of the person shows no hair.
         median_px: side of the median filter that removes speckles of the matte, odd.
@@ -235,9 +236,9 @@ class HairColourSettings:
 
     Attributes:
         depth_tolerance: hair this far behind the nearest surface still counts as visible.
-        erosion_px: side of the square by which the hair matte is eroded; its border mixes with the background.
+        erosion_px: side of the square by which the hair matte is eroded.
         matte_blur_px: standard deviation that softens the eroded matte.
-        min_facing: cosine up to which hair is not used: there the photo is stretched too far.
+        min_facing: cosine up to which hair is not used.
         facing_range: by so much larger a cosine the photo is fully used.
         matte_gain: with ``matte_offset`` turns the matte into a weight, ``gain * matte - offset`` clipped to [0, 1].
         matte_offset: with a gain of 2.5, pixels count from a matte of 0.48 on.
@@ -269,9 +270,9 @@ class OrientationSettings:
     """Orientation of the strands over the map, from the structure tensor of what the photos show.
 
     Attributes:
-        min_trust: trust from which a texel is used.
-        fine_blur_texels: standard deviation below which detail is noise.
-        erosion_texels: side of the square by which the seen area is eroded; gradients at its border are not hair's.
+        min_trust: weight of the photos from which a texel is used.
+        fine_blur_texels: standard deviation of the blur that removes noise.
+        erosion_texels: side of the square by which the seen area is eroded before gradients are used.
         tensor_blur_texels: standard deviation over which the structure tensor is averaged.
         blurs_texels: standard deviations of the blurs that extend the orientation, widest first.
         downward_weight: of the vertical direction at the widest scale, and of each scale's result at the next finer
