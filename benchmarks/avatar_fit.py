@@ -28,8 +28,8 @@ from spinmeround.mesh_raster import rasterize_pixels
 from spinmeround.pipelines.registered_head import RegisteredHeadOnSurface, head_on_surface
 from spinmeround.portrait.landmarks import BLENDSHAPE_NAMES
 from spinmeround.recon.mesh_surface.fitter import SURFACE_PRESETS, NormalSurfaceFitter
-from spinmeround.template.model.expression_transfer import EYES, eyeball, landmark_points, personal_morphs
-from spinmeround.template.model.head_model import PARTS
+from spinmeround.template.model.expression_transfer import EYES, eyeball, personal_morphs
+from spinmeround.template.model.head_model import PARTS, landmark_points
 from spinmeround.template.registration.fitter import RegisteredHead
 from spinmeround.template.registration.model_fit import Regions
 from spinmeround.types import Mesh, Views

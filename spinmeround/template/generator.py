@@ -1,4 +1,4 @@
-"""Stage one without weights: fit the template to the photos, give it hair and skin, photograph it from all sides."""
+"""Stage one without learnt weights: fit the head template to photos, add hair and skin texture, render views."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from spinmeround.template.model.head_model import HeadModel, load_head_model
 from spinmeround.template.render import Hair, Skin, render_views
 from spinmeround.template.texture.bake import SkinTexture, bake_skin_texture, shared_atlas
 from spinmeround.template.texture.lids import best_lid_trust, repaint_lids
-from spinmeround.types import Avatar, Cameras, Portrait, Progress, Views
+from spinmeround.types import Avatar, Cameras, Portrait, Progress, Views, no_progress
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,11 @@ class TemplateHead:
 
     Attributes:
         photo_cameras: one ``Cameras`` of length one per photo, in pixels of its portrait.
-        report: fit errors in pixels, outline overlap, and which shares were observed rather than invented.
+        head: the fitted shape, expressions and cameras.
+        skin: the baked texture of the skin.
+        hair: None if the head is bald.
+        ears_covered: fraction of hair over each dense vertex; ears that it covers are flattened.
+        report: landmark errors, overlap of the silhouettes, and observed fractions of skin and hair.
     """
 
     model: HeadModel
@@ -44,17 +48,17 @@ class TemplateHead:
 
     @property
     def photo_cameras(self) -> tuple[Cameras, ...]:
-        """Where each photo was taken from, relative to the head."""
+        """Cameras of the photos, relative to the head in the world frame."""
         return tuple(photo.camera for photo in self.head.photos)
 
     def render(self, cameras: Cameras, *, keep_expression: bool = False, names: tuple[str, ...] = ()) -> Views:
-        """Views of the head, neutral unless the first photo's expression is to be kept."""
+        """Render views of the head: neutral, or with the first photo's expression if ``keep_expression`` is set."""
         coarse = self.head.posed(0) if keep_expression else self.head.neutral
         vertices = flatten_covered_ears(self.model, self.model.dense(coarse), self.ears_covered)
         return render_views(Skin(self.model, vertices, self.skin.albedo), self.hair, cameras, names=names)
 
     def avatar(self, *, lod: Lod = 0, texture_px: int = 2048, normal_map: bool = False) -> Avatar:
-        """The head with bones and morph targets, at rest; see ``build_avatar``, ``rest_vertices``, ``repaint_lids``."""
+        """Build the head with bones and morph targets, at rest; see ``build_avatar`` and ``repaint_lids``."""
         moving = self.skin.albedo if self.skin.animatable_albedo is None else self.skin.animatable_albedo
         albedo = repaint_lids(self.model, shared_atlas(len(moving)), moving, best_lid_trust(self.head))
         return build_avatar(
@@ -73,20 +77,24 @@ class TemplateGenerator:
     """``ViewGenerator`` on the parametric head.
 
     Args:
-        keep_expression: photograph the expression of the first photo instead of a neutral face.
-        progress: called with a share in [0, 1] and what is being done.
+        keep_expression: render the expression of the first photo instead of a neutral face.
+        progress: called with the fraction done, in [0, 1], and what is being done.
     """
 
     def __init__(self, *, keep_expression: bool = False, progress: Progress | None = None) -> None:
         self.keep_expression = keep_expression
-        self._progress = progress or (lambda share, message: None)
+        self._progress = progress or no_progress
 
     def generate(self, portraits: Sequence[Portrait], cameras: Cameras, *, seed: int) -> Views:
-        """Fits, then renders; ``fit`` gives the head itself where more than views is wanted."""
+        """Fit the head and render it; call ``fit`` for the head itself."""
         return self.fit(portraits, seed=seed).render(cameras, keep_expression=self.keep_expression)
 
     def fit(self, portraits: Sequence[Portrait], *, seed: int) -> TemplateHead:
-        """One head from one to several photos of one person.
+        """Fit one head to one or several photos of one person.
+
+        Args:
+            portraits: photos of one person.
+            seed: of the noise that unseen strands of hair are synthesised from.
 
         Raises:
             FitError: the landmarks of a photo cannot be brought into agreement with a head.
@@ -105,24 +113,24 @@ class TemplateGenerator:
         hair = None
         if surface is not None:
             self._progress(0.85, "painting the hair")
-            generator = np.random.default_rng(seed)
-            hair = Hair(surface, paint_hair(surface, evidence, generator=generator))
+            hair = Hair(surface, paint_hair(surface, evidence, rng=np.random.default_rng(seed)))
         self._progress(1.0, "head ready")
         return TemplateHead(model, head, skin, hair, coverage, _report(head, skin, hair))
 
 
 def _report(head: FittedHead, skin: SkinTexture, hair: Hair | None) -> dict[str, Any]:
+    """Return what ``report.json`` says about the head; its keys are part of that format."""
     return {
         "photos": [
             {
                 "landmark_error_px": round(photo.landmark_error_px, 3),
                 "landmark_error_share_of_eye_distance": round(photo.landmark_error_iod, 5),
-                "outline_iou": round(photo.outline_iou, 4),
+                "outline_iou": round(photo.silhouette_iou, 4),
             }
             for photo in head.photos
         ],
         "observed_share": {
             "skin": round(float(skin.observed.mean()), 4),
-            "hair": round(hair.texture.observed_share, 4) if hair else None,
+            "hair": round(hair.texture.observed_fraction, 4) if hair else None,
         },
     }

@@ -1,4 +1,4 @@
-"""Pictures of a finished template head: skin, eyes, mouth and hair in one depth buffer, anti-aliased, unlit."""
+"""Renderings of a finished template head: skin, eyes, mouth and hair in one depth buffer, anti-aliased, unlit."""
 
 from __future__ import annotations
 
@@ -19,19 +19,28 @@ from spinmeround.template.model.head_model import HeadModel
 from spinmeround.types import Cameras, Mesh, Views
 
 _COLOUR_SAMPLES, _NORMAL_SAMPLES = 4, 2
-"""Samples per pixel along each axis. Strands of hair are about a pixel wide and outlines are sharp: what colours miss
-looks different from each camera, and then no head shows all the pictures. Normals are smoother, and cost more."""
+"""Samples per pixel along each axis. Strands of hair are about a pixel wide and silhouettes are sharp, so with fewer
+samples aliasing would differ between cameras and no head could match all views. Normals are smoother, and cost more."""
 
-_MOST_SAMPLES = 1 << 24
-"""Samples shaded at a time."""
+_MAX_SAMPLES = 1 << 24
+"""Samples shaded at a time; bounds the memory."""
 
 _STRAND_HEIGHT = 0.0003
-"""Deviation of the strands' height, head units: about 0.12 mm."""
+"""Standard deviation of the strands' height, head units (0.12 mm)."""
+_STRAND_STEP = 0.0015
+"""Half the distance over which the slope of the strands' height is measured, head units (0.6 mm, a texel)."""
+_MAX_STRAND_SLOPE = 0.7
+"""Bound on that slope, so that no normal tilts by more than about 35 degrees along one axis."""
 
 
 @dataclass(frozen=True)
 class Skin:
-    """The dense template in one pose with its texture."""
+    """The dense template in one pose with its texture.
+
+    Attributes:
+        vertices: dense vertices, world frame.
+        albedo: sRGB texture, row 0 at the top.
+    """
 
     model: HeadModel
     vertices: Float[np.ndarray, "m 3"]
@@ -40,29 +49,29 @@ class Skin:
 
 @dataclass(frozen=True)
 class Hair:
-    """The hair's surface and its colours."""
+    """The hair's surface, world frame, and its colours."""
 
     mesh: Mesh
     texture: HairTexture
 
 
 def render_views(skin: Skin, hair: Hair | None, cameras: Cameras, *, names: tuple[str, ...] = ()) -> Views:
-    """Draws the head as each camera sees it.
+    """Render the head for each camera.
 
     Returns:
-        Views with full weight; colours are albedo, normals are those of the geometry plus the strands' relief.
+        Views of weight 1; colours are albedo, normals are those of the geometry tilted by the relief of the strands.
     """
-    above = neck_cut.cut(skin.vertices, skin.model.dense_faces)
-    skin_mesh = neck_cut.creased(above.vertices, above.faces)
+    skin_cut = neck_cut.cut(skin.vertices, skin.model.dense_faces)
+    skin_mesh = neck_cut.split_crease(skin_cut.vertices, skin_cut.faces)
     vertices, faces = skin_mesh.vertices, skin_mesh.faces
-    corner_uv = above.at_corners(skin.model.uv[skin.model.uv_faces.ravel()])
+    corner_uv = skin_cut.at_corners(skin.model.uv[skin.model.uv_faces.ravel()])
     normals = vertex_normals(vertices, faces)
     if hair is not None:
-        hair_above = neck_cut.cut(hair.mesh.vertices, hair.mesh.faces)
-        hanging = neck_cut.creased(hair_above.vertices, hair_above.faces)
-        faces = np.concatenate([faces, hanging.faces + len(vertices)])
-        normals = np.concatenate([normals, vertex_normals(hanging.vertices, hanging.faces)])
-        vertices = np.concatenate([vertices, hanging.vertices])
+        hair_cut = neck_cut.cut(hair.mesh.vertices, hair.mesh.faces)
+        hair_mesh = neck_cut.split_crease(hair_cut.vertices, hair_cut.faces)
+        faces = np.concatenate([faces, hair_mesh.faces + len(vertices)])
+        normals = np.concatenate([normals, vertex_normals(hair_mesh.vertices, hair_mesh.faces)])
+        vertices = np.concatenate([vertices, hair_mesh.vertices])
     scene = _Scene(vertices, faces, normals, corner_uv, skin.albedo, hair.texture if hair else None)
     shape = (len(cameras), cameras.height_px, cameras.width_px)
     rgb, world = np.zeros((*shape, 3), np.float32), np.zeros((*shape, 3), np.float32)
@@ -79,8 +88,8 @@ def render_views(skin: Skin, hair: Hair | None, cameras: Cameras, *, names: tupl
 
 
 def _strips(cameras: Cameras, index: int) -> Iterator[tuple[slice, Cameras]]:
-    """One camera as cameras for a few rows each, so that the samples of large pictures fit into memory."""
-    height = max(1, _MOST_SAMPLES // (cameras.width_px * _COLOUR_SAMPLES**2))
+    """Split one camera into cameras for a few rows each, so that the samples of large pictures fit into memory."""
+    height = max(1, _MAX_SAMPLES // (cameras.width_px * _COLOUR_SAMPLES**2))
     for top in range(0, cameras.height_px, height):
         rows = min(height, cameras.height_px - top)
         intrinsics_px = cameras.intrinsics_px[[index]].copy()
@@ -97,7 +106,7 @@ def _rasterized(scene: _Scene, camera: Cameras, samples: int) -> mesh_raster.Fac
 
 
 def _unit_inside(normals: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
-    """Unit normals wherever there is coverage: slivers that only the finer samples hit take their neighbours'."""
+    """Normalise wherever there is coverage; pixels that only colour samples hit take their neighbours' mean."""
     missed = (alpha > 0) & ~normals.any(axis=2)
     normals = np.where(missed[..., None], cv2.blur(normals, (3, 3)), normals)
     length = np.sqrt(np.einsum("hwc,hwc->hw", normals, normals))[..., None]
@@ -105,14 +114,14 @@ def _unit_inside(normals: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "
 
 
 def _average(values, samples: int):
-    """Box filter from samples to pixels."""
+    """Average samples to pixels with a box filter."""
     height, width = values.shape[0] // samples, values.shape[1] // samples
     return cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA)
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """Skin faces first, ``corner_uv`` for these alone; the faces after them are hair."""
+    """What is drawn: faces of the skin first, which have ``corner_uv``, then those of the hair."""
 
     vertices: Float[np.ndarray, "v 3"]
     faces: Integer[np.ndarray, "f 3"]
@@ -122,7 +131,7 @@ class _Scene:
     hair: HairTexture | None
 
     def hair_points(self, buffer: mesh_raster.FaceBuffer, hit) -> Float[np.ndarray, "n 3"]:
-        """World positions of samples on the hair."""
+        """Return the world positions of samples on the hair."""
         corners = self.vertices[self.faces[buffer.face[hit]]]
         return np.einsum("nkc,nk->nc", corners, buffer.barycentric[hit])
 
@@ -145,34 +154,33 @@ def _normals(scene: _Scene, buffer: mesh_raster.FaceBuffer) -> Float[np.ndarray,
     normals /= np.maximum(np.sqrt(np.einsum("hwc,hwc->hw", normals, normals)), 1e-6)[..., None]
     on_hair = buffer.face >= len(scene.corner_uv)
     if scene.hair is not None and on_hair.any():
-        normals[on_hair] = _with_strands(scene.hair, scene.hair_points(buffer, on_hair), normals[on_hair])
+        normals[on_hair] = _tilt_by_strands(scene.hair, scene.hair_points(buffer, on_hair), normals[on_hair])
     return normals
 
 
 def sample_texture(albedo: Float[np.ndarray, "th tw 3"], uv: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
-    """Bilinear look-up; uv origin at the bottom-left of the picture."""
+    """Look up a texture bilinearly; the origin of uv is the bottom-left of the picture."""
     height, width = albedo.shape[:2]
     return sample(albedo, np.stack([uv[:, 0] * width, (1 - uv[:, 1]) * height], axis=1))
 
 
 def strand_normals(hair: Hair) -> Float32[np.ndarray, "th tw 3"]:
-    """Unit world normals of the outermost hair with its strands, at each texel of the hair's map."""
+    """Return unit world normals of the outermost hair with its strands, at each texel of the hair's map."""
     points, normals, occupied = surface_of_map(hair.mesh, hair.texture.centre)
     unit = normals[occupied] / np.maximum(np.linalg.norm(normals[occupied], axis=1, keepdims=True), 1e-9)
-    drawn = np.zeros_like(normals)
-    drawn[occupied] = _with_strands(hair.texture, points[occupied], unit)
-    return continued(drawn, occupied)
+    tilted = np.zeros_like(normals)
+    tilted[occupied] = _tilt_by_strands(hair.texture, points[occupied], unit)
+    return continued(tilted, occupied)
 
 
-def _with_strands(texture: HairTexture, points, normals):
-    """Tilts normals by the slope of the strand relief across and along the strands."""
+def _tilt_by_strands(texture: HairTexture, points, normals):
+    """Tilt unit normals by the slope of the strands' relief, around the head and downward."""
     around = np.cross([0.0, 1.0, 0.0], normals)
     around /= np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-6)
     along = np.cross(normals, around)
-    reach = 0.0015
     tilted = normals.astype(np.float64)
     for tangent in (around, along):
-        ahead, behind = (texture.sample(points + sign * reach * tangent)[1] for sign in (1, -1))
-        slope = np.clip((ahead - behind) * _STRAND_HEIGHT / (2 * reach), -0.7, 0.7)
+        ahead, behind = (texture.sample(points + sign * _STRAND_STEP * tangent)[1] for sign in (1, -1))
+        slope = np.clip((ahead - behind) * _STRAND_HEIGHT / (2 * _STRAND_STEP), -_MAX_STRAND_SLOPE, _MAX_STRAND_SLOPE)
         tilted -= slope[:, None] * tangent
     return tilted / np.linalg.norm(tilted, axis=1, keepdims=True)

@@ -30,7 +30,7 @@ def test_unit_normals_and_plain_colours_wherever_there_is_coverage(skin):
 
 def test_large_pictures_are_drawn_in_strips_that_do_not_show(skin, monkeypatch):
     whole = render_views(skin, None, CAMERAS)
-    monkeypatch.setattr(render, "_MOST_SAMPLES", 64 * 16 * 24)
+    monkeypatch.setattr(render, "_MAX_SAMPLES", 64 * 16 * 24)
     strips = render_views(skin, None, CAMERAS)
     np.testing.assert_allclose(strips.rgb, whole.rgb, atol=1e-6)
     np.testing.assert_array_equal(strips.alpha, whole.alpha)

@@ -1,4 +1,4 @@
-"""A head the template has never seen: somebody of its own family, bent out of it, turned, moved and grown."""
+"""A head outside the template's shape space: a random head of the space, deformed, rotated, moved and scaled."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from spinmeround.geometry import METRES_PER_UNIT
-from spinmeround.template.model.expression_transfer import landmark_points
-from spinmeround.template.model.head_model import PARTS, HeadModel
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
 from spinmeround.template.registration.landmarks import SurfaceLandmarks
 from spinmeround.types import Mesh
 
 MM = 1000 * METRES_PER_UNIT
+"""Millimetres in a head unit."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Stranger:
     Attributes:
         posed: coarse vertices in the frame of ``surface``.
         neutral: the same without expression.
-        surface: what can be seen of the head from outside.
+        surface: the part of the head that is visible from outside.
+        marks: landmarks on the surface, with noise of a millimetre.
     """
 
     posed: np.ndarray
@@ -33,7 +34,7 @@ class Stranger:
 
 
 def stranger(model: HeadModel, seed: int, *, off_space_mm: float = 3.0, expression: np.ndarray | None = None):
-    """Somebody made up; landmarks are a millimetre off."""
+    """Make a random head; its landmarks have noise of a millimetre per axis."""
     rng = np.random.default_rng(seed)
     shape = np.where(np.arange(len(model.shape_names)) < 20, 0.8, 0.1) * rng.normal(size=len(model.shape_names))
     actions = np.zeros(52) if expression is None else expression
@@ -47,6 +48,7 @@ def stranger(model: HeadModel, seed: int, *, off_space_mm: float = 3.0, expressi
 
 
 def _bump_field(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator, size: float) -> np.ndarray:
+    """Return a smooth random displacement of root mean square ``size``; each eyeball moves as a whole."""
     where = vertices.copy()
     for eye in ("eye_left", "eye_right"):
         piece = model.part == PARTS.index(eye)
@@ -58,7 +60,7 @@ def _bump_field(model: HeadModel, vertices: np.ndarray, rng: np.random.Generator
 
 
 def _outside(model: HeadModel, coarse: np.ndarray) -> Mesh:
-    """Skin but for what lies in sockets and mouth, and the fronts of the eyeballs."""
+    """Return the skin without the inside of sockets and mouth, and the fronts of the eyeballs."""
     dense, faces, part = model.dense(coarse), model.dense_faces, model.dense_part
     hidden = (model.masks["cavity"][faces].max(1) > 0.5) | (dense[faces][:, :, 1].min(1) < -0.5)
     ahead = model.dense(model.mean)[faces][:, :, 2].min(1)

@@ -120,7 +120,7 @@ def _cut(
     """Return the mesh above the cut, closed there, and the values of its vertices."""
     above = neck_cut.cut(vertices, faces)
     at_corners = above.at_corners(np.concatenate([per_vertex[faces.ravel()], corner_uv.reshape(-1, 2)], axis=1))
-    closed = neck_cut.creased(above.vertices, above.faces)
+    closed = neck_cut.split_crease(above.vertices, above.faces)
     values = np.zeros((len(closed.vertices), per_vertex.shape[1]))
     values[closed.faces.ravel()] = at_corners[..., :-2].reshape(-1, per_vertex.shape[1])
     uv, uv_faces = np.unique(at_corners[..., -2:].reshape(-1, 2), axis=0, return_inverse=True)

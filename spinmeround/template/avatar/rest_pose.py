@@ -11,8 +11,8 @@ from jaxtyping import Float
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.fitter import FittedHead
-from spinmeround.template.model.expression_transfer import LIDS, landmark_points
-from spinmeround.template.model.head_model import HeadModel
+from spinmeround.template.model.expression_transfer import LIDS
+from spinmeround.template.model.head_model import HeadModel, landmark_points
 
 _INNER_LIPS = (78, 80, 81, 82, 13, 312, 311, 310, 308, 402, 317, 14, 87, 178, 88, 191, 95, 318, 324, 415)
 """Landmarks along the line where the lips meet."""

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from spinmeround.template.model import neck_cut
-from spinmeround.template.model.expression_transfer import EYES, eyeball, turn_between
-from spinmeround.template.model.head_model import PARTS, HeadModel
+from spinmeround.template.model.expression_transfer import EYES, eyeball, rotation_between
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
 from spinmeround.types import Joint
 
 NECK, HEAD, JAW, LEFT_EYE, RIGHT_EYE = range(5)
@@ -55,8 +55,7 @@ def skeleton(model: HeadModel, neutral: Float[np.ndarray, "n 3"]) -> tuple[Joint
     """
     dense = model.dense(neutral)
     ears = dense[np.maximum(model.masks["ear_left"], model.masks["ear_right"]) > _SKELETON.min_mask]
-    corners = model.faces[model.landmark_faces[list(_BEFORE_EARS)]]
-    before = (neutral[corners] * model.landmark_barycentric[list(_BEFORE_EARS)][..., None]).sum(1).mean(0)
+    before = landmark_points(model, neutral, _BEFORE_EARS).mean(0)
     at_cut = np.abs(dense[:, 1] - neck_cut.HEIGHT) < _SKELETON.ring_height
     ring = dense[at_cut & (model.masks["neck"] > _SKELETON.min_mask)]
     neck = np.array([0.0, neck_cut.HEIGHT, (ring[:, 2].min() + ring[:, 2].max()) / 2])
@@ -93,7 +92,7 @@ def _jaw_weights(model: HeadModel) -> Float[np.ndarray, "n"]:
     action = model.expression_basis[model.expression_names.index("jawOpen")].astype(np.float64)
     mean = model.mean.astype(np.float64)
     teeth = model.part == PARTS.index("teeth_lower")
-    turn = turn_between(mean[teeth], mean[teeth] + action[teeth])
+    turn = rotation_between(mean[teeth], mean[teeth] + action[teeth])
     whole = (mean - mean[teeth].mean(0)) @ (turn - np.eye(3)).T + action[teeth].mean(0)
     along = (action * whole).sum(1) / ((whole**2).sum(1) + _SKELETON.min_motion)
     return np.clip(along, 0, 1)

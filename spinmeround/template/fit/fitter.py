@@ -1,4 +1,4 @@
-"""Fitting the head model to photos of one person: one shape, and for each photo a camera and an expression."""
+"""Fit of the head model to photos of one person: one shape, and for each photo a camera and an expression."""
 
 from __future__ import annotations
 
@@ -11,60 +11,58 @@ from jaxtyping import Float
 
 from spinmeround.errors import FitError
 from spinmeround.mesh_raster import rasterize
-from spinmeround.template.fit.canonical_frame import canonical_from_fitted, pose_in_canonical, stable_surface
+from spinmeround.template.fit.canonical_frame import (
+    canonical_from_fitted,
+    pose_in_canonical,
+    similarity_free_surface,
+)
 from spinmeround.template.fit.free_form import (
-    Elasticity,
-    LeftOver,
+    LinearResiduals,
+    closure_residuals,
     follow_nearest,
-    kept_closed,
     smooth_displacement,
     surface_edges,
     touching_pairs,
 )
 from spinmeround.template.fit.levenberg_marquardt import FitPriors, FitState, solve
 from spinmeround.template.fit.observations import (
-    Sighting,
-    Surface,
+    MorphableSurface,
+    PosedSurface,
     eye_distance_px,
     landmark_errors_px,
     landmark_term,
     lowest_row,
-    outline_term,
+    silhouette_term,
 )
 from spinmeround.template.fit.residuals import PointTerm, Pose, SurfacePoints, scaled_orthographic_pose
-from spinmeround.template.fit.silhouette import skin_outline_iou
+from spinmeround.template.fit.settings import Elasticity, FitSettings, PriorSettings
+from spinmeround.template.fit.silhouette import skin_silhouette_iou
 from spinmeround.template.model.head_model import PARTS, HeadModel
 from spinmeround.types import Cameras, Portrait
 
 _log = logging.getLogger(__name__)
 
-_DISTANCE = (float(np.log(2.7)), 0.2)
-"""Camera to head: portraits are taken from about 1.1 m (2.7 head units), rarely from two thirds or 1.5 of it."""
-_LOCAL_SIGMA = 0.15
-_MIRROR_SIGMA = 0.1
-_EXPRESSION_SIGMA = 0.25
-_GAZE_SIGMA = 0.3
-_WORST_ERROR = 0.2
-_BACK = -0.05
-_PERSONAL_TRUST, _MOMENTARY_TRUST = 8.0, 40.0
-_LOOSEST = 0.015
-_PERSONAL = Elasticity(stiffness=3e5, rest=0.005, mirror=0.004)
-_MOMENTARY = Elasticity(stiffness=8e3, rest=0.03, mirror=1.0)
-"""What is left in one photo after the personal shape belongs to its expression: softer, and lopsided if it likes."""
+_PRIORS, _SETTINGS = PriorSettings(), FitSettings()
+
+_LOG_DISTANCE = (float(np.log(_PRIORS.camera_distance)), _PRIORS.log_distance_sigma)
+"""Mean and standard deviation of the logarithm of the camera's distance."""
+
+_PROGRESS_STEPS = len(_SETTINGS.stages) + 2
+"""Stages of the parametric fit, then the personal displacement, then the final poses and correctives."""
 
 
 @dataclass(frozen=True)
 class FittedPhoto:
-    """How one photo sees the fitted head.
+    """The fit of one photo.
 
     Attributes:
-        camera: one camera of the photo crop's size.
+        camera: one camera in the canonical world frame, of the photo crop's size.
         expression: weights of the model's expressions, in [0, 1].
-        corrective: what the expression basis cannot say of this photo's expression, per coarse vertex, head units.
+        corrective: displacement of each coarse vertex by what the expression basis cannot express, head units.
         landmark_error_px: mean distance between the detected landmarks and the model's, contour landmarks across the
             contour only, pixels of the crop.
         landmark_error_iod: the same in distances between the centres of the eyes as seen in this photo.
-        outline_iou: intersection over union of the model's mask and the matte where the matte is bare skin.
+        silhouette_iou: intersection over union of the model's mask and the matte where the matte is bare skin.
     """
 
     camera: Cameras
@@ -72,15 +70,16 @@ class FittedPhoto:
     corrective: Float[np.ndarray, "n 3"]
     landmark_error_px: float
     landmark_error_iod: float
-    outline_iou: float
+    silhouette_iou: float
 
 
 @dataclass(frozen=True)
 class FittedHead:
-    """One person's head in the canonical world frame: upright, facing +Z, of the mean head's size and place.
+    """One person's head in the canonical world frame: upright, facing +Z, of the mean head's size and position.
 
     Attributes:
-        shape: parameters of the model; ``neutral`` is ``model.vertices(shape)`` plus ``offsets``, moved a little.
+        shape: parameters of the model; ``neutral`` is ``model.vertices(shape)`` plus ``offsets``, moved to the
+            canonical frame.
         offsets: personal displacement of each coarse vertex that the parameters cannot express, head units.
         neutral: coarse vertices without expression.
         photos: one for each photo, in their order.
@@ -93,192 +92,213 @@ class FittedHead:
     photos: tuple[FittedPhoto, ...]
 
     def posed(self, photo: int) -> Float[np.ndarray, "n 3"]:
-        """Coarse vertices with the expression of one photo, world frame."""
-        seen = self.photos[photo]
-        return self.neutral + np.tensordot(seen.expression, self.model.expression_basis, 1) + seen.corrective
+        """Return the coarse vertices with the expression of one photo, world frame."""
+        fitted = self.photos[photo]
+        return self.neutral + np.tensordot(fitted.expression, self.model.expression_basis, 1) + fitted.corrective
 
 
 def fit_head(
     portraits: Sequence[Portrait], model: HeadModel, *, progress: Callable[[float], None] | None = None
 ) -> FittedHead:
-    """Fits one head to one or several photos of a person by maximum a posteriori.
+    """Fit one head to one or several photos of a person by maximum a posteriori.
 
-    Landmarks, a jaw contour whose correspondence slides along the model's limb, and the outline of bare skin are
-    explained by shape, expression, pose and focal length together (Levenberg-Marquardt, analytic derivatives); a smooth
-    personal displacement then takes up what the model's parameters cannot say.
+    Shape, expression, pose and focal length are fitted together (Levenberg-Marquardt, analytic derivatives) to
+    landmarks, to a jaw contour that slides along the model's occluding contour, and to the silhouette of bare skin.
+    Smooth free-form displacements then fit the residuals that the parameters leave: one of the person, from all photos
+    together, and one of each photo's expression.
 
     Args:
         portraits: photos of one person, any number from one.
-        progress: called with the share done, 0 to 1.
+        progress: called with the fraction done, in [0, 1].
 
     Raises:
-        FitError: no photo was given, or the model does not come near the landmarks of one.
+        FitError: no photo was given, or the model stays far from the landmarks of one.
     """
     if not portraits:
         raise FitError("fitting a head needs at least one photo, got none: pass one")
-    report = progress or (lambda share: None)
-    surface = Surface.of(model, stable_surface(model))
-    priors = _priors(model, portraits)
+    report = progress or (lambda fraction: None)
+    surface = MorphableSurface.from_vertices(model, similarity_free_surface(model))
+    priors = _fit_priors(model, portraits)
     state = _first_state(surface, portraits, priors)
-    stages = ((6, False, False, False), (8, True, True, False), (12, True, True, True))
-    for number, (steps, shape_free, slide, outline) in enumerate(stages):
-        terms_at = _evidence(surface, portraits, slide=slide, outline=outline)
-        state = solve(state, priors, terms_at, steps=steps, shape_free=shape_free)
-        report((number + 1) / 5)
-    personal = _personal(surface, portraits, state)
-    report(0.8)
-    placed, shown = _placed(surface, state, personal)
-    shown = solve(shown, _without_shape(priors), _evidence(placed, portraits, slide=True, outline=True), steps=5)
+    for number, stage in enumerate(_SETTINGS.stages):
+        terms_at = _terms_of_state(surface, portraits, slide=stage.slide, silhouette=stage.silhouette)
+        state = solve(state, priors, terms_at, steps=stage.steps, shape_free=stage.shape_free)
+        report((number + 1) / _PROGRESS_STEPS)
+    personal = _personal_displacement(surface, portraits, state)
+    report((_PROGRESS_STEPS - 1) / _PROGRESS_STEPS)
+    canonical, canonical_state = _to_canonical(surface, state, personal)
+    terms_at = _terms_of_state(canonical, portraits, slide=True, silhouette=True)
+    canonical_state = solve(canonical_state, _without_shape(priors), terms_at, steps=_SETTINGS.final_steps)
     report(1.0)
-    photos = tuple(_measured(placed, portrait, shown, i) for i, portrait in enumerate(portraits))
-    neutral = placed.vertices.mean
+    photos = tuple(_fitted_photo(canonical, portrait, canonical_state, i) for i, portrait in enumerate(portraits))
+    neutral = canonical.vertices.mean
     return FittedHead(model, state.shape, personal, neutral, photos)
 
 
-def _priors(model: HeadModel, portraits: Sequence[Portrait]) -> FitPriors:
+def _fit_priors(model: HeadModel, portraits: Sequence[Portrait]) -> FitPriors:
+    """Return the priors of all unknowns; the expressions' means are the detector's scores."""
     principal = np.array([name.startswith("pca_") for name in model.shape_names])
     index = np.arange(len(principal))
     first = index < model.shape_mirror
     gaze = np.array([name.startswith("eyeLook") for name in model.expression_names])
     return FitPriors(
-        shape_sigma=np.where(principal, 1.0, _LOCAL_SIGMA),
+        shape_sigma=np.where(principal, 1.0, _PRIORS.local_shape_sigma),
         mirror_pairs=np.stack([index[first], np.asarray(model.shape_mirror)[first]], axis=1),
-        mirror_sigma=_MIRROR_SIGMA,
-        shape_limit=np.where(principal, 3.0, 1.0),
+        mirror_sigma=_PRIORS.mirror_sigma,
+        shape_limit=np.where(principal, _PRIORS.principal_limit, _PRIORS.local_limit),
         expressions=tuple(np.clip(p.blendshapes, 0, 1).astype(np.float64) for p in portraits),
-        expression_sigma=np.where(gaze, _GAZE_SIGMA, _EXPRESSION_SIGMA),
-        log_distance=_DISTANCE,
+        expression_sigma=np.where(gaze, _PRIORS.gaze_sigma, _PRIORS.expression_sigma),
+        log_distance=_LOG_DISTANCE,
     )
 
 
-def _first_state(surface: Surface, portraits: Sequence[Portrait], priors: FitPriors) -> FitState:
+def _first_state(surface: MorphableSurface, portraits: Sequence[Portrait], priors: FitPriors) -> FitState:
+    """Return the mean shape, the detector's expressions, and scaled orthographic poses."""
     shape = np.zeros(len(priors.shape_sigma))
     poses = []
     for portrait, expression in zip(portraits, priors.expressions, strict=True):
         centre = np.array(portrait.alpha.shape[::-1]) / 2
         points = surface.landmarks.positions(shape, expression)
-        poses.append(scaled_orthographic_pose(points, portrait.landmarks_px, float(np.exp(_DISTANCE[0])), centre))
+        distance = float(np.exp(_LOG_DISTANCE[0]))
+        poses.append(scaled_orthographic_pose(points, portrait.landmarks_px, distance, centre))
     return FitState(shape, priors.expressions, tuple(poses))
 
 
-def _evidence(
-    surface: Surface, portraits: Sequence[Portrait], *, slide: bool, outline: bool
+def _terms_of_state(
+    surface: MorphableSurface, portraits: Sequence[Portrait], *, slide: bool, silhouette: bool
 ) -> Callable[[FitState], list[list[PointTerm]]]:
-    """Terms of all photos as a function of the state, correspondences found anew."""
+    """Return a function from a state to the terms of all photos, with correspondences found for that state."""
 
     def terms_at(state: FitState) -> list[list[PointTerm]]:
         out = []
         for portrait, pose, expression in zip(portraits, state.poses, state.expressions, strict=True):
-            sighting = Sighting.of(surface, pose, state.shape, expression)
-            terms = [landmark_term(surface, portrait, pose, sighting, slide=slide)]
-            if outline:
-                terms.append(outline_term(surface, portrait, pose, sighting))
+            posed = PosedSurface.from_state(surface, pose, state.shape, expression)
+            terms = [landmark_term(surface, portrait, pose, posed, slide=slide)]
+            if silhouette:
+                terms.append(silhouette_term(surface, portrait, pose, posed))
             out.append(terms)
         return out
 
     return terms_at
 
 
-def _displacement(surface: Surface, left_over: Sequence[LeftOver], elasticity: Elasticity) -> Float[np.ndarray, "n 3"]:
-    """What is left over, as a displacement; eyes, teeth and tongue follow the skin around them as whole pieces."""
+def _displacement(
+    surface: MorphableSurface, residuals: Sequence[LinearResiduals], elasticity: Elasticity
+) -> Float[np.ndarray, "n 3"]:
+    """Fit a free-form displacement to residuals; eyes, teeth and tongue follow the skin around them rigidly."""
     model = surface.model
     skin = model.part == PARTS.index("skin")
     soft = skin | (model.part == PARTS.index("mouth_cavity"))
-    front = model.mean[:, 2] > _BACK
+    front = model.mean[:, 2] > _SETTINGS.front
     edges = surface_edges(model.faces, len(model.mean))
-    offsets = smooth_displacement(edges, model.vertex_mirror, soft & front, left_over, elasticity)
+    offsets = smooth_displacement(edges, model.vertex_mirror, soft & front, residuals, elasticity)
     for index, name in enumerate(PARTS):
         rigid = (model.part == index) & (name not in ("skin", "mouth_cavity"))
         if rigid.any():
-            offsets[rigid] = follow_nearest(model.mean, offsets, rigid, skin, count=60)
+            offsets[rigid] = follow_nearest(model.mean, offsets, rigid, skin, count=_SETTINGS.guide_vertices)
     return offsets
 
 
-def _personal(surface: Surface, portraits: Sequence[Portrait], state: FitState) -> Float[np.ndarray, "n 3"]:
-    """What all photos leave over together, and lips that stay closed."""
-    left_over = []
-    terms_of_photos = _evidence(surface, portraits, slide=True, outline=True)(state)
+def _personal_displacement(
+    surface: MorphableSurface, portraits: Sequence[Portrait], state: FitState
+) -> Float[np.ndarray, "n 3"]:
+    """Fit the displacement of the person to the residuals of all photos together; lips stay closed."""
+    residuals = []
+    terms_of_photos = _terms_of_state(surface, portraits, slide=True, silhouette=True)(state)
+    weight = _SETTINGS.personal_weight
     for terms, pose, expression in zip(terms_of_photos, state.poses, state.expressions, strict=True):
-        left_over += [_left_over(term, pose, state.shape, expression, trust=_PERSONAL_TRUST) for term in terms]
+        residuals += [_linearised(term, pose, state.shape, expression, weight=weight) for term in terms]
     edges = surface_edges(surface.model.faces, len(surface.model.mean))
     pairs = touching_pairs(surface.model.mean, edges, surface.model.part == PARTS.index("skin"))
     neutral = surface.vertices.positions(state.shape, np.zeros(len(surface.model.expression_names)))
-    left_over.append(kept_closed(pairs, surface.vertices.mean, neutral))
-    return _displacement(surface, left_over, _PERSONAL)
+    residuals.append(closure_residuals(pairs, surface.vertices.mean, neutral))
+    return _displacement(surface, residuals, _SETTINGS.personal)
 
 
-def _corrective(placed: Surface, portrait: Portrait, shown: FitState, photo: int) -> Float[np.ndarray, "n 3"]:
-    """What one photo still leaves over; here every landmark is taken at its word, or texture would slide."""
-    pose, expression = shown.poses[photo], shown.expressions[photo]
-    sighting = Sighting.of(placed, pose, shown.shape, expression)
-    landmarks = landmark_term(placed, portrait, pose, sighting, slide=True, loosest=_LOOSEST)
-    outline = outline_term(placed, portrait, pose, sighting)
-    left_over = [
-        _left_over(term, pose, shown.shape, expression, trust=_MOMENTARY_TRUST) for term in (landmarks, outline)
-    ]
-    return _displacement(placed, left_over, _MOMENTARY)
+def _corrective(
+    canonical: MorphableSurface, portrait: Portrait, state: FitState, photo: int
+) -> Float[np.ndarray, "n 3"]:
+    """Fit the corrective of one photo's expression to the residuals that are left there."""
+    pose, expression = state.poses[photo], state.expressions[photo]
+    posed = PosedSurface.from_state(canonical, pose, state.shape, expression)
+    max_sigma = _SETTINGS.corrective_max_sigma
+    landmarks = landmark_term(canonical, portrait, pose, posed, slide=True, max_sigma=max_sigma)
+    silhouette = silhouette_term(canonical, portrait, pose, posed)
+    weight = _SETTINGS.corrective_weight
+    residuals = [_linearised(term, pose, state.shape, expression, weight=weight) for term in (landmarks, silhouette)]
+    return _displacement(canonical, residuals, _SETTINGS.corrective)
 
 
-def _left_over(
-    term: PointTerm, pose: Pose, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"], *, trust: float
-) -> LeftOver:
-    """One term's errors as linear observations of a displacement, outliers down-weighted as in the fit."""
+def _linearised(
+    term: PointTerm, pose: Pose, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"], *, weight: float
+) -> LinearResiduals:
+    """Linearise one term by a displacement of its points; outliers are down-weighted as in the fit (Cauchy)."""
     residual = term.residuals(pose, shape, expression)
-    root = np.sqrt(trust * term.weight / (1 + (residual**2).sum(1) / term.robust**2))
-    rows = term.whiten @ pose.by_point(term.points.positions(shape, expression))
-    return LeftOver(term.points.corners, term.points.barycentric, rows * root[:, None, None], -residual * root[:, None])
+    root = np.sqrt(weight * term.weight / (1 + (residual**2).sum(1) / term.robust**2))
+    jacobian = term.whiten @ pose.jacobian_by_point(term.points.positions(shape, expression))
+    points = term.points
+    return LinearResiduals(
+        points.corners, points.barycentric, jacobian * root[:, None, None], -residual * root[:, None]
+    )
 
 
-def _placed(surface: Surface, state: FitState, personal: Float[np.ndarray, "n 3"]) -> tuple[Surface, FitState]:
-    """The personal neutral head in the canonical place, as a surface that only expressions move, and its photos."""
+def _to_canonical(
+    surface: MorphableSurface, state: FitState, personal: Float[np.ndarray, "n 3"]
+) -> tuple[MorphableSurface, FitState]:
+    """Move the personal neutral head and the poses to the canonical frame; only expressions move that surface."""
     model, points = surface.model, surface.vertices
     neutral = points.positions(state.shape, np.zeros(points.expression.shape[2])) + personal
     scale, rotation, translation = canonical_from_fitted(model, neutral)
-    still = np.zeros((len(neutral), 3, 0))
+    no_shape = np.zeros((len(neutral), 3, 0))
     moved = scale * neutral @ rotation.T + translation
-    placed = Surface.of(model, SurfacePoints.of_vertices(moved, still, still, points.expression))
+    canonical = MorphableSurface.from_vertices(
+        model, SurfacePoints.of_vertices(moved, no_shape, no_shape, points.expression)
+    )
     poses = tuple(pose_in_canonical(pose, scale, rotation, translation) for pose in state.poses)
-    return placed, FitState(np.zeros(0), state.expressions, poses)
+    return canonical, FitState(np.zeros(0), state.expressions, poses)
 
 
 def _without_shape(priors: FitPriors) -> FitPriors:
-    nothing = np.zeros(0)
-    return replace(priors, shape_sigma=nothing, shape_limit=nothing, mirror_pairs=np.zeros((0, 2), int))
+    """Return the priors of a fit without shape parameters."""
+    empty = np.zeros(0)
+    return replace(priors, shape_sigma=empty, shape_limit=empty, mirror_pairs=np.zeros((0, 2), int))
 
 
-def _measured(placed: Surface, portrait: Portrait, shown: FitState, photo: int) -> FittedPhoto:
-    """What is left of one photo goes into its corrective; then what the fit reached there.
+def _fitted_photo(canonical: MorphableSurface, portrait: Portrait, state: FitState, photo: int) -> FittedPhoto:
+    """Fit the corrective of one photo, and measure the errors that remain.
 
     Raises:
         FitError: the model is far from the landmarks.
     """
-    pose, expression = shown.poses[photo], shown.expressions[photo]
+    pose, expression = state.poses[photo], state.expressions[photo]
     height, width = portrait.alpha.shape
-    corrective = _corrective(placed, portrait, shown, photo)
-    corrected = Surface.of(placed.model, replace(placed.vertices, mean=placed.vertices.mean + corrective))
-    sighting = Sighting.of(corrected, pose, shown.shape, expression)
-    term = landmark_term(corrected, portrait, pose, sighting, slide=True)
-    error_px = float(landmark_errors_px(term, pose, shown.shape, expression).mean())
-    share = error_px / eye_distance_px(portrait.landmarks_px)
-    if not share < _WORST_ERROR:
+    corrective = _corrective(canonical, portrait, state, photo)
+    moved = replace(canonical.vertices, mean=canonical.vertices.mean + corrective)
+    corrected = MorphableSurface.from_vertices(canonical.model, moved)
+    posed = PosedSurface.from_state(corrected, pose, state.shape, expression)
+    term = landmark_term(corrected, portrait, pose, posed, slide=True)
+    error_px = float(landmark_errors_px(term, pose, state.shape, expression).mean())
+    error_iod = error_px / eye_distance_px(portrait.landmarks_px)
+    if not error_iod < _SETTINGS.max_error:
         raise FitError(
-            f"photo {photo + 1}: the head model stays {share:.0%} of the eye distance away from the landmarks; "
+            f"photo {photo + 1}: the head model stays {error_iod:.0%} of the eye distance away from the landmarks; "
             "the face may be a drawing, hidden or cut off: try another photo"
         )
     camera = _camera(pose, width, height)
-    mask = rasterize(sighting.vertices, placed.model.faces, camera, 0).face >= 0
-    iou = skin_outline_iou(portrait, mask, lowest_row=lowest_row(placed, sighting, pose))
+    mask = rasterize(posed.vertices, canonical.model.faces, camera, 0).face >= 0
+    iou = skin_silhouette_iou(portrait, mask, lowest_row=lowest_row(canonical, posed, pose))
     _log.info(
-        "photo %d: landmarks %.2f px (%.2f %% of the eye distance), skin outline IoU %.3f",
+        "photo %d: landmarks %.2f px (%.2f %% of the eye distance), skin silhouette IoU %.3f",
         photo + 1,
         error_px,
-        100 * share,
+        100 * error_iod,
         iou,
     )
-    return FittedPhoto(camera, expression, corrective, error_px, share, iou)
+    return FittedPhoto(camera, expression, corrective, error_px, error_iod, iou)
 
 
 def _camera(pose: Pose, width_px: int, height_px: int) -> Cameras:
+    """Return a pose as one camera."""
     camera_from_world = np.eye(4)
     camera_from_world[:3, :3], camera_from_world[:3, 3] = pose.rotation, pose.translation
     focal, (x, y) = pose.focal_px, pose.centre_px

@@ -1,4 +1,4 @@
-"""What photos say about a fitted head: projections, visibility and look-ups shared by hair geometry and hair colour."""
+"""The fitted head projected into its photos: visibility, facing and depth, shared by hair geometry and hair colour."""
 
 from __future__ import annotations
 
@@ -17,17 +17,35 @@ from spinmeround.types import Portrait
 
 
 @dataclass(frozen=True)
-class PhotoEvidence:
-    """What one photo says about hair, ready for look-ups in its own pixels.
+class VisibilitySettings:
+    """When a vertex counts as visible.
 
     Attributes:
-        vertices: dense vertices in the pose of this photo.
-        normals: their unit normals.
-        pixels: their projections and depths.
-        visible: nearest to the camera, and not facing away.
-        beside: the same with more slack: what the bare head alone would let the camera see or nearly see.
-        facing: cosine between normal and direction to the camera.
-        skin_depth: depth of the bare head, infinity beside it.
+        min_facing: least cosine of the angle between its normal and the direction to the camera.
+        max_behind: how far it may lie behind the nearest surface in its pixel, head units.
+    """
+
+    min_facing: float
+    max_behind: float
+
+
+_VISIBLE = VisibilitySettings(min_facing=-0.05, max_behind=0.012)
+_NEARLY_VISIBLE = VisibilitySettings(min_facing=-0.3, max_behind=0.05)
+
+
+@dataclass(frozen=True)
+class PhotoEvidence:
+    """One photo with the bare dense head projected into it.
+
+    Attributes:
+        camera_from_world: rigid transform, OpenCV camera axes.
+        vertices: dense vertices with the expression of this photo, world frame.
+        normals: their unit normals, world frame.
+        pixels: their projections (x, y in pixels) and depths (head units).
+        visible: true where nothing of the bare head hides the vertex and it does not face away.
+        nearly_visible: the same with more tolerance; true for most of an ear that is seen from the front.
+        facing: cosine of the angle between normal and direction to the camera.
+        skin_depth: depth of the bare head per pixel, infinity beside it.
     """
 
     portrait: Portrait
@@ -37,17 +55,17 @@ class PhotoEvidence:
     normals: Float[np.ndarray, "m 3"]
     pixels: Float[np.ndarray, "m 3"]
     visible: Bool[np.ndarray, "m"]
-    beside: Bool[np.ndarray, "m"]
+    nearly_visible: Bool[np.ndarray, "m"]
     facing: Float[np.ndarray, "m"]
     skin_depth: Float[np.ndarray, "h w"]
 
 
 def gather_evidence(model: HeadModel, head: FittedHead, portraits: Sequence[Portrait]) -> list[PhotoEvidence]:
-    """Projects the fitted head into each photo and finds what of it is seen."""
-    return [_evidence(model, head, portrait, index) for index, portrait in enumerate(portraits)]
+    """Project the fitted head into each photo and find which vertices are visible there."""
+    return [_project_head(model, head, portrait, index) for index, portrait in enumerate(portraits)]
 
 
-def _evidence(model: HeadModel, head: FittedHead, portrait: Portrait, index: int) -> PhotoEvidence:
+def _project_head(model: HeadModel, head: FittedHead, portrait: Portrait, index: int) -> PhotoEvidence:
     camera = head.photos[index].camera
     vertices = model.dense(head.posed(index))
     pixels = project(vertices, camera.camera_from_world[0], camera.intrinsics_px[0])
@@ -59,8 +77,8 @@ def _evidence(model: HeadModel, head: FittedHead, portrait: Portrait, index: int
     row = np.clip(pixels[:, 1].astype(int), 0, camera.height_px - 1)
     inside = (pixels[:, :2] >= 0).all(1) & (pixels[:, 0] < camera.width_px) & (pixels[:, 1] < camera.height_px)
     behind = pixels[:, 2] - np.minimum(buffer.depth[row, column], pixels[:, 2])
-    visible = inside & (facing > -0.05) & (behind < 0.012)
-    beside = inside & (facing > -0.3) & (behind < 0.05)
+    visible = inside & (facing > _VISIBLE.min_facing) & (behind < _VISIBLE.max_behind)
+    nearly_visible = inside & (facing > _NEARLY_VISIBLE.min_facing) & (behind < _NEARLY_VISIBLE.max_behind)
     return PhotoEvidence(
         portrait,
         camera.camera_from_world[0],
@@ -69,14 +87,14 @@ def _evidence(model: HeadModel, head: FittedHead, portrait: Portrait, index: int
         normals,
         pixels,
         visible,
-        beside,
+        nearly_visible,
         facing,
         buffer.depth,
     )
 
 
 def mesh_laplacian(faces: Integer[np.ndarray, "f 3"], count: int) -> sp.csr_matrix:
-    """Uniform graph Laplacian D - A."""
+    """Return the uniform graph Laplacian, degree minus adjacency, of the vertices of a mesh."""
     rows = faces.ravel()
     columns = np.roll(faces, -1, axis=1).ravel()
     adjacency = sp.coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count)).tocsr()

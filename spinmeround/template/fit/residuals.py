@@ -1,4 +1,4 @@
-"""The arithmetic of the head fit: points on the morphing surface, one photo's pinhole pose, robust point residuals."""
+"""Residuals of the head fit and their derivatives: points on the morphable surface, a pinhole pose, robust terms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ POSE_SIZE = 7
 
 @dataclass(frozen=True)
 class SurfacePoints:
-    """Points fixed to the surface of the head model, with all that moves them.
+    """Points attached to the surface of the head model, with their displacement by each parameter.
 
     Attributes:
         corners: coarse vertices of the face that holds each point.
@@ -42,45 +42,54 @@ class SurfacePoints:
         minus: Float[np.ndarray, "n 3 k"],
         expression: Float[np.ndarray, "n 3 e"],
     ) -> SurfacePoints:
-        """All vertices of a mesh."""
+        """Return all vertices of a mesh as points."""
         corners = np.repeat(np.arange(len(mean))[:, None], 3, axis=1)
         barycentric = np.tile([1.0, 0.0, 0.0], (len(mean), 1))
         return SurfacePoints(corners, barycentric, mean, plus, minus, expression)
 
-    def inside(self, corners: Integer[np.ndarray, "s 3"], barycentric: Float[np.ndarray, "s 3"]) -> SurfacePoints:
-        """Points inside triangles of the mesh; to be asked of all its vertices."""
+    def at_barycentric(
+        self, corners: Integer[np.ndarray, "s 3"], barycentric: Float[np.ndarray, "s 3"]
+    ) -> SurfacePoints:
+        """Return points inside triangles of the mesh; ``self`` must hold all its vertices."""
 
-        def blended(field: Float[np.ndarray, "n 3 *c"]) -> Float[np.ndarray, "s 3 *c"]:
+        def interpolated(field: Float[np.ndarray, "n 3 *c"]) -> Float[np.ndarray, "s 3 *c"]:
             return np.einsum("sc,sc...->s...", barycentric, field[corners])
 
-        moved = (blended(field) for field in (self.mean, self.plus, self.minus, self.expression))
+        moved = (interpolated(field) for field in (self.mean, self.plus, self.minus, self.expression))
         return SurfacePoints(corners, np.asarray(barycentric, np.float64), *moved)
 
     def replaced(
         self, rows: Integer[np.ndarray, "r"], source: SurfacePoints, chosen: Integer[np.ndarray, "r"]
     ) -> SurfacePoints:
-        """Some of the points exchanged for chosen ones of another set."""
-        exchanged = []
+        """Return the points with some of them replaced by points ``chosen`` from ``source``."""
+        replaced_fields = []
         for field in fields(self):
             values = getattr(self, field.name).copy()
             values[rows] = getattr(source, field.name)[chosen]
-            exchanged.append(values)
-        return SurfacePoints(*exchanged)
+            replaced_fields.append(values)
+        return SurfacePoints(*replaced_fields)
 
     def positions(self, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"]) -> Float[np.ndarray, "m 3"]:
-        """Where the points lie; linear in each half axis of every shape parameter."""
+        """Return the positions, world frame; linear in each shape parameter on either side of zero."""
         moved = self.mean + self.plus @ np.maximum(shape, 0) + self.minus @ np.maximum(-shape, 0)
         return moved + self.expression @ expression
 
     def jacobian(self, shape: Float[np.ndarray, "k"]) -> Float[np.ndarray, "m 3 b"]:
-        """Derivative of ``positions``; at a kink (parameter exactly 0) the mean of both sides."""
+        """Return the derivative of ``positions`` by (shape, expression); at parameter 0 the mean of both sides."""
         up = np.where(shape > 0, 1.0, np.where(shape < 0, 0.0, 0.5))
         return np.concatenate([self.plus * up - self.minus * (1 - up), self.expression], axis=2)
 
 
 @dataclass(frozen=True)
 class Pose:
-    """A pinhole camera while it is being fitted: OpenCV axes, principal point in ``centre_px``."""
+    """A pinhole camera while it is being fitted.
+
+    Attributes:
+        rotation: camera from world, OpenCV camera axes.
+        translation: of the same transform, head units.
+        log_focal: logarithm of the focal length in pixels.
+        centre_px: principal point.
+    """
 
     rotation: Float[np.ndarray, "3 3"]
     translation: Float[np.ndarray, "3"]
@@ -93,27 +102,27 @@ class Pose:
         return float(np.exp(self.log_focal))
 
     def moved(self, step: Float[np.ndarray, "7"]) -> Pose:
-        """After a step in (rotation vector on the left, translation, log focal)."""
+        """Return the pose after a step in (rotation vector, applied on the left; translation; log focal)."""
         rotation = Rotation.from_rotvec(step[:3]).as_matrix() @ self.rotation
         return Pose(rotation, self.translation + step[3:6], self.log_focal + step[6], self.centre_px)
 
     def camera_points(self, points: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3"]:
-        """World points in camera axes."""
+        """Transform world points to the camera frame."""
         return points @ self.rotation.T + self.translation
 
     def project(self, points: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 2"]:
-        """World points to pixels."""
+        """Project world points to pixels."""
         camera = self.camera_points(points)
         return self.focal_px * camera[:, :2] / camera[:, 2:] + self.centre_px
 
-    def by_point(self, points: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 2 3"]:
-        """Derivative of ``project`` by the points, world frame."""
+    def jacobian_by_point(self, points: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 2 3"]:
+        """Return the derivative of ``project`` by the points, world frame."""
         return self._by_camera(points) @ self.rotation
 
     def jacobian(
         self, points: Float[np.ndarray, "m 3"], point_jacobian: Float[np.ndarray, "m 3 b"]
     ) -> Float[np.ndarray, "m 2 c"]:
-        """Derivative of ``project`` by whatever moves the points, then by the pose."""
+        """Return the derivative of ``project`` by the parameters that move the points, then by the pose."""
         by_camera = self._by_camera(points)
         by_rotation = -by_camera @ _cross_matrices(points @ self.rotation.T)
         by_focal = (self.project(points) - self.centre_px)[..., None]
@@ -130,13 +139,13 @@ class Pose:
 
 @dataclass(frozen=True)
 class PointTerm:
-    """Surface points that ought to be seen at given pixels.
+    """Residuals of surface points that should project to given pixels.
 
     Attributes:
-        target_px: where.
+        target_px: those pixels.
         whiten: maps a pixel error to standard deviations; of rank one where a point may slide along a contour.
         robust: errors beyond so many standard deviations count ever less (Cauchy).
-        weight: worth of each point, less than 1 where neighbours repeat each other's evidence.
+        weight: of each point, less than 1 where neighbours are correlated.
     """
 
     points: SurfacePoints
@@ -148,37 +157,37 @@ class PointTerm:
     def residuals(
         self, pose: Pose, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"]
     ) -> Float[np.ndarray, "m 2"]:
-        """Whitened pixel errors."""
+        """Return the whitened pixel errors."""
         error_px = pose.project(self.points.positions(shape, expression)) - self.target_px
         return np.einsum("mij,mj->mi", self.whiten, error_px)
 
     def cost(self, pose: Pose, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"]) -> float:
-        """Cauchy cost, equal to half the weighted sum of squares for small errors."""
+        """Return the Cauchy cost, equal to half the weighted sum of squares for small errors."""
         squared = (self.residuals(pose, shape, expression) ** 2).sum(1) / self.robust**2
         return float(0.5 * self.robust**2 * (self.weight * np.log1p(squared)).sum())
 
     def normal_equations(
         self, pose: Pose, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"]
     ) -> tuple[Float[np.ndarray, "b b"], Float[np.ndarray, "b"]]:
-        """Gauss-Newton matrix and gradient by (shape, expression, pose), Cauchy weights held fixed."""
+        """Return the Gauss-Newton matrix and gradient by (shape, expression, pose), Cauchy weights held fixed."""
         positions = self.points.positions(shape, expression)
         residual = np.einsum("mij,mj->mi", self.whiten, pose.project(positions) - self.target_px)
         jacobian = self.whiten @ pose.jacobian(positions, self.points.jacobian(shape))
-        trust = self.weight / (1 + (residual**2).sum(1) / self.robust**2)
-        root = np.sqrt(np.repeat(trust, 2))[:, None]
+        robust_weight = self.weight / (1 + (residual**2).sum(1) / self.robust**2)
+        root = np.sqrt(np.repeat(robust_weight, 2))[:, None]
         flat = jacobian.reshape(len(root), jacobian.shape[2]) * root
         return flat.T @ flat, flat.T @ (residual.reshape(-1, 1) * root)[:, 0]
 
 
-def isotropic(sigma_px: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m 2 2"]:
-    """Whitening by one standard deviation a point."""
+def isotropic_whitening(sigma_px: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m 2 2"]:
+    """Return the whitening by one standard deviation per point."""
     return np.eye(2) / sigma_px[:, None, None]
 
 
-def across(
+def contour_whitening(
     normal_px: Float[np.ndarray, "m 2"], sigma_across_px: Float[np.ndarray, "m"], along: float = 0.0
 ) -> Float[np.ndarray, "m 2 2"]:
-    """Whitening that counts errors along unit normals; those along the contour only with the factor ``along``."""
+    """Return the whitening of errors along unit normals; those along the contour count by the factor ``along``."""
     outer = normal_px[:, :, None] * normal_px[:, None, :]
     return (outer + along * (np.eye(2) - outer)) / sigma_across_px[:, None, None]
 
@@ -189,7 +198,13 @@ def scaled_orthographic_pose(
     distance: float,
     centre_px: Float[np.ndarray, "2"],
 ) -> Pose:
-    """First pose from the best affine camera: its rows made orthogonal, at a given distance from the points' centre."""
+    """Return a first pose from the best affine camera: its rows made orthogonal, at a given distance from the points.
+
+    Args:
+        points: world frame.
+        distance: of the camera from the points' centre, head units.
+        centre_px: principal point.
+    """
     middle, middle_px = points.mean(0), pixels.mean(0)
     affine = np.linalg.lstsq(points - middle, pixels - middle_px, rcond=None)[0].T
     left, values, right = np.linalg.svd(affine, full_matrices=False)
@@ -203,7 +218,7 @@ def scaled_orthographic_pose(
 
 
 def _cross_matrices(vectors: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3 3"]:
-    """Matrices K with K @ w = vector x w."""
+    """Return matrices K with K @ w = vector x w."""
     out = np.zeros((len(vectors), 3, 3))
     out[:, 0, 1], out[:, 0, 2], out[:, 1, 2] = -vectors[:, 2], vectors[:, 1], -vectors[:, 0]
     return out - np.swapaxes(out, 1, 2)

@@ -1,4 +1,4 @@
-"""Strands of hair continued by example: noise with the contrast of the photo's hair, drawn out along its strands.
+"""Strands of hair synthesised by example: noise with the contrast of the photo's hair, smeared along its orientation.
 
 Method: line integral convolution (Cabral and Leedom, "Imaging vector fields using line integral convolution", 1993) of
 noise in bands, one for each width of strand.
@@ -14,31 +14,26 @@ import numpy as np
 from jaxtyping import Float
 
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
-from spinmeround.template.hair.map_smoothing import blur_around
+from spinmeround.template.hair.map_smoothing import blur_cyclic
+from spinmeround.template.hair.settings import OrientationSettings, StrandSettings
 
-_WIDTHS = (1.3, 2.2, 3.8, 6.4)
-"""Widths of strands and of locks, texels: each band holds what a blur of this deviation takes away. Finer strands than
-these would flicker between views of 512 pixels, in which a texel is about a pixel."""
-_LEAST_PIXELS = 400
-"""Pixels of hair that strands can be learnt from."""
-_LENGTHS = (2.0, 20.0)
-"""Length over width of cropped or curled hair, which shows no direction, and of hair that plainly shows one."""
-_DIRECTED = (2.5, 4.0)
-"""Where hair begins to show a direction and where it plainly does: energy of the slopes across over that along. Noise
-without a direction has 2.5 at the sharpness of the measure."""
-_FINE_SHARE = 0.75
-"""Least contrast of a band beside the next wider: a photo blurs the finest strands away."""
-_COARSE_SHARE = 0.7
-"""Most contrast of locks beside the next finer band, in cropped hair half of it: the rest is light on its form."""
-_WAVE, _WAVE_TEXELS = 0.22, 48.0
-"""How far strands stray from the flow (deviation, radians), and over which distance."""
-_DOWN = 0.15
-"""Weight of the way down against the directions that are seen: matters where nothing near is seen."""
-_LUMINANCE = np.array([0.3, 0.6, 0.1], np.float32)
+_ORIENTATION, _STRANDS = OrientationSettings(), StrandSettings()
+
+LUMINANCE = (0.3, 0.6, 0.1)
+"""Weights of red, green and blue in the lightness of hair."""
+_LUMINANCE = np.array(LUMINANCE, np.float32)
+
+_INSIDE = 0.5
+"""Value of a mask in [0, 1] from which on a pixel belongs to it."""
+
+_NOISE_SIGMA_TEXELS = 1.6
+"""Standard deviation of noise down to which a band may be drawn on a smaller map."""
 
 
-def strand_flow(colour: Float[np.ndarray, "h w 3"], trust: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Direction of the strands all over a map: as seen where hair is seen, and from there on slowly turning down.
+def strand_orientation(colour: Float[np.ndarray, "h w 3"], trust: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Return the orientation of the strands all over a map.
+
+    It is that of the structure tensor where hair is seen, and turns downward with the distance from there.
 
     Args:
         colour: what the photos show on the map.
@@ -47,94 +42,105 @@ def strand_flow(colour: Float[np.ndarray, "h w 3"], trust: Float[np.ndarray, "h 
     Returns:
         Radians in [0, pi]; 0 runs along a row, pi / 2 down a column.
     """
-    seen = (trust > 0.15).astype(np.float32)
+    s = _ORIENTATION
+    seen = (trust > s.min_trust).astype(np.float32)
     grey = colour.astype(np.float32) @ _LUMINANCE
-    detail = _blur_within(grey, seen, 1.0) - _blur_within(grey, seen, _WIDTHS[-1])
-    inner = cv2.erode(seen, np.ones((5, 5), np.uint8))
+    detail = _blur_within(grey, seen, s.fine_blur_texels) - _blur_within(grey, seen, _STRANDS.widths_texels[-1])
+    inner = cv2.erode(seen, np.ones((s.erosion_texels, s.erosion_texels), np.uint8))
     dx, dy = (cv2.Sobel(detail, cv2.CV_32F, *order) * inner for order in ((1, 0), (0, 1)))
-    # Directions along the strands have no sign: they are averaged at twice their angle.
-    cosine, sine, energy = (blur_around(part, 6.0) for part in (dy * dy - dx * dx, -2 * dx * dy, dx * dx + dy * dy))
-    usual = float(np.median(energy[inner > 0])) if inner.any() else 1.0
-    energy = energy / max(usual, 1e-12)
-    cosine, sine = cosine / max(usual, 1e-12), sine / max(usual, 1e-12)
+    # Orientations have no sign, so they are averaged at twice their angle.
+    cosine, sine, energy = (
+        blur_cyclic(part, s.tensor_blur_texels) for part in (dy * dy - dx * dx, -2 * dx * dy, dx * dx + dy * dy)
+    )
+    typical = float(np.median(energy[inner > 0])) if inner.any() else 1.0
+    energy = energy / max(typical, 1e-12)
+    cosine, sine = cosine / max(typical, 1e-12), sine / max(typical, 1e-12)
     mean_cosine, mean_sine = np.full(grey.shape, -1, np.float32), np.zeros(grey.shape, np.float32)
-    for width in (90.0, 40.0, 16.0, 6.0):
-        weight = blur_around(energy, width) + _DOWN
-        mean_cosine = (blur_around(cosine, width) + _DOWN * mean_cosine) / weight
-        mean_sine = (blur_around(sine, width) + _DOWN * mean_sine) / weight
+    for sigma in s.blurs_texels:
+        weight = blur_cyclic(energy, sigma) + s.downward_weight
+        mean_cosine = (blur_cyclic(cosine, sigma) + s.downward_weight * mean_cosine) / weight
+        mean_sine = (blur_cyclic(sine, sigma) + s.downward_weight * mean_sine) / weight
     angle = 0.5 * np.arctan2(mean_sine, mean_cosine)
     return np.where(angle < 0, angle + np.pi, angle).astype(np.float32)
 
 
-def grow_strands(
+def synthesise_strands(
     evidence: Sequence[PhotoEvidence],
-    flow: Float[np.ndarray, "h w"],
+    orientation: Float[np.ndarray, "h w"],
     texel: float,
     *,
-    generator: np.random.Generator,
+    rng: np.random.Generator,
 ) -> Float[np.ndarray, "h w 3"]:
-    """Fine detail of hair over a map that closes around its columns.
+    """Synthesise the fine detail of hair over a map whose columns wrap round.
 
     Args:
-        flow: direction of the strands, as ``strand_flow`` has it.
+        orientation: of the strands, as returned by ``strand_orientation``.
         texel: side of a texel in head units.
-        generator: draws the noise.
+        rng: draws the noise.
 
     Returns:
-        Offsets to a slow colour, about zero mean; all 0 where the photos hold too little hair to learn from.
+        Differences from the base colour, with a mean of about 0; all 0 where the photos hold too little hair to
+        measure its contrast.
     """
-    samples = [_hair_of(photo, texel) for photo in evidence]
-    samples = [sample for sample in samples if (sample[1] > 0.5).sum() >= _LEAST_PIXELS]
+    s = _STRANDS
+    samples = [_hair_pixels(photo, texel) for photo in evidence]
+    samples = [sample for sample in samples if (sample[1] > _INSIDE).sum() >= s.min_pixels]
     if not samples:
-        return np.zeros((*flow.shape, 3), np.float32)
+        return np.zeros((*orientation.shape, 3), np.float32)
     contrasts, length = _measure(samples)
-    direction = flow + _WAVE * _noise(flow.shape, _WAVE_TEXELS, generator)
-    grown = np.zeros(flow.shape, np.float32)
-    for width, contrast in zip(_WIDTHS, contrasts, strict=True):
-        band = _band(width, length, direction, generator)
-        grown += band * (contrast / max(float(band.std()), 1e-9))
-    return _coloured(grown, samples)
+    direction = orientation + s.wave_rad * _noise(orientation.shape, s.wave_texels, rng)
+    relief = np.zeros(orientation.shape, np.float32)
+    for width, contrast in zip(s.widths_texels, contrasts, strict=True):
+        band = _strand_band(width, length, direction, rng)
+        relief += band * (contrast / max(float(band.std()), 1e-9))
+    return _coloured(relief, samples)
 
 
-def _hair_of(photo: PhotoEvidence, texel: float):
+def _hair_pixels(photo: PhotoEvidence, texel: float):
     """Colour and mask of a photo's hair, resampled so that a pixel is a texel where the head's centre lies."""
+    s = _STRANDS
     scale = photo.camera_from_world[2, 3] / photo.intrinsics_px[0, 0] / texel
-    sure = ((photo.portrait.hair > 0.85) & photo.portrait.observed).astype(np.uint8)
-    sure = cv2.erode(sure, np.ones((3, 3), np.uint8)).astype(np.float32)
+    certain = ((photo.portrait.hair > s.min_matte) & photo.portrait.observed).astype(np.uint8)
+    certain = cv2.erode(certain, np.ones((s.erosion_px, s.erosion_px), np.uint8)).astype(np.float32)
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     rgb = cv2.resize(photo.portrait.rgb.astype(np.float32), None, fx=scale, fy=scale, interpolation=interpolation)
-    return rgb, cv2.resize(sure, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_AREA)
+    return rgb, cv2.resize(certain, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_AREA)
 
 
-def _blur_within(image, mask, width: float):
-    """Blur that reads nothing outside the mask."""
+def _blur_within(image, mask, sigma: float):
+    """Gaussian blur normalised by the blurred mask, so that nothing outside the mask contributes."""
     masked = image * (mask if image.ndim == 2 else mask[..., None])
-    weight = np.maximum(cv2.GaussianBlur(mask, (0, 0), width), 1e-3)
-    return cv2.GaussianBlur(masked, (0, 0), width) / (weight if image.ndim == 2 else weight[..., None])
+    weight = np.maximum(cv2.GaussianBlur(mask, (0, 0), sigma), 1e-3)
+    return cv2.GaussianBlur(masked, (0, 0), sigma) / (weight if image.ndim == 2 else weight[..., None])
 
 
 def _measure(samples) -> tuple[list[float], float]:
-    """Contrast of each band in the photos' hair, and how many times longer than wide its strands run."""
-    measured = [_measure_band(samples, width) for width in _WIDTHS]
-    low, high = _DIRECTED
-    directed = float(np.clip((max(ratio for _, ratio in measured) - low) / (high - low), 0, 1))
+    """Contrast of each band in the photos' hair, and the length of its strands in widths."""
+    s = _STRANDS
+    measured = [_measure_band(samples, width) for width in s.widths_texels]
+    anisotropy = max(ratio for _, ratio in measured)
+    directed = float(np.clip((anisotropy - s.undirected) / (s.directed - s.undirected), 0, 1))
     contrasts = [contrast for contrast, _ in measured]
-    contrasts[3] = min(contrasts[3], _COARSE_SHARE * contrasts[2])
-    contrasts[2:] = [contrast * (0.5 + 0.5 * directed) for contrast in contrasts[2:]]
+    contrasts[3] = min(contrasts[3], s.max_coarse_contrast * contrasts[2])
+    kept = s.undirected_coarse + (1 - s.undirected_coarse) * directed
+    contrasts[2:] = [contrast * kept for contrast in contrasts[2:]]
     for k in (1, 0):
-        contrasts[k] = max(contrasts[k], _FINE_SHARE * contrasts[k + 1])
-    return contrasts, _LENGTHS[0] + directed * (_LENGTHS[1] - _LENGTHS[0])
+        contrasts[k] = max(contrasts[k], s.min_finer_contrast * contrasts[k + 1])
+    return contrasts, s.short_length + directed * (s.long_length - s.short_length)
 
 
 def _measure_band(samples, width: float) -> tuple[float, float]:
-    """Deviation of one band, and the energy of its slopes across the strands over that along them."""
+    """Standard deviation of one band, and the energy of its gradients across the strands over that along them."""
+    s = _STRANDS
     power, count, across, along = 0.0, 0, 0.0, 0.0
     for rgb, mask in samples:
         grey = rgb @ _LUMINANCE
         band = _blur_within(grey, mask, width / 2) - _blur_within(grey, mask, width)
-        inside = (cv2.GaussianBlur(mask, (0, 0), width) > 0.8) & (mask > 0.5)
+        inside = (cv2.GaussianBlur(mask, (0, 0), width) > s.min_band_matte) & (mask > _INSIDE)
         dx, dy = cv2.Sobel(band, cv2.CV_32F, 1, 0), cv2.Sobel(band, cv2.CV_32F, 0, 1)
-        xx, yy, xy = (_blur_within(part, mask, 4 * width) for part in (dx * dx, dy * dy, dx * dy))
+        blur = s.tensor_blur_widths * width
+        xx, yy, xy = (_blur_within(part, mask, blur) for part in (dx * dx, dy * dy, dx * dy))
+        # Eigenvalues of the structure tensor: mean plus and minus spread.
         mean, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
         power += float((band[inside] ** 2).sum())
         across += float((mean + spread)[inside].sum())
@@ -143,30 +149,32 @@ def _measure_band(samples, width: float) -> tuple[float, float]:
     return np.sqrt(power / max(count, 1)), across / max(along, 1e-12)
 
 
-def _noise(shape, width: float, generator: np.random.Generator):
-    """Noise of unit deviation that varies over ``width`` texels."""
-    noise = blur_around(generator.standard_normal(shape, dtype=np.float32), width)
+def _noise(shape, sigma_texels: float, rng: np.random.Generator):
+    """Gaussian noise of unit standard deviation, blurred by ``sigma_texels``."""
+    noise = blur_cyclic(rng.standard_normal(shape, dtype=np.float32), sigma_texels)
     return noise / max(float(noise.std()), 1e-9)
 
 
-def _band(width: float, length: float, direction, generator: np.random.Generator):
-    """Strands of one width; wide ones are drawn on a smaller map."""
-    shrink = max(1, int(width / 1.6))
+def _strand_band(width: float, length: float, direction, rng: np.random.Generator):
+    """Strands of one width in texels, ``length`` widths long; wide ones are drawn on a smaller map."""
+    shrink = max(1, int(width / _NOISE_SIGMA_TEXELS))
     rows, columns = direction.shape[0] // shrink, direction.shape[1] // shrink
-    noise = _noise((rows, columns), width / shrink, generator)
-    # Cosine and sine are shrunk, not the angle: it jumps from pi to 0.
+    noise = _noise((rows, columns), width / shrink, rng)
+    # Cosine and sine are downscaled, not the angle: it jumps from pi to 0.
     along_x, along_y = (
         cv2.resize(part(direction), (columns, rows), interpolation=cv2.INTER_AREA) for part in (np.cos, np.sin)
     )
     step = max(width / shrink / 2, 0.5)
-    drawn = _draw_out(noise, along_x, along_y, step, int(0.5 * width / shrink * length / step))
-    drawn = cv2.resize(drawn, direction.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    return drawn - blur_around(drawn, 2 * width * max(1.0, length / 4))
+    n_steps = int(0.5 * width / shrink * length / step)
+    band = _line_integral_convolution(noise, along_x, along_y, step, n_steps)
+    band = cv2.resize(band, direction.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    # Long strands keep lower frequencies.
+    return band - blur_cyclic(band, 2 * width * max(1.0, length / 4))
 
 
 @numba.njit(cache=True)
-def _draw_out(noise, along_x, along_y, step, steps):
-    """Mean of the noise along the strands, ``steps`` to either side, under a Hann window."""
+def _line_integral_convolution(noise, along_x, along_y, step, steps):
+    """Mean of the noise along the streamline through each texel, ``steps`` to either side, under a Hann window."""
     height, width = noise.shape
     out = np.empty_like(noise)
     for row in range(height):
@@ -185,24 +193,27 @@ def _draw_out(noise, along_x, along_y, step, steps):
                     first, second = left % width, (left + 1) % width
                     value = (1 - down) * ((1 - right) * noise[top, first] + right * noise[top, second])
                     value += down * ((1 - right) * noise[top + 1, first] + right * noise[top + 1, second])
-                    share = 0.5 + 0.5 * np.cos(np.pi * k / (steps + 1))
-                    total += share * value
-                    weight += share
+                    window = 0.5 + 0.5 * np.cos(np.pi * k / (steps + 1))
+                    total += window * value
+                    weight += window
             out[row, column] = total / weight
     return out
 
 
-def _coloured(grown, samples):
-    """Lightness spread as in the photos' hair, with the colour that goes along with it there."""
+def _coloured(relief, samples):
+    """Match the lightness of the strands to the quantiles of the photos' hair, and add the colour that goes with it."""
+    s = _STRANDS
     detail = np.concatenate(
         [
-            (_blur_within(rgb, mask, _WIDTHS[0] / 2) - _blur_within(rgb, mask, _WIDTHS[-1]))[mask > 0.9]
+            (_blur_within(rgb, mask, s.widths_texels[0] / 2) - _blur_within(rgb, mask, s.widths_texels[-1]))[
+                mask > s.colour_matte
+            ]
             for rgb, mask in samples
         ]
     )
     lightness = detail @ _LUMINANCE
-    # The ends are left out: they are bits of skin and of background.
-    levels = np.linspace(0.02, 0.98, 97)
-    spread = np.interp(grown, np.quantile(grown, levels), np.quantile(lightness, levels))
+    quantiles = np.linspace(*s.quantile_range, s.n_quantiles)
+    matched = np.interp(relief, np.quantile(relief, quantiles), np.quantile(lightness, quantiles))
+    # Least squares fit of colour to lightness.
     tint = (detail * lightness[:, None]).sum(0) / max(float((lightness**2).sum()), 1e-9)
-    return (spread[..., None] * tint).astype(np.float32)
+    return (matched[..., None] * tint).astype(np.float32)

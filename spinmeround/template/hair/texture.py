@@ -1,8 +1,9 @@
-"""Colour of the hair: the photo where it sees the hair, and the same hair continued where it does not.
+"""Colour of the hair: projected from the photos where they see it, synthesised to match where they do not.
 
 All hair is unrolled onto one map around the vertical axis of the skull: columns go round the head, rows go from the
-crown outward and then down, which is the way strands run. What the photo shows of the map is split into slow colour
-and fine strands. Slow colour is spread over the whole map, strands are continued by ``hair_strands``.
+crown outward and then down, which is the way strands run. The colours seen by the photos are split into a base colour
+(low frequencies) and strands (the rest). The base colour is extended over the whole map; ``strand_texture`` synthesises
+the strands that are not seen.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from spinmeround import mesh_raster
 from spinmeround.geometry import project, vertex_normals
 from spinmeround.images import sample
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
-from spinmeround.template.hair.map_smoothing import blur_around
-from spinmeround.template.hair.strand_texture import grow_strands, strand_flow
+from spinmeround.template.hair.map_smoothing import blur_cyclic
+from spinmeround.template.hair.settings import HairColourSettings
+from spinmeround.template.hair.strand_texture import LUMINANCE, strand_orientation, synthesise_strands
 from spinmeround.types import Mesh
 
 WIDTH, HEIGHT = 1024, 608
@@ -31,28 +33,33 @@ _RADIUS = 0.25
 _TEXEL = 2 * np.pi * _RADIUS / WIDTH
 """Side of a texel in head units (0.6 mm): about a pixel of a 512-pixel view."""
 
-_FAR_PRIOR = 0.02
-"""Weight of the hair's overall colour against what is seen: matters only where nothing near is seen."""
+_BELOW_TOP = 0.03
+"""How far the top of the skull lies below the top of the hair, head units."""
+
+_RELIEF_SIGMA_ACROSS, _RELIEF_SIGMA_ALONG, _RELIEF_SIGMA_COARSE = 0.8, 3.0, 6
+"""Standard deviations in texels: of the smoothing across and along strands, and of what is removed as shading."""
+
+_SETTINGS = HairColourSettings()
 
 
 @dataclass(frozen=True)
 class HairTexture:
-    """Colours and strand relief of the hair, looked up by position.
+    """Colours and strand heights of the hair, looked up by position.
 
     Attributes:
         centre: a point on the axis of the skull, world frame.
         albedo: the map, sRGB.
-        relief: height of the strands, zero mean, unit deviation.
-        observed_share: share of the hair's surface that a photo showed.
+        relief: height of the strands, zero mean, unit standard deviation.
+        observed_fraction: fraction of the hair's surface that a photo showed.
     """
 
     centre: Float[np.ndarray, "3"]
     albedo: Float[np.ndarray, "th tw 3"]
     relief: Float[np.ndarray, "th tw"]
-    observed_share: float
+    observed_fraction: float
 
     def sample(self, points: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
-        """Colour and relief at world points near the hair's surface."""
+        """Return colour and relief at world points near the hair's surface."""
         texels = _unroll(points, self.centre)
         channels = np.dstack([self.albedo, self.relief])
         # One more column on either side, so that the look-up wraps round.
@@ -63,7 +70,7 @@ class HairTexture:
     def corner_uv(
         self, vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]
     ) -> Float[np.ndarray, "f 3 2"]:
-        """Texture coordinates of a mesh near the hair's surface, origin at the bottom-left of ``albedo``.
+        """Return texture coordinates of a mesh near the hair's surface, origin at the bottom-left of ``albedo``.
 
         Faces across the back seam reach past u = 1, where the map begins anew.
         """
@@ -73,30 +80,31 @@ class HairTexture:
         return np.stack([columns / WIDTH, 1 - np.clip(rows, 0, HEIGHT) / HEIGHT], axis=-1)
 
 
-def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, generator: np.random.Generator) -> HairTexture:
-    """Projects the photos onto the hair and continues them all round.
+def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, rng: np.random.Generator) -> HairTexture:
+    """Project the photos onto the hair and synthesise what they do not see.
 
     Args:
         hair: the hair's surface, world frame.
-        generator: draws the noise that unseen strands are made from.
+        rng: draws the noise of synthesised strands.
     """
+    s = _SETTINGS
     centre = hair.vertices.mean(0) * [1, 0, 1]
-    centre[1] = hair.vertices[:, 1].max() - _RADIUS - 0.03
+    centre[1] = hair.vertices[:, 1].max() - _RADIUS - _BELOW_TOP
     position, normal, occupied = surface_of_map(hair, centre)
     colour, trust = _project_photos(hair, position, normal, occupied, evidence)
-    slow = _slow_colour(colour, trust)
-    seen = np.where(trust[..., None] > 0, colour - slow, 0)
-    continued = grow_strands(evidence, strand_flow(colour, trust), _TEXEL, generator=generator)
-    blend = cv2.GaussianBlur(np.clip(trust * 1.6, 0, 1), (0, 0), 2)[..., None]
-    # Two unrelated patterns average out; the square root keeps their deviation.
-    strands = (seen * blend + continued * (1 - blend)) / np.sqrt(blend**2 + (1 - blend) ** 2)
-    albedo = np.clip(slow + strands, 0, 1).astype(np.float32)
-    share = float((trust > 0.3)[occupied].mean()) if occupied.any() else 0.0
-    return HairTexture(centre, albedo, _relief(strands), share)
+    base = _base_colour(colour, trust)
+    seen = np.where(trust[..., None] > 0, colour - base, 0)
+    synthetic = synthesise_strands(evidence, strand_orientation(colour, trust), _TEXEL, rng=rng)
+    blend = cv2.GaussianBlur(np.clip(trust * s.blend_gain, 0, 1), (0, 0), s.blend_blur_texels)[..., None]
+    # Blending two uncorrelated patterns lowers their variance; the square root restores it.
+    strands = (seen * blend + synthetic * (1 - blend)) / np.sqrt(blend**2 + (1 - blend) ** 2)
+    albedo = np.clip(base + strands, 0, 1).astype(np.float32)
+    observed = float((trust > s.observed_weight)[occupied].mean()) if occupied.any() else 0.0
+    return HairTexture(centre, albedo, _relief(strands), observed)
 
 
 def _unroll(points, centre):
-    """World points to (column, row) of the map."""
+    """Map world points to (column, row) of the map, texels."""
     local = points - centre
     around = np.arctan2(local[:, 0], local[:, 2])
     radius = np.hypot(local[:, 0], local[:, 2])
@@ -109,7 +117,10 @@ def _unroll(points, centre):
 def surface_of_map(
     hair: Mesh, centre: Float[np.ndarray, "3"]
 ) -> tuple[Float32[np.ndarray, "th tw 3"], Float32[np.ndarray, "th tw 3"], Bool[np.ndarray, "th tw"]]:
-    """World position and normal, not of unit length, of the outermost hair at each texel, and where there is any."""
+    """Return world position and normal of the outermost hair at each texel, and a mask of texels that hold hair.
+
+    The normals are interpolated and not of unit length.
+    """
     texels = _unroll(hair.vertices, centre)
     faces = hair.faces
     columns = texels[faces, 0]
@@ -131,6 +142,8 @@ def surface_of_map(
 
 
 def _project_photos(hair: Mesh, position, normal, occupied, evidence: Sequence[PhotoEvidence]):
+    """Return the weighted mean colour of all photos at each texel, and its weight in [0, 1]."""
+    s = _SETTINGS
     total, weight = np.zeros((HEIGHT, WIDTH, 3), np.float32), np.zeros((HEIGHT, WIDTH), np.float32)
     points, normals = position[occupied].astype(np.float64), normal[occupied]
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
@@ -144,32 +157,35 @@ def _project_photos(hair: Mesh, position, normal, occupied, evidence: Sequence[P
         facing = ((eye - points) * normals).sum(1) / np.linalg.norm(eye - points, axis=1)
         column = np.clip(pixels[:, 0].astype(int), 0, width - 1)
         row = np.clip(pixels[:, 1].astype(int), 0, height - 1)
-        visible = pixels[:, 2] < depth[row, column] + 0.02
-        sure = cv2.erode((photo.portrait.hair * photo.portrait.observed).astype(np.float32), np.ones((5, 5)))
-        sure = cv2.GaussianBlur(sure, (0, 0), 2)
-        trust = np.clip((facing - 0.12) / 0.4, 0, 1) * visible
-        trust *= np.clip(sample(sure, pixels) * 2.5 - 1.2, 0, 1)
+        visible = pixels[:, 2] < depth[row, column] + s.depth_tolerance
+        matte = (photo.portrait.hair * photo.portrait.observed).astype(np.float32)
+        matte = cv2.erode(matte, np.ones((s.erosion_px, s.erosion_px)))
+        matte = cv2.GaussianBlur(matte, (0, 0), s.matte_blur_px)
+        trust = np.clip((facing - s.min_facing) / s.facing_range, 0, 1) * visible
+        trust *= np.clip(sample(matte, pixels) * s.matte_gain - s.matte_offset, 0, 1)
         colour = sample(photo.portrait.rgb, pixels)
         total[occupied] += (trust[:, None] * colour).astype(np.float32)
         weight[occupied] += trust.astype(np.float32)
-    colour = np.where(weight[..., None] > 1e-3, total / np.maximum(weight, 1e-3)[..., None], 0)
+    mean = total / np.maximum(weight, s.min_weight)[..., None]
+    colour = np.where(weight[..., None] > s.min_weight, mean, 0)
     return colour, np.clip(weight, 0, 1)
 
 
-def _slow_colour(colour, trust):
-    """Colour without strands: blurred at growing scales, so that the unseen takes the colour of the nearest seen."""
+def _base_colour(colour, trust):
+    """Colour without strands: blurred at ever finer scales, so that unseen texels take the nearest seen colour."""
     overall = (colour * trust[..., None]).sum((0, 1)) / max(trust.sum(), 1e-6)
-    slow = np.broadcast_to(overall, colour.shape)
-    stacked = np.dstack([colour * trust[..., None], trust])
-    for width in (160.0, 70.0, 28.0, 10.0):
-        blurred = blur_around(stacked, width)
-        slow = (blurred[..., :3] + _FAR_PRIOR * slow) / (blurred[..., 3:] + _FAR_PRIOR)
-    return slow
+    base = np.broadcast_to(overall, colour.shape)
+    premultiplied = np.dstack([colour * trust[..., None], trust])
+    prior = _SETTINGS.prior_weight
+    for sigma in _SETTINGS.base_blurs_texels:
+        blurred = blur_cyclic(premultiplied, sigma)
+        base = (blurred[..., :3] + prior * base) / (blurred[..., 3:] + prior)
+    return base
 
 
 def _relief(strands):
-    """Strand height from brightness: bright strands lie on top; smoothed along the strands."""
-    luminance = strands @ np.array([0.3, 0.6, 0.1])
-    height = cv2.GaussianBlur(luminance.astype(np.float32), (0, 0), sigmaX=0.8, sigmaY=3.0)
-    height -= cv2.GaussianBlur(height, (0, 0), 6)
+    """Height of the strands from their lightness: light strands lie on top; smoothed along the strands."""
+    height = (strands @ np.array(LUMINANCE)).astype(np.float32)
+    height = cv2.GaussianBlur(height, (0, 0), sigmaX=_RELIEF_SIGMA_ACROSS, sigmaY=_RELIEF_SIGMA_ALONG)
+    height -= cv2.GaussianBlur(height, (0, 0), _RELIEF_SIGMA_COARSE)
     return height / max(float(height.std()), 1e-6)

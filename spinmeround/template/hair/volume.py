@@ -1,9 +1,9 @@
-"""Hair as geometry: from one or several mattes to a closed surface around the skull.
+"""Hair as geometry: a closed surface around the skull, from the mattes of one or several photos.
 
-A signed-distance volume unites two simple shapes. The *shell* is the skin pushed outward by a thickness that is
-measured where the photo shows the outline and spread smoothly over the scalp where it does not. The *curtain* is what
-hangs lower than the skull carries: a stack of half-ellipses as wide as the photo shows and as deep as the back of the
-head. Every photo then carves away what it proves to be air, skin or clothes.
+A signed-distance volume is the union of two shapes. The *shell* is the skin, offset along its normals by the thickness
+of the hair; the thickness is measured at the occluding contours of the photos and interpolated smoothly over the rest
+of the scalp. The *hanging hair* is what hangs below the shell: a stack of half-ellipses as wide as the photo shows and
+as deep as the back of the head. Then each photo carves away what it shows to be background, skin or clothes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer
 from scipy.ndimage import gaussian_filter
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import spsolve
@@ -23,105 +23,119 @@ from skimage.measure import marching_cubes
 from spinmeround.geometry import project, vertex_normals
 from spinmeround.images import sample
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, mesh_laplacian
-from spinmeround.template.hair.hanging import Curtain, measure_curtain
-from spinmeround.template.model.head_model import PARTS, HeadModel
+from spinmeround.template.hair.hanging import HangingHair, measure_hanging_hair
+from spinmeround.template.hair.settings import (
+    CarvingSettings,
+    CoverageSettings,
+    EarSettings,
+    HairVolumeSettings,
+    ThicknessSettings,
+)
+from spinmeround.template.model.head_model import HeadModel
 from spinmeround.types import Mesh
 
-VOXEL = 0.009
-"""Spacing of the volume in head units (3.7 mm)."""
+_COVERAGE, _EARS, _THICKNESS = CoverageSettings(), EarSettings(), ThicknessSettings()
+_VOLUME, _CARVING = HairVolumeSettings(), CarvingSettings()
 
-_RISE = 0.05
-"""Distance behind the hairline over which hair reaches its full thickness, head units."""
+_INSIDE = 0.5
+"""Value of a soft mask or matte in [0, 1] from which on a vertex or a pixel belongs to it."""
 
-_UNDER_CURTAIN = 0.025
-"""Thickness of the shell on the sides of a head whose hair hangs, head units."""
-
-_SUNK = 0.012
-"""How far below the skin the shell lies where there is no hair, head units."""
+_TINY = 1e-9
+"""Keeps divisions by weights and lengths finite."""
 
 
 def hair_coverage(model: HeadModel, evidence: Sequence[PhotoEvidence]) -> Float[np.ndarray, "m"]:
-    """Share of hair over each dense vertex, in [0, 1]: seen where a photo sees it, continued smoothly where none does.
+    """Return the fraction of hair over each dense vertex, in [0, 1].
 
-    The anatomical scalp is the prior of unseen places, weakened in step with how much of the *visible* scalp is bare,
-    so that a bald head stays bald behind too.
+    Where a photo sees the vertex, the value is observed; elsewhere it is interpolated smoothly over the mesh. The
+    prior of unseen places is the anatomical scalp. It is weakened by how much of the *visible* scalp is bare, so that
+    a bald head stays bald behind too.
     """
     scalp = model.masks["scalp"]
     count = len(scalp)
     weight, total = np.zeros(count), np.zeros(count)
     for photo in evidence:
         # Hair beside the head hides skin that faces slightly away, so a little of the far side counts as well.
-        trust = np.where(photo.visible, np.clip(photo.facing + 0.1, 0, 1) ** 1.5, 0)
+        facing = np.clip(photo.facing + _COVERAGE.facing_slack, 0, 1)
+        trust = np.where(photo.visible, facing**_COVERAGE.facing_power, 0)
         hair = sample(photo.portrait.hair, photo.pixels)
-        trust *= np.clip(sample(photo.portrait.alpha, photo.pixels) * 2 - 0.6, 0, 1)
+        alpha = sample(photo.portrait.alpha, photo.pixels)
+        trust *= np.clip(alpha * _COVERAGE.matte_gain - _COVERAGE.matte_offset, 0, 1)
         weight += trust
         total += trust * hair
-    _judge_ears(model, evidence, weight, total)
-    observed = np.where(weight > 0, total / np.maximum(weight, 1e-9), 0)
+    _decide_ears(model, evidence, weight, total)
+    observed = np.where(weight > 0, total / np.maximum(weight, _TINY), 0)
     bare = _bareness(scalp, weight, observed, evidence)
     prior = scalp * (1 - bare)
-    # No hair is *invented* in front of the ears or below the nape: there only sight counts.
-    prior_weight = np.where(scalp > 0.5, 0.05, 0.3)
+    # The prior places no hair in front of the ears or below the nape: there only observations count.
+    prior_weight = np.where(scalp > _INSIDE, _COVERAGE.prior_weight_on_scalp, _COVERAGE.prior_weight_elsewhere)
     laplacian = mesh_laplacian(model.dense_faces, count)
-    data = 4 * np.minimum(weight, 1)
-    system = sp.diags(data + prior_weight) + 1.2 * laplacian
+    data = _COVERAGE.observation_weight * np.minimum(weight, 1)
+    system = sp.diags(data + prior_weight) + _COVERAGE.smoothness * laplacian
     solved = spsolve(system.tocsc(), data * observed + prior_weight * prior)
-    skin_vertices = np.zeros(count, bool)
-    skin_vertices[model.dense_faces[model.dense_part == PARTS.index("skin")]] = True
-    # Over the neck hair hangs, it does not grow: that is the curtain's.
-    grows = np.where(skin_vertices & (model.masks["cavity"] < 0.5), 1 - model.masks["neck"], 0)
+    # Over the neck hair hangs, it does not grow there.
+    grows = np.where(_outer_skin(model), 1 - model.masks["neck"], 0)
     coverage = np.clip(solved, 0, 1) * grows
-    return np.where(_on_large_patches(model, coverage > 0.4), coverage, 0)
+    return np.where(_on_large_patches(model, coverage > _COVERAGE.patch_coverage), coverage, 0)
 
 
-def _on_large_patches(model: HeadModel, covered: Bool[np.ndarray, "m"]):
-    """Leaves out specks: patches below a twentieth of the largest."""
+def _outer_skin(model: HeadModel) -> Bool[np.ndarray, "m"]:
+    """Dense vertices of the skin without the inside of eye sockets and mouth."""
+    return model.dense_vertices_of("skin") & (model.masks["cavity"] < _INSIDE)
+
+
+def _on_large_patches(model: HeadModel, covered: Bool[np.ndarray, "m"]) -> Bool[np.ndarray, "m"]:
+    """False for covered vertices of patches much smaller than the largest, true for all others."""
     faces = model.dense_faces[covered[model.dense_faces].all(1)]
     links = sp.coo_matrix((np.ones(faces.size), (faces.ravel(), np.roll(faces, 1, axis=1).ravel())), [len(covered)] * 2)
     _, patch = connected_components(links, directed=False)
     size = np.bincount(patch[covered], minlength=patch.max() + 1)
-    return ~covered | (size[patch] >= 0.05 * size.max())
+    return ~covered | (size[patch] >= _COVERAGE.min_patch_fraction * size.max())
 
 
-def _judge_ears(model: HeadModel, evidence: Sequence[PhotoEvidence], weight, total) -> None:
-    """Decides for each ear as a whole, in place; an ear that no photo shows follows the other one."""
-    shares = {}
+def _decide_ears(model: HeadModel, evidence: Sequence[PhotoEvidence], weight, total) -> None:
+    """Set each ear to covered or bare as a whole, in place; an ear that no photo shows follows the other one."""
+    hair_of_ear = {}
     for side in ("ear_left", "ear_right"):
-        ear = model.masks[side] > 0.3
+        ear = model.masks[side] > _EARS.mask
         for photo in evidence:
-            near = ear & photo.beside
-            if near.sum() > 0.15 * ear.sum():
-                share = sample(photo.portrait.hair, photo.pixels[near]).mean()
-                shares[side] = max(shares.get(side, 0.0), float(share))
-    if shares:
+            near = ear & photo.nearly_visible
+            if near.sum() > _EARS.min_visible_fraction * ear.sum():
+                hair = sample(photo.portrait.hair, photo.pixels[near]).mean()
+                hair_of_ear[side] = max(hair_of_ear.get(side, 0.0), float(hair))
+    if hair_of_ear:
         for side in ("ear_left", "ear_right"):
-            share = shares.get(side, max(shares.values()))
-            ear = model.masks[side] > 0.3
+            hair = hair_of_ear.get(side, max(hair_of_ear.values()))
+            ear = model.masks[side] > _EARS.mask
             weight[ear] = 1.0
-            total[ear] = float(share > 0.5)
+            total[ear] = float(hair > _INSIDE)
 
 
 def _bareness(scalp, weight, observed, evidence: Sequence[PhotoEvidence]) -> float:
-    seen = (scalp > 0.7) & (weight > 0.2)
-    rim = (scalp > 0.7) & np.any([np.abs(photo.facing) < 0.45 for photo in evidence], axis=0) & (weight > 0.05)
-    if seen.sum() < 20:
+    """How bald the visible scalp is, from 0 (hairy) to 1 (bald); 0 if too little of it is seen."""
+    s = _COVERAGE
+    seen = (scalp > s.certain_scalp) & (weight > s.min_seen_weight)
+    grazing = np.any([np.abs(photo.facing) < s.contour_cosine for photo in evidence], axis=0)
+    contour = (scalp > s.certain_scalp) & grazing & (weight > s.min_contour_weight)
+    if seen.sum() < s.min_seen_vertices:
         return 0.0
-    # The rim tells of the sides; a bald crown with hair around it keeps its hair at the back.
-    hairy = max(observed[seen].mean(), observed[rim].mean() if rim.sum() >= 10 else 0.0)
-    return float(np.clip((0.35 - hairy) / 0.25, 0, 1))
+    # The occluding contour shows the sides: a bald crown with hair around it keeps its hair at the back.
+    on_contour = observed[contour].mean() if contour.sum() >= s.min_contour_vertices else 0.0
+    hairy = max(observed[seen].mean(), on_contour)
+    return float(np.clip((s.hairy_scalp - hairy) / s.bald_range, 0, 1))
 
 
 def flatten_covered_ears(
     model: HeadModel, vertices: Float[np.ndarray, "m 3"], coverage: Float[np.ndarray, "m"]
 ) -> Float[np.ndarray, "m 3"]:
-    """Lays ears that hair covers flat against the head, so that they do not poke through it."""
+    """Replace ears that hair covers by a membrane over their border, so that they do not poke through the hair."""
     flat = vertices.copy()
     for side in ("ear_left", "ear_right"):
         ear = model.masks[side]
-        if (coverage * ear).sum() < 0.5 * ear.sum():
+        if (coverage * ear).sum() < _EARS.min_covered_fraction * ear.sum():
             continue
-        inside = np.nonzero(ear > 0.3)[0]
-        fixed = np.nonzero(ear <= 0.3)[0]
+        inside = np.nonzero(ear > _EARS.mask)[0]
+        fixed = np.nonzero(ear <= _EARS.mask)[0]
         laplacian = mesh_laplacian(model.dense_faces, len(vertices))[inside]
         flat[inside] = spsolve(laplacian[:, inside].tocsc(), -(laplacian[:, fixed] @ vertices[fixed]))
     return flat
@@ -130,48 +144,56 @@ def flatten_covered_ears(
 def hair_thickness(
     model: HeadModel, coverage: Float[np.ndarray, "m"], evidence: Sequence[PhotoEvidence]
 ) -> Float[np.ndarray, "m"]:
-    """Distance from skin to the outside of the hair per dense vertex, head units.
+    """Return the distance from the skin to the outside of the hair at each dense vertex, head units.
 
-    Measured at vertices on the rim of a photo, along their normal in the picture, to where the hair ends; spread over
-    the rest of the scalp by a membrane. Where the picture ends before the hair does, the value is a lower bound.
+    It is measured at vertices on the occluding contour of a photo, along their normal in the picture, to where the hair
+    ends. A smooth field (membrane plus thin plate) interpolates it over the rest of the scalp. Where the photo ends
+    before the hair does, the measurement is a lower bound and gets a smaller weight.
     """
+    s = _THICKNESS
     count = len(coverage)
     weight, total = np.zeros(count), np.zeros(count)
     for photo in evidence:
-        rim = np.nonzero((np.abs(photo.facing) < 0.35) & (coverage > 0.5))[0]
-        offset, complete = _rim_offsets(photo, rim)
-        trust = np.where(complete, 1.0, 0.3)
-        weight[rim] += trust
-        total[rim] += trust * np.clip(offset, 0.002, 0.16)
-    measured = weight > 0.2
-    typical = np.median(total[measured] / weight[measured]) if measured.any() else 0.02
-    bare = coverage < 0.3
-    data = np.where(bare, 2.0, np.where(measured, 0.3 * np.minimum(weight, 1), 0.002))
-    value = np.where(bare, 0.0, np.where(measured, total / np.maximum(weight, 1e-9), np.clip(typical, 0.006, 0.08)))
+        contour = np.nonzero((np.abs(photo.facing) < s.contour_cosine) & (coverage > _INSIDE))[0]
+        offset, complete = _contour_offsets(photo, contour)
+        trust = np.where(complete, 1.0, s.lower_bound_weight)
+        weight[contour] += trust
+        total[contour] += trust * np.clip(offset, s.min_measured, s.max_measured)
+    measured = weight > s.min_weight
+    typical = np.median(total[measured] / weight[measured]) if measured.any() else s.default
+    bare = coverage < s.bare_coverage
+    data = np.where(bare, s.bare_weight, np.where(measured, s.measured_weight * np.minimum(weight, 1), s.prior_weight))
+    prior = np.clip(typical, s.min_typical, s.max_typical)
+    value = np.where(bare, 0.0, np.where(measured, total / np.maximum(weight, _TINY), prior))
     laplacian = mesh_laplacian(model.dense_faces, count)
-    system = sp.diags(data + 1e-6) + 0.3 * laplacian + 3.0 * (laplacian @ laplacian)
-    solved = np.clip(spsolve(system.tocsc(), data * value), 0.0, 0.2)
+    system = sp.diags(data + s.ridge) + s.membrane * laplacian + s.thin_plate * (laplacian @ laplacian)
+    solved = np.clip(spsolve(system.tocsc(), data * value), 0.0, s.max_thickness)
     return solved * _hairline_ramp(model, coverage)
 
 
 def _hairline_ramp(model: HeadModel, coverage):
-    """Hair rises from the skin over some distance behind the hairline, as a share of its full thickness."""
+    """Fraction of its full thickness that hair has at each vertex: it rises from the hairline backward."""
+    s = _THICKNESS
     skin = model.dense(model.mean)
-    bare = coverage < 0.4
-    bare[np.nonzero(model.masks["cavity"] > 0.5)] = False
+    bare = coverage < s.hairline_coverage
+    bare[np.nonzero(model.masks["cavity"] > _INSIDE)] = False
     behind, _ = cKDTree(skin[bare]).query(skin)
-    rise = np.clip(behind / _RISE, 0, 1)
-    return 0.25 + 0.75 * rise * rise * (3 - 2 * rise)
+    rise = np.clip(behind / s.rise_distance, 0, 1)
+    # A smoothstep; ``numerics.smoothstep`` would round in another order.
+    return s.hairline_fraction + (1 - s.hairline_fraction) * rise * rise * (3 - 2 * rise)
 
 
-def _rim_offsets(photo: PhotoEvidence, rim) -> tuple[Float[np.ndarray, "r"], Bool[np.ndarray, "r"]]:
-    """Head units from rim vertices outward to the end of the hair, and whether that end was seen."""
-    pixels = photo.pixels[rim]
-    direction = (photo.normals[rim] @ photo.camera_from_world[:3, :3].T)[:, :2]
-    direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-9)
+def _contour_offsets(
+    photo: PhotoEvidence, contour: Integer[np.ndarray, "r"]
+) -> tuple[Float[np.ndarray, "r"], Bool[np.ndarray, "r"]]:
+    """Distance from contour vertices outward to the end of the hair, head units, and whether that end was seen."""
+    pixels = photo.pixels[contour]
+    direction = (photo.normals[contour] @ photo.camera_from_world[:3, :3].T)[:, :2]
+    direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), _TINY)
     unit_px = photo.intrinsics_px[0, 0] / pixels[:, 2]
-    steps = np.arange(0.0, 0.2, 0.002)
-    inside = (photo.portrait.hair > 0.5) | ((photo.portrait.alpha > 0.5) & np.isfinite(photo.skin_depth))
+    steps = np.arange(0.0, _THICKNESS.max_thickness, _THICKNESS.trace_step)
+    head = (photo.portrait.alpha > _INSIDE) & np.isfinite(photo.skin_depth)
+    inside = (photo.portrait.hair > _INSIDE) | head
     height, width = inside.shape
     position = pixels[:, None, :2] + (steps * unit_px[:, None])[..., None] * direction[:, None]
     column, row = np.floor(position[..., 0]).astype(int), np.floor(position[..., 1]).astype(int)
@@ -182,7 +204,7 @@ def _rim_offsets(photo: PhotoEvidence, rim) -> tuple[Float[np.ndarray, "r"], Boo
     # Two samples of gap in a row end the hair; a single one is noise of the matte.
     ends = gap[:, :-1] & gap[:, 1:]
     end = np.where(ends.any(1), np.argmax(ends, axis=1), len(steps) - 1)
-    return steps[end], on_photo[np.arange(len(rim)), end] & ends.any(1)
+    return steps[end], on_photo[np.arange(len(contour)), end] & ends.any(1)
 
 
 def hair_surface(
@@ -192,95 +214,105 @@ def hair_surface(
     thickness: Float[np.ndarray, "m"],
     evidence: Sequence[PhotoEvidence],
 ) -> Mesh | None:
-    """The outside of the hair as a mesh in the world frame, or nothing for a bald head."""
-    covered = coverage > 0.5
-    if covered.sum() < 50:
+    """Return the outside of the hair as a mesh in the world frame; None if the head is bald."""
+    s = _VOLUME
+    covered = coverage > _INSIDE
+    if covered.sum() < s.min_covered_vertices:
         return None
     frontal = min(evidence, key=lambda photo: abs(photo.portrait.head_pose_deg[0]))
-    curtain = measure_curtain(model, neutral_dense, thickness, frontal)
-    if curtain is not None:
-        # The curtain has the outline of the sides and the back; a shell as thick as that would stand out from it.
+    hanging = measure_hanging_hair(model, neutral_dense, thickness, frontal)
+    if hanging is not None:
+        # The hanging hair has the silhouette of the sides and the back; a thick shell would stand out from it.
         upward = np.clip(vertex_normals(neutral_dense, model.dense_faces)[:, 1], 0, 1)
-        thickness = np.minimum(thickness, _UNDER_CURTAIN + 0.1 * upward)
-    low, high = _bounds(neutral_dense[covered], thickness[covered].max(), curtain)
-    shape = np.ceil((high - low) / VOXEL).astype(int) + 1
-    axes = [low[k] + VOXEL * np.arange(shape[k]) for k in range(3)]
+        thickness = np.minimum(thickness, s.shell_under_hanging + s.shell_under_hanging_on_top * upward)
+    low, high = _bounds(neutral_dense[covered], thickness[covered].max(), hanging)
+    shape = np.ceil((high - low) / s.voxel).astype(int) + 1
+    axes = [low[k] + s.voxel * np.arange(shape[k]) for k in range(3)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    distance, sunk = _shell_distance(model, neutral_dense, coverage, thickness, points)
-    distance = np.maximum(distance, neutral_dense[covered, 1].min() - 4 * VOXEL - points[:, 1])
-    if curtain is not None:
-        distance = np.minimum(distance, curtain.distance(points))
+    distance, skin_distance = _shell_distance(model, neutral_dense, coverage, thickness, points)
+    distance = np.maximum(distance, neutral_dense[covered, 1].min() - s.margin_voxels * s.voxel - points[:, 1])
+    if hanging is not None:
+        distance = np.minimum(distance, hanging.distance(points))
     for photo in evidence:
         distance = np.maximum(distance, _carving_distance(photo, points))
-    volume = gaussian_filter(np.clip(distance, -0.06, 0.06).reshape(shape), 0.9)
+    truncated = np.clip(distance, -s.truncation, s.truncation).reshape(shape)
+    volume = gaussian_filter(truncated, s.blur_voxels)
     if volume.min() >= 0:
         return None
-    vertices, faces, _, _ = marching_cubes(np.pad(volume, 1, constant_values=0.06), 0.0)
-    vertices = (vertices - 1) * VOXEL + low
-    return _visible_part(vertices, faces.astype(np.int64), sunk.reshape(shape), low)
+    vertices, faces, _, _ = marching_cubes(np.pad(volume, 1, constant_values=s.truncation), 0.0)
+    vertices = (vertices - 1) * s.voxel + low
+    return _visible_part(vertices, faces.astype(np.int64), skin_distance.reshape(shape), low)
 
 
-def _bounds(covered_vertices, thickest: float, curtain: Curtain | None):
-    low = covered_vertices.min(0) - thickest - 4 * VOXEL
-    high = covered_vertices.max(0) + thickest + 4 * VOXEL
-    if curtain is not None:
-        low = np.minimum(low, curtain.low() - 4 * VOXEL)
-        high = np.maximum(high, curtain.high() + 4 * VOXEL)
+def _bounds(covered_vertices, thickest: float, hanging: HangingHair | None):
+    """Lower and upper corner of the volume, world frame."""
+    margin = _VOLUME.margin_voxels * _VOLUME.voxel
+    low = covered_vertices.min(0) - thickest - margin
+    high = covered_vertices.max(0) + thickest + margin
+    if hanging is not None:
+        low = np.minimum(low, hanging.low() - margin)
+        high = np.maximum(high, hanging.high() + margin)
     return low, high
 
 
 def _shell_distance(model: HeadModel, vertices, coverage, thickness, points):
-    """Signed distance to the skin pushed outward by the thickness, and to the skin itself (negative inside)."""
+    """Signed distance to the skin offset by the thickness, and to the skin itself (negative inside), head units."""
+    s = _VOLUME
     normals = vertex_normals(vertices, model.dense_faces)
-    skin = np.zeros(len(vertices), bool)
-    skin[model.dense_faces[model.dense_part == PARTS.index("skin")]] = True
-    skin &= model.masks["cavity"] < 0.5
-    index = np.nonzero(skin)[0]
-    reach = thickness.max() + 6 * VOXEL
+    index = np.nonzero(_outer_skin(model))[0]
+    reach = thickness.max() + s.near_voxels * s.voxel
     length, nearest = cKDTree(vertices[index]).query(points, workers=-1, distance_upper_bound=reach)
-    # Far from the skin only the side of it matters: every sixteenth vertex tells that as well, in less time.
-    far, sparse = ~np.isfinite(length), index[::16]
+    # Far from the skin only the sign is needed, which a subset of the vertices gives in less time.
+    far, sparse = ~np.isfinite(length), index[:: s.far_stride]
     length[far], rough = cKDTree(vertices[sparse]).query(points[far], workers=-1)
     nearest[~far] = index[nearest[~far]]
     nearest[far] = sparse[rough]
     along = ((points - vertices[nearest]) * normals[nearest]).sum(1)
-    # Between the vertices the plane is the better distance, farther away the point is.
-    signed = np.where(length < 0.02, along, np.copysign(length, along))
-    soft = np.clip((coverage - 0.35) / 0.3, 0, 1)[nearest]
-    return signed - (thickness[nearest] * soft + 0.003 * soft - _SUNK * (1 - soft)), signed
+    # Near the skin the distance to the tangent plane is more accurate, farther away the one to the vertex is.
+    signed = np.where(length < s.plane_distance, along, np.copysign(length, along))
+    soft = np.clip((coverage - s.shell_from_coverage) / s.shell_coverage_range, 0, 1)[nearest]
+    offset = thickness[nearest] * soft + s.shell_above_skin * soft - s.shell_below_skin * (1 - soft)
+    return signed - offset, signed
 
 
 def _carving_distance(photo: PhotoEvidence, points):
-    """Positive where a photo proves that there is no hair: beside the person, or in front of what is not hair."""
+    """Return a distance in head units that is positive where a photo shows that there is no hair.
+
+    That is beside the person, or in front of what is neither hair nor hidden by it.
+    """
+    s = _CARVING
     pixels = project(points, photo.camera_from_world, photo.intrinsics_px)
     units_per_px = pixels[:, 2] / photo.intrinsics_px[0, 0]
     height, width = photo.portrait.alpha.shape
-    observed = cv2.erode(photo.portrait.observed.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+    border = np.ones((s.border_px, s.border_px), np.uint8)
+    observed = cv2.erode(photo.portrait.observed.astype(np.uint8), border).astype(bool)
     column = np.clip(pixels[:, 0].astype(int), 0, width - 1)
     row = np.clip(pixels[:, 1].astype(int), 0, height - 1)
     seen = observed[row, column] & (pixels[:, :2] >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
-    # Cut exactly along the sight rays the hair would have an edge where the outline is: a hair's breadth is left.
-    air = sample(_signed_distance_px(photo.portrait.alpha < 0.5), pixels) * units_per_px - 0.004
-    bare = (cv2.medianBlur((photo.portrait.hair < 0.4).astype(np.uint8), 7) > 0) & (photo.portrait.alpha > 0.5)
+    # Carved exactly along the rays through the silhouette, the hair would have a sharp edge there.
+    background = sample(_signed_distance_px(photo.portrait.alpha < _INSIDE), pixels) * units_per_px - s.silhouette_slack
+    without_hair = (photo.portrait.hair < s.max_hair).astype(np.uint8)
+    bare = (cv2.medianBlur(without_hair, s.median_px) > 0) & (photo.portrait.alpha > _INSIDE)
     not_hair = sample(_signed_distance_px(bare), pixels) * units_per_px
-    # Where no part of the head lies (shoulders, clothes), hair may only hang behind the middle of the body.
-    middle = photo.camera_from_world[2, 3] - 0.02
+    # In front of shoulders and clothes, hair may only hang behind the middle of the body.
+    middle = photo.camera_from_world[2, 3] - s.before_middle
     surface = np.where(np.isfinite(photo.skin_depth), photo.skin_depth, middle)[row, column]
-    in_front = surface + 0.004 - pixels[:, 2]
-    return np.where(seen, np.maximum(air, np.minimum(not_hair, in_front)), -1.0)
+    in_front = surface + s.depth_slack - pixels[:, 2]
+    return np.where(seen, np.maximum(background, np.minimum(not_hair, in_front)), -1.0)
 
 
 def _signed_distance_px(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Positive inside the mask, zero on its border."""
+    """Signed distance to the border of a mask in pixels, positive inside."""
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     return np.where(mask, inside - 0.5, 0.5 - outside).astype(np.float64)
 
 
 def _visible_part(vertices, faces, skin_distance, low) -> Mesh | None:
-    """Drops what lies under the skin and small crumbs."""
-    cell = np.clip(np.round((vertices - low) / VOXEL).astype(int), 0, np.array(skin_distance.shape) - 1)
-    above = skin_distance[tuple(cell.T)] > -0.008
+    """Drop what lies under the skin, and components of few faces; None if nothing is left."""
+    s = _VOLUME
+    cell = np.clip(np.round((vertices - low) / s.voxel).astype(int), 0, np.array(skin_distance.shape) - 1)
+    above = skin_distance[tuple(cell.T)] > -s.max_below_skin
     faces = faces[above[faces].any(1)]
     if len(faces) == 0:
         return None
@@ -288,7 +320,8 @@ def _visible_part(vertices, faces, skin_distance, low) -> Mesh | None:
     links = sp.coo_matrix((np.ones(faces.size), edges), shape=[len(above)] * 2)
     _, component = connected_components(links, directed=False)
     size = np.bincount(component[faces[:, 0]])
-    faces = faces[size[component[faces[:, 0]]] >= max(200, 0.02 * len(faces))]
+    smallest = max(s.min_component_faces, s.min_component_fraction * len(faces))
+    faces = faces[size[component[faces[:, 0]]] >= smallest]
     if len(faces) == 0:
         return None
     used, compact = np.unique(faces, return_inverse=True)

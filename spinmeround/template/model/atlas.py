@@ -1,4 +1,4 @@
-"""The texture map of the head: which point of the surface each texel shows, and which texel is its mirror image."""
+"""The texture atlas of the head: the surface point under each texel, and the mirrored texel."""
 
 from __future__ import annotations
 
@@ -13,17 +13,27 @@ from scipy.spatial import cKDTree
 from spinmeround.mesh_raster import rasterize_pixels
 from spinmeround.template.model.head_model import HeadModel
 
+_MAX_GROWTH, _MAX_GROWTH_TEXELS = 3, 4
+"""A mirrored face that spans more than so many times its own span, plus so many texels, is torn between charts."""
+_MAX_ASYMMETRY = 0.003
+"""Distance between a mirrored vertex and the nearest one beyond which it has no mirror image, head units."""
+_GATHER_STEP = 2
+"""Every so many rows and columns of texels are read for values at vertices: there are enough texels per vertex."""
+_NO_MIRROR = np.float32(-10)
+"""Coordinate outside the texture, in texels."""
+
 
 @dataclass(frozen=True)
 class Atlas:
-    """A square texture over the dense mesh. Row 0 is the top of the picture, where v = 1.
+    """A square texture over the dense mesh. Row 0 is the top row, where v = 1.
 
     Attributes:
         face: dense face under each texel, -1 outside all charts.
-        barycentric: where on that face.
+        barycentric: barycentric coordinates on that face.
         corners: dense vertices of each dense face.
         part: part of the head under each texel, index into ``PARTS``, -1 outside.
-        mirror: per texel the (column, row) of the texel on the other side of the head, -1 where there is none.
+        mirror: per texel the (column, row) of the texel on the other side of the head; outside the
+            texture where there is none.
     """
 
     face: Int32[np.ndarray, "t t"]
@@ -34,11 +44,11 @@ class Atlas:
 
     @property
     def size(self) -> int:
-        """Texels along each side."""
+        """Number of texels along each side."""
         return self.face.shape[0]
 
     def spread(self, values: Float[np.ndarray, "m *c"]) -> Float32[np.ndarray, "t t *c"]:
-        """Values at dense vertices to texels; 0 outside all charts."""
+        """Interpolate values at dense vertices over the texels; 0 outside all charts."""
         flat = np.ascontiguousarray(values.reshape(len(values), -1), np.float32)
         out = _spread(self.face, self.barycentric, self.corners, flat)
         return out.reshape(*self.face.shape, *values.shape[1:])
@@ -46,18 +56,18 @@ class Atlas:
     def gather(
         self, image: Float[np.ndarray, "t t c"], weight: Float[np.ndarray, "t t"], count: int
     ) -> tuple[Float[np.ndarray, "m c"], Float[np.ndarray, "m"]]:
-        """Weighted mean of the texels around each of ``count`` dense vertices, and the sum of their weights."""
+        """Return the weighted mean of the texels around each of ``count`` dense vertices, and their summed weights."""
         return _gather(self.face, self.barycentric, self.corners, image, weight, count)
 
     def mirrored(self, image: Float[np.ndarray, "t t *c"]) -> Float32[np.ndarray, "t t *c"]:
-        """The picture the other half of the head would have; 0 where a texel has no mirror image."""
+        """Sample a texture at the mirrored texels; 0 where a texel has none."""
         grid = self.mirror
         return cv2.remap(np.asarray(image, np.float32), grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
     def padded(
         self, image: Float[np.ndarray, "t t 3"], inside: Bool[np.ndarray, "t t"]
     ) -> Float32[np.ndarray, "t t 3"]:
-        """Continues colours into the gutters between charts, so that filtering at a border never meets black."""
+        """Extend colours into the gutters between charts, so that filtering at a border never reads background."""
         _, label = cv2.distanceTransformWithLabels(
             (~inside).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
         )
@@ -67,7 +77,7 @@ class Atlas:
 
 
 def build_atlas(model: HeadModel, size: int) -> Atlas:
-    """Rasterises the texture coordinates; both halves of the head are matched through the mean head's symmetry."""
+    """Rasterise the texture coordinates and match both halves of the head through the mean head's symmetry."""
     texels = np.stack([model.uv[:, 0], 1 - model.uv[:, 1], np.ones(len(model.uv))], axis=1) * [size, size, 1]
     drawn = rasterize_pixels(texels, model.uv_faces, size, size)
     part = np.where(drawn.face >= 0, model.dense_part[np.maximum(drawn.face, 0)], -1).astype(np.int32)
@@ -77,10 +87,10 @@ def build_atlas(model: HeadModel, size: int) -> Atlas:
 
 
 def _mirror_map(model: HeadModel, texels, face, barycentric) -> Float32[np.ndarray, "t t 2"]:
-    """Texels of mirrored points, by interpolating the texture coordinates of the mirrored corners.
+    """Return the texels of mirrored points, interpolated between the texture coordinates of the mirrored corners.
 
-    Corners at a cut of the layout have several coordinates; a face takes those nearest to each other, and a face whose
-    mirror image is still torn apart has none.
+    Corners on a seam have several coordinates; a face takes those nearest to each other. A face whose mirror image
+    still spans several charts has none.
     """
     dense = model.dense(model.mean)
     distance, twin = cKDTree(dense).query(dense * [-1, 1, 1])
@@ -89,16 +99,17 @@ def _mirror_map(model: HeadModel, texels, face, barycentric) -> Float32[np.ndarr
     target = texels[_mirrored_coordinates(model, twin, corner_uv, texels)]
     span = np.ptp(target, axis=1).max(1)
     own = np.ptp(texels[model.uv_faces], axis=1).max(1)
-    valid = (span < 3 * own + 4) & (distance[model.dense_faces].max(1) < 0.003)
+    one_chart = span < _MAX_GROWTH * own + _MAX_GROWTH_TEXELS
+    valid = one_chart & (distance[model.dense_faces].max(1) < _MAX_ASYMMETRY)
     out = _spread(
         face, barycentric, np.arange(3 * len(target)).reshape(-1, 3), target.reshape(-1, 2).astype(np.float32)
     )
     usable = (face >= 0) & valid[np.maximum(face, 0)]
-    return np.where(usable[..., None], out - 0.5, np.float32(-10))
+    return np.where(usable[..., None], out - 0.5, _NO_MIRROR)
 
 
 def _mirrored_coordinates(model: HeadModel, twin, any_uv, texels) -> Integer[np.ndarray, "g 3"]:
-    """Per face the texture coordinates of its mirrored corners, from one chart where a vertex has several."""
+    """Return per face the texture coordinates of its mirrored corners, from one chart where a vertex has several."""
     mirrored = twin[model.dense_faces]
     pairs = np.unique(np.stack([model.dense_faces.ravel(), model.uv_faces.ravel()], axis=1), axis=0)
     first = np.searchsorted(pairs[:, 0], np.arange(len(twin) + 1))
@@ -114,6 +125,7 @@ def _mirrored_coordinates(model: HeadModel, twin, any_uv, texels) -> Integer[np.
 
 @numba.njit(parallel=True, cache=True)
 def _spread(face, barycentric, corners, values):
+    """Kernel of ``Atlas.spread``."""
     height, width = face.shape
     channels = values.shape[1]
     out = np.zeros((height, width, channels), np.float32)
@@ -131,11 +143,12 @@ def _spread(face, barycentric, corners, values):
 
 @numba.njit(cache=True)
 def _gather(face, barycentric, corners, image, weight, count):
+    """Kernel of ``Atlas.gather``."""
     channels = image.shape[2]
     total, mass = np.zeros((count, channels)), np.zeros(count)
     height, width = face.shape
-    for row in range(0, height, 2):
-        for column in range(0, width, 2):
+    for row in range(0, height, _GATHER_STEP):
+        for column in range(0, width, _GATHER_STEP):
             f = face[row, column]
             w = weight[row, column]
             if f < 0 or w <= 0:

@@ -1,4 +1,4 @@
-"""Facial actions carried from the mean head to a person: what stretches there stretches here, eyes turn, lids meet."""
+"""Expressions transferred from the mean head to a person: deformation transfer, then eyes and lids made exact."""
 
 from __future__ import annotations
 
@@ -7,39 +7,46 @@ import scipy.sparse as sp
 from jaxtyping import Bool, Float, Float32
 from scipy.sparse.linalg import splu
 
-from spinmeround.geometry import METRES_PER_UNIT
+from spinmeround.geometry import MILLIMETRE
 from spinmeround.portrait.landmarks import LEFT_IRIS, RIGHT_IRIS
-from spinmeround.template.model.head_model import PARTS, HeadModel
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
 
 EYES = ("eye_left", "eye_right")
 IRISES = {"eye_left": LEFT_IRIS, "eye_right": RIGHT_IRIS}
+"""Landmark in the centre of each iris, by the part of the head."""
 
-_MM = 1e-3 / METRES_PER_UNIT
-_ANCHOR = 1e-3
-"""Pull toward the mean head's own displacement: holds teeth and tongue, which hang on nothing."""
-_OVERLAP = 0.2 * _MM
-"""How far the upper lid comes to lie below the lower one when the eye is shut."""
-_OFF_EYEBALL = 0.4 * _MM
-"""Distance that moved lids keep from the eyeball: on coarse meshes an edge dips below its ends."""
-_LEAST = 0.01 * _MM
-"""Displacements below this are none."""
+_REGULARISER = 1e-3
+"""Weight of the mean head's own displacement: determines teeth and tongue, which are joined to nothing that is held."""
+_LID_OVERLAP = 0.2 * MILLIMETRE
+"""How far the upper lid lies below the lower one when the eye is shut, head units."""
+_EYEBALL_CLEARANCE = 0.4 * MILLIMETRE
+"""Distance that moved lids keep from the eyeball, head units: on coarse meshes an edge dips below its ends."""
+_NEGLIGIBLE = 0.01 * MILLIMETRE
+"""Displacements below this are set to 0, head units."""
+_BLINK_FACTORS = (0.4, 1.6)
+"""Bounds on the factor that makes a person's lids meet."""
+_BEFORE_EYEBALL = 0.96
+"""Skin nearer to the eyeball's centre than this, in radii, lies inside it and is not a lid."""
+_SCALP = 0.5
+"""Value of the scalp's soft mask from which a vertex belongs to it."""
+
 LIDS = {
     "Left": ((384, 385, 386, 387, 388), (381, 380, 374, 373, 390)),
     "Right": ((157, 158, 159, 160, 161), (154, 153, 145, 144, 163)),
 }
-"""Landmarks on the upper lid's edge, and those they meet on the lower one."""
+"""Landmarks on the upper lid's edge, and those they meet on the lower one, by the side of the eye."""
 
 
 def personal_morphs(model: HeadModel, neutral: Float[np.ndarray, "n 3"]) -> Float32[np.ndarray, "52 m 3"]:
-    """Displacements of the dense vertices of one person for each of the model's expressions at full activation.
+    """Return the displacements of one person's dense vertices for each of the model's expressions at activation 1.
 
     Args:
-        neutral: the person's coarse vertices at rest.
+        neutral: the person's coarse vertices at rest, world frame.
     """
-    coarse = transferred(model, neutral, _held(model))
+    coarse = transfer_expressions(model, neutral, _held(model))
     for name in ("eyeBlinkLeft", "eyeBlinkRight"):
         row = model.expression_names.index(name)
-        coarse[row] *= _closing(model, neutral, coarse[row], name.removeprefix("eyeBlink"))
+        coarse[row] *= _blink_factor(model, neutral, coarse[row], name.removeprefix("eyeBlink"))
     for side in EYES:
         _turn_eye(model, neutral, coarse, side)
     rest = model.dense(neutral)
@@ -47,43 +54,43 @@ def personal_morphs(model: HeadModel, neutral: Float[np.ndarray, "n 3"]) -> Floa
     for row, name in enumerate(model.expression_names):
         if name.startswith("eye"):
             side = "eye_left" if name.endswith("Left") else "eye_right"
-            dense[row] += _off_eyeball(model, rest, dense[row], *eyeball(model, neutral, side))
-    dense *= np.where(_outer_skin(model), 1 - model.masks["scalp"], 1)[:, None]
-    dense[np.linalg.norm(dense, axis=2) < _LEAST] = 0
+            dense[row] += _lift_off_eyeball(model, rest, dense[row], *eyeball(model, neutral, side))
+    dense *= np.where(model.dense_vertices_of("skin"), 1 - model.masks["scalp"], 1)[:, None]
+    dense[np.linalg.norm(dense, axis=2) < _NEGLIGIBLE] = 0
     return dense.astype(np.float32)
 
 
-def transferred(
+def transfer_expressions(
     model: HeadModel, neutral: Float[np.ndarray, "n 3"], held: Bool[np.ndarray, "n"]
 ) -> Float[np.ndarray, "52 n 3"]:
-    """The mean head's actions as displacements of a person's coarse vertices.
+    """Transfer the mean head's expressions to a person, as displacements of the coarse vertices.
 
     Each triangle turns and stretches as it does on the mean head; vertices are where that fits best in the sense of
     least squares. Method: deformation transfer (Sumner and Popović 2004) as a Poisson equation (Botsch, Sumner, Pauly
     and Gross 2006).
 
     Args:
-        held: vertices that no action moves.
+        held: vertices that no expression moves.
     """
     mean, faces = model.mean.astype(np.float64), model.faces
     gradient, area, tangent = _gradients(neutral, faces)
     flat = np.repeat(area, 3)
-    system = gradient.T @ sp.diags(flat) @ gradient + _ANCHOR * sp.identity(len(neutral))
+    system = gradient.T @ sp.diags(flat) @ gradient + _REGULARISER * sp.identity(len(neutral))
     size = float(neutral.std(0).sum() / mean.std(0).sum())
-    still = np.linalg.inv(_frames(mean, faces))
+    inverse_frames = np.linalg.inv(_frames(mean, faces))
     moved = np.zeros((len(model.expression_basis), len(neutral), 3))
-    for row, action in enumerate(model.expression_basis.astype(np.float64)):
-        change = _frames(mean + action, faces) @ still - np.eye(3)
+    for row, basis in enumerate(model.expression_basis.astype(np.float64)):
+        change = _frames(mean + basis, faces) @ inverse_frames - np.eye(3)
         wanted = tangent @ np.swapaxes(change, 1, 2)
-        right = gradient.T @ (flat[:, None] * wanted.reshape(-1, 3)) + _ANCHOR * size * action
-        # What an action leaves alone on the mean head it leaves alone on everyone.
-        free = np.flatnonzero(~held & (np.linalg.norm(action, axis=1) > _LEAST))
+        right = gradient.T @ (flat[:, None] * wanted.reshape(-1, 3)) + _REGULARISER * size * basis
+        # Vertices that an expression does not move on the mean head it moves on nobody.
+        free = np.flatnonzero(~held & (np.linalg.norm(basis, axis=1) > _NEGLIGIBLE))
         moved[row, free] = splu(system[free][:, free].tocsc()).solve(right[free])
     return moved
 
 
 def eyeball(model: HeadModel, neutral: Float[np.ndarray, "n 3"], side: str) -> tuple[Float[np.ndarray, "3"], float]:
-    """Centre and radius of the sphere that fits an eye best."""
+    """Fit a sphere to an eye (linear least squares) and return its centre and radius."""
     ball = neutral[model.part == PARTS.index(side)].astype(np.float64)
     middle = ball.mean(0)
     local = ball - middle
@@ -92,26 +99,20 @@ def eyeball(model: HeadModel, neutral: Float[np.ndarray, "n 3"], side: str) -> t
     return middle + found[:3], float(np.sqrt(found[3] + (found[:3] ** 2).sum()))
 
 
-def turn_between(before: Float[np.ndarray, "n 3"], after: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "3 3"]:
-    """Rotation that fits a rigid motion best (Kabsch 1976)."""
+def rotation_between(before: Float[np.ndarray, "n 3"], after: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "3 3"]:
+    """Return the rotation of the best rigid motion between two point sets (Kabsch 1976)."""
     u, _, v = np.linalg.svd((before - before.mean(0)).T @ (after - after.mean(0)))
     mirror = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ v))])
     return (u @ mirror @ v).T
 
 
-def _outer_skin(model: HeadModel) -> Bool[np.ndarray, "m"]:
-    skin = np.zeros(model.subdivision.shape[0], bool)
-    skin[model.dense_faces[model.dense_part == PARTS.index("skin")]] = True
-    return skin
-
-
 def _held(model: HeadModel) -> Bool[np.ndarray, "n"]:
     """Coarse vertices of the scalp, the cut of the neck and the upper teeth."""
-    fixed = model.masks["scalp"] > 0.5
-    share = np.asarray(model.subdivision.T @ fixed.astype(np.float64)).ravel()
+    fixed = model.masks["scalp"] > _SCALP
+    weight_on_scalp = np.asarray(model.subdivision.T @ fixed.astype(np.float64)).ravel()
     total = np.asarray(model.subdivision.sum(0)).ravel()
-    still = np.linalg.norm(model.expression_basis, axis=2).max(0) < _LEAST
-    on_scalp = (share > 0.5 * total) & (model.part == PARTS.index("skin"))
+    still = np.linalg.norm(model.expression_basis, axis=2).max(0) < _NEGLIGIBLE
+    on_scalp = (weight_on_scalp > 0.5 * total) & (model.part == PARTS.index("skin"))
     return on_scalp | still | np.isin(model.part, [PARTS.index(n) for n in (*EYES, "teeth_upper")])
 
 
@@ -140,39 +141,32 @@ def _gradients(vertices: Float[np.ndarray, "n 3"], faces):
     return gradient, double / 2, np.eye(3) - unit[:, :, None] * unit[:, None]
 
 
-def landmark_points(model: HeadModel, coarse: Float[np.ndarray, "n 3"], numbers) -> Float[np.ndarray, "k 3"]:
-    """Where some of the landmarks lie on coarse vertices, or how far they move where displacements are given."""
-    corners = model.faces[model.landmark_faces[list(numbers)]]
-    return (coarse[corners] * model.landmark_barycentric[list(numbers)][..., None]).sum(1)
-
-
-def _closing(model: HeadModel, neutral, action, side: str) -> float:
-    """Factor on a blink that makes the lids of this person meet wherever they are apart."""
+def _blink_factor(model: HeadModel, neutral, displacement, side: str) -> float:
+    """Return the factor on a blink that makes the lids of this person meet along their whole length."""
     upper, lower = LIDS[side]
     gap = (landmark_points(model, neutral, upper) - landmark_points(model, neutral, lower))[:, 1]
-    shut = -(landmark_points(model, action, upper) - landmark_points(model, action, lower))[:, 1]
-    needed = (gap + _OVERLAP) / np.maximum(shut, 1e-4)
-    return float(np.clip(needed.max(), 0.4, 1.6))
+    shut = -(landmark_points(model, displacement, upper) - landmark_points(model, displacement, lower))[:, 1]
+    needed = (gap + _LID_OVERLAP) / np.maximum(shut, 1e-4)
+    return float(np.clip(needed.max(), *_BLINK_FACTORS))
 
 
-def _turn_eye(model: HeadModel, neutral, actions, side: str) -> None:
-    """Gaze as a turn of the person's own eyeball about its centre, in place."""
+def _turn_eye(model: HeadModel, neutral, displacements, side: str) -> None:
+    """Replace the gaze expressions of an eye by rotations of the person's eyeball about its centre, in place."""
     eye = model.part == PARTS.index(side)
     centre, _ = eyeball(model, neutral, side)
     for row, basis in enumerate(model.expression_basis.astype(np.float64)):
-        if np.abs(basis[eye]).max() > _LEAST:
-            turn = turn_between(model.mean[eye], model.mean[eye] + basis[eye])
-            actions[row, eye] = (neutral[eye] - centre) @ (turn - np.eye(3)).T
+        if np.abs(basis[eye]).max() > _NEGLIGIBLE:
+            rotation = rotation_between(model.mean[eye], model.mean[eye] + basis[eye])
+            displacements[row, eye] = (neutral[eye] - centre) @ (rotation - np.eye(3)).T
 
 
-def _off_eyeball(model: HeadModel, rest, moved, centre, radius: float):
-    """What lifts moved lids off the eyeball; where they lay closer at rest, they may stay as close."""
+def _lift_off_eyeball(model: HeadModel, rest, moved, centre, radius: float):
+    """Return the displacement that lifts moved lids off the eyeball; lids that lay closer at rest may stay as close."""
     after = rest + moved - centre
     distance = np.linalg.norm(after, axis=1)
     at_rest = np.linalg.norm(rest - centre, axis=1)
-    touched = (
-        _outer_skin(model) & (np.linalg.norm(moved, axis=1) > _LEAST) & (after[:, 2] > 0) & (at_rest > 0.96 * radius)
-    )
-    wanted = np.minimum(radius + _OFF_EYEBALL, np.maximum(at_rest, radius))
-    lift = np.where(touched, np.maximum(wanted - distance, 0), 0)
+    is_moved = np.linalg.norm(moved, axis=1) > _NEGLIGIBLE
+    lids = model.dense_vertices_of("skin") & is_moved & (after[:, 2] > 0) & (at_rest > _BEFORE_EYEBALL * radius)
+    target = np.minimum(radius + _EYEBALL_CLEARANCE, np.maximum(at_rest, radius))
+    lift = np.where(lids, np.maximum(target - distance, 0), 0)
     return after / np.maximum(distance, 1e-9)[:, None] * lift[:, None]

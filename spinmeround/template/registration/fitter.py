@@ -16,8 +16,8 @@ from jaxtyping import Float, Integer
 from spinmeround.geometry import MILLIMETRE, face_normals, vertex_normals
 from spinmeround.template.fit.observations import EYE_CORNERS
 from spinmeround.template.model import neck_cut
-from spinmeround.template.model.expression_transfer import EYES, LIDS, landmark_points
-from spinmeround.template.model.head_model import PARTS, HeadModel
+from spinmeround.template.model.expression_transfer import EYES, LIDS
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
 from spinmeround.template.registration.elastic import deform_onto
 from spinmeround.template.registration.inner_parts import lift_lids, turn_eyes
 from spinmeround.template.registration.landmarks import SurfaceLandmarks

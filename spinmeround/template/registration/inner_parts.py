@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from spinmeround.geometry import MILLIMETRE
 from spinmeround.template.fit.free_form import surface_edges
-from spinmeround.template.model.expression_transfer import EYES, IRISES, eyeball, landmark_points
-from spinmeround.template.model.head_model import PARTS, HeadModel
+from spinmeround.template.model.expression_transfer import EYES, IRISES, eyeball
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
 from spinmeround.template.registration.landmarks import SurfaceLandmarks
 from spinmeround.template.registration.target import Target
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from spinmeround.geometry import MILLIMETRE, vertex_normals
-from spinmeround.template.fit.canonical_frame import stable_surface
+from spinmeround.template.fit.canonical_frame import similarity_free_surface
 from spinmeround.template.fit.observations import FACE_OVAL
 from spinmeround.template.fit.residuals import SurfacePoints
 from spinmeround.template.model.head_model import PARTS, HeadModel
@@ -159,8 +159,10 @@ class _Solver:
 
     def __init__(self, model: HeadModel, target: Target, landmarks: SurfaceLandmarks | None) -> None:
         self.model, self.target, self.landmarks = model, target, landmarks
-        self.vertices = stable_surface(model)
-        self.model_landmarks = self.vertices.inside(model.faces[model.landmark_faces], model.landmark_barycentric)
+        self.vertices = similarity_free_surface(model)
+        self.model_landmarks = self.vertices.at_barycentric(
+            model.faces[model.landmark_faces], model.landmark_barycentric
+        )
         regions = Regions.of(model)
         self.matched = np.flatnonzero(regions.outer_skin)[:: _FIT.stride]
         surface_trusted = landmarks is None or landmarks.surface_trusted

@@ -9,8 +9,7 @@ from jaxtyping import Float, Float32
 
 from spinmeround.geometry import camera_centres, project, vertex_normals
 from spinmeround.orbits import RADIUS
-from spinmeround.template.model.expression_transfer import landmark_points
-from spinmeround.template.model.head_model import PARTS
+from spinmeround.template.model.head_model import PARTS, landmark_points
 from spinmeround.template.registration.fitter import RegisteredHead
 from spinmeround.template.registration.model_fit import Regions
 from spinmeround.template.registration.target import MIN_NORMAL_COSINE

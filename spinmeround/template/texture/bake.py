@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.fitter import FittedHead
 from spinmeround.template.model.atlas import Atlas, build_atlas
-from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points, load_head_model
 from spinmeround.template.texture.eyes import complete_eyes
 from spinmeround.template.texture.fill import (
     Layer,
@@ -299,8 +299,7 @@ def _robust_mean(
 
 def _landmark_texels(model: HeadModel, size: int) -> np.ndarray:
     """Return (column, row) of the texel nearest to each landmark."""
-    corners = model.faces[model.landmark_faces]
-    landmarks = (model.mean[corners] * model.landmark_barycentric[..., None]).sum(1)
+    landmarks = landmark_points(model, model.mean)
     dense = model.dense(model.mean)
     any_uv = np.zeros(len(dense), int)
     any_uv[model.dense_faces.ravel()] = model.uv_faces.ravel()

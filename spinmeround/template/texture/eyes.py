@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Float32
 
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.model.atlas import Atlas
-from spinmeround.template.model.head_model import PARTS, HeadModel
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
 from spinmeround.template.texture.fill import Layer
 
 _IRIS_LANDMARKS = {"eye_right": (468, np.arange(469, 473)), "eye_left": (473, np.arange(474, 478))}
@@ -209,8 +209,7 @@ def _eye_on(model: HeadModel, atlas: Atlas, name: str) -> _Eye | None:
     vertices = np.unique(model.dense_faces[model.dense_part == PARTS.index(name)])
     centre = (dense[vertices].min(0) + dense[vertices].max(0)) / 2
     iris, limbus = _IRIS_LANDMARKS[name]
-    corners = model.faces[model.landmark_faces]
-    landmarks = (model.mean[corners] * model.landmark_barycentric[..., None]).sum(1)
+    landmarks = landmark_points(model, model.mean)
     radius_rad = float(np.median(_angle(landmarks[limbus] - centre, landmarks[[iris]] - centre)))
     direction = atlas.spread(dense - centre)[window]
     angle = _angle(direction, np.array([0.0, 0.0, 1.0])) / np.clip(radius_rad, *_IRIS.radius_rad)

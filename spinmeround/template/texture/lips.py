@@ -12,8 +12,7 @@ from scipy.spatial import cKDTree
 from spinmeround.geometry import MILLIMETRE
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.model.atlas import Atlas
-from spinmeround.template.model.expression_transfer import landmark_points
-from spinmeround.template.model.head_model import PARTS, HeadModel
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
 from spinmeround.template.texture.fill import Layer, MembraneSolver, colour_similarity
 
 _UPPER_LANDMARKS, _LOWER_LANDMARKS = (82, 13, 312), (87, 14, 317)

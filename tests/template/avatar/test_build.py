@@ -16,8 +16,8 @@ from spinmeround.template.avatar.build import MAX_FACES, build_avatar, remove_ha
 from spinmeround.template.avatar.levels_of_detail import level_of_detail
 from spinmeround.template.avatar.skeleton import HEAD, JAW, NAMES, NECK, skeleton, skin_weights
 from spinmeround.template.model import neck_cut
-from spinmeround.template.model.expression_transfer import EYES, eyeball, personal_morphs, transferred
-from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
+from spinmeround.template.model.expression_transfer import EYES, eyeball, personal_morphs, transfer_expressions
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points, load_head_model
 from spinmeround.template.registration.fitter import register_template
 from spinmeround.template.texture.bake import SkinTexture
 from spinmeround.types import Avatar, Mesh
@@ -58,8 +58,7 @@ def row(name: str) -> int:
 
 def dense_marks(model: HeadModel, dense: np.ndarray, numbers) -> np.ndarray:
     """Dense vertices nearest to landmarks of the mean head, in another state of the mesh."""
-    corners = model.faces[model.landmark_faces[list(numbers)]]
-    marks = (model.mean[corners] * model.landmark_barycentric[list(numbers)][..., None]).sum(1)
+    marks = landmark_points(model, model.mean, numbers)
     mean = model.dense(model.mean)
     return dense[[int(np.linalg.norm(mean - mark, axis=1).argmin()) for mark in marks]]
 
@@ -67,12 +66,12 @@ def dense_marks(model: HeadModel, dense: np.ndarray, numbers) -> np.ndarray:
 def test_on_the_mean_head_the_transfer_changes_nothing(model):
     free = np.zeros(len(model.mean), bool)
     free[np.linalg.norm(model.expression_basis, axis=2).max(0) < 1e-6] = True
-    np.testing.assert_allclose(transferred(model, model.mean, free), model.expression_basis, atol=1e-4)
+    np.testing.assert_allclose(transfer_expressions(model, model.mean, free), model.expression_basis, atol=1e-4)
 
 
 def test_a_larger_head_moves_by_as_much_more(model):
     held = np.linalg.norm(model.expression_basis, axis=2).max(0) < 1e-6
-    small, large = (transferred(model, model.mean * size, held) for size in (1.0, 1.25))
+    small, large = (transfer_expressions(model, model.mean * size, held) for size in (1.0, 1.25))
     skin = model.part == PARTS.index("skin")
     np.testing.assert_allclose(large[:, skin], 1.25 * small[:, skin], atol=1e-3)
 

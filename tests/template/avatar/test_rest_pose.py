@@ -7,8 +7,7 @@ import numpy as np
 from spinmeround.orbits import orbit_cameras
 from spinmeround.template.avatar.rest_pose import rest_vertices
 from spinmeround.template.fit.fitter import FittedHead, FittedPhoto
-from spinmeround.template.model.expression_transfer import landmark_points
-from spinmeround.template.model.head_model import HeadModel, load_head_model
+from spinmeround.template.model.head_model import HeadModel, landmark_points, load_head_model
 
 FOREHEAD, CHIN, CHEEK, LIDS, LIPS = 151, 152, 425, (386, 145), (13, 14, 78, 308)
 

@@ -14,13 +14,13 @@ from spinmeround.template.fit.canonical_frame import (
     canonical_from_fitted,
     face_weight,
     pose_in_canonical,
-    stable_surface,
+    similarity_free_surface,
 )
 from spinmeround.template.fit.fitter import fit_head
-from spinmeround.template.fit.observations import FACE_OVAL, Sighting, Surface, landmark_term
+from spinmeround.template.fit.observations import FACE_OVAL, MorphableSurface, PosedSurface, landmark_term
 from spinmeround.template.fit.residuals import Pose
-from spinmeround.template.fit.silhouette import Outline, head_outline, matte_edges, skin_outline_iou
-from spinmeround.template.model.head_model import load_head_model
+from spinmeround.template.fit.silhouette import Silhouette, head_silhouette, matte_edges, skin_silhouette_iou
+from spinmeround.template.model.head_model import landmark_points, load_head_model
 from spinmeround.types import Portrait
 
 SIZE = 512
@@ -50,8 +50,7 @@ def _portrait(landmarks_px, blendshapes, alpha, **changes) -> Portrait:
 def _photograph(model, vertices, expression, azimuth_deg, elevation_deg) -> Portrait:
     """Landmarks with the noise of a detector (one pixel) and the true mask."""
     camera = orbit_cameras([azimuth_deg], [elevation_deg], size_px=SIZE)
-    corners = model.faces[model.landmark_faces]
-    landmarks = (vertices[corners] * model.landmark_barycentric[..., None]).sum(1)
+    landmarks = landmark_points(model, vertices)
     pixels = project(landmarks, camera.camera_from_world[0], camera.intrinsics_px[0])[:, :2]
     noise = np.random.default_rng(abs(int(azimuth_deg))).standard_normal((478, 2))
     alpha = (rasterize(vertices, model.faces, camera, 0).face >= 0).astype(np.float32)
@@ -81,22 +80,22 @@ def _face_error_mm(model, found, truth) -> float:
 
 def test_shape_camera_and_expression_of_a_known_head(model):
     neutral, posed, expression = _person(model, 2)
-    told = []
+    reported = []
     views = [_photograph(model, posed, expression, azimuth, 4.0) for azimuth in (12.0, -30.0)]
-    head = fit_head(views[:1], model, progress=told.append)
+    head = fit_head(views[:1], model, progress=reported.append)
     one = _face_error_mm(model, head.neutral, neutral)
     # Landmarks of real photos err together, so the fit trusts them less than this independent noise would allow.
     assert one < 0.7 * _face_error_mm(model, model.mean, neutral)
     assert one < 1.6
     photo = head.photos[0]
     assert photo.landmark_error_iod < 0.012
-    assert photo.outline_iou > 0.98
+    assert photo.silhouette_iou > 0.98
     assert photo.expression[model.expression_names.index("jawOpen")] == pytest.approx(0.3, abs=0.12)
     assert head.posed(0).shape == model.mean.shape
     forward = -photo.camera.camera_from_world[0, 2, :3]
     assert np.degrees(np.arctan2(forward[0], forward[2])) == pytest.approx(12, abs=3)
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    assert reported == sorted(reported)
+    assert reported[-1] == 1.0
     both = fit_head(views, model)
     assert _face_error_mm(model, both.neutral, neutral) < one
     assert np.array_equal(fit_head(views[:1], model).neutral, head.neutral), "the same bytes again"
@@ -135,7 +134,7 @@ def test_no_photo_and_no_face_are_refused(model):
 
 
 def test_shape_changes_hold_no_motion_of_the_face(model):
-    surface = stable_surface(model)
+    surface = similarity_free_surface(model)
     weight = face_weight(model)[:, None, None]
     assert np.abs((weight * surface.plus).sum(0) / weight.sum()).max() < 1e-9
     growth = (weight * surface.plus * model.mean[:, :, None]).sum((0, 1)) / weight.sum()
@@ -153,15 +152,15 @@ def test_moving_head_and_camera_together_changes_no_pixel():
     assert np.allclose(moved.project(scale * points @ rotation.T + translation), pose.project(points))
 
 
-def test_contour_of_a_turned_head_slides_along_the_limb(model):
-    surface = Surface.of(model, stable_surface(model))
+def test_contour_of_a_turned_head_slides_along_the_occluding_contour(model):
+    surface = MorphableSurface.from_vertices(model, similarity_free_surface(model))
     rotation = np.diag([1.0, -1.0, -1.0]) @ Rotation.from_euler("Y", -40, degrees=True).as_matrix()
     pose = Pose(rotation, np.array([0.0, 0.0, 3.0]), float(np.log(2000)), np.array([256.0, 256.0]))
     shape, still = np.zeros(len(model.shape_names)), np.zeros(52)
-    sighting = Sighting.of(surface, pose, shape, still)
+    posed = PosedSurface.from_state(surface, pose, shape, still)
     blank = _portrait(pose.project(surface.landmarks.mean), still, np.ones((SIZE, SIZE), np.float32))
-    term = landmark_term(surface, blank, pose, sighting, slide=True)
-    hidden = FACE_OVAL[sighting.facing[FACE_OVAL] < 0.25]
+    term = landmark_term(surface, blank, pose, posed, slide=True)
+    hidden = FACE_OVAL[posed.landmark_facing[FACE_OVAL] < 0.25]
     assert len(hidden) > 5
     rank = np.linalg.matrix_rank(term.whiten[hidden], tol=1e-9)
     assert (rank == 1).sum() > len(hidden) // 2
@@ -182,22 +181,22 @@ def _disc(radius_px: float) -> np.ndarray:
     return np.clip(radius_px + 0.5 - np.hypot(x - 256, y - 256), 0, 1).astype(np.float32)
 
 
-def test_outline_normals_point_outward_and_edges_are_found_where_they_are():
+def test_silhouette_normals_point_outward_and_edges_are_found_where_they_are():
     vertices, faces, pose = _ball()
-    outline = head_outline(vertices, faces, pose, SIZE)
-    radial = (outline.pixel - 256) / np.linalg.norm(outline.pixel - 256, axis=1, keepdims=True)
-    assert ((outline.normal * radial).sum(1) > 0.97).all()
+    silhouette = head_silhouette(vertices, faces, pose, SIZE)
+    radial = (silhouette.pixel - 256) / np.linalg.norm(silhouette.pixel - 256, axis=1, keepdims=True)
+    assert ((silhouette.normal * radial).sum(1) > 0.97).all()
     radius = 1500 * 0.25 / np.sqrt(9 - 0.25**2)
     portrait = _portrait(np.zeros((478, 2)), np.zeros(52), _disc(radius + 7))
-    edges = matte_edges(portrait, outline, reach_px=20)
+    edges = matte_edges(portrait, silhouette, reach_px=20)
     assert edges.skin.all()
     assert np.median(edges.shift_px) == pytest.approx(7, abs=0.8)
-    assert not matte_edges(portrait, outline, reach_px=3).skin.any(), "too far to be seen"
+    assert not matte_edges(portrait, silhouette, reach_px=3).skin.any(), "too far to be seen"
 
 
 def test_hair_clothes_and_the_photo_border_are_no_edges_of_skin():
     vertices, faces, pose = _ball()
-    outline = head_outline(vertices, faces, pose, SIZE)
+    silhouette = head_silhouette(vertices, faces, pose, SIZE)
     disc = _disc(130.0)
     top = np.where(np.arange(SIZE)[:, None] < 200, disc, 0)
     bottom = np.where(np.arange(SIZE)[:, None] > 330, disc, 0)
@@ -207,27 +206,27 @@ def test_hair_clothes_and_the_photo_border_are_no_edges_of_skin():
         np.zeros((478, 2)), np.zeros(52), disc * observed, hair=top * observed, clothes=bottom * observed,
         observed=observed,
     )  # fmt: skip
-    edges = matte_edges(portrait, outline, reach_px=20)
-    up, down = outline.pixel[:, 1] < 180, outline.pixel[:, 1] > 350
-    right = (outline.pixel[:, 0] > 370) & (np.abs(outline.pixel[:, 1] - 256) < 30)
-    left = (outline.pixel[:, 0] < 142) & (np.abs(outline.pixel[:, 1] - 256) < 30)
-    assert edges.hair[up & (outline.pixel[:, 0] > 180)].all()
+    edges = matte_edges(portrait, silhouette, reach_px=20)
+    up, down = silhouette.pixel[:, 1] < 180, silhouette.pixel[:, 1] > 350
+    right = (silhouette.pixel[:, 0] > 370) & (np.abs(silhouette.pixel[:, 1] - 256) < 30)
+    left = (silhouette.pixel[:, 0] < 142) & (np.abs(silhouette.pixel[:, 1] - 256) < 30)
+    assert edges.hair[up & (silhouette.pixel[:, 0] > 180)].all()
     assert not edges.skin[up].any()
     assert not (edges.skin | edges.hair)[down].any()
     assert edges.skin[right].all()
     assert not (edges.skin | edges.hair)[left].any()
 
 
-def test_outline_iou_counts_bare_skin_alone():
+def test_silhouette_iou_counts_bare_skin_alone():
     disc = _disc(100.0) > 0.5
     hair = np.where(np.arange(SIZE)[:, None] < 256, _disc(140.0), 0).astype(np.float32)
     alpha = np.maximum(hair, _disc(100.0))
     portrait = _portrait(np.zeros((478, 2)), np.zeros(52), alpha, hair=hair)
-    assert skin_outline_iou(portrait, disc, lowest_row=512) == 1.0
+    assert skin_silhouette_iou(portrait, disc, lowest_row=512) == 1.0
     smaller = _disc(90.0) > 0.5
-    assert skin_outline_iou(portrait, smaller, lowest_row=512) == pytest.approx(0.81, abs=0.01)
+    assert skin_silhouette_iou(portrait, smaller, lowest_row=512) == pytest.approx(0.81, abs=0.01)
 
 
-def test_points_of_an_outline_can_be_chosen():
-    outline = Outline(np.arange(3), np.eye(3), np.zeros((3, 2)), np.zeros((3, 2)))
-    assert outline.take(np.array([True, False, True])).face.tolist() == [0, 2]
+def test_points_of_a_silhouette_can_be_chosen():
+    silhouette = Silhouette(np.arange(3), np.eye(3), np.zeros((3, 2)), np.zeros((3, 2)))
+    assert silhouette.take(np.array([True, False, True])).face.tolist() == [0, 2]

@@ -7,10 +7,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from spinmeround.template.fit.free_form import (
-    LIMIT,
-    Elasticity,
-    LeftOver,
-    kept_closed,
+    LinearResiduals,
+    closure_residuals,
     smooth_displacement,
     surface_edges,
     touching_pairs,
@@ -20,10 +18,11 @@ from spinmeround.template.fit.residuals import (
     PointTerm,
     Pose,
     SurfacePoints,
-    across,
-    isotropic,
+    contour_whitening,
+    isotropic_whitening,
     scaled_orthographic_pose,
 )
+from spinmeround.template.fit.settings import Elasticity, FreeFormSettings
 
 FRONT = np.diag([1.0, -1.0, -1.0])
 
@@ -61,7 +60,9 @@ def test_gradient_is_that_of_the_cost(seed):
     normal = rng.standard_normal((40, 2))
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     # Errors far below the robust limit, so that fixed Cauchy weights give the true gradient.
-    term = PointTerm(points, target, across(normal, np.full(40, 2.0), along=0.3), 50.0, rng.uniform(0.2, 1, 40))
+    term = PointTerm(
+        points, target, contour_whitening(normal, np.full(40, 2.0), along=0.3), 50.0, rng.uniform(0.2, 1, 40)
+    )
     _, gradient = term.normal_equations(pose, shape, expression)
 
     def cost(step: np.ndarray) -> float:
@@ -77,14 +78,14 @@ def test_derivative_by_a_point():
     for axis in range(3):
         step = 1e-6 * np.eye(3)[axis]
         numeric = (pose.project(points + step) - pose.project(points - step)) / 2e-6
-        assert np.allclose(pose.by_point(points)[:, :, axis], numeric, rtol=1e-5, atol=1e-4)
+        assert np.allclose(pose.jacobian_by_point(points)[:, :, axis], numeric, rtol=1e-5, atol=1e-4)
 
 
 def test_sliding_leaves_errors_along_the_contour_alone():
-    white = across(np.array([[1.0, 0.0]]), np.array([2.0]))
+    white = contour_whitening(np.array([[1.0, 0.0]]), np.array([2.0]))
     assert np.allclose(white @ np.array([[[0.0], [9.0]]]), 0)
     assert np.allclose(white @ np.array([[[4.0], [0.0]]]), [[[2.0], [0.0]]])
-    assert np.allclose(isotropic(np.array([2.0])) @ np.array([3.0, 4.0]), [[1.5, 2.0]])
+    assert np.allclose(isotropic_whitening(np.array([2.0])) @ np.array([3.0, 4.0]), [[1.5, 2.0]])
 
 
 def test_first_pose_of_a_turned_head():
@@ -108,7 +109,7 @@ def test_solver_recovers_shape_and_poses_from_two_photos():
         (_pose(rng), _pose(rng)),
     )
     targets = [p.project(points.positions(truth.shape, e)) for p, e in zip(truth.poses, truth.expressions, strict=True)]
-    terms = [[PointTerm(points, t, isotropic(np.full(120, 0.5)), 3.0, np.ones(120))] for t in targets]
+    terms = [[PointTerm(points, t, isotropic_whitening(np.full(120, 0.5)), 3.0, np.ones(120))] for t in targets]
     priors = _priors(5, 3, 2, 10.0)
     start = FitState(
         np.zeros(5),
@@ -146,8 +147,8 @@ def test_touching_skin_is_brought_together_again():
     torn = vertices + np.where(np.arange(len(vertices)) < len(sheet), 0, 0.004)[:, None] * [0, 0, 1.0]
     itself = np.arange(len(vertices))
     free = np.ones(len(vertices), bool)
-    wish = kept_closed(pairs, vertices, torn)
-    moved = torn + smooth_displacement(edges, itself, free, [wish], Elasticity(1e2, 0.02, 1.0))
+    closure = closure_residuals(pairs, vertices, torn)
+    moved = torn + smooth_displacement(edges, itself, free, [closure], Elasticity(1e2, 0.02, 1.0))
     gap = (moved[len(sheet) :] - moved[: len(sheet)])[:, 2]
     assert np.abs(gap - 0.001).max() < 3e-4
 
@@ -159,13 +160,13 @@ def test_personal_offsets_explain_smoothly_and_stay_bounded():
     corners = np.repeat(seen[:, None], 3, axis=1)
     rows = np.tile(np.array([[1.0, 0, 0], [0, 1.0, 0]]) / 1e-3, (len(seen), 1, 1))
     noisy = np.array([0.0, 0.004]) + 0.002 * np.random.default_rng(0).standard_normal((len(seen), 2))
-    left = LeftOver(corners, np.tile([1.0, 0, 0], (len(seen), 1)), rows, noisy / 1e-3)
+    left = LinearResiduals(corners, np.tile([1.0, 0, 0], (len(seen), 1)), rows, noisy / 1e-3)
     links, firm = surface_edges(faces, len(vertices)), Elasticity(3e5, 0.02, 0.012)
     offsets = smooth_displacement(links, mirror, movable, [left], firm)
     assert np.abs(offsets[seen, 1].mean() - 0.004) < 0.001
     assert offsets[seen, 1].std() < 0.0015 < noisy[:, 1].std()
     assert not offsets[~movable].any()
     assert np.abs(offsets[:, 2]).max() < 1e-9, "nothing was seen along the line of sight"
-    far = LeftOver(corners, left.barycentric, rows, noisy * 100 / 1e-3)
+    far = LinearResiduals(corners, left.barycentric, rows, noisy * 100 / 1e-3)
     bounded = smooth_displacement(links, mirror, movable, [far], firm)
-    assert np.linalg.norm(bounded, axis=1).max() <= LIMIT * 1.0001
+    assert np.linalg.norm(bounded, axis=1).max() <= FreeFormSettings().max_length * 1.0001

@@ -10,7 +10,7 @@ from spinmeround.orbits import orbit_cameras
 from spinmeround.template.fit.fitter import FittedHead, FittedPhoto
 from spinmeround.template.fit.photo_lookup import gather_evidence
 from spinmeround.template.hair import volume
-from spinmeround.template.hair.strand_texture import grow_strands, strand_flow
+from spinmeround.template.hair.strand_texture import strand_orientation, synthesise_strands
 from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.render import Hair, Skin, render_views
@@ -35,7 +35,7 @@ def buffer(model, camera):
     return mesh_raster.rasterize(model.dense(model.mean), model.dense_faces, camera, 0)
 
 
-def _evidence(model, camera, buffer, hair):
+def _photo_evidence(model, camera, buffer, hair):
     """The mean head photographed from the front under a given hair mask, strands painted as vertical waves."""
     head = buffer.face >= 0
     alpha = (head | hair).astype(np.float32)
@@ -58,7 +58,7 @@ def _evidence(model, camera, buffer, hair):
 
 
 def _cap(model, buffer, thickness_px):
-    """A hair mask: the seen scalp, and a rim of known width around it that ends at the ears."""
+    """A hair mask: the seen scalp, and a band of known width around it that ends at the ears."""
     scalp = mesh_raster.interpolate(model.masks["scalp"][:, None], model.dense_faces, buffer)[..., 0] > 0.5
     grown = cv2.dilate(
         scalp.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * thickness_px + 1,) * 2)
@@ -75,18 +75,18 @@ def _surface(model, evidence):
 
 @pytest.fixture(scope="module")
 def capped(model, camera, buffer):
-    evidence = _evidence(model, camera, buffer, _cap(model, buffer, 12))
+    evidence = _photo_evidence(model, camera, buffer, _cap(model, buffer, 12))
     return evidence, *_surface(model, evidence)
 
 
 def test_a_bare_head_stays_bare_all_round(model, camera, buffer):
-    evidence = _evidence(model, camera, buffer, np.zeros((SIZE, SIZE), bool))
+    evidence = _photo_evidence(model, camera, buffer, np.zeros((SIZE, SIZE), bool))
     coverage, surface = _surface(model, evidence)
     assert coverage.max() < 0.3
     assert surface is None
 
 
-def test_a_cap_is_as_thick_as_its_outline_and_closed_behind(model, camera, capped):
+def test_a_cap_is_as_thick_as_its_silhouette_and_closed_behind(model, camera, capped):
     _, coverage, surface = capped
     unit_px = camera.intrinsics_px[0, 0, 0] / camera.camera_from_world[0, 2, 3]
     top = model.dense(model.mean)[:, 1].max()
@@ -123,7 +123,7 @@ def test_long_hair_hangs_behind_the_neck_and_covers_the_ears(model, camera, buff
     for sign in (-1, 1):
         inner, outer = sorted((middle + sign * (half - 45), middle + sign * (half + 12)))
         hair[110:330, inner:outer] = True
-    evidence = _evidence(model, camera, buffer, hair)
+    evidence = _photo_evidence(model, camera, buffer, hair)
     coverage, surface = _surface(model, evidence)
     assert coverage[model.masks["ear_left"] > 0.9].min() > 0.5
     below = surface.vertices[surface.vertices[:, 1] < -0.2]
@@ -140,42 +140,42 @@ def test_flattened_ears_lie_within_the_hair(model):
     np.testing.assert_array_equal(flat[untouched], vertices[untouched])
 
 
-def test_strands_keep_their_contrast_and_follow_the_flow(capped):
+def test_strands_keep_their_contrast_and_follow_the_orientation(capped):
     evidence = capped[0]
     for angle in (np.pi / 2, 0.0):
-        flow = np.full((192, 256), angle, np.float32)
-        strands = grow_strands(evidence, flow, 0.0015, generator=np.random.default_rng(0))
+        orientation = np.full((192, 256), angle, np.float32)
+        strands = synthesise_strands(evidence, orientation, 0.0015, rng=np.random.default_rng(0))
         assert 0.5 < strands.std() / (0.1 / np.sqrt(2)) < 1.5
         down, across = np.abs(np.diff(strands, axis=0)).mean(), np.abs(np.diff(strands, axis=1)).mean()
         along, athwart = (down, across) if angle else (across, down)
         assert athwart > 2 * along
 
 
-def test_the_flow_is_as_seen_and_turns_down_far_from_it():
+def test_the_orientation_is_as_seen_and_turns_down_far_from_it():
     rows, columns = np.mgrid[:192, :256]
     slanted = 0.5 + 0.2 * np.sin((columns - rows) * 0.8)  # stripes at 45 degrees
     trust = ((abs(columns - 128) < 30) & (abs(rows - 96) < 30)).astype(np.float32)
-    flow = strand_flow(np.repeat((slanted * trust)[..., None], 3, axis=2).astype(np.float32), trust)
-    assert np.median(abs(flow[80:112, 112:144] - np.pi / 4)) < 0.1
+    orientation = strand_orientation(np.repeat((slanted * trust)[..., None], 3, axis=2).astype(np.float32), trust)
+    assert np.median(abs(orientation[80:112, 112:144] - np.pi / 4)) < 0.1
     np.testing.assert_allclose(
-        strand_flow(np.zeros((64, 96, 3), np.float32), np.zeros((64, 96), np.float32)), np.pi / 2
+        strand_orientation(np.zeros((64, 96, 3), np.float32), np.zeros((64, 96), np.float32)), np.pi / 2
     )
 
 
 def test_colour_is_the_photos_where_seen_and_repeats_with_the_seed(capped):
     evidence, _, surface = capped
-    texture = paint_hair(surface, evidence, generator=np.random.default_rng(3))
-    again = paint_hair(surface, evidence, generator=np.random.default_rng(3))
+    texture = paint_hair(surface, evidence, rng=np.random.default_rng(3))
+    again = paint_hair(surface, evidence, rng=np.random.default_rng(3))
     np.testing.assert_array_equal(texture.albedo, again.albedo)
     colours, relief = texture.sample(surface.vertices)
     np.testing.assert_allclose(colours.mean(0), HAIR_RGB, atol=0.04)
     assert relief.std() > 0.1
-    assert 0.02 < texture.observed_share < 0.6
+    assert 0.02 < texture.observed_fraction < 0.6
 
 
 def test_the_map_wraps_without_a_seam(capped):
     evidence, _, surface = capped
-    texture = paint_hair(surface, evidence, generator=np.random.default_rng(0))
+    texture = paint_hair(surface, evidence, rng=np.random.default_rng(0))
     behind = texture.centre + np.array([[-1e-6, 0.0, -0.25], [1e-6, 0.0, -0.25]])
     left, right = texture.sample(behind)[0]
     np.testing.assert_allclose(left, right, atol=0.02)
@@ -194,7 +194,7 @@ def test_render_gives_straight_colour_unit_normals_and_soft_edges(model):
 
 def test_hair_hides_the_skin_below_it(model, capped):
     evidence, _, surface = capped
-    hair = Hair(surface, paint_hair(surface, evidence, generator=np.random.default_rng(0)))
+    hair = Hair(surface, paint_hair(surface, evidence, rng=np.random.default_rng(0)))
     colour = np.broadcast_to(np.float32(SKIN_RGB), (8, 8, 3))
     views = render_views(Skin(model, model.dense(model.mean), colour), hair, orbit_cameras([180], [0], size_px=64))
     back_of_head = images.composite(views.rgb, views.alpha)[0, 10:24, 26:38]

@@ -14,7 +14,7 @@ from spinmeround.geometry import METRES_PER_UNIT, face_normals
 from spinmeround.mesh_raster import rasterize, rasterize_pixels
 from spinmeround.orbits import orbit_cameras
 from spinmeround.portrait.landmarks import BLENDSHAPE_NAMES, LEFT_EYE_OUTER, LEFT_IRIS, RIGHT_EYE_OUTER
-from spinmeround.template.model.head_model import MASKS, PARTS, HeadModel, load_head_model
+from spinmeround.template.model.head_model import MASKS, PARTS, HeadModel, landmark_points, load_head_model
 
 FLIP = np.array([-1.0, 1.0, 1.0])
 UPPER_LID, LOWER_LID = {"Left": 386, "Right": 159}, {"Left": 374, "Right": 145}
@@ -30,6 +30,7 @@ def head() -> HeadModel:
 
 
 def landmarks(head: HeadModel, coarse: np.ndarray) -> np.ndarray:
+    # Written out, so that ``landmark_points`` is checked against it.
     return (coarse[head.faces[head.landmark_faces]] * head.landmark_barycentric[..., None]).sum(1)
 
 
@@ -248,8 +249,8 @@ class TestExpression:
 
     def test_a_tongue_stuck_out_lies_over_the_lower_lip(self, head):
         moved = head.mean + sum(
-            share * head.expression_basis[head.expression_names.index(name)]
-            for name, share in (("jawOpen", 0.4), ("tongueOut", 1.0))
+            amount * head.expression_basis[head.expression_names.index(name)]
+            for name, amount in (("jawOpen", 0.4), ("tongueOut", 1.0))
         )
         tip = max(moved[part_vertices(head, "tongue")], key=lambda point: point[2])
         lip = landmarks(head, moved)[17]
@@ -351,6 +352,12 @@ class TestMasks:
 
     def test_scalp_has_vertices_enough_for_hair(self, head):
         assert (head.masks["scalp"] > 0.5).sum() > 5000
+
+
+def test_landmark_points_interpolate_positions_and_scalars(head):
+    np.testing.assert_array_equal(landmark_points(head, head.mean), landmarks(head, head.mean))
+    np.testing.assert_array_equal(landmark_points(head, head.mean, (152, 10)), landmarks(head, head.mean)[[152, 10]])
+    np.testing.assert_allclose(landmark_points(head, head.mean[:, 1]), landmarks(head, head.mean)[:, 1], atol=1e-7)
 
 
 def test_landmarks_lie_on_skin_and_irises_on_eyes(head):

@@ -38,7 +38,7 @@ def test_what_does_not_reach_the_plane_is_returned_as_it_is():
 def test_normals_do_not_bend_around_the_edge_of_a_creased_end():
     ball = trimesh.creation.icosphere(subdivisions=4, radius=0.6)
     closed = neck_cut.cut(np.array(ball.vertices), np.array(ball.faces))
-    result = neck_cut.creased(closed.vertices, closed.faces)
+    result = neck_cut.split_crease(closed.vertices, closed.faces)
     np.testing.assert_array_equal(result.vertices[result.faces], closed.vertices[closed.faces])
     flat = (result.vertices[result.faces][..., 1] == neck_cut.HEIGHT).all(1)
     normals = vertex_normals(result.vertices, result.faces)

@@ -11,8 +11,8 @@ from spinmeround.geometry import project, vertex_normals
 from spinmeround.mesh_raster import rasterize_pixels
 from spinmeround.orbits import orbit_cameras
 from spinmeround.portrait.landmarks import BLENDSHAPE_NAMES, FaceMesh
-from spinmeround.template.model.expression_transfer import eyeball, landmark_points, personal_morphs
-from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
+from spinmeround.template.model.expression_transfer import eyeball, personal_morphs
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points, load_head_model
 from spinmeround.template.registration import landmarks
 from spinmeround.template.registration.fitter import RegisteredHead, register_template
 from spinmeround.template.registration.inner_parts import LidClearance

@@ -11,7 +11,7 @@ from spinmeround.mesh_raster import interpolate, rasterize
 from spinmeround.orbits import orbit_cameras
 from spinmeround.template.fit.fitter import FittedHead, FittedPhoto
 from spinmeround.template.model.atlas import build_atlas
-from spinmeround.template.model.head_model import PARTS, load_head_model
+from spinmeround.template.model.head_model import PARTS, landmark_points, load_head_model
 from spinmeround.template.texture.bake import bake_skin_texture
 from spinmeround.template.texture.fill import Layer, MembraneSolver, blend_under, synthesise_skin_grain
 from spinmeround.template.texture.lighting import ambient_occlusion, shading_correction
@@ -140,8 +140,7 @@ def _painted_portrait(model, paint):
     dense = model.dense(model.mean)
     buffer = rasterize(dense, model.dense_faces, camera, 0)
     alpha = (buffer.face >= 0).astype(np.float32)
-    corners = model.faces[model.landmark_faces]
-    landmarks = (model.mean[corners] * model.landmark_barycentric[..., None]).sum(1)
+    landmarks = landmark_points(model, model.mean)
     pixels = project(np.asarray(landmarks, np.float64), camera.camera_from_world[0], camera.intrinsics_px[0])[:, :2]
     none = np.zeros_like(alpha)
     portrait = Portrait(
