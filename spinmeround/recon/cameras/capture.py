@@ -160,11 +160,11 @@ def _check_cameras(views: Views, names: Sequence[str]) -> None:
             f"all cameras stand at one point, or within {parallax_deg:.2g} degrees of each other seen from the head: a "
             "surface needs views from other sides"
         )
-    away = _look_away(views)
+    away = _looks_elsewhere(views)
     if not away.any():
         return
     for convention, converted in _other_conventions(views).items():
-        if not _look_away(converted).any():
+        if not _looks_elsewhere(converted).any():
             raise InputError(
                 f"{away.sum()} of {len(views)} cameras do not look at the head, and all of them do if their matrices "
                 f"are {convention}: transforms.json wants OpenGL's camera-to-world, x right, y up, z toward the "
@@ -182,7 +182,7 @@ def _check_cameras(views: Views, names: Sequence[str]) -> None:
     )
 
 
-def _look_away(views: Views) -> Bool[np.ndarray, "v"]:
+def _looks_elsewhere(views: Views) -> Bool[np.ndarray, "v"]:
     """Return which cameras do not look at the place that most look at."""
     projected = _project(views, _point_of_interest(views))
     size = np.array([views.cameras.width_px, views.cameras.height_px])

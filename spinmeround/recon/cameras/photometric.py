@@ -40,15 +40,15 @@ class _Stage:
         splats: how many.
         epochs: how often each view is used.
         hull_cells: voxels along the longest side of the hull.
-        shared_rate, own_rate: Adam's learning rates at the start, radians and head units.
+        common_rate, per_view_rate: Adam's learning rates at the start, radians and head units.
     """
 
     size_px: int
     splats: int
     epochs: int
     hull_cells: int
-    shared_rate: float
-    own_rate: float
+    common_rate: float
+    per_view_rate: float
 
 
 _STAGES = (
@@ -155,8 +155,8 @@ def _fit(
         regularise_positions=False,
     )
     motions = [
-        {"params": [common.requires_grad_()], "start": stage.shared_rate},
-        {"params": [motion.requires_grad_() for motion in per_view], "start": stage.own_rate},
+        {"params": [common.requires_grad_()], "start": stage.common_rate},
+        {"params": [motion.requires_grad_() for motion in per_view], "start": stage.per_view_rate},
     ]
     adam = torch.optim.Adam(motions, lr=0.0, betas=(0.9, 0.99), eps=1e-15)
     given = torch.from_numpy(small.cameras.camera_from_world.astype(np.float64))

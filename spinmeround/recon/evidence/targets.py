@@ -50,7 +50,7 @@ class NormalPyramidLevel:
         projections: pixel from world, 3x4.
         eyes: positions of the cameras, world.
         normals: world normals times their trust.
-        trust: in [0, 1], 0 where a view knows nothing.
+        trust: in [0, 1], 0 where a view has no data.
         contour_px: signed distance to the masks' contours, positive inside, pixels of this level; good within two.
     """
 

@@ -35,7 +35,7 @@ class PictureLevel:
 
     Attributes:
         pictures: sRGB colours and, after them, world normals; band-passed for cameras, smoothed for patches.
-        trust: in [0, 1], 0 where a view knows nothing or is near its silhouette's contour.
+        trust: in [0, 1], 0 where a view has no data or is near its silhouette's contour.
     """
 
     pictures: Float[np.ndarray, "v h w c"]

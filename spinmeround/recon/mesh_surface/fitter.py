@@ -95,7 +95,7 @@ class _CameraSettings:
     """When cameras are corrected; distances are root mean squares over the surface, pixels of the level.
 
     Attributes:
-        min_error_px: a camera that is off by less is not told from the errors of a coarse surface.
+        min_error_px: below it, a camera error cannot be told from the errors of a coarse surface.
         converged_px: corrections below this end the corrections on a level.
     """
 

@@ -106,7 +106,7 @@ def bake_texture(
     """Decimate a surface, unwrap it and bake the views into its texture.
 
     Args:
-        views: pictures; ``alpha`` and ``weight`` say what to trust.
+        views: pictures; colours count by ``alpha`` and ``weight``.
         mesh: closed surface in the world frame.
         size_px: side of the square texture.
         faces: face budget, met within 2 % when the surface has more.

@@ -1,4 +1,4 @@
-"""Cameras of a folder that are off: who moves them, who is told, and that the result is better for it."""
+"""Cameras of a folder that are off: which stages correct and get them, what is reported, and that it helps."""
 
 from __future__ import annotations
 
