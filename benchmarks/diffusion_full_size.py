@@ -1,10 +1,10 @@
-"""Memory and time of the diffusion model at its published size, with random weights.
+"""The diffusion model at its published size, with random weights: does it fit, and what does a step cost?
 
     python benchmarks/diffusion_full_size.py [--quick]
 
-A checkpoint with the published layout is written, converted and loaded. Then one guided step of eight views is computed
-in bfloat16 by this package, and in float32 by diffusers' own UNet with joint attention and nothing skipped. Each runs
-in a process of its own, whose processor time and peak memory are measured. --quick takes pictures of 256².
+A checkpoint laid out as the published one is written, converted, and opened again; then one guided step of eight views
+is taken in bfloat16 by this package, and in float32 by diffusers' own UNet with joint attention and nothing skipped.
+Each is a process of its own, whose processor time and largest memory are read. --quick takes pictures of 256².
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SIGMA = 3.7
 
 
 def write_checkpoint(folder: Path) -> None:
-    """Write a checkpoint of the published keys and shapes, in 16 bits, whose values keep activations near one."""
+    """A checkpoint of the published keys and shapes, in 16 bits, whose values keep activations near one."""
     look = published()
     unet, vae, told = (build(look).state_dict() for build in (build_unet, build_vae, build_text_encoder))
     names = {
@@ -46,14 +46,12 @@ def write_checkpoint(folder: Path) -> None:
         **{name: vae[key] for key, name in checkpoint.vae_names(vae, levels=4).items()},
         **{f"{checkpoint.TEXT_PREFIX}encoder.text_model.{key}": told[key] for key in told},
     }
-    generator = torch.Generator().manual_seed(0)
-    torch.save(
-        {"state_dict": {name: _random_weights(like, generator) for name, like in names.items()}}, folder / "spmr.ckpt"
-    )
+    draw = torch.Generator().manual_seed(0)
+    torch.save({"state_dict": {name: _drawn(like, draw) for name, like in names.items()}}, folder / "spmr.ckpt")
 
 
 def step(folder: Path, latents: int) -> Callable[[], Tensor]:
-    """Return one guided step of this package, in bfloat16."""
+    """One guided step of this package, in bfloat16."""
     parts = networks.load(folder / "spinmeround", dtype=torch.bfloat16, unet_dtype=torch.bfloat16)
     s = _scene(latents)
     denoise = GuidedViews(
@@ -67,7 +65,7 @@ def step(folder: Path, latents: int) -> Callable[[], Tensor]:
 
 
 def plain(folder: Path, latents: int) -> Callable[[], Tensor]:
-    """Return the same step by diffusers' UNet in float32, with every row and every token computed."""
+    """The same step by diffusers' UNet in float32, every row and every token computed."""
     unet = networks.load(folder / "spinmeround", dtype=torch.bfloat16, unet_dtype=torch.float32).unet
     multiview = MultiViewUNet(unet)
     s = _scene(latents)
@@ -80,7 +78,7 @@ def plain(folder: Path, latents: int) -> Callable[[], Tensor]:
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """Measure conversion, memory and time."""
+    """All figures."""
     latents = 32 if quick else 64
     with tempfile.TemporaryDirectory(prefix="spmr-full-") as scratch:
         folder = Path(scratch)
@@ -89,7 +87,7 @@ def measure(*, quick: bool) -> list[Figure]:
         convert(folder / "spmr.ckpt", folder / "spinmeround")
         converted = time.process_time() - started
         (folder / "spmr.ckpt").unlink()
-        ours, theirs = (_run_in_process(kind, folder, latents) for kind in ("step", "plain"))
+        ours, theirs = (_apart(kind, folder, latents) for kind in ("step", "plain"))
     size = f"{_VIEWS} views of {latents * 8}²"
     return [
         Figure("full size: convert", converted, unit=" s", note="processor time; 1067 M parameters"),
@@ -104,20 +102,20 @@ def measure(*, quick: bool) -> list[Figure]:
     ]
 
 
-def _run_in_process(kind: str, folder: Path, latents: int) -> dict[str, float]:
-    """Run one step in a process of its own and sample its memory twenty times a second."""
+def _apart(kind: str, folder: Path, latents: int) -> dict[str, float]:
+    """Runs one step in a process of its own and looks at its memory twenty times a second."""
     command = [sys.executable, __file__, "--worker", kind, "--folder", str(folder), "--latents", str(latents)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    peak, watched = 0, psutil.Process(process.pid)
+    seen, watched = 0, psutil.Process(process.pid)
     while process.poll() is None:
-        peak = max(peak, watched.memory_info().rss)
+        seen = max(seen, watched.memory_info().rss)
         time.sleep(0.05)
     assert process.stdout is not None
-    return {**json.loads(process.stdout.read()), "peak_gb": peak / 1e9}
+    return {**json.loads(process.stdout.read()), "peak_gb": seen / 1e9}
 
 
 @torch.inference_mode()
-def _print_step_time(kind: str, folder: Path, latents: int) -> None:
+def _work(kind: str, folder: Path, latents: int) -> None:
     one = {"step": step, "plain": plain}[kind](folder, latents)
     started = time.process_time()
     out = one()
@@ -126,24 +124,24 @@ def _print_step_time(kind: str, folder: Path, latents: int) -> None:
 
 
 def _scene(latents: int) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(1)
+    draw = torch.Generator().manual_seed(1)
     angles = torch.tensor([[0.0, 360 / _VIEWS * i, 0.0] for i in range(_VIEWS)])
     return {
-        "x": torch.randn(_VIEWS, 8, latents, latents, generator=generator),
+        "x": torch.randn(_VIEWS, 8, latents, latents, generator=draw),
         "rays": pose_maps(angles, height=latents, width=latents),
-        "tokens": torch.randn(2, 77, 768, generator=generator),
+        "tokens": torch.randn(2, 77, 768, generator=draw),
     }
 
 
-def _random_weights(like: Tensor, generator: torch.Generator) -> Tensor:
+def _drawn(like: Tensor, draw: torch.Generator) -> Tensor:
     if like.ndim == 1:
         return torch.ones(like.shape, dtype=torch.float16) * 0.5
     deviation = 1 / math.sqrt(like[0].numel())
-    return (torch.randn(like.shape, generator=generator) * deviation).half()
+    return (torch.randn(like.shape, generator=draw) * deviation).half()
 
 
 def main() -> None:
-    """Print the figures."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="pictures of 256²")
     parser.add_argument("--worker", choices=("step", "plain"), help=argparse.SUPPRESS)
@@ -151,7 +149,7 @@ def main() -> None:
     parser.add_argument("--latents", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
-        _print_step_time(given.worker, given.folder, given.latents)
+        _work(given.worker, given.folder, given.latents)
     else:
         print_figures(measure(quick=given.quick), title="the diffusion model at full size")
 

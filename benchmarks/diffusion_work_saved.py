@@ -1,25 +1,25 @@
-"""UNet passes that better solvers save at the published sampler's distance to the exact solution.
+"""How much of the published sampler's work do better solvers save, at the same distance to the exact solution?
 
     python benchmarks/diffusion_work_saved.py [--quick]
 
-A small multi-view model is trained on rendered heads for some minutes (see small_diffusion.py). Its sampling ODE is
-solved with 400 Euler steps of the published schedule, as a reference for the exact solution, and with 50, which is the
-published sampler. Each other solver gets more and more steps until it is at least as close to the reference, with the
-network evaluated at all noise levels or at fewer (``Sampling.dense_sigmas``). The work is counted in UNet passes, one
-per step and view for each half of the guidance. The heads sampled are not in the training set.
+A small multi-view model is trained on rendered heads for some minutes (see small_diffusion.py). Its sampling equation
+is solved with 400 Euler steps of the published schedule, which stands for the exact solution; then with 50, which is
+the published sampler; then each other solver is given more and more steps until it is at least as near, asked at all
+noise levels or at fewer (``Sampling.dense_sigmas``). The work is counted in UNet passes, one per step and view for each
+half of the guidance. The heads sampled are none it was trained on.
 
-The error of 400 Euler steps is an eighth of that of 50, in the same direction: the reference is biased toward Euler.
+400 Euler steps are themselves off by an eighth of what 50 are, in the same direction: they flatter Euler.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from command_line import benchmark_parser, run
 from small_diffusion import SmallModel, rendered_heads
-from tables import Figure, print_table
+from tables import Figure, print_figures, print_table
 from torch import Tensor
 
 from spinmeround.diffusion.inputs import Solver
@@ -39,7 +39,7 @@ class Sampler:
     """One way to sample.
 
     Attributes:
-        thinned: whether the network is evaluated at fewer noise levels.
+        thinned: whether the network is asked at fewer of the levels.
     """
 
     solver: Solver
@@ -47,7 +47,7 @@ class Sampler:
     thinned: bool = False
 
     def sigmas(self, size: int) -> Tensor:
-        """Return the noise levels for pictures of ``size`` pixels."""
+        """Its noise levels for pictures of a size."""
         low, high = _DENSE if self.thinned else (0.0, float("inf"))
         return schedules.thinned(schedules.edm_sigmas(self.steps), dense=(low, high * size / _DENSE_SIZE))
 
@@ -57,7 +57,7 @@ PUBLISHED, EXACT = Sampler("euler", 50), Sampler("euler", 400)
 
 @torch.inference_mode()
 def solve(model: SmallModel, head: Tensor, sampler: Sampler, *, seed: int) -> tuple[Tensor, int]:
-    """Return the sampled views of a head, and the UNet passes they took."""
+    """The other views of a head, and the UNet passes they took."""
     denoise = model.guided(head, guidance=Guidance(_GUIDANCE))
     passes = 0
 
@@ -74,7 +74,7 @@ def solve(model: SmallModel, head: Tensor, sampler: Sampler, *, seed: int) -> tu
 def distance(
     model: SmallModel, heads: Sequence[Tensor], sampler: Sampler, *, exact: Sequence[Tensor]
 ) -> tuple[float, int]:
-    """Return the root mean square distance to the exact solutions, and the UNet passes for one head."""
+    """Root mean square distance to the exact solutions, and the UNet passes for one head."""
     square, passes = 0.0, 0
     for seed, (head, solution) in enumerate(zip(heads, exact, strict=True)):
         found, passes = solve(model, head, sampler, seed=seed)
@@ -83,12 +83,13 @@ def distance(
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """Measure each solver at all and at fewer noise levels."""
+    """All figures."""
     azimuths = (0.0, 90.0, 180.0, 270.0) if quick else tuple(45.0 * i for i in range(8))
     heads = rendered_heads(24 if quick else 60, azimuths_deg=azimuths, size_px=_SIZE)
-    # One thread: tensors this small gain nothing from more. Set after numba has rendered, which sets torch's threads.
+    # Work this small gains nothing from threads, and loses much when they wait for each other. Said after numba has
+    # rendered, which sets torch's threads as well as its own.
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # denormal gradients would take several times as long
+    torch.set_flush_denormal(True)  # gradients this small would take several times as long
     unseen = heads[-1:] if quick else heads[-2:]
     model = SmallModel(azimuths_deg=azimuths, size=_SIZE)
     losses = model.train(heads[: -len(unseen)], steps=120 if quick else 400)
@@ -106,7 +107,7 @@ def measure(*, quick: bool) -> list[Figure]:
                 if off <= bar:
                     saved = passes / published
                     break
-            note = f"UNet passes for the distance of {PUBLISHED.steps} Euler steps, relative to theirs"
+            note = f"UNet passes for the distance of {PUBLISHED.steps} Euler steps, as a share of theirs"
             figures.append(Figure(f"work of {name}", saved, _BAR, note=note))
     print_table(
         ("solver", "levels", "steps", "distance", "UNet passes"), rows, title=f"distance to {EXACT.steps} Euler steps"
@@ -115,12 +116,12 @@ def measure(*, quick: bool) -> list[Figure]:
 
 
 def main() -> None:
-    """Print the figures."""
-    run(
-        measure,
-        benchmark_parser(__doc__, quick="four views instead of eight, trained for less than a minute"),
-        title="work saved",
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="four views instead of eight, trained for less than a minute"
     )
+    print_figures(measure(quick=parser.parse_args().quick), title="work saved")
 
 
 if __name__ == "__main__":

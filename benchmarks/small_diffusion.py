@@ -1,8 +1,8 @@
-"""A multi-view diffusion model small enough to train in minutes on rendered heads, for comparing solvers.
+"""A multi-view diffusion model small enough to train in minutes, on rendered heads: something for solvers to solve.
 
-Solvers cannot be compared on random weights. This model has the full one's layout (joint attention, poses, identity,
-guidance, v-prediction) and the usual training objective, but works on pictures instead of latents: eight channels at a
-few pixels, namely colour (3), grey, normal (3) and coverage.
+What a solver does cannot be read off random weights. This model has the full one's layout (joint attention, poses,
+identity, guidance, v-prediction) and is trained as that one must have been, but on pictures instead of latents: eight
+channels at a few pixels, three colours and a grey, three parts of the normal and the coverage.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from spinmeround.types import Cameras
 
 _TOKENS, _WIDTH = 77, 32
 _UNCONDITIONAL = 0.15
-_SIGMA_DATA = 0.5
-"""sigma_data, the standard deviation of the pictures' values, in Karras et al. (arXiv 2206.00364, table 1)."""
+_SPREAD = 0.5
+"""Of the pictures' values, for the weighting of Karras et al. (arXiv 2206.00364, table 1)."""
 
 
 def rendered_heads(
     people: int, *, azimuths_deg: tuple[float, ...], size_px: int, seed: int = 0
 ) -> Float[Tensor, "people views 8 size size"]:
-    """Render random heads in random colours: colour, grey, normals and coverage, in [-1, 1]."""
-    rng = np.random.default_rng(seed)
+    """Random heads in random colours, seen from all sides: colours, grey, normals, coverage, in [-1, 1]."""
+    draw = np.random.default_rng(seed)
     model = load_head_model()
     components = [i for i, name in enumerate(model.shape_names) if name.startswith("pca_")]
     cameras = orbit_cameras(
         azimuths_deg, [0.0] * len(azimuths_deg), size_px=4 * size_px, focal_widths=WHOLE_FOCAL_WIDTHS
     )
-    heads = []
+    drawn = []
     for _ in range(people):
-        shape = rng.standard_normal(len(components))
+        shape = draw.standard_normal(len(components))
         vertices = (model.mean + np.tensordot(shape, model.shape_plus[components], axes=1)).astype(np.float32)
-        skin, hair = rng.uniform(0.3, 0.9, 3), rng.uniform(0.0, 0.6, 3)
+        skin, hair = draw.uniform(0.3, 0.9, 3), draw.uniform(0.0, 0.6, 3)
         above = np.clip((vertices[:, 1] - 0.15 - 0.3 * vertices[:, 2]) * 20, 0, 1)[:, None]
         colours = (skin * (1 - above) + hair * above).astype(np.float32)
-        heads.append([_render(vertices, model.faces, colours, cameras, i, size_px) for i in range(len(cameras))])
-    return torch.from_numpy(np.array(heads, np.float32))
+        drawn.append([_drawn(vertices, model.faces, colours, cameras, i, size_px) for i in range(len(cameras))])
+    return torch.from_numpy(np.array(drawn, np.float32))
 
 
 class SmallModel:
-    """The model, its training and its guided pass.
+    """The model, its training and a guided pass.
 
     Args:
         size: pixels of a picture along one side.
@@ -78,16 +78,16 @@ class SmallModel:
         self.unet = MultiViewUNet(self.network)
         poses = [(azimuth, 0.0) for azimuth in azimuths_deg]
         self.rays = pose_maps(torch.from_numpy(model_angles_deg(poses)).float(), height=size, width=size)
-        self._generator = torch.Generator().manual_seed(seed)
+        self._draw = torch.Generator().manual_seed(seed)
 
     def train(self, heads: Float[Tensor, "people views 8 size size"], *, steps: int, batch: int = 2) -> list[float]:
-        """Train to denoise views given the clean first one, keep a moving average of the weights, return the losses."""
+        """Trains on noisy views given the clean first one; returns the losses. Keeps a moving average."""
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3)
-        average, losses = copy.deepcopy(self.network.state_dict()), []
+        kept, losses = copy.deepcopy(self.network.state_dict()), []
         for step in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = 1e-3 * min(1.0, (step + 1) / 50) * (1 - 0.9 * step / steps)
-            people = torch.randint(len(heads), (batch,), generator=self._generator)
+            people = torch.randint(len(heads), (batch,), generator=self._draw)
             loss = self._loss(heads[people])
             optimizer.zero_grad()
             loss.backward()
@@ -95,13 +95,13 @@ class SmallModel:
             optimizer.step()
             losses.append(float(loss.detach()))
             for key, value in self.network.state_dict().items():
-                average[key].lerp_(value, max(0.01, 1 / (step + 1)))
-        self.network.load_state_dict(average)
+                kept[key].lerp_(value, max(0.01, 1 / (step + 1)))
+        self.network.load_state_dict(kept)
         self.network.eval()
         return losses
 
     def guided(self, head: Float[Tensor, "views 8 size size"], *, guidance: Guidance) -> GuidedViews:
-        """Return the guided pass that samples all other views of a head from its first."""
+        """The pass that samples all other views of a head from its first."""
         known = Known(head[:1], self.rays[:1], torch.zeros_like(head[:1]))
         return GuidedViews(
             self.unet, known=known, rays=self.rays[1:], told=Told(self.told[1:], self.told[:1]), guidance=guidance
@@ -109,29 +109,29 @@ class SmallModel:
 
     def _loss(self, clean: Float[Tensor, "b views 8 size size"]) -> Float[Tensor, ""]:
         batch, views = clean.shape[:2]
-        sigma = torch.exp(1.6 * torch.randn(batch, generator=self._generator) + 0.2)
-        # The same noise for all views of a head, as when sampling.
-        noise = torch.randn(batch, 1, *clean.shape[2:], generator=self._generator).expand_as(clean)
+        sigma = torch.exp(1.6 * torch.randn(batch, generator=self._draw) + 0.2)
+        # One draw for all views of a head, as when sampling.
+        noise = torch.randn(batch, 1, *clean.shape[2:], generator=self._draw).expand_as(clean)
         noisy = clean + sigma[:, None, None, None, None] * noise
         masked = torch.ones(batch, views, 1, *clean.shape[3:])
         masked[:, 0] = 0
         rays = torch.cat([self.rays.expand(batch, -1, -1, -1, -1), masked], dim=2)
-        unconditional = torch.rand(batch, generator=self._generator) < _UNCONDITIONAL
-        noisy[:, 0] = torch.where(unconditional[:, None, None, None], 0.0, clean[:, 0])
-        rays[:, 0] = torch.where(unconditional[:, None, None, None], 0.0, rays[:, 0])
-        tokens = self.told[(~unconditional).long()]
+        without = torch.rand(batch, generator=self._draw) < _UNCONDITIONAL
+        noisy[:, 0] = torch.where(without[:, None, None, None], 0.0, clean[:, 0])
+        rays[:, 0] = torch.where(without[:, None, None, None], 0.0, rays[:, 0])
+        tokens = self.told[(~without).long()]
         level = sigma.repeat_interleave(views)[:, None, None, None]
         x = noisy.flatten(0, 1)
         seen = torch.cat([x * schedules.c_in(level), rays.flatten(0, 1)], dim=1)
         sizes = (views,) * batch
         out = self.unet(seen, schedules.c_noise(level.flatten()), Samples(tokens, sizes, sizes, (1,) * batch))
         guess = (out * schedules.c_out(level) + x * schedules.c_skip(level)).unflatten(0, (batch, views))
-        weight = (sigma**2 + _SIGMA_DATA**2) / (sigma * _SIGMA_DATA) ** 2
+        weight = (sigma**2 + _SPREAD**2) / (sigma * _SPREAD) ** 2
         error = ((guess - clean)[:, 1:] ** 2).flatten(1).mean(1)
         return (weight * error).mean()
 
 
-def _render(
+def _drawn(
     vertices: Float[np.ndarray, "n 3"],
     faces: Int[np.ndarray, "f 3"],
     colours: Float[np.ndarray, "n 3"],
@@ -139,7 +139,7 @@ def _render(
     index: int,
     size_px: int,
 ) -> Float[np.ndarray, "8 size size"]:
-    """Render one view, averaged down from four times its size."""
+    """One view, averaged down from four times its size."""
     buffer = mesh_raster.rasterize(vertices, faces, cameras, index)
     normals = np.asarray(trimesh.Trimesh(vertices, faces, process=False).vertex_normals, np.float32)
     hit = (buffer.face >= 0).astype(np.float32)
