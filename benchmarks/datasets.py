@@ -1,6 +1,6 @@
 """Pictures the benchmarks measure on: shared photos, published turntable videos, scikit-image's astronaut.
 
-The folder of shared data is looked for at the environment variable ``SPMR_TEST_DATA``, else at ``../shared/data``
+The folder of shared data is the environment variable ``SPMR_TEST_DATA``, else ``../shared/data``
 beside the checkout. Nothing of it is part of the project.
 """
 

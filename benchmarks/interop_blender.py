@@ -60,7 +60,7 @@ def inside_blender(folder: Path, picture: Path | None) -> None:
         ("ply", bpy.ops.wm.ply_import),
     ):
         bpy.ops.wm.read_factory_settings(use_empty=True)
-        # A PLY has no axes of its own; Blender's importer is told ours.
+        # A PLY has no axes of its own; Blender's importer gets ours.
         load(
             filepath=str(folder / f"a.{name}"),
             **({"forward_axis": "NEGATIVE_Z", "up_axis": "Y"} if name == "ply" else {}),

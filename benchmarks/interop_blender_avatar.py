@@ -222,8 +222,8 @@ def compare(blender_python: str, glb: Path | None = None, picture: Path | None =
         output = run_blender(blender_python, __file__, "--inside", name)
         seen = read_findings(output)
         picture = picture or folder / "picture.png"
-        asked = [f"{key}={value}" for key, value in pose.items()]
-        output += run_blender(blender_python, str(_SCRIPT), str(folder / "still.glb"), str(picture), *asked)
+        actions = [f"{key}={value}" for key, value in pose.items()]
+        output += run_blender(blender_python, str(_SCRIPT), str(folder / "still.glb"), str(picture), *actions)
         again = read_avatar(folder / "again.glb")
         iou = _silhouette_iou(avatar, picture, pose)
     figures = _import_figures("glb", seen["glb"], avatar) + _clip_figures(seen["clip"])

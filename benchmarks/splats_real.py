@@ -149,7 +149,7 @@ def measure(*, quick: bool, size_px: int | None = None) -> list[Figure]:
     return [
         *out,
         Figure(
-            "splats, published turns, head",
+            "splats, published videos, head",
             mean,
             24.0 if bars else None,
             at_most=False,
@@ -163,7 +163,7 @@ def main() -> None:
     """Print the figures."""
     parser = benchmark_parser(__doc__, quick="one turn at 128 pixels, no bar")
     parser.add_argument("--size", dest="size_px", type=int, metavar="PX", help="pixels of the pictures; no bar")
-    run(measure, parser, title="splats, published turns")
+    run(measure, parser, title="splats, published videos")
 
 
 if __name__ == "__main__":
