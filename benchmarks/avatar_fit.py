@@ -173,7 +173,7 @@ def main() -> None:
     parser = benchmark_parser(
         __doc__, quick="one unseen head and the scan", sheet="neutral, blink, smile, jaw open, look left"
     )
-    parser.add_argument("--people", dest="people_count", type=int, default=4, help="how many unseen heads")
+    parser.add_argument("--people", dest="people_count", type=int, default=4, metavar="N", help="how many unseen heads")
     run(measure, parser, title="avatars on surfaces")
 
 
