@@ -1,14 +1,14 @@
-"""Do avatars keep to their budgets, do strict readers like their files, does each action move what it is called after?
+"""Checks of avatars: face budgets, validity of their files in strict readers, motion of each action.
 
     python benchmarks/avatar_files.py
 
-The mean head and two people drawn from the head model, with a photo for a skin, which makes a JPEG of usual size. The
-Khronos validator reads the .glb of each level, three-vrm the .vrm; both come from npm and are left out without it.
+The avatars are those of the mean head and two random heads of the model, with a photo as the skin's texture, so that
+the JPEG has a usual size. The Khronos validator reads the .glb of each level, three-vrm the .vrm; both come from npm
+and are skipped without it.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import tempfile
@@ -18,11 +18,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import skimage.data
+from command_line import benchmark_parser, run
 from jaxtyping import Float
+from measures import MILLIMETRES_PER_UNIT
 from npm import install
-from tables import Figure, print_figures
+from tables import Figure
 
-from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io import write_avatar
 from spinmeround.portrait.landmarks import BLENDSHAPE_NAMES
 from spinmeround.template.avatar.build import MAX_FACES, build_avatar
@@ -33,7 +34,6 @@ from spinmeround.template.texture.bake import SkinTexture
 from spinmeround.types import Avatar
 
 _PACKAGES = ("gltf-validator@2.0.0-dev.3.10", "three@0.170.0", "@pixiv/three-vrm@3.3.3")
-_MM = METRES_PER_UNIT * 1000
 _TEXTURE_PX = 2048
 _VALIDATE = """
 const validator = require('gltf-validator'), fs = require('fs');
@@ -60,7 +60,7 @@ console.log(JSON.stringify([loose, ...eyes.map(w => 2 * Math.acos(Math.min(1, Ma
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """Budgets, validity and motion; quick leaves out the two people."""
+    """Measure budgets, validity and motion; without the two random heads if quick."""
     model = load_head_model()
     people = [_person(model, number) for number in range(1 if quick else 3)]
     avatars = {lod: _avatar(model, people[-1], lod) for lod in (0, 1, 2)}
@@ -75,14 +75,14 @@ def measure(*, quick: bool) -> list[Figure]:
         try:
             install(folder, *_PACKAGES)
         except FileNotFoundError as missing:
-            print(f"neither validated nor loaded by three-vrm: {missing}")
+            print(f"skipped validation and three-vrm: {missing}")
         else:
-            figures += _as_read(folder)
+            figures += _reader_figures(folder)
     return [*figures, *_motion(model, people)]
 
 
 def _person(model: HeadModel, number: int) -> Float[np.ndarray, "v 3"]:
-    """Somebody made up; 0 is the mean head."""
+    """Return the vertices of a random head; number 0 is the mean head."""
     count = len(model.shape_names)
     spread = np.where(np.arange(count) < 20, 0.8, 0.1) * (number > 0)
     return model.vertices(spread * np.random.default_rng(number).normal(size=count))
@@ -102,30 +102,30 @@ def _worst_budget(avatars: dict[int, Avatar]) -> Figure:
     return Figure("avatar, faces off a level's target", 100 * off, 2.0, unit=" %", note=note)
 
 
-def _as_read(folder: Path) -> Iterator[Figure]:
+def _reader_figures(folder: Path) -> Iterator[Figure]:
     (folder / "validate.cjs").write_text(_VALIDATE, encoding="utf-8")
     (folder / "vrm.mjs").write_text(_LOAD_VRM, encoding="utf-8")
-    issues = np.sum([_said(folder, "validate.cjs", f"{lod}.glb") for lod in (0, 1, 2)], axis=0)
+    issues = np.sum([_script_output(folder, "validate.cjs", f"{lod}.glb") for lod in (0, 1, 2)], axis=0)
     yield Figure("avatar, errors of the Khronos validator", float(issues[0]), 0)
     yield Figure("avatar, warnings of the Khronos validator", float(issues[1]), 0)
-    loose, *turned_rad = _said(folder, "vrm.mjs", "me.vrm")
+    loose, *turned_rad = _script_output(folder, "vrm.mjs", "me.vrm")
     yield Figure("three-vrm, expressions that bind nothing", loose, 0)
     yield Figure("three-vrm, eyes turned by look-at", np.degrees(min(turned_rad)), 5, at_most=False, unit=" deg")
 
 
-def _said(folder: Path, script: str, *given: str) -> list[float]:
+def _script_output(folder: Path, script: str, *given: str) -> list[float]:
     done = subprocess.run(["node", script, *given], cwd=folder, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def _motion(model: HeadModel, people: list[Float[np.ndarray, "v 3"]]) -> list[Figure]:
-    """The worst of all actions and people."""
+    """Return the largest errors of motion over all actions and people."""
     across = model.dense(model.mean)[:, 0]
     scalp = (model.masks["scalp"] > 0.99) & (model.dense(model.mean)[:, 1] > 0.1)
     on_scalp, off_centre, sided = [], [], []
     for neutral in people:
         rest, morphs = model.dense(neutral), personal_morphs(model, neutral)
-        on_scalp.append(np.abs(morphs[:, scalp]).max() * _MM)
+        on_scalp.append(np.abs(morphs[:, scalp]).max() * MILLIMETRES_PER_UNIT)
         for name, moved in zip(BLENDSHAPE_NAMES, morphs, strict=True):
             sign = {"L": 1, "R": -1}[name[-5 if name.endswith("Right") else -4]] if _has_side(name) else 0
             if sign:
@@ -136,23 +136,30 @@ def _motion(model: HeadModel, people: list[Float[np.ndarray, "v 3"]]) -> list[Fi
                 ball = np.unique(model.dense_faces[model.dense_part == PARTS.index(side)])
                 centre, _ = eyeball(model, neutral, side)
                 apart = (np.linalg.norm(at[ball] - centre, axis=1) for at in (rest, rest + moved))
-                off_centre.append(np.abs(next(apart) - next(apart)).max() * _MM)
+                off_centre.append(np.abs(next(apart) - next(apart)).max() * MILLIMETRES_PER_UNIT)
     return [
-        Figure("any action on the scalp, most", max(on_scalp), 0.1, unit=" mm", note=f"{len(people)} people"),
-        Figure("eyes off turning about their centres, most", max(off_centre), 0.05, unit=" mm"),
-        Figure("actions of one side: its motion over the other's, least", min(sided), 1.5, at_most=False, unit="x"),
+        Figure(
+            "motion of the scalp by any action, largest", max(on_scalp), 0.1, unit=" mm", note=f"{len(people)} people"
+        ),
+        Figure("deviation of eyes from rotation about their centres, largest", max(off_centre), 0.05, unit=" mm"),
+        Figure(
+            "one-sided actions: motion of their side relative to the other, least",
+            min(sided),
+            1.5,
+            at_most=False,
+            unit="x",
+        ),
     ]
 
 
 def _has_side(name: str) -> bool:
-    """Whether an action is one of a left and right pair; the jaw and the mouth as a whole move to a side."""
+    """Check whether an action belongs to a left-right pair; jawLeft, mouthRight and the like move the whole part."""
     return name.endswith(("Left", "Right")) and name not in ("jawLeft", "jawRight", "mouthLeft", "mouthRight")
 
 
 def main() -> None:
-    """Prints the figures."""
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    print_figures(measure(quick=False), title="avatars' files")
+    """Print the figures."""
+    run(measure, benchmark_parser(__doc__), title="avatars' files")
 
 
 if __name__ == "__main__":

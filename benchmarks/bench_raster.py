@@ -1,24 +1,24 @@
-"""How fast are splats drawn and differentiated? The CPU rasterisers against plain torch, in one run.
+"""Speed and accuracy of the CPU splat rasterisers, forward and backward, compared with plain torch in one run.
 
     PYTHONPATH=. python benchmarks/bench_raster.py [--quick]
 
-Splats lie as a fit leaves them: opaque discs on a head-sized ball, together covering it a few times over whatever their
-number; they are drawn as 3D Gaussians and as surfels. The plain torch side is the specification of the tests in
-float32, made as fast as plain torch goes: each 16 by 16 pixel tile is drawn as a picture of its own, with only the
-splats that reach it. All on one thread, in processor time. Then the tests' scenes, with splats huge and tiny, edge-on
-and behind the camera, against the same specification in float64: values, and gradients of every field and of the pose.
+The splats resemble those of a fit: opaque discs on a head-sized ball that cover it a few times over, whatever their
+number. They are rendered as 3D Gaussians and as surfels. The plain torch side is the tests' specification in float32,
+sped up by rendering each 16 by 16 pixel tile as a picture of its own, with only the splats that reach it. Times are
+processor time on one thread. Accuracy is measured on the tests' scenes, with splats huge and tiny, edge-on and behind
+the camera, against the same specification in float64: values, and gradients of every field and of the pose.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tables import Figure, print_figures, print_table
+from command_line import benchmark_parser, run
+from tables import Figure, print_table
 
 from spinmeround.geometry import project
 from spinmeround.orbits import orbit_cameras
@@ -35,7 +35,7 @@ TILE_PX = 16
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of splats: the rasteriser, its specification, and the pictures that enter the loss."""
+    """A kind of splats: its rasteriser, its specification, and the rendered planes that enter the loss."""
 
     name: str
     rasterizer: Rasterizer
@@ -44,9 +44,9 @@ class Kind:
 
 
 def ball(count: int) -> Splats:
-    """Discs on a sphere of radius 0.27, differentiable, seeded."""
-    source = torch.Generator().manual_seed(0)
-    normals = torch.nn.functional.normalize(torch.randn(count, 3, generator=source), dim=1)
+    """Return discs on a sphere of radius 0.27, seeded, as leaves that require gradients."""
+    generator = torch.Generator().manual_seed(0)
+    normals = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=1)
     width = 0.7 * 0.27 * (4 * torch.pi / count) ** 0.5
     x, y, z = normals.unbind(1)
     fields = [
@@ -54,17 +54,17 @@ def ball(count: int) -> Splats:
         torch.tensor([width, width, 0.15 * width]).repeat(count, 1),
         torch.stack([1 + z, -y, x, torch.zeros(count)], dim=1),
         torch.full((count,), 0.9),
-        torch.rand(count, 1, 3, generator=source) - 0.5,
+        torch.rand(count, 1, 3, generator=generator) - 0.5,
     ]
     return Splats(*(field.requires_grad_() for field in fields))
 
 
 def plain_render(kind: Kind, splats: Splats, cameras: Cameras) -> Rendering:
-    """The specification, tile by tile; one camera."""
-    pose, lens = cameras.camera_from_world[0], cameras.intrinsics_px[0]
+    """Render one camera by the specification, tile by tile."""
+    pose, intrinsics_px = cameras.camera_from_world[0], cameras.intrinsics_px[0]
     with torch.no_grad():
-        x, y, z = torch.as_tensor(project(splats.means.double().numpy(), pose, lens)).unbind(1)
-        reach = 3.5 * splats.scales.max(dim=1).values * lens[0, 0] / z + 2
+        x, y, z = torch.as_tensor(project(splats.means.double().numpy(), pose, intrinsics_px)).unbind(1)
+        reach = 3.5 * splats.scales.max(dim=1).values * intrinsics_px[0, 0] / z + 2
     corners = [(x, y) for y in range(0, cameras.height_px, TILE_PX) for x in range(0, cameras.width_px, TILE_PX)]
     touching = [
         torch.nonzero(
@@ -72,13 +72,13 @@ def plain_render(kind: Kind, splats: Splats, cameras: Cameras) -> Rendering:
         )[:, 0]
         for left, top in corners
     ]
-    # Gathered once for all tiles: a gather a tile would make each tile's gradient as large as all splats.
+    # One gather for all tiles: with one gather per tile, each tile's gradient would be as large as all splats.
     everything, lengths = torch.cat(touching), [len(t) for t in touching]
     fields = (splats.means, splats.scales, splats.quats_wxyz, splats.opacities, splats.sh)
     parts = zip(*(field[everything].split(lengths) for field in fields), strict=True)
     tiles = []
     for part, (left, top) in zip(parts, corners, strict=True):
-        shifted = lens - np.array([[0, 0, left], [0, 0, top], [0, 0, 0]])
+        shifted = intrinsics_px - np.array([[0, 0, left], [0, 0, top], [0, 0, 0]])
         tiles.append(kind.specify(Splats(*part), Cameras(pose[None], shifted[None], TILE_PX, TILE_PX)))
     across = cameras.width_px // TILE_PX
     rows = [_joined(kind, tiles[k : k + across], axis=2) for k in range(0, len(tiles), across)]
@@ -90,7 +90,7 @@ def _joined(kind: Kind, parts: list[Rendering], *, axis: int) -> Rendering:
 
 
 def seconds(kind: Kind, splats: Splats, cameras: Cameras, *, plain: bool, repeats: int) -> float:
-    """Best of some forward and backward passes: other programs only ever make it slower."""
+    """Return the least processor time of some forward and backward passes; other load only adds to it."""
     best = float("inf")
     for _ in range(repeats):
         started = time.process_time()
@@ -101,8 +101,8 @@ def seconds(kind: Kind, splats: Splats, cameras: Cameras, *, plain: bool, repeat
     return best
 
 
-def figures_of(kind: Kind, *, quick: bool) -> list[Figure]:
-    """10 000 to 400 000 splats at 512 pixels; up to 50 000 when quick."""
+def speed_figures(kind: Kind, *, quick: bool) -> list[Figure]:
+    """Time 10 000 to 400 000 splats at 512 pixels; up to 50 000 if quick."""
     cameras = orbit_cameras([20.0], [0.0], size_px=SIZE_PX)
     counts = (10_000, 50_000) if quick else (10_000, 50_000, 100_000, 200_000, 400_000)
     plain = {count: seconds(kind, ball(count), cameras, plain=True, repeats=1) for count in counts[:2]}
@@ -111,7 +111,7 @@ def figures_of(kind: Kind, *, quick: bool) -> list[Figure]:
     for count in counts:
         torch_cells = [f"{1e3 * plain[count]:.0f}", f"{plain[count] / fast[count]:.0f}"] if count in plain else ["", ""]
         rows.append([f"{count}", f"{1e3 * fast[count]:.0f}", f"{1e6 * fast[count] / count:.2f}", *torch_cells])
-    header = ["splats", "numba, ms", "us a splat", "plain torch, ms", "ratio"]
+    header = ["splats", "numba, ms", "us per splat", "plain torch, ms", "ratio"]
     print_table(header, rows, title=f"{kind.name}: forward and backward, {SIZE_PX}x{SIZE_PX}, one thread")
     growth = (fast[counts[-1]] / fast[counts[0]]) / (counts[-1] / counts[0])
     note = f"{counts[0]} to {counts[-1]} splats"
@@ -121,20 +121,20 @@ def figures_of(kind: Kind, *, quick: bool) -> list[Figure]:
     ]
 
 
-def truth_of(kind: Kind) -> list[Figure]:
-    """Largest errors over all scenes, as shares of what is largest: values over 1, gradients over their own norm."""
+def accuracy_figures(kind: Kind) -> list[Figure]:
+    """Return the largest relative errors over all scenes: of values (over at least 1) and of gradients, by norm."""
     values = gradients = 0.0
     for scene, (splats, cameras) in SCENES.items():
         fast, plain = leaves(splats, torch.float32), leaves(splats, torch.float64)
         poses = pose_leaf(cameras), pose_leaf(cameras)
         drawn = kind.rasterizer.render(fast, cameras, camera_from_world=poses[0])
         expected = kind.specify(plain, cameras, camera_from_world=poses[1])
-        source = torch.Generator().manual_seed(1)
+        generator = torch.Generator().manual_seed(1)
         for plane in kind.planes:
             ours, theirs = getattr(drawn, plane), getattr(expected, plane)
             off = (ours.double() - theirs).detach().abs().max() / theirs.detach().abs().max().clamp(min=1)
             values = max(values, float(off))
-        weights = [torch.randn(getattr(drawn, plane).shape, generator=source) for plane in kind.planes]
+        weights = [torch.randn(getattr(drawn, plane).shape, generator=generator) for plane in kind.planes]
         for rendering in (drawn, expected):
             pairs = zip(weights, kind.planes, strict=True)
             torch.stack(
@@ -153,22 +153,20 @@ def truth_of(kind: Kind) -> list[Figure]:
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """Both kinds of splats."""
-    # One thread each: torch's small operations wait for each other at every step as soon as anything else runs.
+    """Measure both kinds of splats."""
+    # One thread each: with more, torch's small operations wait for each other whenever other programs run.
     torch.set_num_threads(1)
     planes = ("rgb", "alpha", "depth", "normals_world", "median_depth")
     kinds = [
         Kind("3D Gaussians", NumbaRasterizer(threads=1), splat_specification.render, planes),
         Kind("surfels", NumbaSurfelRasterizer(threads=1), surfel_specification.render, (*planes, "distortion")),
     ]
-    return [figure for kind in kinds for figure in (*truth_of(kind), *figures_of(kind, quick=quick))]
+    return [figure for kind in kinds for figure in (*accuracy_figures(kind), *speed_figures(kind, quick=quick))]
 
 
 def main() -> None:
-    """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="up to 50 000 splats only")
-    print_figures(measure(quick=parser.parse_args().quick), title="rasterisers")
+    """Print the figures."""
+    run(measure, benchmark_parser(__doc__, quick="up to 50 000 splats only"), title="rasterisers")
 
 
 if __name__ == "__main__":

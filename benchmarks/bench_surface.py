@@ -1,18 +1,17 @@
-"""Is the surface right? A laser scan is photographed, fitted, and held against itself from cameras not fitted to.
+"""Accuracy of surface and texture: fits to rendered views of a laser scan, compared with the scan.
 
     python benchmarks/bench_surface.py [--quick]
 
-`scans/igea.ply` of the shared data, scaled to a head of 0.23 m, 16 or 8 views of 512 pixels in three rings with exact
-normals; then 16 views with smooth 8 degree noise on the normals, outlines moved by 2 pixels, and every camera turned
-about the head by half a degree (standard deviations), for three draws of the noise; the same in grey; cameras turned
-about themselves instead; and exact views without normals. A synthetic person is fitted with that noise and without
-normals. The neural surface is held against the mesh on the exact and the noisy views. Depths are compared in the world
-as it is, unaligned. A solid pattern on the scan is what the texture is held to.
+`scans/igea.ply` of the shared data is scaled to a head of 0.23 m and rendered into 16 or 8 views of 512 pixels in three
+rings, with exact normals. Further cases: 16 views with smooth noise (standard deviations: normals 8 degrees,
+silhouettes 2 pixels, cameras rotated about the head by half a degree), for three seeds; the same in grey; cameras
+rotated about their own centres; exact views without normals; a synthetic person with that noise, and without normals.
+The neural surface is compared with the mesh on the exact and the noisy views. Depths are compared without alignment.
+The texture is compared with a solid pattern on the scan.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -21,11 +20,13 @@ import cv2
 import datasets
 import numpy as np
 import trimesh
+from command_line import benchmark_parser, run
 from jaxtyping import Float
+from measures import MILLIMETRES_PER_UNIT, angles_deg, mask_iou
 from scipy.spatial.transform import Rotation
-from tables import Figure, print_figures
+from tables import Figure
 
-from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
+from spinmeround.geometry import vertex_normals
 from spinmeround.mesh_raster import FaceBuffer, interpolate, rasterize
 from spinmeround.orbits import orbit_cameras
 from spinmeround.protocols import SurfaceFitter
@@ -39,33 +40,32 @@ _RINGS_DEG = (0.0, 25.0, -20.0)
 _HELD_OUT_RINGS_DEG = (12.0, -10.0, 22.0)
 _HEAD_UNITS = 0.56
 _NOISE_SEEDS = 3
-_MM = METRES_PER_UNIT * 1000
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Medians over all pixels of held-out views that both surfaces cover.
+    """Errors over all pixels of held-out views that both surfaces cover.
 
     Attributes:
-        depth_mm: absolute difference of depth.
-        normal_deg: angle between the normals.
-        overlap: intersection over union of the outlines, mean over the views.
+        depth_mm: median absolute difference of depth.
+        normal_deg: median angle between the normals.
+        iou: intersection over union of the silhouettes, mean over the views.
     """
 
     depth_mm: float
     normal_deg: float
-    overlap: float
+    iou: float
 
 
 def scan() -> Mesh:
-    """The scan, centred, 0.56 head units along its longest side."""
+    """Return the scan, centred, 0.56 head units along its longest side."""
     raw = trimesh.load(datasets.data_folder() / "scans" / "igea.ply", force="mesh", process=False)
     low, high = raw.bounds
     return Mesh((raw.vertices - (low + high) / 2) * (_HEAD_UNITS / (high - low).max()), np.array(raw.faces))
 
 
 def ring_cameras(count: int, *, held_out: bool = False, size_px: int = 512) -> Cameras:
-    """``count`` cameras around the head in three rings; held-out ones lie between."""
+    """Return ``count`` cameras around the head in rings of elevation; held-out ones lie between."""
     azimuths = 360 * (np.arange(count) + (0.37 if held_out else 0)) / count
     rings = _HELD_OUT_RINGS_DEG if held_out else _RINGS_DEG if count > 8 else (10.0, -15.0)
     elevations = [rings[i % len(rings)] for i in range(count)]
@@ -73,7 +73,7 @@ def ring_cameras(count: int, *, held_out: bool = False, size_px: int = 512) -> C
 
 
 def paint(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    """A solid pattern with waves of 15 cm down to 4 mm."""
+    """Return colours of a solid pattern with wavelengths from 15 cm down to 4 mm."""
     waves = sum(
         np.sin(points[:, [1, 2, 0]] * k + np.sin(points[:, [2, 0, 1]] * k * 0.7 + [0, 2, 4])) / k**0.5
         for k in (17, 43, 110, 280)
@@ -82,7 +82,7 @@ def paint(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
 
 
 def photograph(mesh: Mesh, cameras: Cameras) -> Views:
-    """Exact pictures, normals and masks."""
+    """Render exact pictures, normals and masks."""
     attributes = np.concatenate([vertex_normals(mesh.vertices, mesh.faces), paint(mesh.vertices)], axis=1)
     buffers = [rasterize(mesh.vertices, mesh.faces, cameras, index) for index in range(len(cameras))]
     seen = np.stack([interpolate(attributes, mesh.faces, buffer) for buffer in buffers])
@@ -91,8 +91,8 @@ def photograph(mesh: Mesh, cameras: Cameras) -> Views:
     return Views(cameras, seen[..., 3:], normals, alpha, np.ones_like(alpha))
 
 
-def disturbed(views: Views, rng: np.random.Generator) -> Views:
-    """Views of the noisy bar."""
+def with_noise(views: Views, rng: np.random.Generator) -> Views:
+    """Return views with smooth noise on normals, silhouettes and poses; the module's docstring has its sizes."""
     count, height, width = views.alpha.shape
 
     def smooth(channels: int) -> Float[np.ndarray, "h w c"]:
@@ -110,8 +110,8 @@ def disturbed(views: Views, rng: np.random.Generator) -> Views:
     return replace(views, normals_world=noisy, alpha=alpha, cameras=replace(views.cameras, camera_from_world=poses))
 
 
-def turned_where_they_stand(views: Views, rng: np.random.Generator) -> Views:
-    """The same cameras half a degree off about themselves: the head jumps by pixels from picture to picture."""
+def with_rotated_cameras(views: Views, rng: np.random.Generator) -> Views:
+    """Return views whose cameras are rotated about their own centres by half a degree (standard deviation)."""
     turns = Rotation.from_rotvec(rng.normal(size=(len(views), 3)) * np.radians(0.5) / np.sqrt(3)).as_matrix()
     poses = views.cameras.camera_from_world.copy()
     poses[:, :3] = turns @ poses[:, :3]
@@ -119,17 +119,19 @@ def turned_where_they_stand(views: Views, rng: np.random.Generator) -> Views:
 
 
 def accuracy(mesh: Mesh, truth: Mesh, cameras: Cameras) -> Accuracy:
-    """A fitted mesh against the scan, pixel by pixel."""
-    depth, angle, overlap = [], [], []
+    """Compare a fitted mesh with the true one, pixel by pixel."""
+    depth, angle, iou = [], [], []
     for index in range(len(cameras)):
         ours, theirs = (rasterize(m.vertices, m.faces, cameras, index) for m in (mesh, truth))
         both = (ours.face >= 0) & (theirs.face >= 0)
-        overlap.append(both.sum() / ((ours.face >= 0) | (theirs.face >= 0)).sum())
+        iou.append(mask_iou(ours.face >= 0, theirs.face >= 0))
         depth.append(np.abs(ours.depth[both] - theirs.depth[both]))
         cosine = (_normals(mesh, ours) * _normals(truth, theirs)).sum(-1)[both]
-        angle.append(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+        angle.append(angles_deg(cosine))
     return Accuracy(
-        float(np.median(np.concatenate(depth))) * _MM, float(np.median(np.concatenate(angle))), float(np.mean(overlap))
+        float(np.median(np.concatenate(depth))) * MILLIMETRES_PER_UNIT,
+        float(np.median(np.concatenate(angle))),
+        float(np.mean(iou)),
     )
 
 
@@ -139,7 +141,7 @@ def _normals(mesh: Mesh, buffer: FaceBuffer) -> Float[np.ndarray, "h w 3"]:
 
 
 def texture_psnr(mesh: TexturedMesh, truth: Views) -> float:
-    """Peak signal to noise of the textured mesh where it and the truth both lie, dB."""
+    """Return the PSNR of the textured mesh where it and the truth overlap, dB."""
     size, squares = mesh.albedo.shape[0], []
     for index in range(len(truth)):
         buffer = rasterize(mesh.vertices, mesh.faces, truth.cameras, index)
@@ -152,12 +154,12 @@ def texture_psnr(mesh: TexturedMesh, truth: Views) -> float:
 
 @dataclass(frozen=True)
 class Case:
-    """Views of a body, and what is promised of their surface.
+    """Views of an object, and the bars of the surface fitted to them.
 
     Attributes:
-        held_out: cameras from which the surface is held against the truth.
-        bars: of the mesh's median errors, mm and degrees.
-        neural_factor: the neural surface must come within this factor of the mesh's errors; none: it is not fitted.
+        held_out: cameras from which the surface is compared with the truth.
+        bars: of the mesh's median errors, mm and degrees; None without a bar.
+        neural_factor: largest ratio of the neural surface's errors to the mesh's; None: it is not fitted.
     """
 
     name: str
@@ -176,27 +178,27 @@ def _cases(*, quick: bool) -> list[Case]:
         return cases
     cases.append(Case("8 views", truth, photograph(truth, ring_cameras(8)), held_out, (0.22, 2.2)))
     for seed in range(_NOISE_SEEDS):
-        noisy = disturbed(views, np.random.default_rng(seed))
+        noisy = with_noise(views, np.random.default_rng(seed))
         cases.append(Case(f"16 noisy views, noise {seed}", truth, noisy, held_out, (0.35, 4.0), 1.0))
         if seed == 0:
             grey = replace(noisy, rgb=np.full_like(noisy.rgb, 0.5))
             cases.append(Case("noisy, grey", truth, grey, held_out))
-    # Where such a rig stands as a whole nothing tells: no bar for depth.
-    turned = turned_where_they_stand(views, np.random.default_rng(0))
-    cases.append(Case("cameras turned where they stand", truth, turned, held_out, (None, 4.0)))
+    # The pose of such a rig as a whole is not observable: no bar for depth.
+    rotated = with_rotated_cameras(views, np.random.default_rng(0))
+    cases.append(Case("cameras rotated about themselves", truth, rotated, held_out, (None, 4.0)))
     cases.append(Case("colours alone", truth, _without_normals(views), held_out))
     return [*cases, *_person()]
 
 
 def _person() -> list[Case]:
-    """A synthetic person, noisy and by colours alone; nothing where the package that makes them is not installed."""
+    """Return the cases of a synthetic person: noisy, and without normals; none if anny is not installed."""
     if not find_spec("anny"):
         return []
     import people_views
 
-    person = people_views.sitter(0)
+    person = people_views.virtual_person(0)
     views, held_out = person.views(ring_cameras(16)), ring_cameras(6, held_out=True)
-    noisy = disturbed(views, np.random.default_rng(0))
+    noisy = with_noise(views, np.random.default_rng(0))
     return [
         Case("16 noisy views, a person", person.mesh, noisy, held_out, (None, None), 1.0),
         Case("colours alone, a person", person.mesh, _without_normals(views), held_out),
@@ -214,7 +216,7 @@ def _fitted(
     mesh = fitter.fit(case.views, seed=0).mesh
     seconds = time.perf_counter() - started
     got = accuracy(mesh, case.truth, case.held_out)
-    note = f"{len(mesh.vertices)} vertices, outline overlap {got.overlap:.4f}"
+    note = f"{len(mesh.vertices)} vertices, silhouette IoU {got.iou:.4f}"
     return mesh, got, [
         Figure(f"{what}, {case.name}: median depth error", got.depth_mm, bars[0], unit=" mm", note=note),
         Figure(f"{what}, {case.name}: median normal error", got.normal_deg, bars[1], unit=" deg"),
@@ -229,18 +231,18 @@ def _compile(truth: Mesh, *, neural: bool) -> None:
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """Clean, sparse and noisy views with the standard preset, or the clean ones alone with the draft preset."""
+    """Measure all cases with the standard preset, or the clean views alone with the draft preset if quick."""
     cases = _cases(quick=quick)
     _compile(cases[0].truth, neural=not quick)
     mesh_fitter = NormalSurfaceFitter(SURFACE_PRESETS["draft" if quick else "standard"])
-    figures, meshes, held_against = [], [], []
+    figures, meshes, compared = [], [], []
     for case in cases:
-        mesh, got, told = _fitted("surface", mesh_fitter, case, case.bars, 25.0)
+        mesh, got, case_figures = _fitted("surface", mesh_fitter, case, case.bars, 25.0)
         meshes.append(mesh)
-        figures += told
+        figures += case_figures
         if case.neural_factor is not None:
-            held_against.append((case, (case.neural_factor * got.depth_mm, case.neural_factor * got.normal_deg)))
-    for case, bars in held_against:
+            compared.append((case, (case.neural_factor * got.depth_mm, case.neural_factor * got.normal_deg)))
+    for case, bars in compared:
         figures += _fitted("neural", NeuralSurfaceFitter(), case, bars, 240.0)[2]
     clean = cases[0]
     started = time.perf_counter()
@@ -255,10 +257,8 @@ def measure(*, quick: bool) -> list[Figure]:
 
 
 def main() -> None:
-    """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="the draft preset on clean views")
-    print_figures(measure(quick=parser.parse_args().quick), title="surface and texture")
+    """Print the figures."""
+    run(measure, benchmark_parser(__doc__, quick="the draft preset on clean views"), title="surface and texture")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The pictures the benchmarks measure on: shared photos, published turns, the astronaut that scikit-image ships.
+"""Pictures the benchmarks measure on: shared photos, published turntable videos, scikit-image's astronaut.
 
-The folder of shared data is looked for at the environment variable ``SPMR_TEST_DATA``, else at ``../shared/data``
+The folder of shared data is the environment variable ``SPMR_TEST_DATA``, else ``../shared/data``
 beside the checkout. Nothing of it is part of the project.
 """
 
@@ -12,18 +12,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
+from pictures import write_rgb
 
 TURNS = ("video_217", "video_10055", "video_e285")
-"""48 frames of one turn each: frame 0 = front, 7.5 degrees a frame, azimuth grows toward the subject's left."""
+"""Turntable videos of 48 frames: frame 0 = front, 7.5 degrees a frame, azimuth grows toward the subject's left."""
 
 DEGREES_PER_FRAME = 7.5
 
 
 def data_folder() -> Path:
-    """The folder of shared data.
+    """Return the folder of shared data.
 
     Raises:
-        FileNotFoundError: it is in neither place.
+        FileNotFoundError: there is no such folder.
     """
     named = os.environ.get("SPMR_TEST_DATA")
     folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -35,7 +36,7 @@ def data_folder() -> Path:
 
 
 def turn_frames(video: str) -> list[UInt8[np.ndarray, "h w 3"]]:
-    """All RGB frames of a published turn."""
+    """Return all RGB frames of a published turntable video."""
     path = data_folder() / "spin_videos" / f"{video}.mp4"
     capture = cv2.VideoCapture(str(path))
     frames = []
@@ -48,26 +49,26 @@ def turn_frames(video: str) -> list[UInt8[np.ndarray, "h w 3"]]:
 
 
 def turn_frame_index(azimuth_deg: float) -> int:
-    """The frame of a turn seen from an azimuth, a multiple of 7.5 degrees."""
+    """Return the index of the frame seen from an azimuth, a multiple of 7.5 degrees."""
     return round(azimuth_deg / DEGREES_PER_FRAME) % 48
 
 
 def near_white_mask(frame: UInt8[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
-    """The head of a published frame: whatever is darker than its near-white background, specks and pinholes removed."""
+    """Return the head's mask: pixels darker than the near-white background, with specks and pinholes removed."""
     mask = (frame.min(axis=2) < 236).astype(np.uint8)
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
     return cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)) > 0
 
 
 def photos(folder: Path) -> dict[str, Path]:
-    """Name to file of every photo measured on; those that live inside packages or videos are written to ``folder``."""
+    """Return the file of every photo by name; photos from packages and videos are written to ``folder``."""
     from skimage import data as skimage_data
 
     folder.mkdir(parents=True, exist_ok=True)
     out = {"astronaut": folder / "astronaut.png"}
-    cv2.imwrite(str(out["astronaut"]), cv2.cvtColor(skimage_data.astronaut(), cv2.COLOR_RGB2BGR))
+    write_rgb(out["astronaut"], skimage_data.astronaut())
     out |= {name: data_folder() / "faces" / f"{name}.jpg" for name in ("obama", "obama2", "biden")}
     for video in TURNS:
         out[video] = folder / f"{video}.png"
-        cv2.imwrite(str(out[video]), cv2.cvtColor(turn_frames(video)[0], cv2.COLOR_RGB2BGR))
+        write_rgb(out[video], turn_frames(video)[0])
     return out

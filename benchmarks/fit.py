@@ -1,14 +1,13 @@
-"""Does the head lie on the photo? Landmarks, and the outline against masks that took no part in the fit.
+"""How closely the fitted head matches its photo: landmarks, and the silhouette against masks unseen by the fit.
 
     python benchmarks/fit.py [--quick]
 
-The masks: the near-white background of the published turns, and the true coverage of synthetic people. They are
-compared from the top of the picture down to the chin: below, clothes begin, which are not ours to model.
+The masks come from the near-white background of the turntable videos and the true coverage of synthetic people. They
+are compared above the chin only, since clothes are not part of the model.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 
@@ -17,8 +16,9 @@ import datasets
 import heads
 import numpy as np
 import people
-from tables import Figure, print_figures, print_table
-from whole_head import outline_iou
+from command_line import benchmark_parser, run
+from measures import mask_iou
+from tables import Figure, print_table
 
 from spinmeround.template.generator import TemplateHead
 from spinmeround.types import Portrait
@@ -28,33 +28,35 @@ _SYNTHETIC = 6
 
 
 def to_crop(mask: np.ndarray, portrait: Portrait) -> np.ndarray:
-    """A mask in the photo's pixels as the portrait's crop sees it."""
+    """Warp a mask from the photo's pixels to the portrait's crop."""
     height, width = portrait.alpha.shape
     return cv2.warpPerspective(mask.astype(np.float32), portrait.crop_from_source, (width, height))
 
 
-def outline_to_chin(head: TemplateHead, portrait: Portrait, mask: np.ndarray) -> float:
-    """Overlap of our outline with a mask of the portrait's size, down to the chin."""
+def iou_above_chin(head: TemplateHead, portrait: Portrait, mask: np.ndarray) -> float:
+    """Return the IoU of our silhouette with a mask of the portrait's size, above the chin."""
     ours = head.render(head.photo_cameras[0], keep_expression=True).alpha[0]
     above = np.arange(len(mask))[:, None] < portrait.landmarks_px[_CHIN_LANDMARK, 1]
     known = portrait.observed & above
-    return outline_iou((mask > 0.5) & known, (ours > 0.5) & known)
+    return mask_iou((mask > 0.5) & known, (ours > 0.5) & known)
 
 
 def measure_photo(photo: Path, mask: np.ndarray | None) -> dict[str, float | None]:
-    """Fit errors of one photo; ``mask`` is what the outline is held against."""
+    """Return the fit errors of one photo; ``mask`` is what its silhouette is compared with."""
     head, (portrait,) = heads.fit([photo])
-    told = head.report["photos"][0]
+    report = head.report["photos"][0]
     return {
-        "landmarks, % of eye distance": 100 * told["landmark_error_share_of_eye_distance"],
-        "landmarks, px": told["landmark_error_px"],
-        "outline IoU, own matte": outline_to_chin(head, portrait, portrait.alpha - portrait.clothes),
-        "outline IoU, unseen mask": None if mask is None else outline_to_chin(head, portrait, to_crop(mask, portrait)),
+        "landmarks, % of eye distance": 100 * report["landmark_error_share_of_eye_distance"],
+        "landmarks, px": report["landmark_error_px"],
+        "silhouette IoU, own matte": iou_above_chin(head, portrait, portrait.alpha - portrait.clothes),
+        "silhouette IoU, unseen mask": None
+        if mask is None
+        else iou_above_chin(head, portrait, to_crop(mask, portrait)),
     }
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """All photos and six synthetic people, or one of each when quick."""
+    """Measure all photos and six synthetic people, or two photos and one person if quick."""
     results = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -80,21 +82,19 @@ def measure(*, quick: bool) -> list[Figure]:
             "landmark error", mean(columns[0]), 1.0, unit=" %", note=f"of the eye distance; worst photo {worst:.2f} %"
         ),
         Figure(
-            "outline IoU, unseen mask",
+            "silhouette IoU, unseen mask",
             mean(columns[3]),
             0.95,
             at_most=False,
             note=f"{len(unseen)} photos, lowest {min(unseen):.3f}",
         ),
-        Figure("outline IoU, own matte", mean(columns[2]), note="for information"),
+        Figure("silhouette IoU, own matte", mean(columns[2]), note="for information"),
     ]
 
 
 def main() -> None:
-    """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two photos and one synthetic person")
-    print_figures(measure(quick=parser.parse_args().quick), title="fit")
+    """Print the figures."""
+    run(measure, benchmark_parser(__doc__, quick="two photos and one synthetic person"), title="fit")
 
 
 if __name__ == "__main__":

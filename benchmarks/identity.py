@@ -1,4 +1,4 @@
-"""How far apart two faces are to a network that has nothing to do with this project: dlib's, in 128 dimensions.
+"""Distance of two faces in the 128-dimensional embedding of dlib's face network, which is no part of the package.
 
 dlib calls two faces the same person below 0.6. The network was trained on other data than anything here (King 2017).
 """
@@ -14,9 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
+from pictures import read_rgb
 
 NOT_DETECTED = 1.0
-"""The distance a picture counts with when no face is found in it: further than two strangers usually are (0.86)."""
+"""Distance of a picture in which no face is found; two different people are usually 0.86 apart."""
 
 _SMALLEST_SIDE_PX = 512
 
@@ -47,7 +48,7 @@ def _networks() -> _Networks:
 
 
 def _largest_face(image: UInt8[np.ndarray, "h w 3"]) -> Any | None:
-    """Gradient detector at one and two doublings, then the slower convolutional one that also sees profiles."""
+    """Detect with the HOG detector at the picture's own and twice its size, then with the CNN, which finds profiles."""
     networks = _networks()
     for doublings in (0, 1):
         boxes = list(networks.gradients(image, doublings))
@@ -58,7 +59,7 @@ def _largest_face(image: UInt8[np.ndarray, "h w 3"]) -> Any | None:
 
 
 def descriptor(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "128"] | None:
-    """The largest face of an RGB picture as 128 numbers, none without a face; small pictures are enlarged."""
+    """Return the embedding of an RGB picture's largest face, None without a face; small pictures are enlarged."""
     scale = _SMALLEST_SIDE_PX / min(image.shape[:2])
     if scale > 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
@@ -70,6 +71,18 @@ def descriptor(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "128"] | 
     return np.array(networks.descriptor.compute_face_descriptor(image, networks.landmarks(image, box)))
 
 
+def descriptor_of_photo(photo: Path) -> Float[np.ndarray, "128"]:
+    """Return the embedding of a photo's largest face.
+
+    Raises:
+        ValueError: no face is found.
+    """
+    found = descriptor(read_rgb(photo))
+    if found is None:
+        raise ValueError(f"dlib finds no face in {photo}: no distance can be measured from it")
+    return found
+
+
 def distance(a: Float[np.ndarray, "128"] | None, b: Float[np.ndarray, "128"] | None) -> float:
-    """Euclidean distance of two descriptors, ``NOT_DETECTED`` when one is missing."""
+    """Return the Euclidean distance of two descriptors, ``NOT_DETECTED`` if one is missing."""
     return NOT_DETECTED if a is None or b is None else float(np.linalg.norm(a - b))

@@ -1,18 +1,17 @@
-"""Opens our .glb, .obj and .ply in Blender and compares frame, size, texture and material with what was written.
+"""Our .glb, .obj and .ply as read by Blender: axes, size, texture and material compared with what was written.
 
-Blender comes from PyPI (about 1 GB installed), for Python 3.11 only, and needs an environment of its own:
+Blender comes from PyPI and needs an environment of its own (see ``blender.py``):
 
     python3.11 -m venv blender-env && blender-env/bin/pip install bpy==5.0.1
     python benchmarks/interop_blender.py --blender-python blender-env/bin/python [--picture out.png]
 
-The mesh is a globe whose colour tells the direction, (n + 1) / 2, so one look at a colour tells a flipped axis, a
-flipped texture and a swapped channel.
+The mesh is an ellipsoid whose colour encodes the direction, (n + 1) / 2, so that a flipped axis, a flipped texture or a
+swapped channel shows as a wrong colour.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -20,15 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tables import Figure, print_figures
+from blender import print_findings, read_findings
+from tables import Figure, print_figures_and_exit
 
 _COLUMNS, _ROWS = 48, 24
 _RADII = np.array([0.2, 0.28, 0.24])
-"""Of the globe along x, y and z, in head units: swapped axes would show in its size."""
+"""Semi-axes of the ellipsoid, head units; they differ, so that swapped axes change its extents."""
 
 
-def globe() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices, faces, texture coordinates, their faces and a texture of directions, with a seam at the back."""
+def ellipsoid() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return vertices, faces, texture coordinates, their faces and a texture of directions, with a seam at the back."""
     u, v = np.meshgrid(np.arange(_COLUMNS + 1) / _COLUMNS, np.arange(_ROWS + 1) / _ROWS)
     vertices = (_directions(u, v) * _RADII)[:, :-1].reshape(-1, 3)
     i, j = (k.reshape(-1) for k in np.meshgrid(np.arange(_COLUMNS), np.arange(_ROWS)))
@@ -50,7 +50,7 @@ def _directions(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def inside_blender(folder: Path, picture: Path | None) -> None:
-    """Runs in Blender's Python: imports each file and prints what it sees as JSON."""
+    """Import each file, in Blender's Python, and print what Blender sees."""
     import bpy
 
     seen = {}
@@ -60,7 +60,7 @@ def inside_blender(folder: Path, picture: Path | None) -> None:
         ("ply", bpy.ops.wm.ply_import),
     ):
         bpy.ops.wm.read_factory_settings(use_empty=True)
-        # A PLY has no axes of its own; Blender's importer is told ours.
+        # A PLY has no axes of its own; Blender's importer gets ours.
         load(
             filepath=str(folder / f"a.{name}"),
             **({"forward_axis": "NEGATIVE_Z", "up_axis": "Y"} if name == "ply" else {}),
@@ -70,7 +70,7 @@ def inside_blender(folder: Path, picture: Path | None) -> None:
             bpy.ops.export_scene.gltf(filepath=str(folder / "blender.glb"))
             if picture is not None:
                 _render(picture)
-    print("SEEN " + json.dumps(seen))
+    print_findings(seen)
 
 
 def _described(thing: Any) -> dict[str, Any]:
@@ -92,21 +92,21 @@ def _described(thing: Any) -> dict[str, Any]:
         described |= {"colour space": image.colorspace_settings.name}
     else:
         colours = np.array([entry.color_srgb[:3] for entry in mesh.color_attributes[0].data])[loops]
-    described["colour error"] = float(np.abs(colours - _expected(places[loops])).max())
+    described["colour error"] = float(np.abs(colours - _expected_colours(places[loops])).max())
     normals = np.array([entry.vector for entry in mesh.corner_normals]) @ np.array(thing.matrix_world)[:3, :3].T
-    cosines = (normals * _steepest(places[loops])).sum(axis=1)
+    cosines = (normals * _ellipsoid_normals(places[loops])).sum(axis=1)
     described["normal error"] = float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).max())
     return described
 
 
-def _steepest(places: np.ndarray) -> np.ndarray:
-    """Exact normals of the ellipsoid, in Blender's frame."""
+def _ellipsoid_normals(places: np.ndarray) -> np.ndarray:
+    """Return the exact normals of the ellipsoid, in Blender's frame."""
     normals = places / _RADII[[0, 2, 1]] ** 2
     return normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
 
-def _expected(places: np.ndarray) -> np.ndarray:
-    """The colour of a place in Blender's frame, where our front (+Z) is -Y and our up (+Y) is +Z."""
+def _expected_colours(places: np.ndarray) -> np.ndarray:
+    """Return the colours at places in Blender's frame, where our front (+Z) is -Y and our up (+Y) is +Z."""
     world = places[:, [0, 2, 1]] * (1, 1, -1)
     directions = world / _RADII
     return directions / np.linalg.norm(directions, axis=1, keepdims=True) * 0.5 + 0.5
@@ -131,7 +131,7 @@ def _render(picture: Path) -> None:
 
 
 def main() -> None:
-    """Writes, lets Blender look, prints a table; exits with 1 when something differs."""
+    """Write the files, read them in Blender, print a table; exit with 1 if something differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--blender-python", default=sys.executable, help="a Python that can import bpy")
     parser.add_argument("--picture", type=Path, help="render the .glb from the front to this PNG")
@@ -143,25 +143,21 @@ def main() -> None:
     from spinmeround.io import read_mesh, write_mesh
     from spinmeround.types import TexturedMesh
 
-    mesh = TexturedMesh(*globe())
+    mesh = TexturedMesh(*ellipsoid())
     with tempfile.TemporaryDirectory() as folder:
         for suffix in ("glb", "obj", "ply"):
             write_mesh(Path(folder) / f"a.{suffix}", mesh)
         command = [arguments.blender_python, __file__, "--inside", folder]
         command += ["--picture", str(arguments.picture)] if arguments.picture else []
         done = subprocess.run(command, capture_output=True, text=True)
-        line = next((line for line in done.stdout.splitlines() if line.startswith("SEEN ")), None)
-        if line is None:
-            sys.exit(f"Blender failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        seen = read_findings(done.stdout + done.stderr)
         back = read_mesh(Path(folder) / "blender.glb")
-    seen = json.loads(line[5:])
     figures = _figures(seen, len(mesh.faces))
     extents = [np.ptp(np.asarray(m.vertices), axis=0) for m in (mesh, back)]
     difference = float(np.abs(extents[0] - extents[1]).max())
     figures.append(Figure("glb written by Blender, read by us: extents", difference, 1e-6, unit=" units"))
     figures.append(Figure("the same: triangles lost", len(mesh.faces) - len(back.faces), 0))
-    print_figures(figures, title="Our meshes in Blender")
-    sys.exit(0 if all(figure.holds for figure in figures) else 1)
+    print_figures_and_exit(figures, title="Our meshes in Blender")
 
 
 def _figures(seen: dict[str, dict[str, Any]], triangles: int) -> list[Figure]:

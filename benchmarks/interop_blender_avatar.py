@@ -1,4 +1,4 @@
-"""Opens our avatar in Blender as .glb with a clip and as .usdz, renders it by docs/avatar/blender.py, exports it again.
+"""Our avatar in Blender: read from .glb with a clip and from .usdz, rendered by docs/avatar/blender.py, exported.
 
 Blender is found as in ``interop_blender.py``:
 
@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -22,17 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tables import Figure, print_figures
+from blender import print_findings, read_findings, run_blender
+from tables import Figure, print_figures_and_exit
 
 _SCRIPT = Path(__file__).parent.parent / "docs" / "avatar" / "blender.py"
 _SIZE_PX = 512
 _CAMERA_M, _ANGLE_DEG = 1.1, 17.0
-"""Of the script's camera."""
+"""Distance and angle of view of the script's camera."""
 _BONES = ("neck", "head", "jaw", "leftEye", "rightEye")
 
 
 def inside_blender(folder: Path) -> None:
-    """Runs in Blender's Python: imports the files and prints what it sees as JSON."""
+    """Import the files, in Blender's Python, and print what Blender sees."""
     import bpy
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -44,11 +43,11 @@ def inside_blender(folder: Path) -> None:
         bpy.ops.wm.read_factory_settings(use_empty=True)
         bpy.ops.wm.usd_import(filepath=str(folder / "head.usdz"))
         seen["usdz"] = _described()
-    print("SEEN " + json.dumps(seen))
+    print_findings(seen)
 
 
 def _parts() -> dict[str, Any]:
-    """Meshes by part; objects are called ``skin.001`` where their weights are animated. The rest is bones' icons."""
+    """Return meshes by part; an object is ``skin.001`` if its weights are animated. Other meshes are bones' icons."""
     import bpy
 
     rigged = [
@@ -77,14 +76,14 @@ def _described() -> dict[str, Any]:
 
 
 def _has_normal_map(material: Any) -> bool:
-    """Whether its normals come from a picture in tangent space that is read as numbers, not as colours."""
+    """Check whether normals come from a tangent-space picture that is read as non-colour data."""
     nodes = [node for node in material.node_tree.nodes if node.type == "NORMAL_MAP" and node.space == "TANGENT"]
     pictures = [link.from_node.image for node in nodes for link in node.inputs["Color"].links]
     return any(picture.colorspace_settings.name == "Non-Color" for picture in pictures)
 
 
 def _halfway() -> dict[str, Any]:
-    """What moves in the middle of the clip."""
+    """Return the pose in the middle of the clip, and its length."""
     import bpy
 
     scene = bpy.context.scene
@@ -98,18 +97,13 @@ def _halfway() -> dict[str, Any]:
 
 
 def _mean_head() -> Any:
-    from spinmeround.template.avatar.build import build_avatar
-    from spinmeround.template.model.head_model import load_head_model
-    from spinmeround.template.texture.bake import SkinTexture
+    from heads import mean_avatar
 
-    model = load_head_model()
-    skin = SkinTexture(np.full((128, 128, 3), 0.5, np.float32), np.zeros((128, 128), np.float32))
-    bare = np.zeros(model.subdivision.shape[0])
-    return build_avatar(model, model.mean, bare, skin, None, lod=1, texture_px=128, normal_map=True)
+    return mean_avatar(skin_px=128, lod=1, texture_px=128, normal_map=True)
 
 
 def _clip() -> Any:
-    """In a second the jaw opens, the head turns by 20 degrees and the eyes with it."""
+    """Return a clip of one second: the jaw opens, head and eyes turn by 20 degrees."""
     from spinmeround.types import FaceClip
 
     times = np.linspace(0, 1, 31)
@@ -118,15 +112,8 @@ def _clip() -> Any:
     return FaceClip(times, {"jawOpen": times}, {"head": turn, "leftEye": turn, "rightEye": turn})
 
 
-def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode != 0:
-        sys.exit(f"Blender failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-    return done.stdout + done.stderr
-
-
-def _complaints(said: str) -> int:
-    return len(re.findall(r"^.*\b(?:warning|error)\b.*$", said, re.IGNORECASE | re.MULTILINE))
+def _count_warnings(output: str) -> int:
+    return len(re.findall(r"^.*\b(?:warning|error)\b.*$", output, re.IGNORECASE | re.MULTILINE))
 
 
 def _import_figures(kind: str, seen: dict[str, Any], avatar: Any) -> list[Figure]:
@@ -158,7 +145,7 @@ def _clip_figures(seen: dict[str, Any]) -> list[Figure]:
 
 
 def _chin_to_crown_m(avatar: Any, crown_m: float) -> float:
-    """The chin is what ``jawOpen`` moves furthest; hair is left out."""
+    """Return the height from chin to crown; the chin is what ``jawOpen`` moves furthest, hair is left out."""
     from spinmeround.geometry import METRES_PER_UNIT
 
     skin = next(part for part in avatar.parts if part.name == "skin")
@@ -167,7 +154,9 @@ def _chin_to_crown_m(avatar: Any, crown_m: float) -> float:
 
 
 def _silhouette_iou(avatar: Any, picture: Path, weights: dict[str, float]) -> float:
-    """Of Blender's picture and ours from the script's camera."""
+    """Return the silhouette IoU of Blender's picture and ours from the script's camera."""
+    from measures import mask_iou
+
     from spinmeround.geometry import METRES_PER_UNIT
     from spinmeround.inspection.drawing import mesh_drawer
     from spinmeround.inspection.expressions import posed
@@ -179,12 +168,11 @@ def _silhouette_iou(avatar: Any, picture: Path, weights: dict[str, float]) -> fl
     cameras = orbit_cameras([0], [0], size_px=_SIZE_PX, radius=radius, focal_widths=float(focal_widths))
     cameras.intrinsics_px[:, :2, 2] = _SIZE_PX / 2
     ours = mesh_drawer(*(posed(part, weights) for part in avatar.parts))(cameras).alpha[0] > 0.5
-    theirs = read_picture(picture)[..., 3] > 127
-    return float((ours & theirs).sum() / (ours | theirs).sum())
+    return mask_iou(ours, read_picture(picture)[..., 3] > 127)
 
 
 def main() -> None:
-    """Writes, lets Blender look, prints a table; exits with 1 when something differs."""
+    """Write the files, read them in Blender, print a table; exit with 1 if something differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--blender-python", default=sys.executable, help="a Python that can import bpy")
     parser.add_argument("--glb", type=Path, help="an avatar (default: the mean head)")
@@ -194,16 +182,11 @@ def main() -> None:
     if given.inside:
         inside_blender(given.inside)
         return
-    figures = compare(given.blender_python, given.glb, given.picture)
-    print_figures(figures, title="Our avatar in Blender")
-    sys.exit(0 if all(figure.holds for figure in figures) else 1)
+    print_figures_and_exit(compare(given.blender_python, given.glb, given.picture), title="Our avatar in Blender")
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """The mean head in Blender.
-
-    Args:
-        quick: makes no difference here.
+    """Check the mean head in Blender; ``quick`` is ignored.
 
     Raises:
         ModuleNotFoundError: no Python with bpy is known.
@@ -216,10 +199,11 @@ def measure(*, quick: bool) -> list[Figure]:
 
 
 def compare(blender_python: str, glb: Path | None = None, picture: Path | None = None) -> list[Figure]:
-    """What Blender makes of an avatar, the mean head's unless one is given.
+    """Compare what Blender reads and renders of an avatar with the avatar; the mean head's unless one is given.
 
     Args:
         blender_python: a Python that can import bpy.
+        glb: the avatar's file.
         picture: where to keep what the script of docs/avatar renders.
     """
     from spinmeround.errors import MissingDependencyError
@@ -235,11 +219,11 @@ def compare(blender_python: str, glb: Path | None = None, picture: Path | None =
             write_avatar(folder / "head.usdz", avatar)
         except MissingDependencyError as error:
             print(f"no .usdz: {error}")
-        said = _run(blender_python, __file__, "--inside", name)
-        seen = json.loads(next(line for line in said.splitlines() if line.startswith("SEEN "))[5:])
+        output = run_blender(blender_python, __file__, "--inside", name)
+        seen = read_findings(output)
         picture = picture or folder / "picture.png"
-        asked = [f"{key}={value}" for key, value in pose.items()]
-        said += _run(blender_python, str(_SCRIPT), str(folder / "still.glb"), str(picture), *asked)
+        actions = [f"{key}={value}" for key, value in pose.items()]
+        output += run_blender(blender_python, str(_SCRIPT), str(folder / "still.glb"), str(picture), *actions)
         again = read_avatar(folder / "again.glb")
         iou = _silhouette_iou(avatar, picture, pose)
     figures = _import_figures("glb", seen["glb"], avatar) + _clip_figures(seen["clip"])
@@ -251,7 +235,7 @@ def compare(blender_python: str, glb: Path | None = None, picture: Path | None =
         Figure("exported by Blender, read by us: targets lost", len({*avatar.morph_names} - {*again.morph_names}), 0),
         Figure("the same: bones lost", len({*_BONES} - {joint.name for joint in again.joints}), 0),
         Figure("rendered by the script: silhouette IoU with ours", iou, 0.97, at_most=False),
-        Figure("warnings and errors", _complaints(said), 0),
+        Figure("warnings and errors", _count_warnings(output), 0),
     ]
     return [replace(figure, what=f"Blender, {figure.what}") for figure in figures]
 

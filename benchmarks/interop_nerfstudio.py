@@ -1,4 +1,4 @@
-"""Reads a folder of our views with nerfstudio's own parser and compares every ray with ours.
+"""Our folders of views as read by nerfstudio's own parser, compared ray by ray.
 
 nerfstudio pins some 200 packages; its parser alone needs few, in a folder of their own:
 
@@ -10,14 +10,13 @@ nerfstudio pins some 200 packages; its parser alone needs few, in a folder of th
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tables import Figure, print_figures
+from tables import Figure, print_figures_and_exit
 
 from spinmeround.geometry import camera_centres, pixel_rays_world
 from spinmeround.io import write_views
@@ -35,12 +34,12 @@ def _views(azimuths_deg: list[float], size_px: int, prefix: str) -> Views:
 def _parsed(folder: Path, split: str) -> Any:
     from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 
-    still = {"orientation_method": "none", "center_method": "none", "auto_scale_poses": False}
-    return NerfstudioDataParserConfig(data=folder, **still).setup().get_dataparser_outputs(split)
+    keep_poses = {"orientation_method": "none", "center_method": "none", "auto_scale_poses": False}
+    return NerfstudioDataParserConfig(data=folder, **keep_poses).setup().get_dataparser_outputs(split)
 
 
 def _ray_errors(parsed: Any, views: Views) -> tuple[float, float]:
-    """Largest differences of unit directions, and of origins in head units."""
+    """Return the largest differences of unit directions, and of origins in head units."""
     directions, origins = 0.0, 0.0
     for theirs, path in enumerate(parsed.image_filenames):
         ours = views.names.index(path.stem)
@@ -58,11 +57,7 @@ def _ray_errors(parsed: Any, views: Views) -> tuple[float, float]:
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """What is missing of each split, and how far its rays are from ours.
-
-    Args:
-        quick: makes no difference here.
-    """
+    """Count missing pictures of each split and measure its rays' errors; ``quick`` is ignored."""
     del quick
     warnings.simplefilter("ignore")
     views, test = _views([0, 40, 95, 200, 300], 64, "a"), _views([20, 120], 64, "b")
@@ -81,11 +76,9 @@ def measure(*, quick: bool) -> list[Figure]:
 
 
 def main() -> None:
-    """Prints a table; exits with 1 when something differs."""
+    """Print a table; exit with 1 if something differs."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    figures = measure(quick=False)
-    print_figures(figures, title="Our folders of views in nerfstudio")
-    sys.exit(0 if all(figure.holds for figure in figures) else 1)
+    print_figures_and_exit(measure(quick=False), title="Our folders of views in nerfstudio")
 
 
 if __name__ == "__main__":

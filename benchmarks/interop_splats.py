@@ -1,14 +1,13 @@
-"""Do other programs read our splats as they are? Every number that gsply and PlayCanvas' splat-transform find in them.
+"""Our splat files as read by gsply and PlayCanvas' splat-transform, compared number by number.
 
     python benchmarks/interop_splats.py
 
-splat-transform is installed into a folder that vanishes, which needs node, npm and their cache or a network; without
-them it is left out. A .ply holds what was given; a .spz is rounded, so that what our own reader finds is compared.
+splat-transform is installed into a temporary folder, which needs node, npm and their cache or a network; without them
+it is skipped. A .ply is compared with the splats given, a .spz, which is rounded, with what our own reader returns.
 """
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,9 +17,10 @@ import gsply
 import gsply.spz
 import numpy as np
 import torch
+from command_line import benchmark_parser, run
 from jaxtyping import Float
 from npm import install
-from tables import Figure, print_figures
+from tables import Figure
 from torch import Tensor
 
 from spinmeround.io import read_splats, write_splats
@@ -30,11 +30,11 @@ _PACKAGE = "@playcanvas/splat-transform@2.7.1"
 _COUNT = 2000
 _DEGREES = (0, 1, 2, 3)
 _SIGN_POWERS = torch.tensor([0, 1, 1, 0, 1, 2, 0, 1, 0, 1, 2, 1, 1, 0, 1, 0])
-"""For each harmonic the power of y and z together: its sign under half a turn about x."""
+"""For each harmonic the power of y and z together, whose parity is its sign under half a turn about x."""
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """Largest difference of each kind of number, over harmonics of degree 0 to 3."""
+    """Return the largest difference of each attribute over harmonics of degree 0 to 3."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         figures = [
@@ -44,7 +44,7 @@ def measure(*, quick: bool) -> list[Figure]:
         try:
             program = install(folder, _PACKAGE) / "@playcanvas" / "splat-transform" / "bin" / "cli.mjs"
         except FileNotFoundError as missing:
-            print(f"not read by splat-transform: {missing}")
+            print(f"skipped splat-transform: {missing}")
             return figures
         for suffix in (".ply",) if quick else (".ply", ".spz"):
             figures += _figures("splat-transform", suffix, lambda path: _converted(program, path), folder)
@@ -74,13 +74,13 @@ def _figures(reader: str, suffix: str, read: Callable[[Path], Splats], folder: P
 
 
 def _splats(degree: int) -> Splats:
-    g = torch.Generator().manual_seed(degree)
+    generator = torch.Generator().manual_seed(degree)
     return Splats(
-        torch.randn(_COUNT, 3, generator=g) * 0.2,
-        torch.exp(torch.randn(_COUNT, 3, generator=g) * 0.5 - 5),
-        torch.nn.functional.normalize(torch.randn(_COUNT, 4, generator=g), dim=1),
-        torch.sigmoid(torch.randn(_COUNT, generator=g)),
-        torch.randn(_COUNT, (degree + 1) ** 2, 3, generator=g) * 0.3,
+        torch.randn(_COUNT, 3, generator=generator) * 0.2,
+        torch.exp(torch.randn(_COUNT, 3, generator=generator) * 0.5 - 5),
+        torch.nn.functional.normalize(torch.randn(_COUNT, 4, generator=generator), dim=1),
+        torch.sigmoid(torch.randn(_COUNT, generator=generator)),
+        torch.randn(_COUNT, (degree + 1) ** 2, 3, generator=generator) * 0.3,
     )
 
 
@@ -100,7 +100,7 @@ def _gsply(path: Path) -> Splats:
 
 
 def _converted(program: Path, path: Path) -> Splats:
-    """What the program wrote of it to a .ply. It takes .ply for y down and .spz for y up, and turns between them."""
+    """Convert to .ply by the program and read that; it takes .ply as y down and .spz as y up, and rotates between."""
     target = path.with_name(f"{path.stem}-{path.suffix[1:]}-again.ply")
     subprocess.run(["node", str(program), "-q", "-w", str(path), str(target)], check=True, capture_output=True)
     theirs = read_splats(target, metres_per_unit=1)
@@ -108,7 +108,7 @@ def _converted(program: Path, path: Path) -> Splats:
 
 
 def _half_turned(splats: Splats) -> Splats:
-    """Half a turn about x."""
+    """Rotate splats by half a turn about x."""
     w, x, y, z = splats.quats_wxyz.T
     return Splats(
         splats.means * torch.tensor([1.0, -1, -1]),
@@ -120,7 +120,7 @@ def _half_turned(splats: Splats) -> Splats:
 
 
 def _covariances(splats: Splats) -> Float[Tensor, "n 3 3"]:
-    """Shapes, the same whichever way axes are numbered or point."""
+    """Return covariances, which do not depend on the order or signs of the axes."""
     w, x, y, z = splats.quats_wxyz.double().T
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
@@ -132,9 +132,8 @@ def _covariances(splats: Splats) -> Float[Tensor, "n 3 3"]:
 
 
 def main() -> None:
-    """Prints the figures."""
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    print_figures(measure(quick=False), title="Our splats in other programs")
+    """Print the figures."""
+    run(measure, benchmark_parser(__doc__), title="Our splats in other programs")
 
 
 if __name__ == "__main__":

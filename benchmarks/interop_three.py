@@ -1,4 +1,4 @@
-"""Shows our .glb in three.js, in a headless Chromium, and compares its pictures with ours.
+"""Our .glb in three.js, in a headless Chromium, compared with our own pictures of it.
 
     mkdir three && cd three && npm install three@0.170.0 && cd ..
     python benchmarks/interop_three.py --three three/node_modules/three [--glb head.glb] [--sheet out.png]
@@ -27,7 +27,9 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+from measures import angles_deg, mask_iou
 from npm import install
+from pictures import write_rgb
 from tables import Figure, print_figures
 
 from spinmeround.geometry import METRES_PER_UNIT
@@ -90,7 +92,7 @@ class Browser:
 
 
 def find_browser(three: Path | None = None, chromium: str | None = None) -> Browser:
-    """What is asked for, or what lies around.
+    """Return the given three.js and Chromium, or those found on this machine.
 
     Raises:
         FileNotFoundError: no three.js or no Chromium.
@@ -117,7 +119,7 @@ def pictures(
     *,
     shown: Literal["albedo", "lit", "normals"] = "albedo",
 ) -> np.ndarray:
-    """What three.js shows: RGBA in [0, 255], straight colour, one picture for each camera and expression.
+    """Render by three.js: RGBA in [0, 255], straight colour, one picture for each camera and expression.
 
     Args:
         shown: plain colours, colours in light from above, or normals in the frame of each camera, +Y up, +Z toward it.
@@ -138,27 +140,27 @@ def pictures(
         shutil.copy(glb, folder / "head.glb")
         (folder / "shots.json").write_text(json.dumps({"size": cameras.width_px, "shots": shots, "shown": shown}))
         (folder / "page.html").write_text(_PAGE)
-        seen = _seen(browser, folder)
+        seen = _page_findings(browser, folder)
     files = [base64.b64decode(url.split(",")[1]) for url in seen["pictures"]]
     return np.stack([cv2.imdecode(np.frombuffer(f, np.uint8), cv2.IMREAD_UNCHANGED)[..., [2, 1, 0, 3]] for f in files])
 
 
 class _Folder(SimpleHTTPRequestHandler):
-    """Serves a folder and takes what the page has seen."""
+    """Serves a folder and receives the page's findings."""
 
     def do_POST(self) -> None:
-        """Keeps the body."""
+        """Keep the body of a request."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(204)
         self.end_headers()
         self.server.seen.put(json.loads(body))
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
 
-def _seen(browser: Browser, folder: Path) -> dict[str, Any]:
-    """What ``page.html`` of a folder tells when a browser has opened it; browsers load no modules from files."""
+def _page_findings(browser: Browser, folder: Path) -> dict[str, Any]:
+    """Open ``page.html`` of a folder and return what it posts; over HTTP, since browsers load no modules from files."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Folder, directory=str(folder)))
     server.seen = queue.Queue()
     thread = threading.Thread(target=server.serve_forever)
@@ -189,7 +191,7 @@ def _seen(browser: Browser, folder: Path) -> dict[str, Any]:
 
 
 def _projection(cameras: Cameras, index: int) -> np.ndarray:
-    """OpenGL's projection of a pinhole camera, depths from 0.1 to 10 m."""
+    """Return OpenGL's projection matrix of a pinhole camera, depths from 0.1 to 10 m."""
     k, width, height, near, far = cameras.intrinsics_px[index], cameras.width_px, cameras.height_px, 0.1, 10.0
     return np.array(
         [
@@ -207,31 +209,25 @@ def _pose(cameras: Cameras, index: int) -> np.ndarray:
     return np.linalg.inv(camera_from_world)
 
 
-def _mean_head(**how: Any) -> Avatar:
-    """The mean head, bald, as an avatar."""
-    from spinmeround.template.avatar.build import build_avatar
-    from spinmeround.template.model.head_model import load_head_model
-    from spinmeround.template.texture.bake import SkinTexture
+def _mean_head(*, lod: int = 1, texture_px: int = 512, normal_map: bool = False) -> Avatar:
+    from heads import mean_avatar
 
-    model = load_head_model()
-    skin = SkinTexture(np.full((512, 512, 3), 0.5, np.float32), np.zeros((512, 512), np.float32))
-    rest = np.zeros(model.subdivision.shape[0])
-    return build_avatar(model, model.mean, rest, skin, None, **{"lod": 1, "texture_px": 512} | how)
+    return mean_avatar(skin_px=512, lod=lod, texture_px=texture_px, normal_map=normal_map)
 
 
 def compare(browser: Browser, glb: Path, sheet: Path | None = None) -> list[Figure]:
-    """Silhouettes and colours of three.js against ours, for the expressions of the preview and from all sides."""
+    """Compare silhouettes and colours of three.js and ours, for the preview's expressions and from all sides."""
     avatar = read_avatar(glb)
     weights = [*ROW.values(), {}, {}, {}]
     azimuths = [0.0] * len(ROW) + [45.0, 90.0, 180.0]
     cameras = orbit_cameras(azimuths, [0] * len(azimuths), size_px=_SIZE_PX, focal_widths=WHOLE_FOCAL_WIDTHS)
     theirs = pictures(browser, glb, cameras, weights)
-    figures, rows = [], []
+    figures, columns = [], []
     for k, (name, w) in enumerate(zip([*ROW, "45 deg", "90 deg", "180 deg"], weights, strict=True)):
         one = Cameras(cameras.camera_from_world[k : k + 1], cameras.intrinsics_px[k : k + 1], _SIZE_PX, _SIZE_PX)
         ours = mesh_drawer(*(posed(part, w) for part in avatar.parts))(one)
         shape, other = ours.alpha[0] > 0.5, theirs[k, ..., 3] > 127
-        iou = float((shape & other).sum() / (shape | other).sum())
+        iou = mask_iou(shape, other)
         both = shape & other
         off = float(np.abs(ours.rgb[0][both] - theirs[k, ..., :3][both] / 255).mean())
         figures += [
@@ -240,14 +236,14 @@ def compare(browser: Browser, glb: Path, sheet: Path | None = None) -> list[Figu
         ]
         white = theirs[k, ..., :3] * (theirs[k, ..., 3:] / 255) + 255 - theirs[k, ..., 3:]
         mine = 255 * (ours.rgb[0] * ours.alpha[0][..., None] + 1 - ours.alpha[0][..., None])
-        rows.append(np.vstack([mine, white]))
+        columns.append(np.vstack([mine, white]))
     if sheet is not None:
-        cv2.imwrite(str(sheet), cv2.cvtColor(np.uint8(np.hstack(rows).clip(0, 255)), cv2.COLOR_RGB2BGR))
+        write_rgb(sheet, np.uint8(np.hstack(columns).clip(0, 255)))
     return figures
 
 
 def compare_normals(browser: Browser) -> list[Figure]:
-    """The normals that three.js gives the coarsest mean head against those of the finest."""
+    """Compare the normals that three.js gives the coarsest mean head with those of the finest."""
     azimuths = [0.0, 50.0, 120.0, -70.0]
     cameras = orbit_cameras(azimuths, [0] * len(azimuths), size_px=_SIZE_PX, focal_widths=WHOLE_FOCAL_WIDTHS)
     finest = mesh_drawer(*(part.mesh for part in _mean_head(lod=0).parts))(cameras)
@@ -262,7 +258,7 @@ def compare_normals(browser: Browser) -> list[Figure]:
         normals = np.einsum("vij,vhwi->vhwj", toward_world, in_camera)
         both = (seen[..., 3] > 254) & (finest.alpha > 0.99)
         cosine = (normals * finest.normals_world)[both].sum(-1) / np.linalg.norm(normals[both], axis=-1)
-        error = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+        error = angles_deg(cosine)
         note = f"95 of 100 below {np.percentile(error, 95):.1f}"
         bar = 1.0 if normal_map else None
         name = f"three.js, coarsest level, {what}: normals differ by"
@@ -271,7 +267,7 @@ def compare_normals(browser: Browser) -> list[Figure]:
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """The mean head; three.js is where the variable THREE says, else npm installs it for the while."""
+    """Measure the mean head; three.js is at the variable THREE, else npm installs it temporarily."""
     del quick
     with tempfile.TemporaryDirectory() as folder:
         named = None if "THREE" in os.environ else install(Path(folder), "three@0.170.0") / "three"
@@ -281,7 +277,7 @@ def measure(*, quick: bool) -> list[Figure]:
 
 
 def main() -> None:
-    """Prints the figures."""
+    """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--three", type=Path, help="the folder of the npm package three")
     parser.add_argument("--chromium", help="the browser (default: chromium or google-chrome)")

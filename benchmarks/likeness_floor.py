@@ -1,14 +1,14 @@
-"""How far apart are two true pictures of one head, to the face network? No reconstruction can be expected to be nearer.
+"""Face-network distance between true pictures of one head: the floor for the distances of ``likeness.py``.
 
     python benchmarks/likeness_floor.py [--quick]
 
-Synthetic people are photographed from the front and turned, in the same light; the same turns are drawn of the head
-that the package makes of the front photo. Distances are to the front photo, with the scene's background and on white.
+Synthetic people are photographed from the front and from the side, in the same light. The head that the package makes
+of the front photo is drawn from the same azimuths. Distances are to the front photo, with the scene's background and on
+white. A reconstruction cannot be expected to come nearer than the truth.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 
@@ -16,7 +16,8 @@ import heads
 import identity
 import numpy as np
 import people
-from tables import Figure, print_figures, print_table
+from command_line import benchmark_parser, run
+from tables import Figure, print_table
 
 from spinmeround.geometry import resized
 
@@ -25,22 +26,22 @@ _SIZE_PX = 640
 
 
 def measure_person(seed: int, folder: Path) -> dict[str, list[float]]:
-    """Distances by azimuth: the truth, the truth on white, ours on white."""
-    turned = people.make_turned(seed, AZIMUTHS_DEG)
-    reference = identity.descriptor(turned.photos[0])
+    """Return distances by azimuth of the true photos, the true photos on white, and our pictures on white."""
+    person = people.make_person_around(seed, AZIMUTHS_DEG)
+    reference = identity.descriptor(person.photos[0])
     on_white = [
         (photo * alpha[..., None] + 255 * (1 - alpha[..., None])).astype(np.uint8)
-        for photo, alpha in zip(turned.photos, turned.head_alpha, strict=True)
+        for photo, alpha in zip(person.photos, person.head_alpha, strict=True)
     ]
-    head, _ = heads.fit([people.write_photos(turned, folder, f"person_{seed}")[0]])
+    head, _ = heads.fit([people.write_photos(person, folder, f"person_{seed}")[0]])
     cameras = heads.orbited(resized(head.photo_cameras[0], _SIZE_PX, _SIZE_PX), AZIMUTHS_DEG)
     ours = heads.picture(head, cameras, keep_expression=True)
-    series = {"truth": turned.photos, "truth on white": on_white, "ours on white": ours}
+    series = {"truth": person.photos, "truth on white": on_white, "ours on white": ours}
     return {n: [identity.distance(reference, identity.descriptor(p)) for p in ps] for n, ps in series.items()}
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """Six people, or two when quick."""
+    """Measure six people, or two if quick."""
     with tempfile.TemporaryDirectory() as folder:
         measured = [measure_person(seed, Path(folder)) for seed in range(2 if quick else 6)]
     means = {name: np.mean([m[name] for m in measured], axis=0) for name in measured[0]}
@@ -54,10 +55,8 @@ def measure(*, quick: bool) -> list[Figure]:
 
 
 def main() -> None:
-    """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two people")
-    print_figures(measure(quick=parser.parse_args().quick), title="likeness, floor")
+    """Print the figures."""
+    run(measure, benchmark_parser(__doc__, quick="two people"), title="likeness, floor")
 
 
 if __name__ == "__main__":

@@ -1,29 +1,29 @@
-"""Is the .glb the same person? The distances of likeness.py, measured on written files instead of our own pictures.
+"""Likeness of the .glb: the distances of likeness.py, measured on written files instead of our own renderings.
 
     python benchmarks/likeness_glb.py [--quick] [--three three/node_modules/three] [--sheet OUT.png]
 
 Two files of each photo: what ``spmr-recon --keep-expression`` writes, and the avatar, which is neutral at rest, with
-its morph targets at the weights of the photo's expression. They are drawn without light by three.js in a headless
-Chromium (see interop_three.py), or, where there is none, read back and drawn by our own rasteriser. The pictures that
-likeness.py measures stand beside.
+its morph targets at the weights of the photo's expression. They are rendered unlit by three.js in a headless
+Chromium (see interop_three.py) or, without one, read back and rendered by our own rasteriser. The pictures that
+likeness.py measures are included for comparison.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import datasets
 import heads
 import identity
 import interop_three
 import numpy as np
+from command_line import benchmark_parser, run
 from likeness import AZIMUTHS_DEG
-from tables import Figure, print_figures, print_table
+from pictures import write_scaled_sheet
+from tables import Figure, print_table
 
 from spinmeround.configs import Quality
 from spinmeround.geometry import resized
@@ -35,15 +35,15 @@ from spinmeround.pipelines.reconstruct import reconstruct
 from spinmeround.types import Cameras, TexturedMesh
 
 Draw = Callable[[Path, Cameras, Mapping[str, float]], np.ndarray]
-"""A .glb with an expression as cameras see it, RGB in [0, 255] over white."""
+"""Renders a .glb with an expression from each camera: RGB in [0, 255] over white."""
 
 KEPT, AVATAR, OURS = ".glb, --keep-expression", "avatar", "our pictures"
 _SIZE_PX = 640
 _BARS = {"the photo's camera": (0.20, (0.0,)), "±30°": (0.33, (-30.0, 30.0)), "±45°": (0.45, (-45.0, 45.0))}
 
 
-def by_three(browser: interop_three.Browser) -> Draw:
-    """Drawn by three.js."""
+def three_renderer(browser: interop_three.Browser) -> Draw:
+    """Return a renderer that uses three.js."""
 
     def draw(glb: Path, cameras: Cameras, weights: Mapping[str, float]) -> np.ndarray:
         rgba = interop_three.pictures(browser, glb, cameras, [weights] * len(cameras)).astype(np.float32) / 255
@@ -52,8 +52,8 @@ def by_three(browser: interop_three.Browser) -> Draw:
     return draw
 
 
-def by_us(glb: Path, cameras: Cameras, weights: Mapping[str, float]) -> np.ndarray:
-    """Read back and drawn by our own rasteriser."""
+def render_with_package(glb: Path, cameras: Cameras, weights: Mapping[str, float]) -> np.ndarray:
+    """Read the file back and render it by our own rasteriser."""
     if weights:
         meshes = [posed(part, weights) for part in read_avatar(glb).parts]
     else:
@@ -64,18 +64,15 @@ def by_us(glb: Path, cameras: Cameras, weights: Mapping[str, float]) -> np.ndarr
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one photo: distances by what was drawn and by azimuth, and all pictures."""
+    """Distances of one photo by file and azimuth, and all pictures."""
 
     distances: dict[str, dict[float, float]]
     pictures: np.ndarray
 
 
 def measure_photo(photo: Path, draw: Draw, *, quality: Quality) -> Measured:
-    """Draws both files and our own pictures from the photo's camera, carried around the head."""
-    rgb = cv2.cvtColor(cv2.imread(str(photo)), cv2.COLOR_BGR2RGB)
-    reference = identity.descriptor(rgb)
-    if reference is None:
-        raise ValueError(f"dlib finds no face in {photo}: no distance can be measured from it")
+    """Render both files and our own pictures from the photo's camera rotated about the head."""
+    reference = identity.descriptor_of_photo(photo)
     head, _ = heads.fit([photo])
     cameras = heads.orbited(resized(head.photo_cameras[0], _SIZE_PX, _SIZE_PX), AZIMUTHS_DEG)
     weights = dict(zip(head.model.expression_names, map(float, head.head.photos[0].expression), strict=True))
@@ -95,7 +92,7 @@ def measure_photo(photo: Path, draw: Draw, *, quality: Quality) -> Measured:
 
 
 def figures_of(measured: Mapping[str, Measured]) -> list[Figure]:
-    """The bars of the likeness on the files' pictures."""
+    """Return the figures of ``likeness.py`` for the files' pictures."""
 
     def mean(drawn: str, azimuths: Sequence[float]) -> float:
         return float(np.mean([one.distances[drawn][a] for one in measured.values() for a in azimuths]))
@@ -119,12 +116,12 @@ def figures_of(measured: Mapping[str, Measured]) -> list[Figure]:
 
 
 def measure(*, quick: bool, three: Path | None = None, sheet: Path | None = None) -> list[Figure]:
-    """All photos, or two of them at ``draft`` when quick; prints the distances one by one."""
+    """Measure all photos, or two of them at ``draft`` if quick; print every distance."""
     try:
-        draw = by_three(interop_three.find_browser(three))
+        draw = three_renderer(interop_three.find_browser(three))
     except FileNotFoundError as missing:
-        print(f"drawn by our own rasteriser: {missing}")
-        draw = by_us
+        print(f"rendered by our own rasteriser: {missing}")
+        draw = render_with_package
     with tempfile.TemporaryDirectory() as folder:
         photos = datasets.photos(Path(folder))
         names = ("astronaut", "video_e285") if quick else tuple(photos)
@@ -136,21 +133,15 @@ def measure(*, quick: bool, three: Path | None = None, sheet: Path | None = None
     ]
     print_table(["distance", "drawn", *map(str, AZIMUTHS_DEG)], rows, title="dlib distance to the photo")
     if sheet is not None:
-        shrunk = [
-            cv2.resize(one.pictures, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for one in measured.values()
-        ]
-        cv2.imwrite(str(sheet), cv2.cvtColor(np.vstack(shrunk), cv2.COLOR_RGB2BGR))
+        write_scaled_sheet(sheet, [one.pictures for one in measured.values()], 0.5)
     return figures_of(measured)
 
 
 def main() -> None:
-    """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two photos")
+    """Print the figures."""
+    parser = benchmark_parser(__doc__, quick="two photos", sheet="both files' pictures, below them ours")
     parser.add_argument("--three", type=Path, help="the folder of the npm package three (default: the variable THREE)")
-    parser.add_argument("--sheet", type=Path, help="write the pictures as a PNG: both files', below them ours")
-    given = parser.parse_args()
-    print_figures(measure(quick=given.quick, three=given.three, sheet=given.sheet), title="likeness of the .glb")
+    run(measure, parser, title="likeness of the .glb")
 
 
 if __name__ == "__main__":

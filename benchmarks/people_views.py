@@ -1,9 +1,9 @@
-"""Synthetic people as exact posed views: colours that no light or gloss changes from view to view, normals, masks.
+"""Synthetic people as exact posed views: colours that do not depend on the view, normals and masks.
 
     python benchmarks/people_views.py OUT.png [--count 4]     a contact sheet of them
 
-The head of ``people`` with its hair, neutral in expression and closed at the neck, in the world and units of the
-package, round between the vertices of its mesh.
+The head of ``people`` with its hair, neutral in expression and closed at the neck, in the package's world frame and
+units; the surface is curved between the vertices of its mesh.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import people
 import people_paint
 import people_photo
 from jaxtyping import Float, Integer
+from pictures import write_rgb
 from scipy.ndimage import map_coordinates
 
 from spinmeround.geometry import resized, vertex_normals
@@ -26,21 +27,21 @@ from spinmeround.mesh_raster import interpolate, rasterize
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
 from spinmeround.types import Cameras, Mesh, Views
 
-SMOOTH, HARD = 4, 1
-"""Samples along a pixel's side. Two leave an edge five shades, and a picture 39 to 44 dB from the truth; one makes what
-many renderers write: masks of 0 and 1, and colours that jump from pixel to pixel."""
+ANTIALIASED, ALIASED = 4, 1
+"""Samples along a pixel's side. Two give an edge only five levels, and pictures 39 to 44 dB from the truth. One is what
+many renderers do: masks of 0 and 1, and aliased colours."""
 _HEIGHT = 0.6
 """From neck to crown, head units: all of it is in the pictures."""
 _LAMP = np.array([0.4, 0.5, 0.77])
 
 
 @dataclass(frozen=True)
-class Sitter:
-    """One person, ready to be seen from anywhere.
+class VirtualPerson:
+    """One person, who can be rendered from any camera.
 
     Attributes:
         mesh: head units, centred.
-        place: each vertex on the mean head, where its paint is looked up.
+        place: each vertex on the mean head, where its albedo is looked up.
         kind: of each face.
         uv: of the skin, whose faces come first.
     """
@@ -53,8 +54,8 @@ class Sitter:
     canvas: people_paint.Canvas
     paint: people_paint.Paint
 
-    def views(self, cameras: Cameras, *, samples: int = SMOOTH) -> Views:
-        """The person as the cameras see them, with this many samples along a pixel's side."""
+    def views(self, cameras: Cameras, *, samples: int = ANTIALIASED) -> Views:
+        """Render the person with ``samples`` samples along a pixel's side."""
         size_px = (cameras.width_px, cameras.height_px)
         fine = resized(cameras, samples * size_px[0], samples * size_px[1])
         normals = vertex_normals(self.mesh.vertices, self.mesh.faces)
@@ -79,7 +80,7 @@ class Sitter:
     def _colours(
         self, seen: Float[np.ndarray, "n 6"], kind: Integer[np.ndarray, "n"], uv: Float[np.ndarray, "n 2"]
     ) -> Float[np.ndarray, "n 3"]:
-        """Paint under a soft lamp and the sky; sRGB."""
+        """Return the albedo lit by a soft lamp and the sky, sRGB."""
         mask = self.canvas.lips_mask
         height, width = mask.shape
         lips = map_coordinates(mask, [(1 - uv[:, 1]) * height - 0.5, uv[:, 0] * width - 0.5], order=1)
@@ -89,35 +90,33 @@ class Sitter:
         return people_photo.srgb(albedo * light[:, None])
 
 
-def sitter(seed: int) -> Sitter:
-    """A random person; the same seed gives the same one."""
+def virtual_person(seed: int) -> VirtualPerson:
+    """Return a random person; the same seed gives the same one."""
     maker = people.head_maker()
-    look = np.random.default_rng([seed, 0])
-    shape = maker.draw_shape(look)
+    rng = np.random.default_rng([seed, 0])
+    shape = maker.draw_shape(rng)
     neutral_mm, _ = maker.neutral_and_posed(shape, [])
-    paint = people_paint.draw_paint(shape[0], look)
-    lips = cv2.imread(str(people.texture_folder() / "mpfb_lips.jpg"), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
-    canvas = people_paint.Canvas(maker.mean_mm, maker.faces, maker.uv, maker.uv_faces, maker.part, lips)
-    figure = people_photo.dressed(canvas, neutral_mm, paint, round_outlines=True)
-    head = figure.kind != people_paint.SHIRT
-    count = int(figure.faces[head].max()) + 1
-    vertices = figure.vertices[:count]
+    paint, canvas = people_paint.draw_paint(shape[0], rng), maker.canvas
+    subject = people_photo.dressed(canvas, neutral_mm, paint, curved=True)
+    head = subject.kind != people_paint.SHIRT
+    count = int(subject.faces[head].max()) + 1
+    vertices = subject.vertices[:count]
     vertices = (vertices - (vertices.min(0) + vertices.max(0)) / 2) * (_HEIGHT / np.ptp(vertices[:, 1]))
     loop = canvas.neck_loop
     lid = np.stack([np.full(len(loop), count), loop, np.roll(loop, 1)], axis=1)
-    return Sitter(
-        Mesh(np.vstack([vertices, vertices[loop].mean(0)]), np.concatenate([figure.faces[head], lid])),
-        np.vstack([figure.place[:count], figure.place[loop].mean(0)]),
-        np.concatenate([figure.kind[head], np.zeros(len(lid), figure.kind.dtype)]),
-        figure.uv,
-        np.concatenate([figure.uv_faces, np.zeros_like(lid)]),
+    return VirtualPerson(
+        Mesh(np.vstack([vertices, vertices[loop].mean(0)]), np.concatenate([subject.faces[head], lid])),
+        np.vstack([subject.place[:count], subject.place[loop].mean(0)]),
+        np.concatenate([subject.kind[head], np.zeros(len(lid), subject.kind.dtype)]),
+        subject.uv,
+        np.concatenate([subject.uv_faces, np.zeros_like(lid)]),
         canvas,
         paint,
     )
 
 
 def main() -> None:
-    """Writes a contact sheet."""
+    """Write a contact sheet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=4)
@@ -125,9 +124,9 @@ def main() -> None:
     cameras = orbit_cameras([0, 60, 150, 270], [0, 10, -10, 20], size_px=256, focal_widths=WHOLE_FOCAL_WIDTHS)
     rows = []
     for seed in range(arguments.count):
-        views = sitter(seed).views(cameras)
+        views = virtual_person(seed).views(cameras)
         rows.append(np.hstack(to_uint8(composite(views.rgb, views.alpha))))
-    cv2.imwrite(str(arguments.out), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+    write_rgb(arguments.out, np.vstack(rows))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
-"""How long, how much memory, and are the bytes the same again? The command itself, in processes of its own.
+"""Time, memory and repeatability of the bytes of `spmr-recon`, each run in a process of its own.
 
     python benchmarks/repeat_time.py [--quick]
 
-Each preset runs once to warm the compiled kernels, then twice for the figures. Memory is the largest resident size of
-the command and whatever it starts, looked at twenty times a second.
+Each preset runs once to compile the kernels, then twice for the figures. Memory is the largest resident size of the
+command and its children, sampled twenty times a second.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import subprocess
@@ -20,7 +19,8 @@ from pathlib import Path
 
 import datasets
 import psutil
-from tables import Figure, print_figures, print_table
+from command_line import benchmark_parser, run
+from tables import Figure, print_table
 
 from spinmeround.configs import Quality
 
@@ -36,7 +36,7 @@ class Run:
     Attributes:
         cpu_s: processor seconds of the command, all cores together.
         digests: sha256 by file name.
-        stages: seconds by stage, as the report has them.
+        stages: seconds by stage, from the report.
     """
 
     wall_s: float
@@ -57,14 +57,14 @@ def _resident_bytes(process: psutil.Process) -> int:
 
 
 def run_command(photo: Path, quality: Quality, folder: Path) -> Run:
-    """Photo to splats and mesh.
+    """Run the command from a photo to splats and mesh.
 
     Raises:
-        RuntimeError: the command failed; the message has what it wrote.
+        RuntimeError: the command failed; the message has its output.
     """
     outputs = [folder / "head.ply", folder / "head.glb"]
-    told = folder / "report.json"
-    arguments = [str(photo), *(a for path in outputs for a in ("--out", str(path))), "--report", str(told)]
+    report = folder / "report.json"
+    arguments = [str(photo), *(a for path in outputs for a in ("--out", str(path))), "--report", str(report)]
     command = [sys.executable, "-c", _COMMAND, *arguments, "--quality", quality, "--seed", "0", "--quiet"]
     started, peak, cpu = time.perf_counter(), 0, 0.0
     log = folder / "log.txt"
@@ -81,7 +81,7 @@ def run_command(photo: Path, quality: Quality, folder: Path) -> Run:
     if process.returncode:
         raise RuntimeError(f"spmr-recon ended with {process.returncode}: {log.read_text(errors='replace')[-2000:]}")
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs}
-    return Run(wall, cpu, peak / 1e9, digests, _stage_seconds(json.loads(told.read_text(encoding="utf-8"))))
+    return Run(wall, cpu, peak / 1e9, digests, _stage_seconds(json.loads(report.read_text(encoding="utf-8"))))
 
 
 def _stage_seconds(report: dict) -> dict[str, float]:
@@ -89,8 +89,8 @@ def _stage_seconds(report: dict) -> dict[str, float]:
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """Both presets, or draft alone when quick."""
-    out = []
+    """Measure both presets, or draft alone if quick."""
+    figures = []
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         photo = datasets.photos(root)["astronaut"]
@@ -100,8 +100,8 @@ def measure(*, quick: bool) -> list[Figure]:
                 folder = root / f"{quality}_{repeat}"
                 folder.mkdir()
                 runs.append(run_command(photo, quality, folder))
-            out += _figures(quality, runs)
-    return out
+            figures += _figures(quality, runs)
+    return figures
 
 
 def _figures(quality: Quality, runs: list[Run]) -> list[Figure]:
@@ -118,10 +118,8 @@ def _figures(quality: Quality, runs: list[Run]) -> list[Figure]:
 
 
 def main() -> None:
-    """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="draft only")
-    print_figures(measure(quick=parser.parse_args().quick), title="time, memory, repeatability")
+    """Print the figures."""
+    run(measure, benchmark_parser(__doc__, quick="draft only"), title="time, memory, repeatability")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every figure the project states, in one table: what `make bench` runs.
+"""Every figure the project states, in one table; `make bench` runs it.
 
 python benchmarks/run_all.py [--quick] [--only likeness --only fit]
 """
@@ -42,7 +42,7 @@ SCRIPTS = (
 
 
 def figures_of(script: str, *, quick: bool) -> list[list[str]]:
-    """The table's lines of one script; one line with the reason where what it measures on is not there."""
+    """Return the table's rows of one script; a single row with the reason if its data or a package is missing."""
     try:
         figures = importlib.import_module(script).measure(quick=quick)
     except (FileNotFoundError, ModuleNotFoundError) as missing:
@@ -51,7 +51,7 @@ def figures_of(script: str, *, quick: bool) -> list[list[str]]:
 
 
 def main() -> None:
-    """Prints one markdown table."""
+    """Print one markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the small variant of each")
     parser.add_argument("--only", action="append", choices=SCRIPTS, help="may be given several times")
@@ -62,7 +62,7 @@ def main() -> None:
             started = time.perf_counter()
             rows += figures_of(script, quick=arguments.quick)
             print(f"\n({script}: {time.perf_counter() - started:.0f} s)", flush=True)
-    finally:  # what was measured before one of them broke
+    finally:  # print the figures measured before a failure, too
         print_table(HEADER, rows, title="figures")
 
 

@@ -1,25 +1,26 @@
-"""3D Gaussians or surfels? The same fit with either, on a painted body with relief whose depth and normals are known.
+"""3D Gaussians compared with surfels: the same fit with either, on a textured body of known depth and normals.
 
     PYTHONPATH=. python benchmarks/splat_kinds.py [--quick]
 
-Sixteen views, four held out. Splats are drawn as what they were fitted as, and also as 3D Gaussians, which is what
-viewers do. Without a fit, opaque discs lie on the true surface: what either kind makes of geometry that is right.
+Sixteen views are fitted, four held out. Splats are rendered as the kind they were fitted as, and also as 3D Gaussians,
+which is what viewers do. The rows without a fit show how either kind renders opaque discs on the true surface.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import trimesh
+from command_line import benchmark_parser, run
 from jaxtyping import Bool, Float
-from tables import Figure, print_figures, print_table
+from measures import MILLIMETRES_PER_UNIT, angles_deg, psnr_db
+from tables import Figure, print_table
 
 from spinmeround import mesh_raster
-from spinmeround.geometry import METRES_PER_UNIT, resized, vertex_normals
+from spinmeround.geometry import resized, vertex_normals
 from spinmeround.images import composite, resize
 from spinmeround.orbits import orbit_cameras
 from spinmeround.protocols import Rasterizer
@@ -38,7 +39,7 @@ HELD_OUT = ((11, 0), (100, 12), (190, -12), (281, 5))
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What splats are measured on."""
+    """Held-out views with true depth and the mask of pixels the body covers fully."""
 
     views: Views
     depth: Float[np.ndarray, "v h w"]
@@ -46,7 +47,7 @@ class HeldOut:
 
 
 def body(subdivisions: int = 6) -> tuple[Mesh, Float[np.ndarray, "n 3"]]:
-    """An egg of a head's size with waves 5 mm deep, and its normals."""
+    """Return an ellipsoid of a head's size with waves 5 mm deep, and its normals."""
     egg = trimesh.creation.icosphere(subdivisions=subdivisions)
     vertices, faces = np.array(egg.vertices) * [0.17, 0.27, 0.21], np.array(egg.faces)
     waves = np.sin(60 * vertices[:, :1]) * np.sin(50 * vertices[:, 1:2] + 1)
@@ -55,12 +56,12 @@ def body(subdivisions: int = 6) -> tuple[Mesh, Float[np.ndarray, "n 3"]]:
 
 
 def paint(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    """Colours between 0.15 and 0.85 that change within a few pixels."""
+    """Return colours between 0.15 and 0.85 that change within a few pixels."""
     return 0.5 + 0.35 * np.sin(points * [40.0, 31.0, 23.0])
 
 
 def photograph(directions: tuple[tuple[float, float], ...]) -> Views:
-    """Views with soft edges: nine rays a pixel."""
+    """Render antialiased views with nine rays a pixel."""
     cameras = orbit_cameras(*zip(*directions, strict=True), size_px=SIZE_PX)
     fine = scenes.draw(body(), resized(cameras, RAYS_A_SIDE * SIZE_PX, RAYS_A_SIDE * SIZE_PX), paint)
     hit = fine.alpha[..., None]
@@ -75,7 +76,7 @@ def photograph(directions: tuple[tuple[float, float], ...]) -> Views:
 
 
 def discs_on_the_surface() -> Splats:
-    """As many opaque discs as the fits have, where they belong."""
+    """Return about as many opaque discs as the fits have, on the true surface."""
     mesh, normals = body(5)
     edge = np.linalg.norm(np.diff(mesh.vertices[mesh.faces[:, :2]], axis=1), axis=-1).mean()
     x, y, z = torch.from_numpy(normals).unbind(1)
@@ -91,7 +92,7 @@ def discs_on_the_surface() -> Splats:
 
 
 def held_out() -> HeldOut:
-    """Views between those of the fit, with depth."""
+    """Return views between those of the fit, with depth."""
     views, mesh = photograph(HELD_OUT), body()[0]
     depth = [mesh_raster.rasterize(mesh.vertices, mesh.faces, views.cameras, i).depth for i in range(len(views))]
     return HeldOut(views, np.stack(depth), views.alpha > 0.99)
@@ -99,20 +100,19 @@ def held_out() -> HeldOut:
 
 @torch.no_grad()
 def quality(splats: Splats, rasterizer: Rasterizer, truth: HeldOut) -> tuple[float, float, float]:
-    """PSNR on the head in dB, median error of median depth in mm and of normals in degrees."""
+    """Return the PSNR on the head, dB, and the median errors of median depth, mm, and of normals, degrees."""
     drawn = rasterizer.render(splats, truth.views.cameras)
     assert drawn.median_depth is not None
     ours = drawn.rgb.numpy() + 1 - drawn.alpha.numpy()[..., None]
     error = (ours - composite(truth.views.rgb, truth.views.alpha))[truth.views.alpha > 0]
     normals = torch.nn.functional.normalize(drawn.normals_world, dim=-1).numpy()
     cosine = (normals * truth.views.normals_world).sum(axis=-1)[truth.inside]
-    depth_mm = 1e3 * METRES_PER_UNIT * abs(drawn.median_depth.numpy() - truth.depth)[truth.inside]
-    angle_deg = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
-    return float(-10 * np.log10(np.mean(error**2))), float(np.median(depth_mm)), float(np.median(angle_deg))
+    depth_mm = MILLIMETRES_PER_UNIT * abs(drawn.median_depth.numpy() - truth.depth)[truth.inside]
+    return psnr_db(error), float(np.median(depth_mm)), float(np.median(angles_deg(cosine)))
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """No fit, and fits with normals; without them too unless quick."""
+    """Measure discs without a fit and fits with normals; unless quick, fits without normals too."""
     views, mesh, truth = photograph(FITTED), body()[0], held_out()
     kinds = {"3D Gaussians": NumbaRasterizer(), "surfels": NumbaSurfelRasterizer()}
     sources = {"with normals": views}
@@ -142,10 +142,8 @@ def _fitted(rasterizer: Rasterizer, views: Views, mesh: Mesh) -> Splats:
 
 
 def main() -> None:
-    """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="views with normals only")
-    print_figures(measure(quick=parser.parse_args().quick), title="kinds of splats")
+    """Print the figures."""
+    run(measure, benchmark_parser(__doc__, quick="views with normals only"), title="kinds of splats")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
-"""Do the splats show what stage one showed? The template's own pictures from cameras the fit has not seen.
+"""Splats fitted to the template's pictures, compared with the template's pictures from held-out cameras.
 
     python benchmarks/splats_heldout.py [--quick]
 
-Each head is photographed by the preset's rig, fitted by the preset's stage two, and held against the template's
-pictures from twelve cameras that lie between those of the rig. PSNR is over the head and two pixels more.
+Each head is rendered from the preset's rig and fitted by the preset's stage two. The splats are compared with the
+template's pictures from twelve cameras between those of the rig. PSNR is over the head and a margin of two pixels.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -17,37 +16,36 @@ import cv2
 import datasets
 import heads
 import numpy as np
+from command_line import benchmark_parser, run
 from jaxtyping import Float
-from tables import Figure, print_figures, print_table
+from measures import psnr_db
+from spinmeround.pipelines.stage_one import cameras_around, rig_directions
+from tables import Figure, print_table
 
 from spinmeround.configs import Quality, preset
 from spinmeround.images import composite
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
 from spinmeround.pipelines.backends import rooms_of
-from spinmeround.pipelines.stage_one import cameras_around, rig_directions
 from spinmeround.recon.raster.gaussians import NumbaRasterizer
+from spinmeround.types import no_progress
 
 HELD_OUT = tuple((11.25 + 30.0 * k, (-8.0, 0.0, 6.0)[k % 3]) for k in range(12))
-"""Azimuth and elevation of the cameras nothing was fitted to."""
+"""Azimuth and elevation of the held-out cameras, degrees."""
 
 PEOPLE = ("astronaut", "obama", "biden", "video_217")
-"""Long hair, hair as short as a pixel is wide, hardly any hair, and a frame of a published turn."""
+"""Long hair, hair as short as a pixel is wide, hardly any hair, and a frame of a turntable video."""
 
 
 def psnr_on_head(
     ours: Float[np.ndarray, "h w 3"], truth: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"]
 ) -> float:
-    """Peak signal to noise over the head and two pixels around it, decibel."""
+    """Return the PSNR over the head and two pixels around it, dB."""
     head = cv2.dilate((alpha > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    return float(-10 * np.log10(np.mean((ours[head] - truth[head]) ** 2)))
-
-
-def _silent(share: float, message: str) -> None:
-    """Progress nobody watches."""
+    return psnr_db(ours[head] - truth[head])
 
 
 def measure_quality(quality: Quality, photo: Path) -> tuple[list[float], dict[str, float]]:
-    """PSNR by held-out camera, and seconds by stage."""
+    """Return the PSNR of each held-out camera, dB, and seconds by stage."""
     head, _ = heads.fit([photo])
     size = preset(quality).view_size_px
     cameras, names = cameras_around(
@@ -58,10 +56,10 @@ def measure_quality(quality: Quality, photo: Path) -> tuple[list[float], dict[st
     )
     views, rooms = head.render(cameras, names=names), rooms_of(quality, "cpu")
     started = time.perf_counter()
-    surface, _ = rooms.fit_surface(views, 0, _silent)
-    shaped = time.perf_counter()
-    splats = rooms.fit_splats(views, surface, 0, _silent)
-    seconds = {"surface": shaped - started, "splats": time.perf_counter() - shaped}
+    surface, _ = rooms.fit_surface(views, 0, no_progress)
+    surface_done = time.perf_counter()
+    splats = rooms.fit_splats(views, surface, 0, no_progress)
+    seconds = {"surface": surface_done - started, "splats": time.perf_counter() - surface_done}
     held_out = orbit_cameras(*zip(*HELD_OUT, strict=True), size_px=size, focal_widths=WHOLE_FOCAL_WIDTHS)
     truth = head.render(held_out)
     rendering = NumbaRasterizer().render(splats, held_out)
@@ -71,7 +69,7 @@ def measure_quality(quality: Quality, photo: Path) -> tuple[list[float], dict[st
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """The standard preset for several people, or the draft one for one of them when quick."""
+    """Measure the standard preset for several people, or the draft preset for one of them if quick."""
     quality: Quality = "draft" if quick else "standard"
     names = PEOPLE[:1] if quick else PEOPLE
     with tempfile.TemporaryDirectory() as folder:
@@ -91,10 +89,8 @@ def measure(*, quick: bool) -> list[Figure]:
 
 
 def main() -> None:
-    """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="the draft preset, which has no bar")
-    print_figures(measure(quick=parser.parse_args().quick), title="splats")
+    """Print the figures."""
+    run(measure, benchmark_parser(__doc__, quick="the draft preset, which has no bar"), title="splats")
 
 
 if __name__ == "__main__":

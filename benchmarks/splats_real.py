@@ -1,24 +1,24 @@
-"""Splats of real turns: pictures that a model made, cameras nearly known, no normals; against plain 3DGS.
+"""Splats of published turntable videos, with approximate cameras and no normals, compared with plain 3DGS.
 
     python benchmarks/splats_real.py [--quick] [--size PX]
 
-Even frames of each published turn are fitted, odd ones held out, all with the nominal level camera (see
-docs/CAMERA.md for the true one). Ours registers the cameras and fits; cameras of held-out frames are moved as their
-fitted neighbours were, and never fitted themselves. Plain 3D Gaussian Splatting gets the cameras as given, as many
-splats at random places inside all masks, and as much time; it is written for this comparison only.
+Even frames of each video are fitted, odd ones held out, all with the nominal level camera (docs/CAMERA.md has the
+calibrated one). Our fit registers the cameras first; cameras of held-out frames get the corrections of their fitted
+neighbours and are never fitted themselves. Plain 3D Gaussian Splatting gets the nominal cameras, the same number of
+splats at random places inside all masks, and the same time; it is implemented for this comparison only.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import replace
 
 import datasets
 import numpy as np
 import torch
+from command_line import benchmark_parser, run
 from scipy.spatial import cKDTree
-from tables import Figure, print_figures
+from tables import Figure
 
 from spinmeround.geometry import select
 from spinmeround.images import resize
@@ -31,19 +31,15 @@ from spinmeround.recon.raster.gaussians import NumbaRasterizer
 from spinmeround.recon.splats.fitter import SPLAT_PRESETS, GaussianFitter, SplatSettings
 from spinmeround.recon.splats.initialisation import outside_silhouettes
 from spinmeround.recon.splats.losses import structural_dissimilarity, weighted_l1
-from spinmeround.types import Mesh, Splats, Views
+from spinmeround.types import Mesh, Splats, Views, no_progress
 
 NOMINAL_FOCAL_WIDTHS, NOMINAL_CENTRE_DOWN, NOMINAL_DISTANCE = 3.877, 0.45, 2.7
 NO_SURFACE = Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
-RATES = {"means": 1e-3, "log_scales": 2e-2, "quats": 1e-2, "logits": 5e-2, "sh": 2e-2}
-
-
-def _silent(share: float, message: str) -> None:
-    """Progress nobody watches."""
+LEARNING_RATES = {"means": 1e-3, "log_scales": 2e-2, "quats": 1e-2, "logits": 5e-2, "sh": 2e-2}
 
 
 def turn_views(video: str, size_px: int) -> tuple[Views, Views]:
-    """Even and odd frames with the nominal camera."""
+    """Return views of the even and of the odd frames, with the nominal camera."""
     frames = datasets.turn_frames(video)
     azimuths = datasets.DEGREES_PER_FRAME * np.arange(len(frames))
     cameras = orbit_cameras(
@@ -63,25 +59,25 @@ def turn_views(video: str, size_px: int) -> tuple[Views, Views]:
     )  # type: ignore[return-value]  # fmt: skip
 
 
-def random_start(views: Views, count: int, source: np.random.Generator) -> dict[str, torch.Tensor]:
-    """Round grey splats at random places inside all masks."""
+def random_start(views: Views, count: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    """Return the parameters of round grey splats at random places inside all masks."""
     points = np.zeros((0, 3))
     while len(points) < count:
-        drawn = source.uniform(-0.6, 0.6, (4 * count, 3))
+        drawn = rng.uniform(-0.6, 0.6, (4 * count, 3))
         points = np.concatenate([points, drawn[~outside_silhouettes(drawn, views)]])
     points = points[:count]
     width = cKDTree(points).query(points, k=4)[0][:, 1:].mean(axis=1, keepdims=True)
     return {
         "means": torch.tensor(points, dtype=torch.float32),
         "log_scales": torch.tensor(np.log(0.6 * width), dtype=torch.float32).repeat(1, 3),
-        "quats": torch.tensor(source.normal(size=(count, 4)), dtype=torch.float32),
+        "quats": torch.tensor(rng.normal(size=(count, 4)), dtype=torch.float32),
         "logits": torch.zeros(count),
         "sh": torch.zeros(count, 1, 3),
     }
 
 
-def natural(parameters: dict[str, torch.Tensor]) -> Splats:
-    """Parameters as splats."""
+def splats_of(parameters: dict[str, torch.Tensor]) -> Splats:
+    """Return the splats of optimiser parameters (logarithms of scales, logits of opacities)."""
     quats = torch.nn.functional.normalize(parameters["quats"], dim=1)
     return Splats(
         parameters["means"], parameters["log_scales"].exp(), quats, parameters["logits"].sigmoid(), parameters["sh"]
@@ -89,15 +85,15 @@ def natural(parameters: dict[str, torch.Tensor]) -> Splats:
 
 
 def plain_gaussian_splatting(views: Views, count: int, seconds: float) -> Splats:
-    """Adam on 0.8 L1 + 0.2 (1 - SSIM) over white until the time is up."""
-    source, started = np.random.default_rng(0), time.perf_counter()
-    parameters = random_start(views, count, source)
-    groups = [{"params": [p.requires_grad_()], "start": RATES[name]} for name, p in parameters.items()]
+    """Minimise 0.8 L1 + 0.2 (1 - SSIM) over white by Adam until the time is up."""
+    rng, started = np.random.default_rng(0), time.perf_counter()
+    parameters = random_start(views, count, rng)
+    groups = [{"params": [p.requires_grad_()], "start": LEARNING_RATES[name]} for name, p in parameters.items()]
     adam, rasterizer, order = torch.optim.Adam(groups, lr=0.0, eps=1e-15), NumbaRasterizer(), []
-    while (share := (time.perf_counter() - started) / seconds) < 1:
-        order = order or source.permutation(len(views)).tolist()
+    while (progress := (time.perf_counter() - started) / seconds) < 1:
+        order = order or rng.permutation(len(views)).tolist()
         index = order.pop()
-        drawn = rasterizer.render(natural(parameters), select(views.cameras, [index]))
+        drawn = rasterizer.render(splats_of(parameters), select(views.cameras, [index]))
         ours = drawn.rgb[0] + 1 - drawn.alpha[0][..., None]
         alpha = views.alpha[index][..., None]
         truth = torch.from_numpy((views.rgb[index] * alpha + 1 - alpha).astype(np.float32))
@@ -106,29 +102,29 @@ def plain_gaussian_splatting(views: Views, count: int, seconds: float) -> Splats
         adam.zero_grad()
         loss.backward()
         for group in adam.param_groups:
-            group["lr"] = group["start"] * 0.05**share
+            group["lr"] = group["start"] * 0.05**progress
         adam.step()
     return Splats(
-        *(getattr(natural(parameters), n).detach() for n in ("means", "scales", "quats_wxyz", "opacities", "sh"))
+        *(getattr(splats_of(parameters), n).detach() for n in ("means", "scales", "quats_wxyz", "opacities", "sh"))
     )
 
 
 def measure(*, quick: bool, size_px: int | None = None) -> list[Figure]:
-    """Three turns at 512 pixels, or one at 128."""
+    """Measure three videos at 512 pixels, or one at 128 if quick."""
     size = size_px or (128 if quick else 512)
     settings = SplatSettings(8_000, 100) if quick else SPLAT_PRESETS["standard"]
     results = []
     for video in datasets.TURNS[:1] if quick else datasets.TURNS:
         views, held_out = turn_views(video, size)
         started = time.perf_counter()
-        found = refine_cameras(views, NumbaRasterizer(), seed=0, progress=_silent)
+        found = refine_cameras(views, NumbaRasterizer(), seed=0, progress=no_progress)
         registered = found.apply(views)
         splats = GaussianFitter(NumbaRasterizer(), settings).fit(registered, NO_SURFACE, seed=0)
         seconds = time.perf_counter() - started
         moved = interpolate_camera_motion(held_out, views.cameras, registered.cameras)
-        ours = measure_held_out(splats_drawer(splats), moved, _silent)
+        ours = measure_held_out(splats_drawer(splats), moved, no_progress)
         plain_splats = plain_gaussian_splatting(views, len(splats), seconds)
-        plain = measure_held_out(splats_drawer(plain_splats), held_out, _silent)
+        plain = measure_held_out(splats_drawer(plain_splats), held_out, no_progress)
         results.append((video, ours, plain, seconds))
     bars = not quick and size_px is None
     out = []
@@ -153,7 +149,7 @@ def measure(*, quick: bool, size_px: int | None = None) -> list[Figure]:
     return [
         *out,
         Figure(
-            "splats, published turns, head",
+            "splats, published videos, head",
             mean,
             24.0 if bars else None,
             at_most=False,
@@ -164,12 +160,10 @@ def measure(*, quick: bool, size_px: int | None = None) -> list[Figure]:
 
 
 def main() -> None:
-    """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one turn at 128 pixels, no bar")
-    parser.add_argument("--size", type=int, help="pixels of the pictures; no bar")
-    given = parser.parse_args()
-    print_figures(measure(quick=given.quick, size_px=given.size), title="splats, published turns")
+    """Print the figures."""
+    parser = benchmark_parser(__doc__, quick="one turn at 128 pixels, no bar")
+    parser.add_argument("--size", dest="size_px", type=int, metavar="PX", help="pixels of the pictures; no bar")
+    run(measure, parser, title="splats, published videos")
 
 
 if __name__ == "__main__":

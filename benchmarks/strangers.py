@@ -1,9 +1,9 @@
-"""Posed views of heads that were never fitted by the template: synthetic people bent out of their family, and a scan.
+"""Posed views of heads outside the template's shape space: synthetic people with a smooth random displacement.
 
     ANNY_CACHE_DIR=... python benchmarks/strangers.py OUT.png     a contact sheet of them
 
-Shape and paint come from ``people``; a smooth random displacement of several millimetres then takes each shape out of
-the space in which both these people and the template were made.
+Shape and albedo come from ``people``. A smooth random displacement of several millimetres then takes each shape out of
+the model space that these people and the template share.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import people
 import people_paint
 import people_photo
 from jaxtyping import Float
+from measures import MILLIMETRES_PER_UNIT
+from pictures import write_rgb
 
-from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
+from spinmeround.geometry import resized, vertex_normals
 from spinmeround.images import composite, to_uint8
 from spinmeround.mesh_raster import interpolate, rasterize
 from spinmeround.orbits import RIGS, WHOLE_FOCAL_WIDTHS, orbit_cameras
 from spinmeround.types import Cameras, Mesh, Views
 
-MM = 1000 * METRES_PER_UNIT
-"""Millimetres in a head unit."""
 EYES = np.array([0.0, -0.02, 0.16])
-"""Where the middle between a person's eyes comes to lie, head units."""
+"""Place of the point midway between a person's eyes, head units."""
 
 _BUMPS = 60
 _BUMP_MM = 28.0
@@ -37,7 +37,7 @@ _KEY, _FILL = np.array([0.45, 0.45, 0.77]), np.array([-0.75, 0.15, 0.64])
 
 
 @dataclass(frozen=True)
-class Stranger:
+class UnseenHead:
     """A head and posed views of it.
 
     Attributes:
@@ -50,36 +50,35 @@ class Stranger:
 
 
 def rig(size_px: int) -> Cameras:
-    """The sixteen cameras of the standard rig."""
+    """Return the sixteen cameras of the standard rig."""
     azimuths, elevations = zip(*RIGS["orbit-16"], strict=True)
     return orbit_cameras(azimuths, elevations, size_px=size_px, focal_widths=WHOLE_FOCAL_WIDTHS)
 
 
-def make_stranger(seed: int, *, off_space_mm: float, size_px: int = 512, expression: bool = False) -> Stranger:
-    """One synthetic person.
+def make_unseen_head(seed: int, *, displacement_mm: float, size_px: int = 512, expression: bool = False) -> UnseenHead:
+    """Return one synthetic person.
 
     Args:
-        off_space_mm: root mean square of the displacement over the face.
-        expression: a small one, instead of none.
+        displacement_mm: root mean square of the displacement over the face.
+        expression: draw a small one.
     """
-    maker, look = people.head_maker(), np.random.default_rng([seed, 0])
-    shape = maker.draw_shape(look)
-    drawn = maker.draw_expression(look) if expression else {}
+    maker, rng = people.head_maker(), np.random.default_rng([seed, 0])
+    shape = maker.draw_shape(rng)
+    drawn = maker.draw_expression(rng) if expression else {}
     neutral, (posed,) = maker.neutral_and_posed(shape, [drawn])
-    bend = _bending(maker, neutral, seed, off_space_mm)
-    neutral, posed = neutral + bend, posed + bend
-    paint = people_paint.draw_paint(shape[0], look)
-    lips = cv2.imread(str(people.texture_folder() / "mpfb_lips.jpg"), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
-    canvas = people_paint.Canvas(maker.mean_mm, maker.faces, maker.uv, maker.uv_faces, maker.part, lips)
-    figure = people_photo.dressed(canvas, posed, paint)
-    cameras = rig(size_px)
-    return Stranger(Mesh(neutral / MM + EYES, maker.faces), _photographed(figure, canvas, paint, cameras))
+    offset = _smooth_displacement(maker, neutral, seed, displacement_mm)
+    neutral, posed = neutral + offset, posed + offset
+    paint, canvas, cameras = people_paint.draw_paint(shape[0], rng), maker.canvas, rig(size_px)
+    subject = people_photo.dressed(canvas, posed, paint)
+    return UnseenHead(
+        Mesh(neutral / MILLIMETRES_PER_UNIT + EYES, maker.faces), _rendered(subject, canvas, paint, cameras)
+    )
 
 
-def _bending(
-    maker: people.HeadMaker, vertices: Float[np.ndarray, "v 3"], seed: int, off_space_mm: float
+def _smooth_displacement(
+    maker: people.HeadMaker, vertices: Float[np.ndarray, "v 3"], seed: int, displacement_mm: float
 ) -> Float[np.ndarray, "v 3"]:
-    """Smooth random displacement; each eyeball moves as a whole."""
+    """Return a sum of random Gaussian bumps; each eyeball moves as a whole."""
     rng = np.random.default_rng([seed, 7])
     centres = vertices[rng.integers(0, len(vertices), _BUMPS)]
     pushes = rng.normal(size=(_BUMPS, 3))
@@ -89,32 +88,32 @@ def _bending(
     gap = ((where[:, None] - centres) ** 2).sum(-1)
     field = np.exp(-gap / (2 * _BUMP_MM**2)) @ pushes
     on_face = np.unique(maker.faces[maker.face])
-    return field * (off_space_mm / np.sqrt((field[on_face] ** 2).sum(1).mean()))
+    return field * (displacement_mm / np.sqrt((field[on_face] ** 2).sum(1).mean()))
 
 
-def _photographed(
-    figure: people_photo.Figure, canvas: people_paint.Canvas, paint: people_paint.Paint, cameras: Cameras
+def _rendered(
+    subject: people_photo.Subject, canvas: people_paint.Canvas, paint: people_paint.Paint, cameras: Cameras
 ) -> Views:
-    """Exact normals and masks, colours under a sky and two lamps."""
-    vertices = figure.vertices / MM + EYES
-    normals = vertex_normals(vertices, figure.faces)
-    size = _SAMPLES * cameras.width_px
-    fine = Cameras(cameras.camera_from_world, cameras.intrinsics_px * [[_SAMPLES], [_SAMPLES], [1]], size, size)
+    """Render exact normals and masks, and colours under a sky and two lamps."""
+    vertices = subject.vertices / MILLIMETRES_PER_UNIT + EYES
+    normals = vertex_normals(vertices, subject.faces)
+    fine = resized(cameras, _SAMPLES * cameras.width_px, _SAMPLES * cameras.height_px)
     planes = [
-        _seen(figure, canvas, paint, vertices, normals, fine, index, cameras.width_px) for index in range(len(cameras))
+        _rendered_view(subject, canvas, paint, vertices, normals, fine, index, cameras.width_px)
+        for index in range(len(cameras))
     ]
     rgb, world, alpha = (np.stack(kind) for kind in zip(*planes, strict=True))
     return Views(cameras, rgb, world, alpha, np.ones_like(alpha))
 
 
-def _seen(figure, canvas, paint, vertices, normals, fine: Cameras, index: int, size_px: int):
-    buffer = rasterize(vertices, figure.faces, fine, index)
+def _rendered_view(subject, canvas, paint, vertices, normals, fine: Cameras, index: int, size_px: int):
+    buffer = rasterize(vertices, subject.faces, fine, index)
     hit = buffer.face >= 0
-    attributes = np.concatenate([normals, figure.place], axis=1)
-    seen = interpolate(attributes, figure.faces, buffer)[hit].astype(np.float64)
+    attributes = np.concatenate([normals, subject.place], axis=1)
+    seen = interpolate(attributes, subject.faces, buffer)[hit].astype(np.float64)
     normal = seen[:, :3] / np.maximum(np.linalg.norm(seen[:, :3], axis=1, keepdims=True), 1e-9)
-    kind = figure.kind[buffer.face[hit]]
-    albedo, _ = people_paint.albedo_of(canvas, seen[:, 3:], kind, _lips(figure, canvas, buffer), paint)
+    kind = subject.kind[buffer.face[hit]]
+    albedo, _ = people_paint.albedo_of(canvas, seen[:, 3:], kind, _lips(subject, canvas, buffer), paint)
     lit = 0.35 + 0.2 * normal[:, 1:2] + 0.5 * np.clip(normal @ _KEY, 0, None)[:, None]
     lit = lit + 0.2 * np.clip(normal @ _FILL, 0, None)[:, None]
     planes = np.zeros((*buffer.face.shape, 7), np.float32)
@@ -128,12 +127,12 @@ def _seen(figure, canvas, paint, vertices, normals, fine: Cameras, index: int, s
     return rgb.astype(np.float32), world.astype(np.float32), alpha
 
 
-def _lips(figure: people_photo.Figure, canvas: people_paint.Canvas, buffer) -> Float[np.ndarray, "n"]:
-    """Share of lip at each sample that hits the figure."""
+def _lips(subject: people_photo.Subject, canvas: people_paint.Canvas, buffer) -> Float[np.ndarray, "n"]:
+    """Share of lip at each sample that hits the subject."""
     hit = buffer.face >= 0
     face = buffer.face[hit]
-    on_head = face < len(figure.uv_faces)
-    corners = figure.uv[figure.uv_faces[np.where(on_head, face, 0)]]
+    on_head = face < len(subject.uv_faces)
+    corners = subject.uv[subject.uv_faces[np.where(on_head, face, 0)]]
     u, v = (corners * buffer.barycentric[hit][..., None]).sum(1).T
     height, width = canvas.lips_mask.shape
     row = np.clip(((1 - v) * height).astype(int), 0, height - 1)
@@ -142,17 +141,17 @@ def _lips(figure: people_photo.Figure, canvas: people_paint.Canvas, buffer) -> F
 
 
 def main() -> None:
-    """Writes a contact sheet: five views of each stranger."""
-    parser = argparse.ArgumentParser(description="Writes a contact sheet of strangers.")
+    """Write a contact sheet: five views of each head."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=4)
     arguments = parser.parse_args()
     rows = []
     for seed in range(arguments.count):
-        views = make_stranger(seed, off_space_mm=4.0, size_px=256).views
+        views = make_unseen_head(seed, displacement_mm=4.0, size_px=256).views
         pictures = to_uint8(composite(views.rgb, views.alpha))[[0, 1, 2, 8, 15]]
         rows.append(np.hstack(list(pictures)))
-    cv2.imwrite(str(arguments.out), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+    write_rgb(arguments.out, np.vstack(rows))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""How far one surface lies from another once size and place are taken out.
+"""Distance of one surface from another after a similarity alignment.
 
-Points are dropped on the true face evenly over its area, matched to the nearest point of the other surface, and a
-similarity is fitted to those matches again and again, from point to tangent plane (Chen and Medioni 1992), with
-weights that let go of the worst tail.
+Points sampled evenly on the true face are matched to the nearest points of the other surface, and a similarity is
+fitted to the matches iteratively by point-to-plane ICP (Chen and Medioni 1992) with robust weights.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 _CANDIDATES = 12
+"""Triangles with the nearest centroids, among which the nearest point is sought."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Alignment:
     translation: Float[np.ndarray, "3"]
 
     def __call__(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-        """The points, moved."""
+        """Return the aligned points."""
         return self.scale * points @ self.rotation.T + self.translation
 
 
 def sample_surface(
     vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], count: int, *, rng: np.random.Generator
 ) -> Float[np.ndarray, "n 3"]:
-    """Points spread evenly over the area of a mesh."""
+    """Return points drawn uniformly over the area of a mesh."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
     chosen = rng.choice(len(faces), count, p=area / area.sum())
@@ -47,7 +47,7 @@ def closest_on_triangles(
     b: Float[np.ndarray, "n 3"],
     c: Float[np.ndarray, "n 3"],
 ) -> Float[np.ndarray, "n 3"]:
-    """The nearest point of one triangle for each point: inside the face, else on the nearest of its edges."""
+    """Return the nearest point on one triangle for each point."""
     ab, ac, ap = b - a, c - a, points - a
     d00, d01, d11 = (ab * ab).sum(-1), (ab * ac).sum(-1), (ac * ac).sum(-1)
     d20, d21 = (ap * ab).sum(-1), (ap * ac).sum(-1)
@@ -68,7 +68,7 @@ def closest_on_triangles(
 
 
 class Surface:
-    """A mesh that answers where its nearest point is."""
+    """A mesh with a search tree for nearest points."""
 
     def __init__(self, vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]) -> None:
         self._corners = vertices[faces].astype(np.float64)
@@ -77,7 +77,7 @@ class Surface:
         self._normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
 
     def nearest(self, points: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
-        """Nearest points and the normals there, of the dozen triangles whose middles are nearest."""
+        """Return nearest points and the normals there, among the triangles with the nearest centroids."""
         candidates = self._tree.query(points, k=min(_CANDIDATES, len(self._corners)))[1].reshape(len(points), -1)
         corners = self._corners[candidates]
         spread = np.broadcast_to(points[:, None], (*corners.shape[:2], 3))
@@ -88,7 +88,7 @@ class Surface:
 
 
 def similarity(source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "n 3"]) -> Alignment:
-    """The least-squares similarity between matched points (Umeyama 1991)."""
+    """Return the least-squares similarity between matched points (Umeyama 1991)."""
     mean_s, mean_t = source.mean(0), target.mean(0)
     u, singular, vt = np.linalg.svd((target - mean_t).T @ (source - mean_s))
     sign = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
@@ -98,7 +98,7 @@ def similarity(source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "n 3"
 
 
 def _tangent_step(source: np.ndarray, target: np.ndarray, normals: np.ndarray, weights: np.ndarray) -> Alignment:
-    """One linearised step of rotation, translation and scale about the points' middle."""
+    """Solve one linearised step of rotation, translation and scale about the points' centroid."""
     middle = source.mean(0)
     centred = source - middle
     columns = np.concatenate([np.cross(centred, normals), normals, (centred * normals).sum(1, keepdims=True)], axis=1)
@@ -111,10 +111,10 @@ def _tangent_step(source: np.ndarray, target: np.ndarray, normals: np.ndarray, w
 def distance_after_alignment(
     truth: Float[np.ndarray, "n 3"], surface: Surface, start: Alignment, *, steps: int = 40
 ) -> Float[np.ndarray, "n"]:
-    """Distances of true points to a surface after the similarity that brings them closest, in the units of ``truth``.
+    """Return distances of true points to a surface after the best similarity, in the units of ``truth``.
 
     Args:
-        start: maps the frame of ``truth`` near to the frame of ``surface``; a head's width off is near enough.
+        start: initial alignment of the frame of ``truth`` to that of ``surface``, within a head's width.
     """
     points, scale = start(truth), start.scale
     for _ in range(steps):

@@ -1,33 +1,32 @@
-"""Our surface beside two that are usual: screened Poisson and TSDF fusion, of one scan in one run.
+"""Our surface compared with screened Poisson and TSDF fusion, for one scan in one run.
 
     pip install -e ".[open3d]"    # on Debian and Ubuntu also: apt install libusb-1.0-0
     python benchmarks/surface_fusion.py [--quick] [--sheet OUT.png]
 
 The scan, its 16 exact views and the cameras between them are those of `bench_surface.py`. Ours is the standard preset.
-The other two start from what splats show: surfels (2D Gaussian Splatting, Huang et al. 2024) are laid on the visual
-hull, not on our surface, and fitted to colours, outlines and normals; every view then has a median depth. Screened
-Poisson (Kazhdan and Hoppe 2013) takes the pixels at those depths with the views' own normals, TSDF fusion (Curless and
-Levoy 1996) the depths with the views' colours, as 2DGS makes its meshes. Both by open3d, with cells as wide as a pixel.
-Their seconds are those of hull, splats and fusion. What they make of exact depths, which nobody has, is noted beside.
+The other two fuse depths of splats: surfels (2D Gaussian Splatting, Huang et al. 2024) are initialised on the visual
+hull, not on our surface, and fitted to colours, silhouettes and normals; each view's median depth is then rendered.
+Screened Poisson (Kazhdan and Hoppe 2013) takes the pixels at those depths with the views' own normals, TSDF fusion
+(Curless and Levoy 1996) the depths with the views' colours, as 2DGS makes its meshes. Both are open3d's, with cells as
+wide as a pixel. Their seconds are those of hull, splats and fusion. Both are measured on exact depths too.
 
-Our fit lays splats a pixel's width under its start (`recon/splat_start.py`), for the outlines' sake. They stay about as
-deep, even when laid on the scan itself: that much of the two depth errors is the fit's, not the fusion's.
+Our fit initialises splats a pixel's width below the surface (`recon/splats/initialisation.py`), for the silhouettes'
+sake. They stay about as deep, even when initialised on the scan itself: that part of the two depth errors comes from
+the splats, not from the fusion.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from bench_surface import accuracy, photograph, ring_cameras, scan
+from command_line import Pictures, benchmark_parser, run_with_pictures
 from jaxtyping import Float, UInt8
-from tables import Figure, print_figures
+from tables import Figure
 
 from spinmeround.geometry import camera_centres, pixel_rays_world, vertex_normals
 from spinmeround.images import to_uint8
@@ -41,16 +40,16 @@ from spinmeround.types import Cameras, Mesh, Views
 
 _SETTINGS, _QUICK = SplatSettings(50_000, 300), SplatSettings(12_000, 100)
 _TRUNCATED_CELLS = 5.0
-"""How far from a depth it speaks of space, as in 2DGS."""
+"""Truncation distance of the signed distances, cells, as in 2DGS."""
 _BLOCK_CELLS, _BLOCKS = 16, 20_000
-"""Of the volume, which grows where these do not suffice."""
+"""Side of a block, and blocks allocated at first; the volume grows if they do not suffice."""
 _POISSON_MARGIN = 1.1
-"""open3d's box over that of the points."""
+"""Size of open3d's box relative to the points' bounding box."""
 _TILES = (0, 1, 3, 4)
 
 
 def open3d() -> Any:
-    """The package.
+    """Return the package open3d.
 
     Raises:
         ModuleNotFoundError: it, or a library of the system that it loads, is missing.
@@ -67,7 +66,7 @@ def open3d() -> Any:
 
 @torch.no_grad()
 def median_depths(views: Views, settings: SplatSettings) -> Float[np.ndarray, "v h w"]:
-    """What surfels show that were fitted from the visual hull on, head units along each camera's +Z; 0 outside."""
+    """Fit surfels from the visual hull; return their median depths along each camera's +Z, head units, 0 outside."""
     hull = visual_hull(views.cameras, silhouettes(views.alpha)).mesh
     with torch.enable_grad():
         splats = GaussianFitter(NumbaSurfelRasterizer(), settings).fit(views, hull, seed=0)
@@ -77,7 +76,7 @@ def median_depths(views: Views, settings: SplatSettings) -> Float[np.ndarray, "v
 
 
 def poisson(views: Views, depths: Float[np.ndarray, "v h w"]) -> Mesh:
-    """Screened Poisson of all pixels, each with the normal its view has there."""
+    """Reconstruct by screened Poisson from all pixels, each with its view's normal."""
     library, cameras, inside = open3d(), views.cameras, depths > 0
     points = [
         centre + pixel_rays_world(pose, intrinsics, cameras.width_px, cameras.height_px)[seen] * depth[seen, None]
@@ -93,7 +92,7 @@ def poisson(views: Views, depths: Float[np.ndarray, "v h w"]) -> Mesh:
 
 
 def tsdf(views: Views, depths: Float[np.ndarray, "v h w"]) -> Mesh:
-    """Truncated signed distances of all views, averaged; the largest piece of their surface."""
+    """Average the truncated signed distances of all views; return the largest component of their surface."""
     library, cameras = open3d(), views.cameras
     tensor, image = library.core.Tensor, library.t.geometry.Image
     volume = library.t.geometry.VoxelBlockGrid(
@@ -105,13 +104,13 @@ def tsdf(views: Views, depths: Float[np.ndarray, "v h w"]) -> Mesh:
         block_count=_BLOCKS,
     )
     for index, (depth, rgb) in enumerate(zip(depths, views.rgb, strict=True)):
-        lens = tensor(cameras.intrinsics_px[index].astype(np.float64))
+        intrinsics = tensor(cameras.intrinsics_px[index].astype(np.float64))
         pose = tensor(np.ascontiguousarray(cameras.camera_from_world[index], np.float64))
         seen = image(tensor(np.ascontiguousarray(depth, np.float32)))
-        reach = (1.0, float(depths.max()) + 1.0, _TRUNCATED_CELLS)
-        blocks = volume.compute_unique_block_coordinates(seen, lens, pose, *reach)
+        scale_and_range = (1.0, float(depths.max()) + 1.0, _TRUNCATED_CELLS)
+        blocks = volume.compute_unique_block_coordinates(seen, intrinsics, pose, *scale_and_range)
         colour = image(tensor(np.ascontiguousarray(rgb, np.float32)))
-        volume.integrate(blocks, seen, colour, lens, pose, *reach)
+        volume.integrate(blocks, seen, colour, intrinsics, pose, *scale_and_range)
     surface = volume.extract_triangle_mesh(weight_threshold=1.0).to_legacy()
     piece, faces, _ = surface.cluster_connected_triangles()
     surface.remove_triangles_by_mask(np.asarray(piece) != np.argmax(faces))
@@ -124,7 +123,7 @@ def _mesh(surface: Any) -> Mesh:
 
 
 def shaded(mesh: Mesh, cameras: Cameras) -> UInt8[np.ndarray, "h w 3"]:
-    """A row of pictures of a mesh's normals, which show what a shading would hide."""
+    """Return a row of pictures of a mesh's normals."""
     normals, row = vertex_normals(mesh.vertices, mesh.faces), []
     for index in _TILES:
         seen = interpolate(normals, mesh.faces, rasterize(mesh.vertices, mesh.faces, cameras, index))
@@ -132,9 +131,9 @@ def shaded(mesh: Mesh, cameras: Cameras) -> UInt8[np.ndarray, "h w 3"]:
     return np.hstack(row)
 
 
-def look(*, quick: bool) -> tuple[list[Figure], list[UInt8[np.ndarray, "h w 3"]]]:
-    """Three surfaces of one scan, and pictures of its normals and theirs."""
-    open3d()  # before minutes are spent
+def measure_with_pictures(*, quick: bool) -> tuple[list[Figure], Pictures]:
+    """Measure three surfaces of one scan; the pictures show normals of the scan and of each surface."""
+    open3d()  # fail before minutes of fitting
     size_px, settings = (128, _QUICK) if quick else (512, _SETTINGS)
     truth, held_out = scan(), ring_cameras(6, held_out=True)
     views = photograph(truth, ring_cameras(16, size_px=size_px))
@@ -156,7 +155,7 @@ def look(*, quick: bool) -> tuple[list[Figure], list[UInt8[np.ndarray, "h w 3"]]
     figures = []
     for name, mesh, seconds, of_which in surfaces:
         got = accuracy(mesh, truth, held_out)
-        note = f"{len(mesh.faces)} faces, outline overlap {got.overlap:.4f}"
+        note = f"{len(mesh.faces)} faces, silhouette IoU {got.iou:.4f}"
         figures.append(Figure(f"{name}: median depth error", got.depth_mm, unit=" mm", note=note))
         figures.append(Figure(f"{name}: median normal error", got.normal_deg, unit=" deg"))
         figures.append(Figure(f"{name}: time", seconds, unit=" s", note=of_which))
@@ -164,23 +163,19 @@ def look(*, quick: bool) -> tuple[list[Figure], list[UInt8[np.ndarray, "h w 3"]]
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """Views of 512 pixels, or of 128 with fewer splats when quick."""
-    return look(quick=quick)[0]
+    """Measure on views of 512 pixels, or of 128 with fewer splats if quick."""
+    return measure_with_pictures(quick=quick)[0]
 
 
 def main() -> None:
-    """Prints the figures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="views of 128 pixels and fewer splats")
-    parser.add_argument("--sheet", type=Path, help="a PNG to look at: normals of the scan, ours, Poisson, TSDF")
-    arguments = parser.parse_args()
+    """Print the figures."""
+    parser = benchmark_parser(
+        __doc__, quick="views of 128 pixels and fewer splats", sheet="normals of the scan, ours, Poisson, TSDF"
+    )
     try:
-        figures, pictures = look(quick=arguments.quick)
+        run_with_pictures(measure_with_pictures, parser, title="surfaces from exact views")
     except ModuleNotFoundError as missing:
         sys.exit(str(missing))
-    if arguments.sheet is not None:
-        cv2.imwrite(str(arguments.sheet), cv2.cvtColor(np.vstack(pictures), cv2.COLOR_RGB2BGR))
-    print_figures(figures, title="surfaces from exact views")
 
 
 if __name__ == "__main__":

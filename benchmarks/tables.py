@@ -1,20 +1,23 @@
-"""How the benchmarks report: figures with their bars, printed as markdown tables."""
+"""Figures of the benchmarks with their bars, printed as markdown tables."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured number beside what was promised.
+    """One measured number and the bar it must meet.
 
     Attributes:
-        bar: the promise, or none where the figure is only information.
-        at_most: whether the figure must stay under the bar or reach it.
-        unit: printed after the figure.
-        note: what a reader needs to know to read the figure.
+        what: names the number.
+        bar: the limit, or None if the number is for information only.
+        at_most: whether the bar is an upper limit (True) or a lower one.
+        unit: printed after the number.
+        note: what a reader needs to know about the number.
     """
 
     what: str
@@ -26,24 +29,24 @@ class Figure:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the promise is kept; none without a promise."""
+        """Whether the bar is met; None without a bar."""
         if self.bar is None:
             return None
         return self.value <= self.bar if self.at_most else self.value >= self.bar
 
     @property
     def row(self) -> list[str]:
-        """The cells of this figure's line."""
-        promise = "" if self.bar is None else f"{'≤' if self.at_most else '≥'} {self.bar:g}{self.unit}"
+        """Cells of the table's row."""
+        limit = "" if self.bar is None else f"{'≤' if self.at_most else '≥'} {self.bar:g}{self.unit}"
         kept = {None: "", True: "yes", False: "NO"}[self.holds]
-        return [self.what, f"{self.value:.3g}{self.unit}", promise, kept, self.note]
+        return [self.what, f"{self.value:.3g}{self.unit}", limit, kept, self.note]
 
 
 HEADER = ("figure", "value", "bar", "kept", "note")
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str) -> None:
-    """Prints a markdown table whose columns line up in a terminal too."""
+    """Print a markdown table with aligned columns."""
     table = [list(header), *[list(row) for row in rows]]
     widths = [max(len(row[k]) for row in table) for k in range(len(header))]
     lines = ["| " + " | ".join(c.ljust(width) for c, width in zip(row, widths, strict=True)) + " |" for row in table]
@@ -52,5 +55,11 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: 
 
 
 def print_figures(figures: Sequence[Figure], *, title: str) -> None:
-    """Prints figures with their bars."""
+    """Print figures with their bars."""
     print_table(HEADER, [figure.row for figure in figures], title=title)
+
+
+def print_figures_and_exit(figures: Sequence[Figure], *, title: str) -> NoReturn:
+    """Print figures that all have bars; exit with 1 if one of them is not met."""
+    print_figures(figures, title=title)
+    sys.exit(0 if all(figure.holds for figure in figures) else 1)

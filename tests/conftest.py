@@ -1,4 +1,4 @@
-"""Shared by all tests: shapes and types are checked at run time, and where the optional test data lie."""
+"""Shared by all tests: run-time checks of shapes and types, drawn samples, the folder of the optional test data."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ from pathlib import Path
 
 import jaxtyping._import_hook as import_hook
 import pytest
+from hypothesis import Phase, settings
+
+# The same samples in every run, and no time limit on one of them: other tests may load the machine. Failing samples are
+# reported as drawn, since shrinking arrays takes minutes.
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    max_examples=20,
+    phases=(Phase.explicit, Phase.generate),
+)
+settings.load_profile("repeatable")
 
 _is_marked_unchecked = import_hook._is_no_type_check
 

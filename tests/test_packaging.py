@@ -1,4 +1,4 @@
-"""What a user installs: one import package with its data, its commands, and a façade that keeps its promises."""
+"""What a user installs: one import package with its data, its commands, its public names and its dependencies."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import spinmeround
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def _project() -> dict:
+    """The table ``project`` of pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory) -> Path:
-    """The wheel, built without a network."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
-    subprocess.run([*command, "--wheel-dir", str(folder), str(ROOT)], check=True, timeout=300)
-    return next(folder.glob("*.whl"))
+    from tools.check_wheel import build_wheel
+
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def test_the_wheel_holds_one_package_with_its_data(wheel):
@@ -51,7 +55,7 @@ def test_the_wheel_check_notices(wheel, tmp_path):
 
 
 def test_commands_lead_to_functions():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = _project()
     commands = {"recon", "views", "fit", "convert", "weights", "doctor"}
     assert set(project["scripts"]) == {f"spmr-{command}" for command in commands}
     for target in project["scripts"].values():
@@ -59,7 +63,7 @@ def test_commands_lead_to_functions():
         assert callable(getattr(importlib.import_module(module), function))
 
 
-def test_facade_names_exist_and_no_others():
+def test_public_names_exist_and_no_others():
     for name in spinmeround.__all__:
         assert getattr(spinmeround, name) is not None
     assert set(spinmeround.__all__) == set(spinmeround._HOMES)
@@ -69,10 +73,7 @@ def test_facade_names_exist_and_no_others():
 
 
 def test_constraints_hold_every_dependency():
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = _project()
     pinned = dict(
         line.split("==")
         for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
@@ -129,7 +130,7 @@ def _imported() -> set[str]:
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
     modules = {"pillow": "PIL", "scikit-image": "skimage", "opencv-python-headless": "cv2", "usd-core": "pxr"}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = _project()
 
     def names(requirements: list[str]) -> set[str]:
         found = {Requirement(text).name for text in requirements}

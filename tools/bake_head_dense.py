@@ -17,11 +17,11 @@ from spinmeround.template.model.head_model import PARTS
 
 SKIN_GROUPS = ("skin", "neck", "cap", "eye_socket", "mouth_cavity")
 FINER_MARGIN = 0.03
-"""The scalp and so much around it is split twice, the rest once."""
+"""Height below the hairline, head units, down to which the scalp is subdivided twice; the rest is once."""
 
 
 def coarse_mesh(source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles of the cage and the part of each of its vertices."""
+    """Return the cage's triangles and the part of each of its vertices."""
     part = np.zeros(len(source.mean), np.int8)
     faces = []
     for name, polygons in source.quads.items():
@@ -34,7 +34,7 @@ def coarse_mesh(source: Source) -> tuple[np.ndarray, np.ndarray]:
 
 
 def split_quads(quads: np.ndarray) -> np.ndarray:
-    """Two triangles a quad."""
+    """Return two triangles per quad, next to each other."""
     return np.stack([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]], axis=1).reshape(-1, 3)
 
 
@@ -46,8 +46,8 @@ class Dense:
         matrix: dense vertices from coarse ones.
         faces: dense triangles; part: index into ``PARTS`` of each.
         uv: texture coordinates; uv_faces: their indices per triangle.
-        on_skin: 1 on the vertices of the skin sheet.
-        cavity: 1 on those of its vertices that line eye sockets and mouth.
+        on_skin: 1 on the vertices of the skin, the linings of sockets and mouth included.
+        cavity: 1 on those linings.
         gums: 1 on the vertices of gums.
         painted: MakeHuman's painted masks.
     """
@@ -64,7 +64,7 @@ class Dense:
 
 
 def densify(source: Source) -> Dense:
-    """Subdivides skin sheet and tongue, positions and texture alike, and models teeth; eyeballs stay as they are."""
+    """Subdivide skin and tongue, positions and texture alike, and model teeth; eyeballs stay as they are."""
     count = len(source.mean)
     islands = layout(source)
     skin = np.concatenate([source.quads[name] for name in SKIN_GROUPS])
@@ -76,11 +76,11 @@ def densify(source: Source) -> Dense:
     parts = [np.where(in_mouth, PARTS.index("mouth_cavity"), 0)]
     for name in PARTS[1:6]:
         if name in WIDTHS_MM:
-            pieces.append(toothed(source, name))
+            pieces.append(tooth_piece(source, name))
         elif name == "tongue":
             pieces.append(subdivided(source.quads[name], count, islands[name], np.zeros(len(source.quads[name]), bool)))
         else:
-            pieces.append(as_it_is(source.quads[name], count, islands[name]))
+            pieces.append(unsubdivided(source.quads[name], count, islands[name]))
         parts.append(np.full(len(pieces[-1].faces), PARTS.index(name)))
     matrix = sp.csr_matrix(sp.vstack([p.matrix for p in pieces]))
     matrix.sort_indices()
@@ -105,7 +105,7 @@ def densify(source: Source) -> Dense:
 
 @dataclass(frozen=True)
 class Piece:
-    """One connected part, subdivided; ``gum`` is 1 on vertices of gums, and none where there are none."""
+    """One connected part, subdivided; ``gum`` is 1 on vertices of gums, None for parts without them."""
 
     matrix: sp.csr_matrix
     faces: np.ndarray
@@ -116,30 +116,30 @@ class Piece:
 
 
 def joined(islands: list[Island]) -> Island:
-    """Islands of consecutive polygon groups as one."""
+    """Join the islands of consecutive polygon groups."""
     first = np.cumsum([0] + [len(island.uv) for island in islands])
     corners = np.concatenate([island.corners + at for island, at in zip(islands, first, strict=False)])
     return Island(corners, np.concatenate([island.uv for island in islands]))
 
 
 def subdivided(quads: np.ndarray, count: int, island: Island, finer: np.ndarray) -> Piece:
-    """Catmull-Clark on positions and on texture coordinates, with the same triangles."""
+    """Subdivide positions and texture coordinates by Catmull-Clark, with the same triangles."""
     topology = plan(quads, count, finer)
     matrix, faces = refine(quads, count, topology)
     uv_matrix, uv_faces = refine(island.corners, len(island.uv), topology)
     return Piece(matrix, faces, unfold(uv_matrix @ island.uv, uv_faces), uv_faces, topology.source_quad)
 
 
-def toothed(source: Source, name: str) -> Piece:
-    """A row of teeth on its tile, whose height the row fills: few look at the sides of teeth."""
+def tooth_piece(source: Source, name: str) -> Piece:
+    """Return a row of teeth, stretched to the full height of its texture tile."""
     row = tooth_row(source, name)
     left, bottom, right, top = TILES[name]
     uv = np.array([left, bottom]) + row.uv * [right - left, top - bottom]
     return Piece(row.matrix, row.faces, uv, row.faces, np.arange(len(row.faces)), row.gum)
 
 
-def as_it_is(triangles: np.ndarray, count: int, island: Island) -> Piece:
-    """Triangles that need no subdivision."""
+def unsubdivided(triangles: np.ndarray, count: int, island: Island) -> Piece:
+    """Return triangles as they are, with the vertices they use."""
     used, compact = np.unique(triangles, return_inverse=True)
     matrix = sp.csr_matrix(sp.identity(count, format="csr")[used])
     return Piece(matrix, compact.reshape(-1, 3), island.uv, island.corners, np.arange(len(triangles)))

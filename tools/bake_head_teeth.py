@@ -11,14 +11,14 @@ from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
-from bake_head_flatten import border_loops
+from bake_head_flatten import border_loops, triangulated
 from bake_head_source import Source
 from jaxtyping import Float, Int
 
 WIDTHS_MM = {"teeth_upper": (8.5, 6.5, 7.5, 7.0, 7.0, 10.0, 9.5), "teeth_lower": (5.0, 5.5, 7.0, 7.0, 7.0, 11.0, 10.5)}
-"""From the middle backward."""
+"""Of single teeth from the midline backward."""
 ACROSS = np.array([-1.0, -0.93, -0.78, -0.45, 0.0, 0.45, 0.78, 0.93, 1.0])
-"""Places across a tooth, from gap to gap; neighbours share the gap."""
+"""Sample positions across a tooth, from gap to gap; neighbours share the gap."""
 PROFILE = np.array(
     [
         (1.45, 0.50, 0.0), (1.15, 0.02, 0.0), (0.92, -0.12, 0.0), (0.77, -0.13, 0.1), (0.68, -0.07, 0.6),
@@ -27,26 +27,26 @@ PROFILE = np.array(
         (0.635, 1.08, 0.5), (0.90, 1.30, 0.0), (1.30, 1.75, 0.0), (1.70, 2.30, 0.0),
     ]
 )  # fmt: skip
-"""Outline of a row from the gum outside over the biting edge to the gum inside: height over the edge in heights of the
-band, depth inward in thicknesses of it, and share of the single teeth's form in it. The crowns of people's front teeth
-are about two thirds of MakeHuman's band high."""
+"""Cross-section of a row from the outer gum over the biting edge to the inner gum: height over the edge in heights of
+the band, depth inward in thicknesses of it, and the weight of the single teeth's relief. The crowns of people's front
+teeth are about two thirds of MakeHuman's band high."""
 GUMS = ((0, 4), (15, 18))
-"""First and last row of what is gum, outside and inside."""
+"""First and last row of the outer and of the inner gum."""
 GUM_LINE = 0.67
 PAPILLA, PAPILLA_REACH = 0.13, 0.15
-"""How far the gum reaches down between two teeth, and over which heights that fades (heights of the band)."""
+"""Length of the gum's papilla between two teeth, and the heights over which it fades (heights of the band)."""
 GAP_DEPTH, GAP_POWER = 0.32, 6
-"""How deep the gaps are (thicknesses) and how square the teeth."""
+"""Depth of the gaps (thicknesses of the band), and the exponent of their profile: the higher, the squarer the teeth."""
 CORNER_HEIGHT, CORNER_POWER = 0.05, 6
-"""How much the corners of the biting edge are rounded off (heights of the band)."""
+"""Rounding of the biting edge's corners (heights of the band), and its exponent."""
 
 SEATED = {"teeth_upper": (0.0, -0.008, 0.0), "teeth_lower": (0.0, -0.002, -0.008), "tongue": (0.0, -0.005, -0.012)}
-"""Where the mouth's parts are moved: the upper teeth show a little under the lip and bite over the lower ones."""
+"""Shifts of the mouth's parts: the upper teeth show a little below the lip and overlap the lower ones."""
 TONGUE_FLATTENS = 0.45
-"""Share of its height the tongue loses as the jaw opens."""
+"""Fraction of its height that the tongue loses as the jaw opens."""
 TONGUE_OUT_LIFT = (0.0, 0.025, 0.012)
 TONGUE_OUT_TIP = (0.0, -0.030, 0.040)
-"""What the tip of the tongue goes beyond that: out of the lips, and bent over the lower one."""
+"""Further shift of the tongue's tip: out of the lips, and bent over the lower one."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ class ToothRow:
 
 
 def with_seated_mouth(source: Source) -> Source:
-    """Moves teeth and tongue to where they are in people, and lets the tongue lie down in an open mouth."""
+    """Move teeth and tongue to natural places, and flatten the tongue in an open mouth."""
     mean, actions = source.mean.copy(), source.expression_basis.copy()
     for name, shift in SEATED.items():
         mean[np.unique(source.quads[name])] += shift
     tongue = np.unique(source.quads["tongue"])
     jaw = source.expression_names.index("jawOpen")
     actions[jaw, tongue, 1] -= TONGUE_FLATTENS * (mean[tongue, 1] - mean[tongue, 1].min())
-    # What was taken from the tongue must be given back where it comes out over the lower teeth.
+    # A tongue that is out must clear the lower teeth, although jawOpen flattens it.
     out = source.expression_names.index("tongueOut")
     toward_tip = (mean[tongue, 2] - mean[tongue, 2].min()) / np.ptp(mean[tongue, 2])
     actions[out, tongue] += toward_tip[:, None] * TONGUE_OUT_LIFT + toward_tip[:, None] ** 4 * TONGUE_OUT_TIP
@@ -79,14 +79,14 @@ def with_seated_mouth(source: Source) -> Source:
 
 
 def tooth_row(source: Source, name: str) -> ToothRow:
-    """The teeth of one row; ``name`` is a part."""
+    """Return the teeth of one row; ``name`` is a part."""
     grid = _band(source, source.quads[name])
     place, across = _places(source.mean[grid[1]], WIDTHS_MM[name])
     along = _cubic(place, grid.shape[1])
     count = len(source.mean)
 
     def row(index: int) -> sp.csr_matrix:
-        """Cubic interpolation along one row of the band, for every place along the arch."""
+        """Return cubic interpolation along one row of the band, for every place along the arch."""
         columns = np.arange(grid.shape[1])
         spread = sp.csr_matrix((np.ones(len(columns)), (columns, grid[index])), shape=(len(columns), count))
         return sp.csr_matrix(along @ spread)
@@ -113,12 +113,12 @@ def tooth_row(source: Source, name: str) -> ToothRow:
 
 
 def _papilla(height: float) -> float:
-    """How far a row comes down between two teeth: most at the line of the gum."""
+    """Return how far a row is lowered between two teeth; most at the gum line."""
     return PAPILLA * float(np.exp(-(((height - GUM_LINE) / PAPILLA_REACH) ** 2)))
 
 
 def _along_profile() -> Float[np.ndarray, "r"]:
-    """Place of each row in the texture: half by length along the profile, half by turns, none of it lost."""
+    """Return the texture coordinate of each row, by weighted length along the profile plus a constant per row."""
     step = np.linalg.norm(np.diff(PROFILE[:, :2] * [1.0, 0.25], axis=0), axis=1) + 0.02
     return np.concatenate([[0], np.cumsum(step)]) / step.sum()
 
@@ -130,8 +130,8 @@ def _faces_inward(vertices: Float[np.ndarray, "n 3"], outer_faces: Int[np.ndarra
 
 
 def _band(source: Source, quads: Int[np.ndarray, "q 4"]) -> Int[np.ndarray, "4 c"]:
-    """Rows of the band's vertices from gum to inner face, each from the subject's right to the left."""
-    (loop,) = border_loops(np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]))
+    """Return the band's vertices in rows from gum to inner face, each from the subject's right to the left."""
+    (loop,) = border_loops(triangulated(quads))
     corners = np.flatnonzero(np.bincount(quads.ravel())[loop] == 1)
     long_sides = []
     for start, end in zip(corners, np.roll(corners, -1), strict=True):
@@ -157,19 +157,19 @@ def _band(source: Source, quads: Int[np.ndarray, "q 4"]) -> Int[np.ndarray, "4 c
 
 
 def _places(middle: Float[np.ndarray, "c 3"], widths_mm: tuple[float, ...]):
-    """Where along the band (in columns) the vertices lie, and where in its tooth each is, -1 and 1 being the gaps."""
+    """Return each vertex's place along the band, in columns, and its place across its tooth, -1 and 1 at the gaps."""
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(middle, axis=0), axis=1))])
     widths = np.array([*widths_mm[::-1], *widths_mm])
     gaps = np.concatenate([[0], np.cumsum(widths)]) / widths.sum()
-    share, across = [0.0], [-1.0]
+    fraction, across = [0.0], [-1.0]
     for start, end in pairwise(gaps):
-        share += list(start + (ACROSS[1:] + 1) / 2 * (end - start))
+        fraction += list(start + (ACROSS[1:] + 1) / 2 * (end - start))
         across += list(ACROSS[1:])
-    return np.interp(np.array(share) * length[-1], length, np.arange(len(length))), np.array(across)
+    return np.interp(np.array(fraction) * length[-1], length, np.arange(len(length))), np.array(across)
 
 
 def _cubic(place: Float[np.ndarray, "p"], count: int) -> sp.csr_matrix:
-    """Catmull-Rom weights of ``count`` knots at fractional positions."""
+    """Return Catmull-Rom weights of ``count`` knots at fractional positions."""
     knot = np.clip(np.floor(place).astype(int), 0, count - 2)
     t = place - knot
     weights = np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3], axis=1)

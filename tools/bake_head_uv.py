@@ -1,7 +1,7 @@
 """Head bake: the texture layout, mirror-symmetric about u = 1/2, the face large in the middle.
 
-Skin and neck are one island with its seam from the crown down the nape and a slit behind each ear, along which the ear
-folds open. Its left half is flattened with the face's middle line held straight, the right half is the mirror image.
+Skin and neck are one island with its seam from the crown down the nape and a slit behind each ear. Its left half is
+flattened with the midline of the face held straight, the right half is the mirror image.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from bake_head_flatten import Patch, border_loops, embed_convex, fill, relax
+from bake_head_flatten import Patch, border_loops, embed_convex, fill, relax, triangulated
 from bake_head_parts import EYE_RINGS, EYE_SEGMENTS, ring_angles
 from bake_head_source import Source
 from jaxtyping import Float, Int
@@ -30,15 +30,15 @@ MAGNIFIED = (
     ((0.0, -0.16, 0.25), 0.055, 0.5),
     ((0.19, -0.035, 0.0), 0.045, 1.5),
 )
-"""Places (left half), reach and gain of what should have more pixels than its size: face, eye, mouth, ear."""
+"""Centre (left half), radius and gain of regions with a higher texture resolution: face, eye, mouth, ear."""
 SHRUNK_BELOW = (-0.24, -0.42, 0.55)
-"""Over which heights the neck loses resolution, and to what share."""
+"""Heights between which the neck's resolution falls off, and the factor it falls to."""
 SHRUNK_BEHIND = (0.10, -0.10, 0.75)
-"""Over which depths the back of the head loses resolution, and to what share."""
+"""Depths between which the resolution at the back of the head falls off, and the factor it falls to."""
 
 SOCKET_GAP = 0.02
 EYE_RADIUS_POWER = 0.6
-"""Gives the iris more of the eye's tile: radius = (angle from the front / pi) to this power."""
+"""Power p of radius = (angle from the front / pi)^p in the eye's tile; below 1 the iris gets more pixels."""
 
 TILES = {
     "skin+neck": (0.004, 0.17, 0.996, 0.996),
@@ -66,7 +66,7 @@ def flatten_skin(source: Source) -> Island:
     """The island of the groups ``skin`` and ``neck``, in that order; size arbitrary, middle line at u = 0."""
     quads = np.concatenate([source.quads["skin"], source.quads["neck"]])
     left = source.mean[quads][:, :, 0].mean(1) > 0
-    slit = valley_path(source, *EAR_SLIT)
+    slit = crease_path(source, *EAR_SLIT)
     corners, vertex = corner_islands(quads[left], slit)
     patch, on_axis, outline = _half_patch(source, corners, vertex)
     rest = source.mean[vertex[patch.triangles[: patch.solid]]]
@@ -80,15 +80,15 @@ def _resolution(at: Float[np.ndarray, "t 3"]) -> Float[np.ndarray, "t"]:
     scale = np.ones(len(at))
     for centre, reach, gain in MAGNIFIED:
         scale += gain * np.exp(-(((at - centre) ** 2).sum(1)) / (2 * reach**2))
-    for axis, (start, end, share) in ((1, SHRUNK_BELOW), (2, SHRUNK_BEHIND)):
+    for axis, (start, end, factor) in ((1, SHRUNK_BELOW), (2, SHRUNK_BEHIND)):
         t = np.clip((at[:, axis] - start) / (end - start), 0, 1)
-        scale *= 1 + (share - 1) * t * t * (3 - 2 * t)
+        scale *= 1 + (factor - 1) * t * t * (3 - 2 * t)
     return scale
 
 
 def _half_patch(source: Source, corners: Int[np.ndarray, "q 4"], vertex: Int[np.ndarray, "t"]):
-    """The left half as a filled disc, its vertices on the face's middle line, and a convex outline to start from."""
-    triangles = np.concatenate([corners[:, [0, 1, 2]], corners[:, [0, 2, 3]]])
+    """Return the left half as a filled disc, its vertices on the midline, and a convex border to start from."""
+    triangles = triangulated(corners)
     middle = source.mirror[vertex] == vertex
     outer = border_loops(triangles)[0]
     # The loop runs from the crown down the face to the rim of the neck, round to the back, and up the nape.
@@ -116,7 +116,7 @@ def _half_patch(source: Source, corners: Int[np.ndarray, "q 4"], vertex: Int[np.
 
 
 def _mirrored(source: Source, quads, left, corners, uv, shared) -> Island:
-    """Adds the right half, u turned to -u; texture vertices marked ``shared`` serve both."""
+    """Add the right half with u negated; both halves use the texture vertices marked ``shared``."""
     count = len(uv)
     other = np.where(shared, np.arange(count), count + np.arange(count))
     both = np.concatenate([uv, uv * [-1, 1]])
@@ -135,7 +135,7 @@ def _mirrored(source: Source, quads, left, corners, uv, shared) -> Island:
 def corner_islands(
     quads: Int[np.ndarray, "q 4"], cut: Int[np.ndarray, "p"] | None = None
 ) -> tuple[Int[np.ndarray, "q 4"], Int[np.ndarray, "t"]]:
-    """Texture vertices of polygons cut along a path: corners joined wherever two faces share an edge not on it.
+    """Return texture vertices of polygons cut along a path: corners merge where two faces share an edge not on it.
 
     Returns:
         Texture vertex per corner, and the mesh vertex of each texture vertex.
@@ -163,11 +163,11 @@ def corner_islands(
     return label.reshape(quads.shape), vertex
 
 
-def valley_path(source: Source, start: tuple, end: tuple) -> Int[np.ndarray, "p"]:
-    """The path of edges along the crease behind the left ear: convex edges are dear, concave ones cheap."""
+def crease_path(source: Source, start: tuple, end: tuple) -> Int[np.ndarray, "p"]:
+    """Return the path of edges along the crease behind the left ear; convex edges cost more than concave ones."""
     quads = np.concatenate([source.quads[name] for name in ("skin", "neck", "eye_socket", "mouth_cavity", "cap")])
     vertices, count = source.mean, len(source.mean)
-    triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    triangles = triangulated(quads)
     edges = np.unique(np.sort(np.stack([quads, np.roll(quads, -1, axis=1)], -1).reshape(-1, 2), axis=1), axis=0)
     length = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
     adjacency = sp.csr_matrix((np.ones(len(edges)), edges.T), shape=(count, count))
@@ -179,10 +179,10 @@ def valley_path(source: Source, start: tuple, end: tuple) -> Int[np.ndarray, "p"
     cost = length * np.exp(3 * (convexity[edges[:, 0]] + convexity[edges[:, 1]]))
     behind = (vertices[edges] < [np.inf, np.inf, 0.03]).all((1, 2))
     graph = sp.csr_matrix((cost[behind], edges[behind].T), shape=(count, count))
-    return _walk(graph + graph.T, *(int(np.linalg.norm(vertices - p, axis=1).argmin()) for p in (start, end)))
+    return _shortest_path(graph + graph.T, *(int(np.linalg.norm(vertices - p, axis=1).argmin()) for p in (start, end)))
 
 
-def _walk(graph: sp.spmatrix, start: int, end: int) -> Int[np.ndarray, "p"]:
+def _shortest_path(graph: sp.spmatrix, start: int, end: int) -> Int[np.ndarray, "p"]:
     _, before = dijkstra(graph, indices=start, return_predecessors=True)
     path = [end]
     while path[-1] != start:
@@ -193,20 +193,20 @@ def _walk(graph: sp.spmatrix, start: int, end: int) -> Int[np.ndarray, "p"]:
 
 
 def middle_path(source: Source, polygons: Int[np.ndarray, "q 4"], start: tuple, end: tuple) -> Int[np.ndarray, "p"]:
-    """The shortest path of edges between two places of a part, along the middle plane."""
+    """Return the shortest path of edges between two places of a part, within the plane of symmetry."""
     edges = np.unique(np.sort(np.stack([polygons, np.roll(polygons, -1, axis=1)], -1).reshape(-1, 2), axis=1), axis=0)
     edges = edges[(source.mirror[edges] == edges).all(1)]
     length = np.linalg.norm(source.mean[edges[:, 0]] - source.mean[edges[:, 1]], axis=1)
     graph = sp.csr_matrix((length, edges.T), shape=(len(source.mean), len(source.mean)))
     on_path = np.unique(edges)
     ends = [int(on_path[np.linalg.norm(source.mean[on_path] - place, axis=1).argmin()]) for place in (start, end)]
-    return _walk(graph + graph.T, *ends)
+    return _shortest_path(graph + graph.T, *ends)
 
 
 def flatten_disc(source: Source, polygons: Int[np.ndarray, "q 4"], cut: Int[np.ndarray, "p"] | None = None) -> Island:
-    """A disc with free borders (after the cut)."""
+    """Flatten a disc (after the cut) with free borders."""
     corners, vertex = corner_islands(polygons, cut)
-    triangles = np.concatenate([corners[:, [0, 1, 2]], corners[:, [0, 2, 3]]])
+    triangles = triangulated(corners)
     patch = fill(triangles, len(vertex))
     turn = 2 * np.pi * np.arange(len(patch.outer)) / len(patch.outer)
     circle = np.stack([np.cos(turn), np.sin(turn)], axis=1)
@@ -215,7 +215,7 @@ def flatten_disc(source: Source, polygons: Int[np.ndarray, "q 4"], cut: Int[np.n
 
 
 def _upright(vertices: Float[np.ndarray, "t 3"], uv: Float[np.ndarray, "t 2"]) -> Float[np.ndarray, "t 2"]:
-    """Turns an island so that the subject's left is at its right."""
+    """Rotate an island so that the subject's left is at its right."""
     uv = uv - uv.mean(0)
     slope = (vertices[:, 0] - vertices[:, 0].mean()) @ uv
     angle = -np.arctan2(slope[1], slope[0])
@@ -223,7 +223,7 @@ def _upright(vertices: Float[np.ndarray, "t 3"], uv: Float[np.ndarray, "t 2"]) -
 
 
 def flatten_sockets(source: Source) -> Island:
-    """Both eye sockets, each a sac flattened from its border at the lids, mirror images side by side."""
+    """Flatten both eye sockets from their borders at the lids; mirror images side by side."""
     quads = source.quads["eye_socket"]
     left = source.mean[quads][:, :, 0].mean(1) > 0
     island = flatten_disc(source, quads[left])
@@ -232,7 +232,7 @@ def flatten_sockets(source: Source) -> Island:
 
 
 def flatten_globe(triangles: Int[np.ndarray, "f 3"], *, mirrored: bool) -> Island:
-    """An eyeball as a unit disc: distance from the middle grows with the angle from the front, the back is the rim."""
+    """Map an eyeball to the unit disc: the radius grows with the angle from the front, the back is the border."""
     turn = 2 * np.pi * np.arange(EYE_SEGMENTS) / EYE_SEGMENTS
     rings = [r * _circle(turn) for r in (ring_angles() / np.pi) ** EYE_RADIUS_POWER]
     uv = np.concatenate([[[0.0, 0.0]], *rings, _circle(turn + turn[1] / 2)])
@@ -247,7 +247,7 @@ def _circle(angle: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n 2"]:
 
 
 def layout(source: Source) -> dict[str, Island]:
-    """Every island but the teeth's at its place in the unit square, by the polygon groups it holds."""
+    """Return every island but the teeth's, placed in the unit square, by the polygon groups it holds."""
     islands = {
         "skin+neck": flatten_skin(source),
         "eye_socket": flatten_sockets(source),
@@ -263,7 +263,7 @@ def layout(source: Source) -> dict[str, Island]:
 
 
 def placed(uv: Float[np.ndarray, "t 2"], tile: tuple[float, float, float, float]) -> Float[np.ndarray, "t 2"]:
-    """Scales an island to fit a tile (left, bottom, right, top) and centres it there, at the top of a high tile."""
+    """Scale an island to fit a tile (left, bottom, right, top), centred across it and at its top."""
     low, high = np.array(tile[:2]), np.array(tile[2:])
     size = np.ptp(uv, axis=0)
     scale = ((high - low) / size).min()

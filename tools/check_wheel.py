@@ -1,4 +1,4 @@
-"""Builds the wheel and looks inside: one import package, its data files, the licences, and nothing else."""
+"""Build the wheel and check its contents: one import package, its data files, the licences, and nothing else."""
 
 from __future__ import annotations
 
@@ -18,16 +18,13 @@ DATA = (
     "template/NOTICE.md",
 )
 LARGEST_BYTES = 8_000_000
-"""A pip install stays small; what is larger belongs into the weights registry."""
+"""A pip install stays small; larger files belong in the weights registry."""
 
 
 def main() -> int:
-    """Prints what is wrong; exit status 0 when nothing is."""
-    with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps"]
-        command += ["--no-build-isolation", "--quiet", "--wheel-dir", scratch, str(ROOT)]
-        subprocess.run(command, check=True)
-        (wheel,) = Path(scratch).glob("*.whl")
+    """Print what is wrong; return 0 if nothing is."""
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = build_wheel(Path(folder))
         problems = find_problems(wheel)
         print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB, {len(problems)} problems")
     for problem in problems:
@@ -35,8 +32,17 @@ def main() -> int:
     return 1 if problems else 0
 
 
+def build_wheel(folder: Path) -> Path:
+    """Build the project's wheel into a folder, without a network."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps"]
+    command += ["--no-build-isolation", "--quiet", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, timeout=300)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
 def find_problems(wheel: Path) -> list[str]:
-    """One sentence for each thing that is missing from ``wheel`` or should not be in it."""
+    """Return a sentence for each file that is missing from ``wheel`` or should not be in it."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (metadata_name,) = (n for n in names if n.endswith(".dist-info/METADATA"))

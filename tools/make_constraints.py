@@ -1,4 +1,4 @@
-"""Writes constraints.txt: the exact versions of everything pyproject.toml leads to, as installed and tested here.
+"""Print constraints.txt: the installed versions of all direct and indirect dependencies in pyproject.toml.
 
 Run it in an environment whose tests have passed: ``python tools/make_constraints.py > constraints.txt``.
 """
@@ -20,7 +20,7 @@ HEADER = """\
 
 
 def main() -> None:
-    """Prints the file."""
+    """Print the file."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
     found: dict[str, str] = {}
@@ -30,13 +30,13 @@ def main() -> None:
 
 
 def _collect(requirement: Requirement, found: dict[str, str], parent_extras: frozenset[str] = frozenset()) -> None:
-    """Adds what is installed for ``requirement`` and everything below it."""
+    """Add the installed version of ``requirement`` and of all that it requires."""
     if requirement.marker and not any(requirement.marker.evaluate({"extra": e}) for e in parent_extras | {""}):
         return
     name = canonicalize_name(requirement.name)
     try:
         installed = distribution(name)
-    except PackageNotFoundError:  # an extra nobody tests on this machine
+    except PackageNotFoundError:  # an extra that is not installed on this machine
         return
     version = installed.version.split("+")[0]  # a constraint on 2.13.0 also accepts the build 2.13.0+cpu
     seen = found.get(name) == version

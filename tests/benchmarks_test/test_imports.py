@@ -1,0 +1,35 @@
+"""Every module of benchmarks/ and tools/ imports: the names they take from the package exist. None is run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+IMPORT_EACH = """
+import importlib, sys, traceback
+from pathlib import Path
+folder = Path(sys.argv[1])
+sys.path.insert(0, str(folder))  # as for a script, which sees the modules beside it
+failed = 0
+for path in sorted(folder.glob("*.py")):
+    try:
+        importlib.import_module(path.stem)
+    except Exception:
+        failed = 1
+        print(path.name, traceback.format_exc())
+sys.exit(failed)
+"""
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "tools"])
+def test_modules_import(folder):
+    """In a process of its own, where shapes are not checked: wrapping all of the package would take a minute."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", IMPORT_EACH, str(ROOT / folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
