@@ -238,7 +238,7 @@ def test_broken_meshes_are_not_written(tmp_path: Path, sphere: TexturedMesh) -> 
     broken = [
         (replace(sphere, vertices=nan), "1 of 266 vertices are not finite"),
         (replace(sphere, faces=sphere.faces + 1), r"faces refer to vertices 1 to 266, of 266"),
-        (replace(sphere, uv_faces=sphere.uv_faces - 1), "faces ask for texture coordinates -1"),
+        (replace(sphere, uv_faces=sphere.uv_faces - 1), "faces refer to texture coordinates -1"),
         (replace(sphere, albedo=sphere.albedo * np.float32("nan")), "texels are not finite"),
         (Mesh(np.zeros((3, 3)), np.zeros((0, 3), int)), "no triangles"),
     ]

@@ -135,7 +135,7 @@ def test_the_transform_that_nerfstudio_applies_to_colmap(tmp_path: Path, make_vi
 
 @pytest.mark.parametrize("flip", [(1.0, -1.0, -1.0), (1.0, 1.0, 1.0)])
 def test_normals_of_the_camera_are_turned_when_told(tmp_path: Path, make_views, caplog, flip: tuple) -> None:
-    """Told ``camera``, either of the two habits is recognised."""
+    """Told ``camera``, either of the two conventions is recognised."""
     views = make_views(8)
     folder = tmp_path / "views"
     write_views(folder, views)
@@ -153,8 +153,8 @@ def test_normals_of_the_camera_are_turned_when_told(tmp_path: Path, make_views, 
     with caplog.at_level("INFO"):
         back, _ = read_views(folder, normal_frame="camera")
     np.testing.assert_allclose(back.normals_world, views.normals_world, atol=1e-4)
-    habit = "camera_opengl" if flip[1] < 0 else "camera_opencv"
-    assert f"normals are in the frame {habit} and are turned" in caplog.text
+    convention = "camera_opengl" if flip[1] < 0 else "camera_opencv"
+    assert f"normals are in the frame {convention} and are rotated" in caplog.text
     with pytest.raises(InputError, match='the normal frame asked for is "world", but its normals face away'):
         read_views(folder, normal_frame="world")
 
