@@ -64,7 +64,10 @@ def test_ways_to_tell_a_focal_length(tmp_path: Path, make_views, told: dict, foc
         (lambda d: d.update(is_fisheye=True), "'fisheye' is no pinhole; undistort"),
         (lambda d: d["frames"][1].update(camera_model="OPENCV_FISHEYE"), "'OPENCV_FISHEYE' is no pinhole"),
         (lambda d: d.update(k6=0.1), "k6 is not 0; undistort"),
-        (lambda d: (_bare(d, "fl_x"), d.update(camera_angle_x=3.5)), "no pinhole has a field of view of 200.535 degrees"),
+        (
+            lambda d: (_bare(d, "fl_x"), d.update(camera_angle_x=3.5)),
+            "no pinhole has a field of view of 200.535 degrees",
+        ),
         (lambda d: d.update(applied_transform=[[1, 0, 0, 0]]), "applied_transform is no 4 x 4 matrix"),
         (lambda d: d.update(applied_transform=np.diag([1, 1, -1, 1]).tolist()), "applied_transform mirrors"),
         (lambda d: d.update(applied_transform=np.diag([1, 1, 2, 1]).tolist()), "applied_transform is not rigid"),

@@ -49,7 +49,10 @@ def _mirrored(document: dict) -> None:
         (lambda d: d.update(fl_x="wide"), "fl_x is 'wide', not a sensible number"),
         (lambda d: d.update(fl_x=True), "fl_x is 'True'"),
         (lambda d: d.update(fl_x=0), "a focal length of 0, "),
-        (lambda d: d.update(fl_x=35, fl_y=1), "a focal length of 1 for 24 pixels is a field of view of 170 degrees; give it in pixels"),
+        (
+            lambda d: d.update(fl_x=35, fl_y=1),
+            "a focal length of 1 for 24 pixels is a field of view of 170 degrees; give it in pixels",
+        ),
         (lambda d: d.update(fl_x=1e8), "a focal length of 1e\\+08 for 24 pixels is a field of view of"),
         (lambda d: d.update(k1=1e6), "its distortion would move pixels by .* in a picture of 24; check k1"),
         (lambda d: d.pop("fl_x"), r"has no focal length \(fl_x, in pixels\)"),
