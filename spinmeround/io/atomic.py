@@ -1,6 +1,6 @@
-"""Outputs are written beside their place and moved into it: a name holds the old thing or the whole new one.
+"""Write files and folders under a temporary name and move them into place, so that a name never holds half a file.
 
-That is protection against errors and Ctrl-C, not against power loss: nothing is flushed to the disk on purpose.
+This protects against errors and Ctrl-C, not against power loss: nothing is flushed to the disk.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def check_file(path: Path | str, *, needs_bytes: int = 0) -> None:
-    """Asks, before minutes of work, whether a file could be written at ``path``. Leaves nothing behind.
+    """Check, before minutes of work, that a file can be written at ``path``. Leaves nothing behind.
 
     Raises:
         OutputError: ``path`` is a folder, its folder does not exist, or nothing can be written there.
@@ -32,10 +32,10 @@ def check_file(path: Path | str, *, needs_bytes: int = 0) -> None:
 
 
 def check_folder(path: Path | str, *, may_replace: Callable[[Path], bool], needs_bytes: int = 0) -> None:
-    """Asks, before minutes of work, whether a folder could be written at ``path``. Leaves nothing behind.
+    """Check, before minutes of work, that a folder can be written at ``path``. Leaves nothing behind.
 
     Args:
-        may_replace: asked about an existing folder that is not empty; true when all it holds may be deleted.
+        may_replace: called with an existing folder that is not empty; true if all it holds may be deleted.
 
     Raises:
         OutputError: ``path`` is a file or a folder that may not be replaced, or nothing can be written there.
@@ -52,12 +52,12 @@ def check_folder(path: Path | str, *, may_replace: Callable[[Path], bool], needs
 
 @contextmanager
 def atomic_file(path: Path | str, *, needs_bytes: int = 0) -> Iterator[Path]:
-    """Yields a name to write to, with the suffix of ``path``; what lies there at the end becomes ``path``.
+    """Yield a temporary name with the suffix of ``path``; the file written there becomes ``path``.
 
     On any exception, Ctrl-C included, the unfinished file is removed and ``path`` keeps what it had.
 
     Args:
-        needs_bytes: refuse at once when the disk has less room than this.
+        needs_bytes: refuse at once if the disk has less room than this.
 
     Raises:
         OutputError: ``path`` is a folder, its folder does not exist, or it cannot be written.
@@ -71,7 +71,7 @@ def atomic_file(path: Path | str, *, needs_bytes: int = 0) -> Iterator[Path]:
         unfinished.replace(target)
     except OSError as error:
         if _is_ours(error, unfinished):
-            raise _explained(error, target) from error
+            raise _as_our_error(error, target) from error
         raise
     finally:
         unfinished.unlink(missing_ok=True)
@@ -104,7 +104,7 @@ def atomic_files(path: Path | str, *, needs_bytes: int = 0) -> Iterator[Path]:
             _move(file, _target(path.with_name(file.name)))
     except OSError as error:
         if _is_ours(error, unfinished):
-            raise _explained(error, target) from error
+            raise _as_our_error(error, target) from error
         raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -121,13 +121,13 @@ def _move(file: Path, target: Path) -> None:
 
 @contextmanager
 def atomic_folder(path: Path | str, *, may_replace: Callable[[Path], bool], needs_bytes: int = 0) -> Iterator[Path]:
-    """Yields a new empty folder; what it holds at the end becomes ``path``.
+    """Yield a new empty folder, which becomes ``path`` with all it holds.
 
     On any exception, Ctrl-C included, the unfinished folder is removed and ``path`` keeps what it had.
 
     Args:
-        may_replace: asked about an existing folder that is not empty; true when all it holds may be deleted.
-        needs_bytes: refuse at once when the disk has less room than this.
+        may_replace: called with an existing folder that is not empty; true if all it holds may be deleted.
+        needs_bytes: refuse at once if the disk has less room than this.
 
     Raises:
         OutputError: ``path`` is a file or a folder that may not be replaced, or it cannot be written.
@@ -144,7 +144,7 @@ def atomic_folder(path: Path | str, *, may_replace: Callable[[Path], bool], need
         unfinished.rename(target)
     except OSError as error:
         if _is_ours(error, unfinished) or _is_ours(error, old):
-            raise _explained(error, target) from error
+            raise _as_our_error(error, target) from error
         raise
     finally:
         if old.exists() and not target.exists():
@@ -154,7 +154,7 @@ def atomic_folder(path: Path | str, *, may_replace: Callable[[Path], bool], need
 
 
 def _target(path: Path | str) -> Path:
-    """The place to write to: links are followed, so that a linked output stays a link."""
+    """Resolve links, so that a linked output stays a link."""
     path = Path(path)
     if not path.name:
         raise OutputError(f"{str(path)!r} names no file: give a name such as head.ply")
@@ -174,7 +174,7 @@ def _probe(target: Path, needs_bytes: int) -> None:
             probe.unlink(missing_ok=True)
         free = shutil.disk_usage(target.parent).free
     except OSError as error:
-        raise _explained(error, target) from error
+        raise _as_our_error(error, target) from error
     if free < needs_bytes:
         raise ResourceError(
             f"not enough disk space for {target}: it needs {_megabytes(needs_bytes)} and {_megabytes(free)} are free; "
@@ -183,12 +183,12 @@ def _probe(target: Path, needs_bytes: int) -> None:
 
 
 def _is_ours(error: OSError, unfinished: Path) -> bool:
-    """Whether an error inside the context speaks of the output, and not of something that was read meanwhile."""
+    """Check that an error is about the output, and not about a file that was read meanwhile."""
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     return error.errno in _NO_SPACE or any(name.startswith(str(unfinished)) for name in names)
 
 
-def _explained(error: OSError, target: Path) -> SpinMeRoundError:
+def _as_our_error(error: OSError, target: Path) -> SpinMeRoundError:
     if error.errno in _NO_SPACE:
         return ResourceError(f"the disk is full: {target} was not written; free some space, or write to another disk")
     if not target.parent.exists():

@@ -160,12 +160,12 @@ def register_format(new: Format) -> None:
 
 
 def formats(*, holds: Kind | None = None) -> tuple[Format, ...]:
-    """All known formats, or those of one kind, in the order of the table."""
+    """Return all known formats, or those of one kind, in the order of the table."""
     return tuple(known for known in (*FORMATS, *_registered) if holds in (None, known.holds))
 
 
 def suffixes(holds: Kind) -> tuple[str, ...]:
-    """The suffixes under which a kind of content can be written."""
+    """Return the suffixes under which a kind of content can be written."""
     return tuple(known.suffix for known in formats(holds=holds) if known.writer is not None)
 
 
@@ -175,7 +175,7 @@ def untextured_suffixes() -> tuple[str, ...]:
 
 
 def find_format(path: Path | str, holds: Kind) -> Format:
-    """The format to write ``path`` in; upper and lower case are the same.
+    """Return the format to write ``path`` in; upper and lower case are the same.
 
     Raises:
         OutputError: a suffix under which this kind cannot be written.
@@ -188,7 +188,7 @@ def find_format(path: Path | str, holds: Kind) -> Format:
 
 
 def find_readable(path: Path | str, holds: Kind) -> Format:
-    """The format to read ``path`` in; upper and lower case are the same.
+    """Return the format to read ``path`` in; upper and lower case are the same.
 
     Raises:
         InputError: a suffix from which this kind cannot be read.
@@ -218,7 +218,7 @@ def check_available(wanted: Format, path: Path | str) -> None:
 
 
 def files_written(path: Path | str) -> tuple[Path, ...]:
-    """All files that writing ``path`` may make: an ``.obj`` has its material, texture and normal map beside it.
+    """Return all files that writing ``path`` may make: an ``.obj`` has its material, texture and normal map beside it.
 
     The texture is not simply named after the mesh: ``me.png`` may well be the photo that ``me.obj`` is made from.
     Companions have no spaces in their names, since many readers end a name at the first one.
@@ -250,7 +250,7 @@ def output_kind(path: Path | str, *, ply: OutputKind = "splats") -> OutputKind:
 
 
 def _with_suffix(suffix: str, holds: Kind | None = None) -> tuple[Format, ...]:
-    """The formats of a suffix; those of installed packages are registered when no other has it."""
+    """Return the formats of a suffix; without any, register those of installed packages first."""
     found = [known for known in formats(holds=holds) if known.suffix == suffix.lower()]
     if suffix and not found:
         _register_entry_points()

@@ -1,4 +1,4 @@
-"""Meshes to and from files: units, checks and the choice of the format. The formats themselves are next door."""
+"""Meshes to and from files: checks and the choice of the format. ``meshes``, ``gltf`` and ``usd`` hold the formats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
 
 
 def metres_per_unit(mesh: Mesh | TexturedMesh, *, height_m: float | None = None) -> float:
-    """The factor from head units to metres that makes a mesh ``height_m`` high; the nominal one for None.
+    """Return the factor from head units to metres that makes a mesh ``height_m`` high; the nominal one for None.
 
     Raises:
         InputError: a height that is no positive number.
@@ -33,24 +33,19 @@ def metres_per_unit(mesh: Mesh | TexturedMesh, *, height_m: float | None = None)
 def write_mesh(
     path: Path | str, mesh: Mesh | ColouredMesh | TexturedMesh, *, metres_per_unit: float = METRES_PER_UNIT
 ) -> None:
-    """Writes ``.glb``, ``.obj`` or ``.ply``, by the extension, in the world frame and in metres.
+    """Write a mesh in the format of the suffix; ``spinmeround.io.formats`` has the table of formats.
 
-    The frame is that of glTF (+Y up, front +Z), so nothing is turned. Vertex normals are written along, smooth across
-    the seams of the texture. The same mesh gives the same bytes.
-
-    * ``.glb``: one file with the texture as PNG inside.
-    * ``.obj``: three files, ``head.obj``, ``head.mtl`` and ``head_albedo.png``.
-    * ``.ply``: one file, no texture: each vertex has its colour or the texture's mean around it, and seams are closed.
-    * ``.usdz``: one file with the texture as JPEG inside.
+    The frame is that of glTF (+Y up, front +Z), so nothing is rotated. Formats that hold normals get smooth vertex
+    normals, also across the seams of the texture. The same mesh gives the same bytes.
 
     Args:
-        mesh: colours of vertices go into a ``.ply`` only.
+        mesh: vertex colours are written to ``.ply`` only, which also turns a texture into vertex colours.
         metres_per_unit: factor from head units to metres.
 
     Raises:
-        OutputError: an unknown extension, or a place that cannot be written.
+        OutputError: an unknown suffix, or a place that cannot be written.
         ResourceError: the disk is full.
-        MissingDependencyError: a ``.usdz`` without usd-core.
+        MissingDependencyError: a package that the format needs is not installed.
         ValueError: an empty mesh, indices out of range, or values that are not finite.
     """
     path = Path(path)
@@ -64,17 +59,16 @@ def write_mesh(
 
 
 def read_mesh(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> Mesh | TexturedMesh:
-    """Reads what ``write_mesh`` writes, avatars at rest, and other programs' files of meshes.
+    """Read ``.glb``, ``.vrm`` (avatars at rest), ``.obj`` and ``.ply``, also those of other programs.
 
-    The frame of the file is kept. Polygons are cut into triangles; vertices that a format had to split along the seams
-    of the texture are joined again. The parts of a ``.glb`` come together as one mesh, and so do their
-    textures. Colours of vertices are left aside.
+    The frame of the file is kept. Polygons are triangulated; vertices that a format had to split along the seams of
+    the texture are merged again. The parts of a ``.glb`` become one mesh with one texture. Vertex colours are ignored.
 
     Args:
         metres_per_unit: that of the writer; 1 keeps the units of the file.
 
     Raises:
-        InputError: no such file, an unknown extension, or a file that is damaged, cut short or holds no such mesh.
+        InputError: no such file, an unknown suffix, or a file that is damaged, cut short or holds no such mesh.
     """
     path = Path(path)
     mesh = find_readable(path, "mesh").load_reader()(path)
@@ -85,7 +79,7 @@ def read_mesh(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> 
 
 
 def _fault(mesh: Mesh | ColouredMesh | TexturedMesh) -> str:
-    """What is wrong with the values, in words, or nothing."""
+    """Describe what is wrong with the values; empty if nothing is."""
     pairs = [("vertices", mesh.vertices, mesh.faces)]
     if isinstance(mesh, TexturedMesh):
         pairs.append(("texture coordinates", mesh.uv, mesh.uv_faces))
@@ -98,5 +92,5 @@ def _fault(mesh: Mesh | ColouredMesh | TexturedMesh) -> str:
         if bad:
             return f"{bad} of {len(points)} {name} are not finite numbers"
         if faces.min() < 0 or faces.max() >= len(points):
-            return f"faces ask for {name} {faces.min()} to {faces.max()}, of {len(points)}"
+            return f"faces refer to {name} {faces.min()} to {faces.max()}, of {len(points)}"
     return ""

@@ -1,4 +1,4 @@
-"""Photos in: whatever people have on disk, to upright float sRGB of bounded size, or one clear line."""
+"""Read photos of any usual format as upright float sRGB of bounded size; errors are one line."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from spinmeround.images import to_float
 MAX_SIDE_PX = 4096
 MIN_SIDE_PX = 64
 _MAX_PIXELS = 178_000_000
+"""Decompressed; larger pictures are refused before they are decoded."""
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -33,10 +34,10 @@ class Photo:
 
     Attributes:
         rgb: sRGB in [0, 1], not premultiplied; white where ``alpha`` is 0.
-        alpha: the file's own transparency, if it has any.
+        alpha: the file's own transparency; None if it is opaque.
         path: where it came from.
         photo_from_source: pixels of the upright photo as stored to pixels of ``rgb`` (a large photo is shrunk).
-        notes: what was done to it that the user may want to know.
+        notes: conversions the user may want to know of, a sentence each.
     """
 
     rgb: Float[np.ndarray, "h w 3"]
@@ -47,7 +48,7 @@ class Photo:
 
 
 def read_photo(path: str | Path) -> Photo:
-    """Read JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC (with ``pillow-heif``) and what else Pillow knows.
+    """Read JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC (with ``pillow-heif``) and all else that Pillow reads.
 
     EXIF orientation is applied, colour profiles are converted to sRGB, a picture longer than ``MAX_SIDE_PX`` is shrunk.
 
@@ -76,7 +77,7 @@ def read_photo(path: str | Path) -> Photo:
 
 @contextmanager
 def _muted(head: bytes) -> Iterator[None]:
-    """Keeps libtiff, in Pillow and in OpenCV, from printing what this module says in one line."""
+    """Silence libtiff, in Pillow and in OpenCV, which prints to stderr what this module reports as one line."""
     if not head.startswith(_TIFF):
         yield
         return
@@ -96,8 +97,8 @@ def _muted(head: bytes) -> Iterator[None]:
 
 
 @contextmanager
-def _one_line_of_damage(path: Path) -> Iterator[None]:
-    """Decoders raise nearly anything over a damaged file."""
+def _as_input_error(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder raises over a damaged file into an InputError."""
     try:
         yield
     except (MemoryError, UnidentifiedImageError, Image.DecompressionBombError):
@@ -122,11 +123,11 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _open(stream: IO[bytes], path: Path, head: bytes) -> Image.Image | None:
-    """The lazily opened picture, or None for a TIFF that Pillow does not read."""
+    """Open the picture lazily; None for a TIFF that Pillow does not read."""
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         _register_heif(path)
     try:
-        with _one_line_of_damage(path):
+        with _as_input_error(path):
             image = Image.open(stream)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} unpacks to more than {_MAX_PIXELS:,} pixels; shrink the photo first") from error
@@ -156,9 +157,9 @@ def _register_heif(path: Path) -> None:
 
 
 def _decode(image: Image.Image, path: Path, notes: list[str]) -> Image.Image:
-    """Decode, shrink, turn upright."""
+    """Decode and shrink the picture, and apply its EXIF orientation."""
     stored = image.size
-    with _one_line_of_damage(path):
+    with _as_input_error(path):
         if getattr(image, "n_frames", 1) > 1 and image.format not in ("MPO", "HEIF"):
             notes.append(f"the file has {image.n_frames} frames; the first was used")  # pyright: ignore[reportAttributeAccessIssue]
         image.draft(None, (MAX_SIDE_PX, MAX_SIDE_PX))  # a JPEG is decoded at a fraction of its size where that suffices
@@ -183,14 +184,14 @@ def _decode(image: Image.Image, path: Path, notes: list[str]) -> Image.Image:
 
 
 def _ends_in_grey(image: Image.Image) -> bool:
-    """Whether the last rows are the flat grey with which a JPEG decoder fills what is not there."""
+    """Check for the flat grey with which a JPEG decoder fills rows that are missing."""
     rows = max(16, image.height // 20)
     values = np.asarray(image.crop((0, image.height - rows, image.width, image.height))).reshape(rows * image.width, -1)
     return bool((values == values[0]).all() and values.min() >= 126 and values.max() <= 130)
 
 
 def _to_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Convert the embedded colour profile away; palettes and rare modes become RGB or RGBA."""
+    """Convert the embedded colour profile to sRGB; palettes and rare modes become RGB or RGBA."""
     profile = image.info.get("icc_profile")
     if image.mode in ("P", "PA") or (image.mode in ("L", "RGB") and "transparency" in image.info):
         image = image.convert("RGBA")
@@ -220,7 +221,7 @@ def _as_array(image: Image.Image) -> Float[np.ndarray, "h w *c"]:
 
 
 def _read_with_opencv(path: Path) -> Float[np.ndarray, "h w *c"]:
-    """TIFF with 16-bit or float colour, which Pillow does not read."""
+    """Read a TIFF with 16-bit or float colour, which Pillow does not."""
     try:
         values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:

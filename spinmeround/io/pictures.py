@@ -1,4 +1,4 @@
-"""Pictures of view folders and textures: lossless PNG out, PNG/JPEG/WebP/BMP in, strict about damage and size."""
+"""Encode and decode the pictures of view folders and textures; damaged and huge ones are refused."""
 
 from __future__ import annotations
 
@@ -22,42 +22,44 @@ _JPEG_QUALITY = 92
 
 
 def encode_png(picture: Shaped[np.ndarray, "h w *c"]) -> bytes:
-    """uint8 or uint16, grey or RGB. The same picture gives the same bytes: no time, no text, no profile.
+    """Encode uint8 or uint16, grey or RGB, as PNG. Without time, text or profile: the same picture, the same bytes.
 
     Raises:
         ValueError: any other shape or type.
     """
     if picture.dtype not in (np.uint8, np.uint16) or picture.shape[2:] not in ((), (3,)):
-        raise ValueError(f"no PNG is made of an array of shape {picture.shape} and type {picture.dtype}")
+        raise ValueError(f"cannot encode as PNG an array of shape {picture.shape} and type {picture.dtype}")
     ordered = picture[..., ::-1] if picture.ndim == 3 else picture
     _, data = cv2.imencode(".png", np.ascontiguousarray(ordered), [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
     return data.tobytes()
 
 
 def encode_jpeg(albedo: Float[np.ndarray, "h w 3"]) -> bytes:
-    """JPEG bytes of a texture, every channel at full resolution."""
+    """Encode a texture as JPEG, every channel at full resolution."""
     stream = io.BytesIO()
     Image.fromarray(to_uint8(albedo)).save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return stream.getvalue()
 
 
 def encode_normal_map(normals: Float[np.ndarray, "h w 3"]) -> bytes:
-    """PNG bytes of a tangent-space normal map: (n + 1) / 2 in 8 bits, linear, green upward as in OpenGL and glTF."""
+    """Encode a tangent-space normal map as PNG: (n + 1) / 2 in 8 bits, linear, green upward as in OpenGL and glTF."""
     return encode_png(to_uint8(normals * 0.5 + 0.5))
 
 
 def picture_size_px(path: Path) -> tuple[int, int]:
-    """Width and height, from the head of the file alone.
+    """Return width and height, from the header of the file alone.
 
     Raises:
         InputError: not a picture, or one of more than ``MAX_PIXELS`` pixels.
     """
-    with _opened(path.name, _bytes(path)) as picture:
+    with _open(path.name, _bytes(path)) as picture:
         return picture.size
 
 
 def read_picture(path: Path) -> Shaped[np.ndarray, "h w c"]:
-    """uint8 or, from 16-bit files, uint16; c is 1 (grey), 3 (RGB) or 4 (RGBA, straight alpha). EXIF turns nothing.
+    """Read a picture as uint8 or, from 16-bit files, uint16; EXIF orientation is not applied.
+
+    c is 1 (grey), 3 (RGB) or 4 (RGBA, straight alpha).
 
     Raises:
         InputError: not a picture, cut short, damaged, or of more than ``MAX_PIXELS`` pixels.
@@ -66,8 +68,8 @@ def read_picture(path: Path) -> Shaped[np.ndarray, "h w c"]:
 
 
 def decode_picture(data: bytes, *, name: str) -> Shaped[np.ndarray, "h w c"]:
-    """``read_picture`` for bytes; ``name`` stands in the error's text."""
-    with _opened(name, data) as picture:
+    """Decode bytes as ``read_picture`` does; ``name`` is for the message of an error."""
+    with _open(name, data) as picture:
         try:
             if _is_16_bit_png(data):
                 picture.verify()  # OpenCV decodes 16 bits but forgives a broken file, Pillow the other way round.
@@ -89,10 +91,10 @@ def _bytes(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
 
 
-def _opened(name: str, data: bytes) -> Image.Image:
+def _open(name: str, data: bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():
-            # The limit below is our own, and stricter.
+            # MAX_PIXELS is stricter than Pillow's limit.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(data), formats=_FORMATS)
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:

@@ -1,4 +1,4 @@
-"""The PLY container (Turk 1994): header, elements as structured arrays. What the columns mean is not known here."""
+"""Read and write the PLY container (Turk 1994): elements as structured arrays, whatever their columns mean."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _TYPES = {
     "double": "f8", "float64": "f8",
 }  # fmt: skip
 _NAMES = {"i1": "char", "u1": "uchar", "i2": "short", "u2": "ushort", "i4": "int", "u4": "uint", "f4": "float"}
-_MAX_HEADER = 1 << 16
-_MAX_ASCII = 1 << 28
+_MAX_HEADER_BYTES = 1 << 16
+_MAX_ASCII_BYTES = 1 << 28
 _FORMATS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
 
 
@@ -42,7 +42,7 @@ class Element:
     columns: Columns
 
     def stacked(self, *names: str) -> Shaped[np.ndarray, "n k"]:
-        """Scalar columns side by side, as float32 or, if any of them is wider, float64."""
+        """Stack scalar columns side by side, as float32 or, if any of them is wider, float64."""
         columns = [self.columns[name] for name in names]
         kind = np.result_type(np.float32, *[c for c in columns if isinstance(c, np.ndarray)])
         out = np.empty((self.count, len(columns)), kind)
@@ -59,7 +59,7 @@ class _Declared:
 
 
 def write_ply(path: Path, elements: dict[str, Shaped[np.ndarray, "n"]], *, comments: tuple[str, ...] = ()) -> None:
-    """Little-endian binary. Elements are structured arrays.
+    """Write structured arrays as little-endian binary elements.
 
     A field of shape (k,) becomes a list property of k entries whose length is a uchar.
     """
@@ -77,7 +77,7 @@ def write_ply(path: Path, elements: dict[str, Shaped[np.ndarray, "n"]], *, comme
 
 
 def _packed(rows: Shaped[np.ndarray, "n"]) -> Shaped[np.ndarray, "n"]:
-    """Rows as they lie in the file: little-endian, without gaps, the length before each list."""
+    """Convert rows to the layout of the file: little-endian, packed, the length before each list."""
     fields: list[tuple] = []
     for name in rows.dtype.names or ():
         kind = rows.dtype[name]
@@ -93,18 +93,18 @@ def _packed(rows: Shaped[np.ndarray, "n"]) -> Shaped[np.ndarray, "n"]:
 
 
 def read_ply(path: Path) -> dict[str, Element]:
-    """All elements of a PLY file, ASCII or binary.
+    """Read all elements of a PLY file, ASCII or binary.
 
-    Memory is bounded by the size of the file: a count that the file cannot hold is refused before anything is made.
+    Memory is bounded by the size of the file: a count that the file cannot hold is refused before allocation.
 
     Raises:
-        InputError: not a PLY file, a header nobody understands, or fewer data than the header promises.
+        InputError: not a PLY file, an unknown kind of header, or fewer data than the header promises.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
-    header = re.match(rb"ply\r?\n.*?\nend_header\r?\n", data[:_MAX_HEADER], re.DOTALL)
+    header = re.match(rb"ply\r?\n.*?\nend_header\r?\n", data[:_MAX_HEADER_BYTES], re.DOTALL)
     if header is None:
         raise InputError(f"{path}: not a PLY file (no 'ply ... end_header' at its start)")
     encoding, declared = _parse_header(path, header[0].decode("latin-1"))
@@ -131,7 +131,7 @@ def _parse_header(path: Path, text: str) -> tuple[str, list[_Declared]]:
             case ["comment" | "obj_info", *_] | []:
                 pass
             case _:
-                raise InputError(f"{path}: the PLY header has a line that makes no sense: {line[:80]!r}")
+                raise InputError(f"{path}: the PLY header has a line that is not valid: {line[:80]!r}")
     if not encoding:
         raise InputError(f"{path}: the PLY header names no format (ascii or binary, 1.0)")
     for element in declared:
@@ -159,7 +159,7 @@ def _read_binary(path: Path, body: memoryview, declared: list[_Declared], order:
 
 
 def _read_lists(path: Path, body: memoryview, offset: int, element: _Declared, order: str) -> tuple[Columns, int]:
-    """Rows with lists. Runs of rows of equal shape, the usual case, are read at once."""
+    """Read rows with lists. Runs of rows of equal shape, the usual case, are read at once."""
     names = [name for name, _, _ in element.properties]
     pieces: list[np.ndarray] = []
     done = 0
@@ -168,7 +168,7 @@ def _read_lists(path: Path, body: memoryview, offset: int, element: _Declared, o
         possible = min(element.count - done, (len(body) - offset) // row.itemsize)
         if possible == 0:
             raise _cut_short(path, element)
-        # A short look first, so that rows of ever-changing shape cost time in proportion to their number.
+        # A short run first, so that rows of ever-changing shape take time linear in their number.
         for limit in (min(possible, 64), possible):
             rows = np.frombuffer(body, row, limit, offset)
             same = np.ones(limit, bool)
@@ -213,7 +213,7 @@ def _shape_of_row(path: Path, body: memoryview, offset: int, element: _Declared,
 
 
 def _read_ascii(path: Path, body: memoryview, declared: list[_Declared]) -> dict[str, Element]:
-    if len(body) > _MAX_ASCII:
+    if len(body) > _MAX_ASCII_BYTES:
         raise InputError(f"{path}: a text PLY of {len(body) >> 20} MB; export it as binary PLY")
     try:
         with warnings.catch_warnings():

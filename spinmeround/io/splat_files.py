@@ -1,4 +1,4 @@
-"""Splats to and from files: units, checks and the choice of the format. The formats themselves are next door."""
+"""Splats to and from files: checks and the choice of the format. ``splats`` holds the formats themselves."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from spinmeround.types import Splats
 
 
 def write_splats(path: Path | str, splats: Splats, *, metres_per_unit: float = METRES_PER_UNIT) -> None:
-    """Writes ``.ply`` (INRIA), ``.spz`` (version 2) or ``.splat``, by the extension, in the world frame and in metres.
+    """Write splats in the format of the suffix, in the world frame and in metres.
 
-    A game that imports splats takes its unit for a metre, as it does with meshes, so both come out at one size;
-    the Gaussians' standard deviations are scaled with their positions. The same splats give the same bytes.
+    ``.ply`` (INRIA), ``.spz`` (version 2) and ``.splat`` are built in. Splats and meshes of one head have one size.
+    Standard deviations are scaled with the positions. The same splats give the same bytes.
 
     Args:
-        metres_per_unit: metres in a head unit; ``mesh_files.metres_per_unit`` gives that of a head of known height.
+        metres_per_unit: factor from head units to metres; ``mesh_files.metres_per_unit`` gives that of a head of
+            known height.
 
     Raises:
-        OutputError: an unknown extension, or a place that cannot be written.
+        OutputError: an unknown suffix, or a place that cannot be written.
         ResourceError: the disk is full.
         ValueError: no splats, or values that are not finite or out of their range.
     """
@@ -41,7 +42,7 @@ def write_splats(path: Path | str, splats: Splats, *, metres_per_unit: float = M
 
 
 def read_splats(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> Splats:
-    """Reads what ``write_splats`` writes, and other programs' files of these formats; float32 tensors on the CPU.
+    """Read ``.ply``, ``.spz`` and ``.splat``, also those of other programs; float32 tensors on the CPU.
 
     The frame of the file is kept: a COLMAP capture comes out with y down.
 
@@ -49,16 +50,16 @@ def read_splats(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -
         metres_per_unit: that of the writer; 1 keeps the units of the file.
 
     Raises:
-        InputError: no such file, an unknown extension, or a file that is damaged, cut short or holds no finite values.
+        InputError: no such file, an unknown suffix, or a file that is damaged, cut short or holds no finite values.
     """
     path = Path(path)
     splats = find_readable(path, "splats").load_reader()(path)
     length = torch.linalg.norm(splats.quats_wxyz, dim=1, keepdim=True)
-    turned = Splats(splats.means, splats.scales, splats.quats_wxyz / length, splats.opacities, splats.sh)
-    fault = _fault(turned)
+    normalised = Splats(splats.means, splats.scales, splats.quats_wxyz / length, splats.opacities, splats.sh)
+    fault = _fault(normalised)
     if fault:
         raise InputError(f"{path}: {fault}; export it again")
-    return scaled(turned, 1 / metres_per_unit)
+    return scaled(normalised, 1 / metres_per_unit)
 
 
 def _detached(splats: Splats) -> Splats:
@@ -68,7 +69,7 @@ def _detached(splats: Splats) -> Splats:
 
 
 def _fault(splats: Splats) -> str:
-    """What is wrong with the values, in words, or nothing."""
+    """Describe what is wrong with the values; empty if nothing is."""
     if len(splats) == 0:
         return "no splats in it"
     limit = torch.finfo(torch.float32).max / 1e3

@@ -1,4 +1,4 @@
-"""Meshes and splats as objects of open3d, trimesh and pytorch3d, in the world frame and in head units.
+"""Convert meshes and splats to objects of open3d, trimesh and pytorch3d, in the world frame and in head units.
 
 Splats become coloured points at their means, seen without view-dependent colour.
 """
@@ -16,19 +16,18 @@ from PIL import Image
 from spinmeround.errors import MissingDependencyError
 from spinmeround.images import to_uint8
 from spinmeround.io.meshes.corners import split_corners
-from spinmeround.types import Mesh, Splats, TexturedMesh
+from spinmeround.types import SH_C0, Mesh, Splats, TexturedMesh
 
-_SH_C0 = 0.28209479177387814
-_HOW = {"pytorch3d": '"git+https://github.com/facebookresearch/pytorch3d.git"'}
+_PIP_NAMES = {"pytorch3d": '"git+https://github.com/facebookresearch/pytorch3d.git"'}
 
 
 def to_trimesh(shape: Mesh | TexturedMesh | Splats) -> Any:
-    """``trimesh.Trimesh``, with its texture if there is one (vertices are split along seams), or ``PointCloud``.
+    """Return a ``trimesh.Trimesh``, with its texture if there is one (vertices split along seams), or a ``PointCloud``.
 
     Raises:
         MissingDependencyError: trimesh is not installed.
     """
-    trimesh = _load("trimesh")
+    trimesh = _import("trimesh")
     if isinstance(shape, Splats):
         return trimesh.PointCloud(_points(shape), colors=to_uint8(_colours(shape)))
     if isinstance(shape, Mesh):
@@ -39,14 +38,14 @@ def to_trimesh(shape: Mesh | TexturedMesh | Splats) -> Any:
 
 
 def to_open3d(shape: Mesh | TexturedMesh | Splats) -> Any:
-    """``open3d.geometry.TriangleMesh``, with its texture if there is one, or ``PointCloud``.
+    """Return an ``open3d.geometry.TriangleMesh``, with its texture if there is one, or a ``PointCloud``.
 
-    open3d keeps textures upside down: row 0 is the bottom.
+    Row 0 of open3d's textures is the bottom.
 
     Raises:
         MissingDependencyError: open3d is not installed, or a library of the system that it needs.
     """
-    open3d = _load("open3d")
+    open3d = _import("open3d")
 
     def points(values: Float[np.ndarray, "n k"]) -> Any:
         return getattr(open3d.utility, f"Vector{values.shape[1]}dVector")(np.ascontiguousarray(values, np.float64))
@@ -65,12 +64,12 @@ def to_open3d(shape: Mesh | TexturedMesh | Splats) -> Any:
 
 
 def to_pytorch3d(shape: Mesh | TexturedMesh | Splats) -> Any:
-    """``pytorch3d.structures.Meshes`` of one mesh, with its texture if there is one, or ``Pointclouds`` of one cloud.
+    """Return ``pytorch3d.structures.Meshes`` of one mesh with its texture, if any, or ``Pointclouds`` of one cloud.
 
     Raises:
         MissingDependencyError: pytorch3d is not installed.
     """
-    structures = _load("pytorch3d.structures")
+    structures = _import("pytorch3d.structures")
 
     def tensor(values: np.ndarray) -> torch.Tensor:
         kind = torch.int64 if np.issubdtype(values.dtype, np.integer) else torch.float32
@@ -80,7 +79,7 @@ def to_pytorch3d(shape: Mesh | TexturedMesh | Splats) -> Any:
         return structures.Pointclouds(points=[tensor(_points(shape))], features=[tensor(_colours(shape))])
     textures = None
     if isinstance(shape, TexturedMesh):
-        textures = _load("pytorch3d.renderer").TexturesUV(
+        textures = _import("pytorch3d.renderer").TexturesUV(
             maps=tensor(shape.albedo)[None], faces_uvs=[tensor(shape.uv_faces)], verts_uvs=[tensor(shape.uv)]
         )
     return structures.Meshes(verts=[tensor(shape.vertices)], faces=[tensor(shape.faces)], textures=textures)
@@ -91,15 +90,15 @@ def _points(splats: Splats) -> Float[np.ndarray, "n 3"]:
 
 
 def _colours(splats: Splats) -> Float[np.ndarray, "n 3"]:
-    return np.clip(0.5 + _SH_C0 * splats.sh[:, 0].detach().cpu().numpy(), 0, 1)
+    return np.clip(0.5 + SH_C0 * splats.sh[:, 0].detach().cpu().numpy(), 0, 1)
 
 
-def _load(name: str) -> Any:
+def _import(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except (ImportError, OSError) as error:
         package = name.partition(".")[0]
         reason = str(error).splitlines()[0]
         raise MissingDependencyError(
-            f"{package} cannot be used ({reason}); pip install {_HOW.get(package, package)}"
+            f"{package} cannot be used ({reason}); pip install {_PIP_NAMES.get(package, package)}"
         ) from error

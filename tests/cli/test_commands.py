@@ -422,7 +422,7 @@ def test_a_bad_folder_of_views_is_one_line(sphere, bad, tmp_path, capsys):
         ({"frames": document["frames"][:1]}, "one view to fit: a surface needs at least two"),
         ({"test_filenames": names[1:]}, "one view to fit: a surface needs at least two"),
         ({"frames": [document["frames"][0] | {"file_path": "../a.png"}]}, "'../a.png' leads out of the folder"),
-        ({"normal_frame": "camera_opengl"}, "(--normal-frame world)?"),
+        ({"normal_frame": "camera_opengl"}, 'Read them in the normal frame "world"'),
         ({}, "every mask is empty"),
     ):
         if not change:

@@ -18,7 +18,7 @@ from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
 from spinmeround.images import to_float
 from spinmeround.io import metres_per_unit, read_mesh, write_mesh
 from spinmeround.io.gltf.buffer import container
-from spinmeround.io.meshes.corners import fan_triangles, joined
+from spinmeround.io.meshes.corners import fan_triangles, merge_duplicates
 from spinmeround.io.pictures import read_picture
 from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
 
@@ -35,7 +35,7 @@ def test_textured_round_trip(tmp_path: Path, sphere: TexturedMesh, suffix: str) 
     np.testing.assert_allclose(corners(back), corners(sphere), atol=2e-8)
     np.testing.assert_allclose(back.uv[back.uv_faces], sphere.uv[sphere.uv_faces], atol=1e-7)
     np.testing.assert_array_equal(back.albedo, sphere.albedo)
-    assert len(back.vertices) == len(sphere.vertices)  # joined again over the seam
+    assert len(back.vertices) == len(sphere.vertices)  # merged again over the seam
     assert trimesh.Trimesh(back.vertices, back.faces, process=False).is_watertight
     write_mesh(tmp_path / f"b.{suffix}", back)
     assert read_mesh(tmp_path / f"b.{suffix}").vertices.tobytes() == back.vertices.tobytes()
@@ -237,8 +237,8 @@ def test_broken_meshes_are_not_written(tmp_path: Path, sphere: TexturedMesh) -> 
     nan[3] = np.nan
     broken = [
         (replace(sphere, vertices=nan), "1 of 266 vertices are not finite"),
-        (replace(sphere, faces=sphere.faces + 1), r"faces ask for vertices 1 to 266, of 266"),
-        (replace(sphere, uv_faces=sphere.uv_faces - 1), "faces ask for texture coordinates -1"),
+        (replace(sphere, faces=sphere.faces + 1), r"faces refer to vertices 1 to 266, of 266"),
+        (replace(sphere, uv_faces=sphere.uv_faces - 1), "faces refer to texture coordinates -1"),
         (replace(sphere, albedo=sphere.albedo * np.float32("nan")), "texels are not finite"),
         (Mesh(np.zeros((3, 3)), np.zeros((0, 3), int)), "no triangles"),
     ]
@@ -274,11 +274,11 @@ def test_obj_of_other_programs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("v 0 0 x\n", "line 1 makes no sense: 'v 0 0 x'"),
+        ("v 0 0 x\n", "line 1 is not valid: 'v 0 0 x'"),
         ("v 0 0\nf 1 1 1\n", "a vertex with fewer than 3 numbers"),
-        ("v 0 0 0\nf 1 2 9\n", "faces ask for vertices 0 to 8, of 1"),
+        ("v 0 0 0\nf 1 2 9\n", "faces refer to vertices 0 to 8, of 1"),
         ("v 0 0 nan\nf 1 1 1\n", "not finite"),
-        ("v 0 0 0\nf 0 1 1\n", "faces ask for vertices"),
+        ("v 0 0 0\nf 0 1 1\n", "faces refer to vertices"),
         ("v 0 0 0\n", "no triangles in it"),
         ("mtllib ../secret.mtl\nv 0 0 0\nf 1 1 1\n", "lies outside its folder"),
         ("mtllib C:\\secret.mtl\nv 0 0 0\nf 1 1 1\n", "lies outside its folder"),
@@ -383,6 +383,6 @@ def test_fans() -> None:
 
 def test_joining_keeps_the_order_of_first_use() -> None:
     points = np.array([[3.0, 0], [1, 0], [3, 0], [2, 0]])
-    kept, faces = joined(points, np.array([[0, 1, 2], [3, 2, 1]]))
+    kept, faces = merge_duplicates(points, np.array([[0, 1, 2], [3, 2, 1]]))
     np.testing.assert_array_equal(kept, [[3, 0], [1, 0], [2, 0]])
     np.testing.assert_array_equal(faces, [[0, 1, 0], [2, 0, 1]])

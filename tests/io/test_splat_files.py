@@ -287,7 +287,7 @@ def test_strangers(tmp_path: Path, make_splats) -> None:
     (tmp_path / "mesh.ply").write_text(
         "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nelement face 0\nend_header\n1\n"
     )
-    with pytest.raises(InputError, match=r"a mesh: it lacks x y z f_dc_0|a mesh: it lacks y z f_dc_0"):
+    with pytest.raises(InputError, match=r"a mesh: it has no x y z f_dc_0|a mesh: it has no y z f_dc_0"):
         read_splats(tmp_path / "mesh.ply")
     (tmp_path / "packed.ply").write_text(
         "ply\nformat ascii 1.0\nelement chunk 1\nproperty float min_x\nelement vertex 1\n"

@@ -1,4 +1,4 @@
-"""A clip of a face as a glTF animation: weights of morph targets, turns of neck, head and eyes."""
+"""Write a face clip as a glTF animation: weights of morph targets, rotations of neck, head and eyes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from jaxtyping import Float
 
 from spinmeround.io.gltf.buffer import Buffer
-from spinmeround.io.recordings.clip_channels import joint_turns, turned_by_bones
+from spinmeround.io.recordings.clip_channels import joint_rotations, morphs_done_by_bones
 from spinmeround.types import Avatar, AvatarPart, FaceClip
 
 
 def face_animation(
     buffer: Buffer, avatar: Avatar, clip: FaceClip, *, joint_nodes: Sequence[int], part_nodes: Sequence[int]
 ) -> dict[str, Any]:
-    """The animation, its keys appended to the buffer.
+    """Return the animation, its keys appended to the buffer.
 
-    Where the clip turns the eyes by their bones, the morph targets of gaze move the lids alone.
+    If the clip rotates the eye bones, the gaze morph targets of the eyeballs stay at 0 and move the lids alone.
 
     Args:
         joint_nodes, part_nodes: the glTF node of each of the avatar's joints and parts.
@@ -35,12 +35,12 @@ def face_animation(
         if part.morphs:
             add(node, "weights", _weights(avatar, part, clip))
     for joint, node in zip(avatar.joints, joint_nodes, strict=True):
-        if (turns := joint_turns(clip, joint.name)) is not None:
-            add(node, "rotation", np.roll(turns, -1, axis=1))  # glTF writes x y z w
+        if (rotations := joint_rotations(clip, joint.name)) is not None:
+            add(node, "rotation", np.roll(rotations, -1, axis=1))  # glTF writes x y z w
     return {"name": "face", "channels": channels, "samplers": samplers}
 
 
 def _weights(avatar: Avatar, part: AvatarPart, clip: FaceClip) -> Float[np.ndarray, "n k"]:
-    rests, resting = np.zeros(len(clip)), turned_by_bones(avatar, part, clip)
-    columns = [rests if morph in resting else clip.morphs.get(morph, rests) for morph in part.morphs]
+    zeros, unused = np.zeros(len(clip)), morphs_done_by_bones(avatar, part, clip)
+    columns = [zeros if morph in unused else clip.morphs.get(morph, zeros) for morph in part.morphs]
     return np.stack(columns, axis=1)

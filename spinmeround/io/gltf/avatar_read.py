@@ -1,4 +1,4 @@
-"""Reads an avatar back: its parts with textures, bones and morph targets."""
+"""Read an avatar from binary glTF: its parts with textures, bones and morph targets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32
 from spinmeround.errors import InputError
 from spinmeround.io.gltf.parts import Primitive, primitives
 from spinmeround.io.gltf.scene import Scene, with_scene
-from spinmeround.io.meshes.corners import joined
+from spinmeround.io.meshes.corners import merge_duplicates
 from spinmeround.types import Avatar, AvatarPart, Joint, TexturedMesh
 
 
@@ -26,35 +26,37 @@ def read_avatar_glb(path: Path) -> Avatar:
 
 
 def _read(scene: Scene) -> Avatar:
-    placed = scene.placed()
+    world_from_nodes = scene.world_from_nodes()
     nodes = scene.document.get("nodes", [])
-    rigged = [node for node in placed if "mesh" in nodes[node] and "skin" in nodes[node]]
+    rigged = [node for node in world_from_nodes if "mesh" in nodes[node] and "skin" in nodes[node]]
     if not rigged:
         raise InputError(f"{scene.path}: no mesh with a skeleton, so no avatar; read_mesh reads plain meshes")
     skins = {nodes[node]["skin"] for node in rigged}
     if len(skins) > 1:
         raise InputError(f"{scene.path}: {len(skins)} skeletons; join them to one")
     joint_nodes = scene.document["skins"][skins.pop()]["joints"]
-    joints = _joints(nodes, joint_nodes, placed)
+    joints = _joints(nodes, joint_nodes, world_from_nodes)
     pictures: dict[int, Float32[np.ndarray, "h w 3"]] = {}
-    reliefs: dict[tuple[int, float], Float32[np.ndarray, "h w 3"]] = {}
+    normal_maps: dict[tuple[int, float], Float32[np.ndarray, "h w 3"]] = {}
     parts = []
     for node in rigged:
         mesh = scene.document["meshes"][nodes[node]["mesh"]]
-        several = primitives(scene, node, placed)
+        several = primitives(scene, node, world_from_nodes)
         for number, one in enumerate(several):
             name = mesh.get("name", "part") + (f"_{number}" if len(several) > 1 else "")
-            if one.relief is not None and one.relief not in reliefs:
-                reliefs[one.relief] = scene.normal_map(*one.relief)
+            if one.normal_texture is not None and one.normal_texture not in normal_maps:
+                normal_maps[one.normal_texture] = scene.normal_map(*one.normal_texture)
             part = _part(scene, mesh, name, one, pictures)
-            normal_map = None if one.relief is None else reliefs[one.relief]
+            normal_map = None if one.normal_texture is None else normal_maps[one.normal_texture]
             parts.append(replace(part, mesh=replace(part.mesh, normal_map=normal_map)))
     names = max((tuple(part.morphs) for part in parts), key=len)
     others = dict.fromkeys(name for part in parts for name in part.morphs)
     return Avatar(tuple(parts), joints, (*names, *(name for name in others if name not in names)))
 
 
-def _joints(nodes: list[Any], joint_nodes: list[int], placed: dict[int, Float[np.ndarray, "4 4"]]) -> tuple[Joint, ...]:
+def _joints(
+    nodes: list[Any], joint_nodes: list[int], world_from_nodes: dict[int, Float[np.ndarray, "4 4"]]
+) -> tuple[Joint, ...]:
     parent_of = {child: index for index, node in enumerate(nodes) for child in node.get("children", [])}
     number = {node: index for index, node in enumerate(joint_nodes)}
     found = []
@@ -63,7 +65,7 @@ def _joints(nodes: list[Any], joint_nodes: list[int], placed: dict[int, Float[np
         while above is not None and above not in number:
             above = parent_of.get(above)
         parent = -1 if above is None else number[above]
-        found.append(Joint(nodes[node].get("name", ""), parent, placed[node][:3, 3]))
+        found.append(Joint(nodes[node].get("name", ""), parent, world_from_nodes[node][:3, 3]))
     return tuple(found)
 
 
@@ -84,8 +86,8 @@ def _part(
     names = mesh.get("extras", {}).get("targetNames", [f"target{k}" for k in range(len(targets))])
     morphs = [scene.accessor(target["POSITION"]).astype(np.float64) for target in targets]
     columns = np.concatenate([one.points, joints, weights, *morphs], axis=1)
-    values, faces = joined(columns, one.faces)
-    uv, uv_faces = joined(one.uv, one.faces)
+    values, faces = merge_duplicates(columns, one.faces)
+    uv, uv_faces = merge_duplicates(one.uv, one.faces)
     textured = TexturedMesh(values[:, :3], faces, uv, uv_faces, pictures[one.image])
     moved = {n: values[:, 11 + 3 * k : 14 + 3 * k] for k, n in enumerate(names[: len(morphs)])}
     material = scene.document["materials"][one.source["material"]]

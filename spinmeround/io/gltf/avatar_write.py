@@ -34,10 +34,10 @@ def write_avatar_glb(path: Path, avatar: Avatar, *, metres_per_unit: float, clip
 
 
 def write_vrm(path: Path, avatar: Avatar, *, metres_per_unit: float, clip: None = None) -> None:
-    """Write VRM 1.0: the same on a body of bones alone that stands on the ground, with VRM's names and expressions."""
-    joints, lift = vrm.with_body(_in_metres(avatar.joints, metres_per_unit))
+    """Write VRM 1.0: the same on the bones of a standing body, with VRM's bone names and expressions."""
+    joints, lift = vrm.add_body(_in_metres(avatar.joints, metres_per_unit))
     document, binary = _document(avatar, joints, lift, metres_per_unit, clip)
-    vrm.extend(document, avatar, joints, name=path.stem)
+    vrm.add_extension(document, avatar, joints, name=path.stem)
     path.write_bytes(container(document, binary))
 
 
@@ -52,11 +52,11 @@ def _document(
     metres_per_unit: float,
     clip: FaceClip | None,
 ) -> tuple[dict[str, Any], bytes]:
-    """The glTF: first a node for each joint, then one for each part.
+    """Build the glTF JSON and its binary chunk: first a node for each joint, then one for each part.
 
     Args:
         joints: in metres; the avatar's own, by name, are among them.
-        lift: moves the meshes to where the joints are, metres.
+        lift: translation of the meshes to the joints, metres.
     """
     buffer = Buffer()
     number = {joint.name: index for index, joint in enumerate(joints)}
@@ -69,10 +69,10 @@ def _document(
     mesh_from_bone = np.tile(np.eye(4), (len(own), 1, 1))
     mesh_from_bone[:, :3, 3] = [-joints[index].position for index in own]
     matrices = buffer.add_matrices(mesh_from_bone)
-    moving: dict[str, Any] = {}
+    animations: dict[str, Any] = {}
     if clip is not None:
         part_nodes = range(len(joints), len(nodes))
-        moving["animations"] = [face_animation(buffer, avatar, clip, joint_nodes=own, part_nodes=part_nodes)]
+        animations["animations"] = [face_animation(buffer, avatar, clip, joint_nodes=own, part_nodes=part_nodes)]
     document = {
         "asset": {"version": "2.0", "generator": "spinmeround"},
         "scene": 0,
@@ -88,7 +88,7 @@ def _document(
         "bufferViews": buffer.views,
         "buffers": [{"byteLength": len(buffer.data)}],
     }
-    return document | moving, bytes(buffer.data)
+    return document | animations, bytes(buffer.data)
 
 
 def _bones(joints: Sequence[Joint]) -> list[dict[str, Any]]:
@@ -141,7 +141,7 @@ def _material(part: AvatarPart, textures: _Textures) -> dict[str, Any]:
 
 
 class _Textures:
-    """The pictures in the file; parts that share one have the same array."""
+    """The textures of the file; parts that share one refer to the same array."""
 
     def __init__(self, buffer: Buffer) -> None:
         self.buffer = buffer
@@ -150,12 +150,12 @@ class _Textures:
         self._known: dict[int, int] = {}
 
     def albedo(self, part: AvatarPart) -> int:
-        return self._number(f"{part.name}_albedo", part.mesh.albedo, "image/jpeg", encode_jpeg)
+        return self._texture_index(f"{part.name}_albedo", part.mesh.albedo, "image/jpeg", encode_jpeg)
 
     def normals(self, name: str, normal_map: Float[np.ndarray, "h w 3"]) -> int:
-        return self._number(f"{name}_normal", normal_map, "image/png", encode_normal_map)
+        return self._texture_index(f"{name}_normal", normal_map, "image/png", encode_normal_map)
 
-    def _number(self, name: str, picture: np.ndarray, kind: str, encode: Callable[[np.ndarray], bytes]) -> int:
+    def _texture_index(self, name: str, picture: np.ndarray, kind: str, encode: Callable[[np.ndarray], bytes]) -> int:
         if id(picture) not in self._known:
             self.images.append({"name": name, "mimeType": kind, "bufferView": self.buffer.add_view(encode(picture))})
             self.textures.append({"source": len(self.images) - 1, "sampler": 0})

@@ -1,4 +1,4 @@
-"""The binary chunk of a glTF file in the making, and the container it goes into."""
+"""Build the binary chunk of a glTF file, and the container it goes into."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FLOAT, UBYTE, USHORT, UINT = 5126, 5121, 5123, 5125
 
 
 class Buffer:
-    """The bytes so far, and the JSON that describes their parts."""
+    """The bytes so far, and the JSON of their buffer views and accessors."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -22,7 +22,7 @@ class Buffer:
         self.accessors: list[dict[str, Any]] = []
 
     def add_view(self, data: bytes, *, target: int | None = None) -> int:
-        """Appends bytes; four bytes begin each part."""
+        """Append bytes, aligned to four; return the index of their buffer view."""
         view: dict[str, Any] = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(data)}
         if target is not None:
             view["target"] = target
@@ -31,7 +31,7 @@ class Buffer:
         return len(self.views) - 1
 
     def add_vectors(self, values: Shaped[np.ndarray, "n k"], *, limits: bool = False) -> int:
-        """Vectors of float32, with their range where glTF demands it."""
+        """Append float32 vectors, with their range if glTF demands it; return the index of their accessor."""
         values = np.ascontiguousarray(values, "<f4")
         view = self.add_view(values.tobytes(), target=ARRAY_BUFFER)
         kind = f"VEC{values.shape[1]}"
@@ -42,7 +42,7 @@ class Buffer:
         return len(self.accessors) - 1
 
     def add_indices(self, faces: Shaped[np.ndarray, "f 3"], *, vertices: int) -> int:
-        """The corners of faces."""
+        """Append the vertex indices of faces."""
         # The largest value of a type means "restart the strip" and is forbidden.
         component, kind = (USHORT, "<u2") if vertices < 65535 else (UINT, "<u4")
         view = self.add_view(np.ascontiguousarray(faces, kind).tobytes(), target=_ELEMENT_ARRAY_BUFFER)
@@ -50,19 +50,19 @@ class Buffer:
         return len(self.accessors) - 1
 
     def add_joints(self, joints: Integer[np.ndarray, "n 4"]) -> int:
-        """Indices of the joints that carry each vertex."""
+        """Append the indices of the joints that move each vertex."""
         view = self.add_view(np.ascontiguousarray(joints, "<u1").tobytes(), target=ARRAY_BUFFER)
         self.accessors.append({"bufferView": view, "componentType": UBYTE, "count": len(joints), "type": "VEC4"})
         return len(self.accessors) - 1
 
     def add_matrices(self, matrices: Float[np.ndarray, "n 4 4"]) -> int:
-        """Matrices, which glTF stores column by column."""
+        """Append matrices, which glTF stores column by column."""
         view = self.add_view(np.ascontiguousarray(np.swapaxes(matrices, 1, 2), "<f4").tobytes())
         self.accessors.append({"bufferView": view, "componentType": FLOAT, "count": len(matrices), "type": "MAT4"})
         return len(self.accessors) - 1
 
     def add_samples(self, values: Float[np.ndarray, "n *k"], *, limits: bool = False) -> int:
-        """Keys of an animation: numbers or quaternions, with their range where glTF demands it."""
+        """Append the keys of an animation: numbers or quaternions, with their range if glTF demands it."""
         values = np.ascontiguousarray(values, "<f4")
         kind = "SCALAR" if values.ndim == 1 else f"VEC{values.shape[1]}"
         accessor: dict[str, Any] = {"bufferView": self.add_view(values.tobytes()), "componentType": FLOAT}
@@ -73,7 +73,7 @@ class Buffer:
         return len(self.accessors) - 1
 
     def add_sparse_vectors(self, values: Float[np.ndarray, "n 3"]) -> int:
-        """Vectors most of which are zero: only the others take space."""
+        """Append vectors as a sparse accessor: zeros take no space."""
         values = np.asarray(values, "<f4")
         rows = np.flatnonzero(values.any(axis=1))
         if len(rows) == 0:
@@ -90,7 +90,7 @@ class Buffer:
 
 
 def container(document: dict[str, Any], binary: bytes) -> bytes:
-    """The GLB container: a header, the JSON chunk and the binary chunk, each padded to four bytes."""
+    """Return the GLB container: a header, the JSON chunk and the binary chunk, each padded to four bytes."""
     text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     binary += bytes(-len(binary) % 4)

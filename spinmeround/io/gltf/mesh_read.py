@@ -1,4 +1,4 @@
-"""Reads the meshes of a binary glTF 2.0 file as one."""
+"""Read the meshes of a binary glTF 2.0 file as one."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from spinmeround.errors import InputError
-from spinmeround.io.gltf.parts import one_texture, primitives
+from spinmeround.io.gltf.parts import primitives, stack_textures
 from spinmeround.io.gltf.scene import Scene, with_scene
-from spinmeround.io.meshes.corners import joined
+from spinmeround.io.meshes.corners import merge_duplicates
 from spinmeround.types import Mesh, TexturedMesh
 
 
 def read_glb(path: Path) -> Mesh | TexturedMesh:
-    """Positions at rest, texture coordinates and base colours of all parts.
+    """Read positions at rest, texture coordinates and base colours of all parts, in the units of the file.
 
-    Where there are several textures they come to lie above one another in one; parts without one bring their colour
-    along. A normal map is read where all parts have the same. Morph targets, animations and lights are left aside.
+    Several textures are stacked in one; parts without a texture contribute their base colour. A normal map is read if
+    all parts share it. Morph targets, animations and lights are ignored.
 
     Raises:
         InputError: not such a file, damaged, or compressed.
@@ -26,20 +26,22 @@ def read_glb(path: Path) -> Mesh | TexturedMesh:
 
 
 def _read(scene: Scene) -> Mesh | TexturedMesh:
-    placed = scene.placed()
+    world_from_nodes = scene.world_from_nodes()
     nodes = scene.document.get("nodes", [])
-    parts = [part for node in placed if "mesh" in nodes[node] for part in primitives(scene, node, placed)]
+    parts = [
+        part for node in world_from_nodes if "mesh" in nodes[node] for part in primitives(scene, node, world_from_nodes)
+    ]
     if not parts:
         raise InputError(f"{scene.path}: no mesh in its scene; export it again")
     starts = np.cumsum([0, *(len(part.points) for part in parts)])
     points = np.concatenate([part.points for part in parts])
     faces = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=False)])
-    vertices, vertex_faces = joined(points, faces)
+    vertices, vertex_faces = merge_duplicates(points, faces)
     if all(part.image is None for part in parts):
         return Mesh(vertices, vertex_faces)
-    uv, texture = one_texture(scene, parts)
-    uv, uv_faces = joined(uv, faces)
-    reliefs, images = {part.relief for part in parts}, {part.image for part in parts}
-    relief = reliefs.pop() if len(reliefs) == len(images) == 1 else None
-    normal_map = None if relief is None else scene.normal_map(*relief)
+    uv, texture = stack_textures(scene, parts)
+    uv, uv_faces = merge_duplicates(uv, faces)
+    normal_textures, images = {part.normal_texture for part in parts}, {part.image for part in parts}
+    shared = normal_textures.pop() if len(normal_textures) == len(images) == 1 else None
+    normal_map = None if shared is None else scene.normal_map(*shared)
     return TexturedMesh(vertices, vertex_faces, uv, uv_faces, texture, normal_map)

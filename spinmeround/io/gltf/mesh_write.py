@@ -56,10 +56,10 @@ def write_glb(path: Path, mesh: Mesh | ColouredMesh | TexturedMesh, *, metres_pe
         ]
         if mesh.normal_map is not None and corners.tangents is not None:
             attributes["TANGENT"] = buffer.add_vectors(corners.tangents)
-            relief = buffer.add_view(encode_normal_map(mesh.normal_map))
+            normals_picture = buffer.add_view(encode_normal_map(mesh.normal_map))
             material["normalTexture"] = {"index": 1}
             document["textures"].append({"source": 1, "sampler": 0})
-            document["images"].append({"name": "normal", "mimeType": "image/png", "bufferView": relief})
+            document["images"].append({"name": "normal", "mimeType": "image/png", "bufferView": normals_picture})
     else:
         attributes = {
             "POSITION": buffer.add_vectors(np.asarray(mesh.vertices), limits=True),

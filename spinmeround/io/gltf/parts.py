@@ -1,4 +1,4 @@
-"""The parts of the meshes in a glTF scene, placed in the world, and one texture for all of them."""
+"""Primitives of the meshes in a glTF scene, transformed to the world, and one texture for all of them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from spinmeround.images import resize
 from spinmeround.io.gltf.scene import Scene
 
 _PLAIN_PX = 8
-_MOST_REPEATS = 4
+"""Side of the texture that stands for a plain colour."""
+_MAX_REPEATS = 4
+"""How often a texture may repeat along u and still be unrolled."""
 
 
 @dataclass(frozen=True)
 class Primitive:
-    """One part of a mesh in the world, its vertices as the file splits them.
+    """One primitive in the world, its vertices split as in the file.
 
     Attributes:
         source: its JSON.
         uv: origin at the bottom-left of the picture.
-        relief: image of the normal map on the same coordinates, and its strength.
+        normal_texture: image of the normal map on the same coordinates, and its scale.
     """
 
     source: dict[str, Any]
@@ -32,18 +34,18 @@ class Primitive:
     faces: Int64[np.ndarray, "f 3"]
     uv: Float[np.ndarray, "n 2"] | None
     image: int | None
-    relief: tuple[int, float] | None = None
+    normal_texture: tuple[int, float] | None = None
 
 
-def primitives(scene: Scene, node: int, placed: dict[int, Float[np.ndarray, "4 4"]]) -> list[Primitive]:
-    """The parts of a node's mesh, moved by the node or, where it has one, by its skin."""
+def primitives(scene: Scene, node: int, world_from_nodes: dict[int, Float[np.ndarray, "4 4"]]) -> list[Primitive]:
+    """Return the primitives of a node's mesh, transformed by the node or, if it has one, by its skin."""
     described = scene.document["nodes"][node]
     parts = scene.document["meshes"][described["mesh"]]["primitives"]
-    return [_primitive(scene, part, placed[node], described.get("skin"), placed) for part in parts]
+    return [_primitive(scene, part, world_from_nodes[node], described.get("skin"), world_from_nodes) for part in parts]
 
 
 def _primitive(
-    scene: Scene, part: dict[str, Any], world_from_mesh: Float[np.ndarray, "4 4"], skin: int | None, placed
+    scene: Scene, part: dict[str, Any], world_from_mesh: Float[np.ndarray, "4 4"], skin: int | None, world_from_nodes
 ) -> Primitive:
     if part.get("mode", 4) != 4:
         raise InputError(f"{scene.path}: lines, points or strips where triangles are needed; export it as triangles")
@@ -51,12 +53,12 @@ def _primitive(
     order = scene.accessor(part["indices"])[:, 0] if "indices" in part else np.arange(len(points))
     faces = order.astype(np.int64).reshape(-1, 3)
     if faces.min(initial=0) < 0 or faces.max(initial=0) >= len(points):
-        raise InputError(f"{scene.path}: faces ask for vertex {faces.max()} of {len(points)}; export it again")
+        raise InputError(f"{scene.path}: faces refer to vertex {faces.max()} of {len(points)}; export it again")
     if skin is None:
         points = points @ world_from_mesh[:3, :3].T + world_from_mesh[:3, 3]
         faces = faces[:, ::-1] if np.linalg.det(world_from_mesh[:3, :3]) < 0 else faces
     else:
-        moved = scene.skin_matrices(skin, placed)[scene.accessor(part["attributes"]["JOINTS_0"])]
+        moved = scene.skin_matrices(skin, world_from_nodes)[scene.accessor(part["attributes"]["JOINTS_0"])]
         by_joint = np.einsum("njab,nb->nja", moved[..., :3, :3], points) + moved[..., :3, 3]
         points = (by_joint * scene.accessor(part["attributes"]["WEIGHTS_0"])[..., None]).sum(1)
     albedo = scene.albedo(part)
@@ -64,15 +66,15 @@ def _primitive(
         return Primitive(part, points, faces, None, None)
     image, channel = albedo
     uv = scene.accessor(part["attributes"][f"TEXCOORD_{channel}"]).astype(np.float64) * (1, -1) + (0, 1)
-    return Primitive(part, points, faces, uv, image, scene.relief(part))
+    return Primitive(part, points, faces, uv, image, scene.normal_texture(part))
 
 
-def one_texture(
+def stack_textures(
     scene: Scene, parts: Sequence[Primitive]
 ) -> tuple[Float[np.ndarray, "n 2"], Float32[np.ndarray, "h w 3"]]:
-    """A texture that holds the pictures of all parts, one below another, and the parts' coordinates in it.
+    """Stack the pictures of all parts in one texture; return the parts' coordinates in it, and the texture.
 
-    A part without a picture gets a plain one of its colour.
+    A part without a picture gets a plain one of its base colour.
     """
     keys = [(part.image, part.source.get("material") if part.image is None else None) for part in parts]
     together = {key: [part for part, own in zip(parts, keys, strict=True) if own == key] for key in keys}
@@ -81,7 +83,7 @@ def one_texture(
     spans = {key: _span(members) for key, members in together.items()}
     strips = {key: _strip(_picture(scene, members[0]), *spans[key]) for key, members in together.items()}
     width = max(strip.shape[1] for strip in strips.values())
-    # A row more at either end: what is read between two texels stays in its picture.
+    # One row of padding at either end: bilinear interpolation stays in its picture.
     strips = {
         key: np.pad(
             resize(strip, width, len(strip)) if strip.shape[1] < width else strip, ((1, 1), (0, 0), (0, 0)), "edge"
@@ -113,15 +115,15 @@ def _picture(scene: Scene, part: Primitive) -> Float32[np.ndarray, "h w 3"]:
 
 
 def _span(parts: Sequence[Primitive]) -> tuple[float, float]:
-    """From where to where the parts read their picture along u; beyond 0 and 1 it begins anew."""
+    """Return the range of u the parts use; beyond 0 and 1 the picture repeats."""
     u = np.concatenate([_uv(part)[:, 0] for part in parts])
-    if not np.isfinite(u).all() or np.ptp(u) > _MOST_REPEATS:
+    if not np.isfinite(u).all() or np.ptp(u) > _MAX_REPEATS:
         return 0.0, 1.0
     return min(0.0, float(u.min())), max(1.0, float(u.max()))
 
 
 def _strip(picture: Float32[np.ndarray, "h w 3"], left: float, right: float) -> Float32[np.ndarray, "h w2 3"]:
-    """The picture between two texture coordinates, whole texels."""
+    """Unroll the picture between two texture coordinates, in whole texels."""
     width = picture.shape[1]
     wanted = round((right - left) * width)
     columns = np.floor((np.arange(wanted) + 0.5) / wanted * (right - left) * width + left * width).astype(np.int64)

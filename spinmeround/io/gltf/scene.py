@@ -1,4 +1,4 @@
-"""A binary glTF 2.0 file taken apart: its JSON, its numbers, where its nodes stand, its textures."""
+"""Parse a binary glTF 2.0 file: its JSON, accessors, node transforms and textures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from spinmeround.io.pictures import decode_picture
 
 _TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-_MOST_ZEROS = 2**26
+_MAX_ZEROS = 2**26
+"""Values in an accessor that has no data of its own, so that a small file cannot fill the memory."""
 
 Result = TypeVar("Result")
 
@@ -32,13 +33,13 @@ class Scene:
     binary: memoryview
 
     def accessor(self, index: int) -> Shaped[np.ndarray, "n k"]:
-        """The values of an accessor; numbers marked as normalised come back in [0, 1] or [-1, 1]."""
+        """Return the values of an accessor; normalised integers become [0, 1] or [-1, 1]."""
         accessor = self.document["accessors"][index]
         kind = np.dtype(_TYPES[accessor["componentType"]])
         width, count = _WIDTHS[accessor["type"]], int(accessor["count"])
         if "bufferView" in accessor:
             values = self._strided(accessor, kind, count, width)
-        elif 0 <= count * width <= _MOST_ZEROS:
+        elif 0 <= count * width <= _MAX_ZEROS:
             values = np.zeros((count, width), kind)
         else:
             raise ValueError(f"an accessor of {count} values without data")
@@ -59,14 +60,14 @@ class Scene:
         return np.ndarray((count, width), kind, data, strides=(stride, kind.itemsize)).copy()
 
     def view(self, view: dict[str, Any]) -> memoryview:
-        """The bytes of a buffer view."""
+        """Return the bytes of a buffer view."""
         start, length = int(view.get("byteOffset", 0)), int(view["byteLength"])
         if view.get("buffer", 0) != 0 or start < 0 or length < 0 or start + length > len(self.binary):
             raise ValueError("a part reaches over the end of the binary chunk")
         return self.binary[start : start + length]
 
-    def placed(self) -> dict[int, Float[np.ndarray, "4 4"]]:
-        """World from node for the nodes of the scene, in order; a node is visited once, so that cycles end."""
+    def world_from_nodes(self) -> dict[int, Float[np.ndarray, "4 4"]]:
+        """Return the transforms of all nodes of the scene, in order; a node is visited once, so that cycles end."""
         nodes = self.document.get("nodes", [])
         scenes = self.document.get("scenes", [])
         roots = scenes[self.document.get("scene", 0)].get("nodes", []) if scenes else range(len(nodes))
@@ -77,21 +78,23 @@ class Scene:
             if index in found:
                 continue
             node = nodes[index]
-            found[index] = world_from_parent @ _local(node)
+            found[index] = world_from_parent @ _parent_from_node(node)
             waiting += [(found[index], child) for child in reversed(node.get("children", []))]
         return found
 
-    def skin_matrices(self, skin: int, placed: dict[int, Float[np.ndarray, "4 4"]]) -> Float[np.ndarray, "j 4 4"]:
-        """World from mesh by joint, as the joints stand in the file."""
+    def skin_matrices(
+        self, skin: int, world_from_nodes: dict[int, Float[np.ndarray, "4 4"]]
+    ) -> Float[np.ndarray, "j 4 4"]:
+        """Return world-from-mesh for each joint, in the pose of the file."""
         joints = self.document["skins"][skin]["joints"]
-        bound = self.document["skins"][skin].get("inverseBindMatrices")
+        inverse_bind = self.document["skins"][skin].get("inverseBindMatrices")
         mesh = np.tile(np.eye(4), (len(joints), 1, 1))
-        if bound is not None:
-            mesh = np.swapaxes(self.accessor(bound).astype(np.float64).reshape(-1, 4, 4), 1, 2)
-        return np.stack([placed[joint] for joint in joints]) @ mesh
+        if inverse_bind is not None:
+            mesh = np.swapaxes(self.accessor(inverse_bind).astype(np.float64).reshape(-1, 4, 4), 1, 2)
+        return np.stack([world_from_nodes[joint] for joint in joints]) @ mesh
 
     def albedo(self, part: dict[str, Any]) -> tuple[int, int] | None:
-        """The image of a primitive's base colour, by number, and the number of its texture coordinates."""
+        """Return the indices of a primitive's base colour image and of its texture coordinates, if it has a texture."""
         if "material" not in part:
             return None
         used = self.document["materials"][part["material"]].get("pbrMetallicRoughness", {}).get("baseColorTexture")
@@ -101,21 +104,21 @@ class Scene:
             raise InputError(f"{self.path}: the texture is moved by KHR_texture_transform; apply that first")
         return int(self.document["textures"][used["index"]]["source"]), int(used.get("texCoord", 0))
 
-    def relief(self, part: dict[str, Any]) -> tuple[int, float] | None:
-        """The image of a primitive's normal map, by number, and its strength; none beside the base colour's place."""
+    def normal_texture(self, part: dict[str, Any]) -> tuple[int, float] | None:
+        """Return image index and scale of a primitive's normal map, if it shares the base colour's coordinates."""
         described = self.document["materials"][part["material"]] if "material" in part else {}
         used, albedo = described.get("normalTexture"), self.albedo(part)
         if used is None or albedo is None or used.get("texCoord", 0) != albedo[1] or "extensions" in used:
             return None
         return int(self.document["textures"][used["index"]]["source"]), float(used.get("scale", 1.0))
 
-    def normal_map(self, index: int, strength: float) -> Float32[np.ndarray, "h w 3"]:
-        """An image of the file as unit normals in tangent space."""
-        normals = (self.picture(index) * 2 - 1) * np.array([strength, strength, 1], np.float32)
+    def normal_map(self, index: int, scale: float) -> Float32[np.ndarray, "h w 3"]:
+        """Decode an image as unit normals in tangent space."""
+        normals = (self.picture(index) * 2 - 1) * np.array([scale, scale, 1], np.float32)
         return normals / np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-6)
 
     def picture(self, index: int) -> Float32[np.ndarray, "h w 3"]:
-        """An image of the file."""
+        """Decode an image as sRGB in [0, 1]."""
         image = self.document["images"][index]
         if "bufferView" not in image:
             raise InputError(f"{self.path}: the texture lies outside the file; export it as one .glb")
@@ -125,12 +128,12 @@ class Scene:
 
 
 def with_scene(path: Path, read: Callable[[Scene], Result]) -> Result:
-    """What ``read`` makes of a file.
+    """Open a file and return what ``read`` makes of it.
 
     Raises:
         InputError: not such a file, damaged, or compressed.
     """
-    scene = _opened(path)
+    scene = _open(path)
     try:
         required = [name for name in scene.document.get("extensionsRequired", []) if name != "VRMC_vrm"]
         if required:
@@ -142,7 +145,7 @@ def with_scene(path: Path, read: Callable[[Scene], Result]) -> Result:
         raise InputError(f"{path}: a damaged glTF file ({type(error).__name__}: {error}); export it again") from error
 
 
-def _opened(path: Path) -> Scene:
+def _open(path: Path) -> Scene:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -167,15 +170,15 @@ def _opened(path: Path) -> Scene:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: a damaged glTF file (its JSON cannot be read); export it again") from error
     if not isinstance(document, dict):
-        raise InputError(f"{path}: a damaged glTF file (its JSON is no object); export it again")
+        raise InputError(f"{path}: a damaged glTF file (its JSON is not an object); export it again")
     return Scene(path, document, chunks.get(b"BIN\x00", memoryview(b"")))
 
 
-def _local(node: dict[str, Any]) -> Float[np.ndarray, "4 4"]:
+def _parent_from_node(node: dict[str, Any]) -> Float[np.ndarray, "4 4"]:
     if "matrix" in node:
         return np.array(node["matrix"], np.float64).reshape(4, 4).T
     x, y, z, w = node.get("rotation", (0, 0, 0, 1))
-    turn = np.array(
+    rotation = np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
             [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
@@ -183,6 +186,6 @@ def _local(node: dict[str, Any]) -> Float[np.ndarray, "4 4"]:
         ]
     )
     matrix = np.eye(4)
-    matrix[:3, :3] = turn * np.array(node.get("scale", (1, 1, 1)), np.float64)
+    matrix[:3, :3] = rotation * np.array(node.get("scale", (1, 1, 1)), np.float64)
     matrix[:3, 3] = node.get("translation", (0, 0, 0))
     return matrix

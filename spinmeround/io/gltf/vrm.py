@@ -1,4 +1,4 @@
-"""VRM 1.0 (VRM Consortium): names for bones, expressions made of morph targets, gaze, and whose avatar it is."""
+"""The VRM 1.0 extension of glTF (VRM Consortium): humanoid bones, expressions, gaze, licence."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from spinmeround.io.recordings.expressions import EXPRESSIONS, perfect_sync
 from spinmeround.types import Avatar, Joint
 
 _NECK_HEIGHT_M = 1.42
+"""Of the neck joint above the ground."""
 _BODY = (
     ("hips", None, (0.0, 0.92)),
     ("spine", "hips", (0.0, 1.04)),
@@ -31,8 +32,12 @@ _BODY = (
 """A standing body in T-pose: name, parent, (x, y) in metres."""
 
 
-def with_body(joints: tuple[Joint, ...]) -> tuple[tuple[Joint, ...], Float[np.ndarray, "3"]]:
-    """A head's joints (metres, the neck first) on a standing body's, and how far the head had to be moved for that."""
+def add_body(joints: tuple[Joint, ...]) -> tuple[tuple[Joint, ...], Float[np.ndarray, "3"]]:
+    """Return the joints of a standing body followed by the head's, and the translation of the head; metres.
+
+    Args:
+        joints: of the head, the neck first.
+    """
     lift = np.array([0.0, _NECK_HEIGHT_M, 0.0]) - joints[0].position * (0, 1, 0)
     depth = joints[0].position[2]
     number = {name: index for index, (name, _, _) in enumerate(_BODY)}
@@ -46,14 +51,14 @@ def with_body(joints: tuple[Joint, ...]) -> tuple[tuple[Joint, ...], Float[np.nd
     return (*body, *above), lift
 
 
-def extend(document: dict[str, Any], avatar: Avatar, joints: tuple[Joint, ...], *, name: str) -> None:
-    """Adds the VRM extension to a glTF whose nodes are the joints, then the parts; in place.
+def add_extension(document: dict[str, Any], avatar: Avatar, joints: tuple[Joint, ...], *, name: str) -> None:
+    """Add the VRM extension to a glTF whose nodes are the joints, then the parts; in place.
 
-    The terms are the narrowest VRM knows, since the face is somebody's: only its author may use it, not for money.
+    The licence is the narrowest VRM offers, since it is a real person's face: personal use by its author only.
     """
     by_name = {joint.name: joint for joint in joints}
     eyes = (by_name["leftEye"].position + by_name["rightEye"].position) / 2
-    turn = {"inputMaxValue": 90.0, "outputScale": 25.0}
+    gaze_range = {"inputMaxValue": 90.0, "outputScale": 25.0}
     document["extensionsUsed"] = ["VRMC_vrm"]
     document["extensions"] = {
         "VRMC_vrm": {
@@ -63,14 +68,14 @@ def extend(document: dict[str, Any], avatar: Avatar, joints: tuple[Joint, ...], 
             "lookAt": {
                 "type": "bone",
                 "offsetFromHeadBone": (eyes - by_name["head"].position).tolist(),
-                "rangeMapHorizontalInner": turn,
-                "rangeMapHorizontalOuter": turn,
-                "rangeMapVerticalDown": turn,
-                "rangeMapVerticalUp": turn,
+                "rangeMapHorizontalInner": gaze_range,
+                "rangeMapHorizontalOuter": gaze_range,
+                "rangeMapVerticalDown": gaze_range,
+                "rangeMapVerticalUp": gaze_range,
             },
             "expressions": {
                 "preset": {
-                    preset: _expression(avatar, made_of, len(joints), preset) for preset, made_of in EXPRESSIONS.items()
+                    preset: _expression(avatar, weights, len(joints), preset) for preset, weights in EXPRESSIONS.items()
                 },
                 "custom": {
                     perfect_sync(morph): _expression(avatar, {morph: 1.0}, len(joints)) for morph in avatar.morph_names
@@ -80,10 +85,10 @@ def extend(document: dict[str, Any], avatar: Avatar, joints: tuple[Joint, ...], 
     }
 
 
-def _expression(avatar: Avatar, made_of: dict[str, float], first_part: int, preset: str = "") -> dict[str, Any]:
+def _expression(avatar: Avatar, weights: dict[str, float], first_part: int, preset: str = "") -> dict[str, Any]:
     binds = [
         {"node": first_part + k, "index": list(part.morphs).index(morph), "weight": weight}
-        for morph, weight in made_of.items()
+        for morph, weight in weights.items()
         for k, part in enumerate(avatar.parts)
         if morph in part.morphs
     ]

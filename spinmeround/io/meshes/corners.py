@@ -1,4 +1,4 @@
-"""Corners of textured meshes: splitting vertices along seams for formats that need it, and joining them again."""
+"""Split vertices along the seams of a texture for formats that need it, and merge them again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Corners:
     """A vertex for each pair of position and texture coordinate in use; ``faces`` index these pairs.
 
     Attributes:
-        tangents: see ``tangent_corners``, by which pairs are split further; none where there is no normal map.
+        tangents: see ``tangent_corners``, by which pairs are split further; None without a normal map.
     """
 
     vertex: Int64[np.ndarray, "n"]
@@ -27,7 +27,7 @@ class Corners:
 
 
 def split_corners(mesh: TexturedMesh) -> Corners:
-    """Pairs in the order of vertices, then of texture coordinates; vertices no face uses are dropped."""
+    """Return the pairs in the order of vertices, then of texture coordinates; unused vertices are dropped."""
     if mesh.normal_map is not None:
         made = tangent_corners(mesh, smooth_normals(mesh))
         return Corners(made.vertex, made.uv, made.faces, made.tangents)
@@ -36,8 +36,10 @@ def split_corners(mesh: TexturedMesh) -> Corners:
     return Corners(used // len(mesh.uv), used % len(mesh.uv), inverse.reshape(-1, 3).astype(np.int64))
 
 
-def joined(points: Float[np.ndarray, "n k"], faces: Integer[np.ndarray, "f 3"]) -> tuple[np.ndarray, np.ndarray]:
-    """Points without exact doubles, in the order of their first use, and faces that index them."""
+def merge_duplicates(
+    points: Float[np.ndarray, "n k"], faces: Integer[np.ndarray, "f 3"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Merge exact duplicates; return the points in the order of their first use, and faces that index them."""
     _, first, inverse = np.unique(points, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty(len(order), np.int64)
@@ -46,7 +48,7 @@ def joined(points: Float[np.ndarray, "n k"], faces: Integer[np.ndarray, "f 3"]) 
 
 
 def smooth_normals(mesh: Mesh | ColouredMesh | TexturedMesh) -> Float[np.ndarray, "v 3"]:
-    """Unit normals per vertex, never zero: a vertex without area around it points to the front."""
+    """Compute unit normals per vertex, never zero: a vertex without area around it gets +Z."""
     normals = geometry.vertex_normals(np.asarray(mesh.vertices, np.float64), mesh.faces)
     flat = np.linalg.norm(normals, axis=1) < 0.5
     normals[flat] = (0, 0, 1)
@@ -54,9 +56,13 @@ def smooth_normals(mesh: Mesh | ColouredMesh | TexturedMesh) -> Float[np.ndarray
 
 
 def fan_triangles(lengths: Integer[np.ndarray, "n"], flat: Integer[np.ndarray, "m"]) -> Int64[np.ndarray, "f 3"]:
-    """Polygons (their sizes, and all corners in one array) cut into triangles around their first corner.
+    """Triangulate polygons as fans around their first corner.
 
-    Polygons of fewer than three corners vanish.
+    Polygons of fewer than three corners are dropped.
+
+    Args:
+        lengths: number of corners of each polygon.
+        flat: vertex indices of all corners, polygon by polygon.
     """
     starts = np.cumsum(lengths) - lengths
     counts = np.maximum(lengths - 2, 0)

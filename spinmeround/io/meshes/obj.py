@@ -71,7 +71,7 @@ def _rows(pattern: str, values: np.ndarray) -> str:
 
 
 def read_obj(path: Path) -> Mesh | TexturedMesh:
-    """Positions, texture coordinates, polygons and at most one texture; groups, normals and lines are left aside.
+    """Read positions, texture coordinates, polygons and at most one texture; groups, normals and lines are ignored.
 
     Raises:
         InputError: not such a file, more than one texture, or a texture outside the file's folder.
@@ -98,7 +98,7 @@ def read_obj(path: Path) -> Mesh | TexturedMesh:
             elif keyword == "usemtl":
                 used.add(rest.strip())
         except ValueError as error:
-            raise InputError(f"{path}: line {number} makes no sense: {line[:80]!r}") from error
+            raise InputError(f"{path}: line {number} is not valid: {line[:80]!r}") from error
     vertices = _array(path, points["v"], 3)
     sizes = np.array(lengths, np.int64)
     faces = fan_triangles(sizes, np.array(corners["v"], np.int64))
@@ -110,7 +110,7 @@ def read_obj(path: Path) -> Mesh | TexturedMesh:
 
 
 def _index(text: str, count: int) -> int:
-    """From 1, or from the end when negative; -1 stands for an index that is not given."""
+    """Convert an index that counts from 1, or from the end if negative; -1 for one that is not given."""
     if not text:
         return -1
     index = int(text)
@@ -142,7 +142,7 @@ def _texture(path: Path, libraries: list[str], used: set[str]) -> Float[np.ndarr
 
 
 def _inside(path: Path, name: str) -> Path:
-    """A file named by another, which may lie beside or below it only; both kinds of slash are understood."""
+    """Return the path of a file that another names, beside or below it only; both kinds of slash are accepted."""
     parts = PureWindowsPath(name)
     if parts.drive or parts.root or ".." in parts.parts:
         raise InputError(f"{path}: names {name!r}, which lies outside its folder; put it beside the file")

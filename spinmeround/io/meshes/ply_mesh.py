@@ -15,7 +15,8 @@ from spinmeround.io.meshes.scaling import scaled
 from spinmeround.io.ply import Element, Lists, read_ply, write_ply
 from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
 
-_ROWS_OF_SAMPLES = 4
+_SAMPLE_ROWS = 4
+"""Rows of texture samples in each triangle, of 1 to 4 samples: ten in all."""
 
 
 def write_mesh_ply(path: Path, mesh: Mesh | ColouredMesh | TexturedMesh, *, metres_per_unit: float) -> None:
@@ -38,7 +39,7 @@ def write_mesh_ply(path: Path, mesh: Mesh | ColouredMesh | TexturedMesh, *, metr
 
 
 def read_mesh_ply(path: Path) -> Mesh:
-    """Positions and faces.
+    """Read positions and faces.
 
     Raises:
         InputError: not such a file, or one without faces.
@@ -48,7 +49,7 @@ def read_mesh_ply(path: Path) -> Mesh:
     face = elements.get("face", Element(0, {}))
     lists = face.columns.get("vertex_indices", face.columns.get("vertex_index"))
     if not all(isinstance(vertex.columns.get(name), np.ndarray) for name in "xyz"):
-        raise InputError(f"{path}: a PLY without vertices x y z is no mesh")
+        raise InputError(f"{path}: a PLY without vertices x y z is not a mesh")
     if not isinstance(lists, Lists) or face.count == 0:
         kind = "splats" if "opacity" in vertex.columns else "points"
         raise InputError(f"{path}: a PLY of {kind}, without faces; a mesh is needed here")
@@ -62,30 +63,30 @@ def _colours(mesh: Mesh | ColouredMesh | TexturedMesh) -> UInt8[np.ndarray, "v 3
 
 
 def vertex_colours(mesh: TexturedMesh) -> UInt8[np.ndarray, "v 3"]:
-    """Mean sRGB colour of the texture around each vertex, weighted as linear interpolation weighs the vertex.
+    """Compute the mean sRGB colour of the texture around each vertex, weighted by its barycentric coordinate.
 
-    A single texel under each vertex would turn fine texture (brows, stubble) into noise.
+    A single texel per vertex would alias fine texture (brows, stubble).
     """
     albedo = np.asarray(mesh.albedo, np.float64)
     area = np.linalg.norm(face_normals(np.asarray(mesh.vertices, np.float64), mesh.faces), axis=1) + 1e-12
     total, weight = np.zeros((len(mesh.vertices), 3)), np.zeros(len(mesh.vertices))
     corners = np.asarray(mesh.uv, np.float64)[mesh.uv_faces]
-    for i in range(_ROWS_OF_SAMPLES):
-        for j in range(_ROWS_OF_SAMPLES - i):
-            k = _ROWS_OF_SAMPLES - 1 - i - j
-            shares = (np.array([i, j, k]) + 1 / 3) / _ROWS_OF_SAMPLES
-            colours = _sampled(albedo, np.einsum("c,fcd->fd", shares, corners))
-            for corner, share in enumerate(shares):
+    for i in range(_SAMPLE_ROWS):
+        for j in range(_SAMPLE_ROWS - i):
+            k = _SAMPLE_ROWS - 1 - i - j
+            barycentric = (np.array([i, j, k]) + 1 / 3) / _SAMPLE_ROWS
+            colours = _sample(albedo, np.einsum("c,fcd->fd", barycentric, corners))
+            for corner, fraction in enumerate(barycentric):
                 index = mesh.faces[:, corner]
-                weight += np.bincount(index, area * share, len(weight))
+                weight += np.bincount(index, area * fraction, len(weight))
                 for channel in range(3):
-                    total[:, channel] += np.bincount(index, area * share * colours[:, channel], len(weight))
+                    total[:, channel] += np.bincount(index, area * fraction * colours[:, channel], len(weight))
     mean = total / np.maximum(weight, 1e-30)[:, None]
     return to_uint8(np.where(weight[:, None] > 0, mean, 0.5))
 
 
-def _sampled(albedo: Float[np.ndarray, "h w 3"], uv: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
-    """Bilinear, texel centres at +0.5, v upward, the border repeated."""
+def _sample(albedo: Float[np.ndarray, "h w 3"], uv: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
+    """Interpolate bilinearly; texel centres at +0.5, v upward, the border repeated."""
     height, width = albedo.shape[:2]
     x = np.clip(uv[:, 0] * width - 0.5, 0, width - 1)
     y = np.clip((1 - uv[:, 1]) * height - 0.5, 0, height - 1)

@@ -1,4 +1,4 @@
-"""Names of expressions, ARKit's, Perfect Sync's and VRM's, as weights of ARKit's morph targets."""
+"""Named expressions (of ARKit, Perfect Sync and VRM) as weights of ARKit's morph targets."""
 
 from __future__ import annotations
 
@@ -30,48 +30,48 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     "lookLeft": {"eyeLookOutLeft": 1.0, "eyeLookInRight": 1.0},
     "lookRight": {"eyeLookInLeft": 1.0, "eyeLookOutRight": 1.0},
 }  # fmt: skip
-"""VRM's presets in ARKit's terms."""
+"""VRM's presets as weights of ARKit's morph targets."""
 
 
 def perfect_sync(name: str) -> str:
-    """ARKit's ``jawOpen`` as Perfect Sync spells it, ``JawOpen``."""
+    """Spell ARKit's ``jawOpen`` as Perfect Sync does, ``JawOpen``."""
     return name[0].upper() + name[1:]
 
 
 def expression_weights(given: Mapping[str, float], morph_names: Sequence[str]) -> dict[str, float]:
-    """Weights of morph targets for expressions by name.
+    """Return weights of morph targets for named expressions.
 
     Args:
-        given: how far, in [0, 1], by ``jawOpen`` (ARKit), ``JawOpen`` (Perfect Sync) or ``happy`` (a preset of VRM);
-            what several of them move adds up to at most 1.
+        given: intensity in [0, 1] by name: ``jawOpen`` (ARKit), ``JawOpen`` (Perfect Sync) or ``happy`` (a preset of
+            VRM); weights that several of them share add up to at most 1.
         morph_names: ARKit's names.
 
     Raises:
-        InputError: a number out of range, or a name nobody knows, with the nearest one.
+        InputError: a number out of range, or an unknown name; the message has the nearest one.
     """
     weights: dict[str, float] = {}
     for name, value in given.items():
         if not 0 <= value <= 1:
             raise InputError(f"expression {name}={value:g}: expected a number from 0 to 1")
-        for morph, share in _made_of(name, morph_names).items():
-            weights[morph] = min(1.0, weights.get(morph, 0.0) + share * value)
+        for morph, weight in _components(name, morph_names).items():
+            weights[morph] = min(1.0, weights.get(morph, 0.0) + weight * value)
     return weights
 
 
-def _made_of(name: str, morph_names: Sequence[str]) -> Mapping[str, float]:
+def _components(name: str, morph_names: Sequence[str]) -> Mapping[str, float]:
     if name in EXPRESSIONS:
         return EXPRESSIONS[name]
     morph = name[:1].lower() + name[1:]
     if morph in morph_names:
         return {morph: 1.0}
     raise InputError(
-        f"no expression is called {name!r}{perhaps(name, (*morph_names, *EXPRESSIONS))}; known are the names of ARKit "
-        "(jawOpen) and the presets of VRM (happy)"
+        f"no expression is called {name!r}{suggestion(name, (*morph_names, *EXPRESSIONS))}; known are the names of "
+        "ARKit (jawOpen) and the presets of VRM (happy)"
     )
 
 
-def perhaps(name: str, known: Iterable[str]) -> str:
-    """The nearest known name in brackets, or nothing where none is near; upper and lower case are the same."""
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the nearest known name as " (perhaps NAME?)", or "" if none is near; case is ignored."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return f" (perhaps {by_lower[close[0]]}?)" if close else ""

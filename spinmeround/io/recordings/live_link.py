@@ -1,4 +1,4 @@
-"""Reads the CSV of Live Link Face (Epic Games): weights of ARKit's blendshapes and angles of head and eyes over time.
+"""Read the CSV of Live Link Face (Epic Games): weights of ARKit's blendshapes and angles of head and eyes over time.
 
 The file has a row for each frame: ``Timecode`` (hours:minutes:seconds:frames.part), ``BlendshapeCount`` (0 where the
 face was lost), 52 weights under ARKit's names with a capital first letter, then yaw, pitch and roll of the head and
@@ -17,61 +17,74 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
 from spinmeround.errors import InputError
-from spinmeround.io.recordings.expressions import perhaps
+from spinmeround.io.recordings.expressions import suggestion
 from spinmeround.types import FaceClip
 
 log = logging.getLogger(__name__)
 
-MOST_FRAMES = 36_000
+MAX_FRAMES = 36_000
 """Ten minutes at 60 frames a second."""
-_MOST_BYTES = 64 * 2**20
-_RATES = (24, 25, 30, 48, 50, 60, 120)
-_USUAL_RATE = 60
-_DAY_S = 86_400
+_MAX_BYTES = 64 * 2**20
+_FRAME_RATES_HZ = (24, 25, 30, 48, 50, 60, 120)
+_USUAL_RATE_HZ = 60
+_SECONDS_PER_DAY = 86_400
+_LEAST_ANGLE = 1e-6
+"""Joints whose angles all stay below this are at rest; the file's unit, radians or degrees."""
+_WEIGHT_RANGE = (-0.5, 2.0)
+"""Weights run from 0 to 1. What lies a little outside is clipped; beyond this range it is another unit, as percent."""
+_GAZE_STD, _EYE_ANGLE_STD_RAD = 0.02, 0.01
+"""Least standard deviations of the ``EyeLook`` weights and of the eye angles for comparing their signs."""
+_OPPOSITE_CORRELATION = -0.5
+"""Below this, an angle counts the other way round than the ``EyeLook`` weights say."""
 _TIMECODE = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})[:;](\d{1,3}(?:\.\d*)?)")
 _JOINTS = {"head": "Head", "leftEye": "LeftEye", "rightEye": "RightEye"}
 _ANGLES = ("Yaw", "Pitch", "Roll")
 
 
 def read_live_link(path: Path | str, morph_names: Sequence[str]) -> FaceClip:
-    """A recording as a clip that begins at 0.
+    """Read a recording as a clip that begins at 0.
 
-    Columns nobody knows are left out and missing ones rest, each with a warning; rows in which the face was lost or
-    that hold no numbers are left out. The rate is that of the timecode: the least usual one above its frame numbers.
-    Angles are in radians, or in degrees where some exceed half a turn of radians. Eyes whose angles contradict the
-    weights of ``EyeLook`` are turned the other way, and the head with them.
+    Unknown columns are ignored and missing ones count as 0, each with a warning; rows in which the face was lost or
+    that hold no numbers are skipped. The frame rate is the lowest usual one above the frame numbers of the timecode.
+    Angles are in radians, or in degrees if some exceed pi. If the angles of the eyes contradict the weights of
+    ``EyeLook``, the angles of eyes and head change sign.
 
     Args:
         morph_names: ARKit's names.
 
     Raises:
-        InputError: no such file, no such columns, nothing in it, times that run backwards, weights that are no shares
-            of 1, or more than ``MOST_FRAMES`` rows.
+        InputError: no such file, no such columns, nothing in it, times that run backwards, weights far outside
+            [0, 1], or more than ``MAX_FRAMES`` rows.
     """
     path = Path(path)
-    table = _table(path)
+    table = _read_table(path)
     columns = _columns(path, table, morph_names)
-    frames = _without_gaps(path, table, columns)
-    times = _seconds(path, frames.timecodes, frames.lines)
+    frames = _frames_with_face(path, table, columns)
+    times = _times_s(path, frames.timecodes, frames.lines)
     later = np.diff(times, prepend=-1) > 0
     if not later.all():
         log.warning("%s: %d of %d frames repeat a time and are left out", path, (~later).sum(), len(later))
     times, values = times[later], frames.values[later]
     _check_length(path, times)
-    morphs = {name: _shares(path, column, values[:, k]) for k, (column, name) in enumerate(columns.morphs.items())}
+    morphs = {
+        name: _clip_weights(path, column, values[:, k]) for k, (column, name) in enumerate(columns.morphs.items())
+    }
     angles = values[:, len(morphs) :].reshape(len(values), -1, 3)
-    turned = {joint: angles[:, k] for k, joint in enumerate(columns.joints) if np.abs(angles[:, k]).max() > 1e-6}
-    turned = _as_the_eyes_say(path, _in_radians(path, turned), morphs)
-    turns = {joint: _quaternions(yaw_pitch_roll) for joint, yaw_pitch_roll in turned.items()}
-    return FaceClip(times, morphs, turns)
+    angles_by_joint = {
+        joint: angles[:, k] for k, joint in enumerate(columns.joints) if np.abs(angles[:, k]).max() > _LEAST_ANGLE
+    }
+    angles_by_joint = _with_signs_of_gaze(path, _in_radians(path, angles_by_joint), morphs)
+    rotations = {joint: _quaternions(yaw_pitch_roll) for joint, yaw_pitch_roll in angles_by_joint.items()}
+    return FaceClip(times, morphs, rotations)
 
 
 def _check_length(path: Path, times: Float[np.ndarray, "n"]) -> None:
     if len(times) < 2:
         raise InputError(f"{path}: all frames at one time; a clip needs two times or more, record it again")
-    if times[-1] > MOST_FRAMES / _USUAL_RATE:
+    if times[-1] > MAX_FRAMES / _USUAL_RATE_HZ:
         raise InputError(f"{path}: {times[-1]:.0f} s long, more than ten minutes; cut the recording")
 
 
@@ -84,7 +97,7 @@ class _Table:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Which columns are used.
+    """The columns in use.
 
     Attributes:
         morphs: ARKit's names by the file's.
@@ -106,11 +119,11 @@ class _Frames:
     values: Float[np.ndarray, "n k"]
 
 
-def _table(path: Path) -> _Table:
+def _read_table(path: Path) -> _Table:
     try:
         size = path.stat().st_size
-        if size > _MOST_BYTES:
-            raise InputError(f"{path}: {size / 2**20:.0f} MB, more than {_MOST_BYTES // 2**20}; cut the recording")
+        if size > _MAX_BYTES:
+            raise InputError(f"{path}: {size / 2**20:.0f} MB, more than {_MAX_BYTES // 2**20}; cut the recording")
         with path.open(encoding="utf-8-sig", newline="") as file:
             return _read_rows(path, csv.reader(file))
     except OSError as error:
@@ -130,8 +143,8 @@ def _read_rows(path: Path, reader: Iterator[list[str]]) -> _Table:
             continue
         table.rows.append(row)
         table.lines.append(line)
-        if len(table.rows) > MOST_FRAMES:
-            raise InputError(f"{path}: more than {MOST_FRAMES} frames, ten minutes; cut the recording")
+        if len(table.rows) > MAX_FRAMES:
+            raise InputError(f"{path}: more than {MAX_FRAMES} frames, ten minutes; cut the recording")
     if not header:
         raise InputError(f"{path}: empty; give the .csv of a take by Live Link Face")
     return table
@@ -167,22 +180,24 @@ def _warn_of_columns(path: Path, header: Sequence[str], wanted: Sequence[str]) -
     present = {name.lower() for name in header}
     missing = [name for name in wanted if name.lower() not in present]
     if missing:
-        log.warning("%s: missing and at rest: %s", path, _listed(missing))
+        log.warning("%s: missing, so at rest: %s", path, _column_list(missing))
     expected = {"timecode", "blendshapecount", *(name.lower() for name in wanted)}
     unknown = [name for name in header if name.lower() not in expected]
     if unknown:
         log.warning(
-            "%s: unknown and left out: %s", path, _listed([f"{name}{perhaps(name, missing)}" for name in unknown])
+            "%s: unknown and left out: %s",
+            path,
+            _column_list([f"{name}{suggestion(name, missing)}" for name in unknown]),
         )
 
 
-def _listed(names: Sequence[str]) -> str:
+def _column_list(names: Sequence[str]) -> str:
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return ("column " if len(names) == 1 else "columns ") + shown
 
 
-def _without_gaps(path: Path, table: _Table, columns: _Columns) -> _Frames:
-    """The rows that hold a face."""
+def _frames_with_face(path: Path, table: _Table, columns: _Columns) -> _Frames:
+    """Parse the rows that hold a face; skip the others."""
     frames = _Frames([], [], np.zeros((0, 0)))
     values, lost, broken = [], 0, 0
     for line, row in zip(table.lines, table.rows, strict=True):
@@ -215,14 +230,14 @@ def _numbers(row: Sequence[str], at: Sequence[int]) -> Float[np.ndarray, "k"] | 
     return values if np.isfinite(values).all() else None
 
 
-def _shares(path: Path, column: str, values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+def _clip_weights(path: Path, column: str, values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
     low, high = float(values.min()), float(values.max())
-    if low < -0.5 or high > 2:
+    if low < _WEIGHT_RANGE[0] or high > _WEIGHT_RANGE[1]:
         raise InputError(f"{path}: {column} runs from {low:g} to {high:g}; weights run from 0 to 1, so divide them")
     return np.clip(values, 0, 1)
 
 
-def _seconds(path: Path, timecodes: Sequence[str], lines: Sequence[int]) -> Float[np.ndarray, "n"]:
+def _times_s(path: Path, timecodes: Sequence[str], lines: Sequence[int]) -> Float[np.ndarray, "n"]:
     clock, frame = np.zeros(len(timecodes)), np.zeros(len(timecodes))
     for index, (timecode, line) in enumerate(zip(timecodes, lines, strict=True)):
         found = _TIMECODE.fullmatch(timecode)
@@ -231,13 +246,15 @@ def _seconds(path: Path, timecodes: Sequence[str], lines: Sequence[int]) -> Floa
         hours, minutes, seconds = (int(part) for part in found.groups()[:3])
         clock[index], frame[index] = 3600 * hours + 60 * minutes + seconds, float(found[4])
     highest = int(frame.max())
-    rate = next((rate for rate in _RATES if rate > highest), None)
+    rate = next((rate for rate in _FRAME_RATES_HZ if rate > highest), None)
     if rate is None:
-        raise InputError(f"{path}: frame {highest} within one second; recordings have at most {_RATES[-1]} a second")
+        raise InputError(
+            f"{path}: frame {highest} within one second; recordings have at most {_FRAME_RATES_HZ[-1]} a second"
+        )
     if np.ptp(clock) == 0:
-        rate = max(rate, _USUAL_RATE)  # no second is over: the frames never ran up to their last number
+        rate = max(rate, _USUAL_RATE_HZ)  # no second is over: the frames never ran up to their last number
     times = clock + frame / rate
-    times += _DAY_S * np.cumsum(np.diff(times, prepend=times[0]) < -_DAY_S / 2)  # past midnight
+    times += _SECONDS_PER_DAY * np.cumsum(np.diff(times, prepend=times[0]) < -_SECONDS_PER_DAY / 2)  # past midnight
     back = np.flatnonzero(np.diff(times) < 0)
     if len(back):
         first = back[0] + 1
@@ -256,8 +273,13 @@ def _in_radians(path: Path, angles: dict[str, np.ndarray]) -> dict[str, np.ndarr
     return {joint: np.radians(values) for joint, values in angles.items()}
 
 
-def _as_the_eyes_say(path: Path, angles: dict[str, np.ndarray], morphs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Programs differ in which way yaw and pitch count; the names of ``EyeLook`` do not."""
+def _with_signs_of_gaze(
+    path: Path, angles: dict[str, np.ndarray], morphs: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Flip yaw or pitch of all joints if the eyes' angles contradict the ``EyeLook`` weights.
+
+    Programs differ in the signs of the angles. The weights are named, so that their signs are certain.
+    """
     eyes = [values for joint, values in angles.items() if joint != "head"]
     rest = np.zeros(1)
     look = {name: morphs.get(f"eyeLook{name}", rest) for name in ("OutLeft", "InRight", "InLeft", "OutRight",
@@ -266,26 +288,22 @@ def _as_the_eyes_say(path: Path, angles: dict[str, np.ndarray], morphs: dict[str
     down = look["DownLeft"] + look["DownRight"] - look["UpLeft"] - look["UpRight"]
     signs = np.ones(3)
     for axis, named in enumerate((left, down)):
-        said = sum(values[:, axis] for values in eyes) if eyes else rest
-        if np.std(named) > 0.02 and np.std(said) > 0.01 and np.corrcoef(named, said)[0, 1] < -0.5:
+        measured = np.sum([values[:, axis] for values in eyes], axis=0) if eyes else rest
+        if _opposite(named, measured):
             signs[axis] = -1
-            log.info("%s: its %s counts the other way and is turned over", path, _ANGLES[axis].lower())
+            log.info("%s: its %s counts the other way and is flipped", path, _ANGLES[axis].lower())
     return {joint: values * signs for joint, values in angles.items()}
 
 
+def _opposite(gaze: Float[np.ndarray, "n"], angle_rad: Float[np.ndarray, "m"]) -> bool:
+    """Check that two signals both vary and clearly have opposite signs."""
+    varies = np.std(gaze) > _GAZE_STD and np.std(angle_rad) > _EYE_ANGLE_STD_RAD
+    return bool(varies and np.corrcoef(gaze, angle_rad)[0, 1] < _OPPOSITE_CORRELATION)
+
+
 def _quaternions(yaw_pitch_roll: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 4"]:
-    """Roll first, then pitch, then yaw; neighbours lie on the same side, so that what lies between takes no detour."""
-    yaw, pitch, roll = (yaw_pitch_roll / 2).T
-    (cy, sy), (cp, sp), (cr, sr) = ((np.cos(half), np.sin(half)) for half in (yaw, pitch, roll))
-    wxyz = np.stack(
-        [
-            cy * cp * cr + sy * sp * sr,
-            cy * sp * cr + sy * cp * sr,
-            sy * cp * cr - cy * sp * sr,
-            cy * cp * sr - sy * sp * cr,
-        ],
-        axis=1,
-    )
+    """Return wxyz of roll first, then pitch, then yaw (radians); neighbours have the same sign, so that keys blend."""
+    wxyz = Rotation.from_euler("YXZ", yaw_pitch_roll).as_quat()[:, [3, 0, 1, 2]]
     flips = np.cumprod(np.where((wxyz[1:] * wxyz[:-1]).sum(1) < 0, -1.0, 1.0))
     wxyz[1:] *= flips[:, None]
     return wxyz

@@ -9,29 +9,28 @@ import torch
 
 from spinmeround.errors import InputError
 from spinmeround.io.splats.scaling import scaled
-from spinmeround.types import Splats
+from spinmeround.types import SH_C0, Splats
 
-_SH_C0 = 0.28209479177387814
 _RECORD = np.dtype([("means", "<f4", 3), ("scales", "<f4", 3), ("rgba", "u1", 4), ("quats", "u1", 4)])
 
 
 def write_splat(path: Path, splats: Splats, *, metres_per_unit: float) -> None:
-    """Writes records in the order of the splats; ``splats`` are in the units of the file, and their frame is kept.
+    """Write one record per splat, in metres.
 
-    What is lost: SH above degree 0, colour outside [0, 1], and all but 8 bits of colour, opacity and quaternion.
+    Lost are SH above degree 0, colour outside [0, 1], and all but 8 bits of colour, opacity and quaternion.
     """
     splats = scaled(splats, metres_per_unit)
     rows = np.zeros(len(splats), _RECORD)
     rows["means"] = splats.means.numpy()
     rows["scales"] = splats.scales.numpy()
-    rows["rgba"][:, :3] = _byte(splats.sh[:, 0].double().numpy() * _SH_C0 * 255 + 127.5)
+    rows["rgba"][:, :3] = _byte(splats.sh[:, 0].double().numpy() * SH_C0 * 255 + 127.5)
     rows["rgba"][:, 3] = _byte(splats.opacities.double().numpy() * 255)
     rows["quats"] = _byte(splats.quats_wxyz.double().numpy() * 128 + 128)
     rows.tofile(path)
 
 
 def read_splat(path: Path) -> Splats:
-    """Reads all records; the SH are of degree 0.
+    """Read all records; the SH are of degree 0.
 
     Raises:
         InputError: the file's size is no multiple of a record's.
@@ -48,7 +47,7 @@ def read_splat(path: Path) -> Splats:
         torch.from_numpy(rows["scales"].astype(np.float64)),
         torch.from_numpy(rows["quats"] / 128.0 - 1),
         torch.from_numpy(rows["rgba"][:, 3] / 255.0),
-        torch.from_numpy((rows["rgba"][:, None, :3] / 255.0 - 0.5) / _SH_C0),
+        torch.from_numpy((rows["rgba"][:, None, :3] / 255.0 - 0.5) / SH_C0),
     )
 
 

@@ -17,19 +17,22 @@ from spinmeround.types import Splats
 _SCALES, _QUATS = [f"scale_{i}" for i in range(3)], [f"rot_{i}" for i in range(4)]
 _MEANS, _DC = ["x", "y", "z"], [f"f_dc_{i}" for i in range(3)]
 _SMALLEST_SCALE = 1e-30
+"""Metres; keeps the logarithm of a scale of 0 finite."""
+_OPACITY_MARGIN = 1e-12
+"""Distance that opacities keep from 0 and 1, where their logit is infinite."""
 
 
 def write_splat_ply(path: Path, splats: Splats, *, metres_per_unit: float) -> None:
-    """Writes every field as float32; ``splats`` are in the units of the file, and their frame is kept.
+    """Write every field as float32, in metres.
 
-    The world's +Y stays up. Viewers that take every such file for a COLMAP capture (y down) show the head upside
-    down until it is turned by 180 degrees about z there.
+    The world's +Y stays up. Viewers that expect a COLMAP capture (y down) show the head upside down until it is
+    rotated by 180 degrees about z there.
     """
     splats = scaled(splats, metres_per_unit)
     n, k = splats.sh.shape[:2]
     rest = [f"f_rest_{i}" for i in range(3 * (k - 1))]
     names = [*_MEANS, "nx", "ny", "nz", *_DC, *rest, "opacity", *_SCALES, *_QUATS]
-    opacities = splats.opacities.double().clamp(1e-12, 1 - 1e-12)
+    opacities = splats.opacities.double().clamp(_OPACITY_MARGIN, 1 - _OPACITY_MARGIN)
     columns = np.zeros((n, len(names)), "<f4")
     columns[:, :3] = splats.means.numpy()
     columns[:, 6:9] = splats.sh[:, 0].numpy()
@@ -42,7 +45,7 @@ def write_splat_ply(path: Path, splats: Splats, *, metres_per_unit: float) -> No
 
 
 def read_splat_ply(path: Path) -> Splats:
-    """Reads float properties in any order; unknown ones (normals, for instance) are left aside.
+    """Read float properties in any order; unknown ones (normals, for instance) are ignored.
 
     Raises:
         InputError: not such a file.
@@ -58,7 +61,7 @@ def read_splat_ply(path: Path) -> Splats:
     ]
     if missing:
         kind = "a mesh" if "face" in elements else "a PLY without splats"
-        raise InputError(f"{path}: {kind}: it lacks {' '.join(missing[:4])} and so is no 3D Gaussian splatting file")
+        raise InputError(f"{path}: {kind}: it has no {' '.join(missing[:4])}; not a 3D Gaussian splatting file")
     rest = [f"f_rest_{i}" for i in range(sum(name.startswith("f_rest_") for name in vertex.columns))]
     if len(rest) not in (0, 9, 24, 45) or not all(isinstance(vertex.columns.get(n), np.ndarray) for n in rest):
         raise InputError(f"{path}: {len(rest)} f_rest properties; SH of degree 0 to 3 has 0, 9, 24 or 45")

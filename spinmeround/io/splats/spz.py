@@ -23,17 +23,18 @@ _HEADER = struct.Struct("<IIIBBBB")
 _MAGIC = 0x5053474E
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
 _MAX_SPLATS = 10_000_000
-_COLOUR = 0.15
-_MAX_REACH, _MAX_SCALE = 1 << 22, float(np.exp(255 / 16 - 10))
+_SH0_SCALE = 0.15
+"""Of the SH of degree 0, so that 8 bits hold colours somewhat beyond [0, 1]."""
+_MAX_POSITION, _MAX_SCALE = 1 << 22, float(np.exp(255 / 16 - 10))
 _FRACTIONAL_BITS = 16
 """A step of 15 µm in a file in metres, and room for 128 m; the format's usual 12 bits would be a quarter millimetre."""
 
 
 def write_spz(path: Path, splats: Splats, *, metres_per_unit: float) -> None:
-    """Writes version 2; ``splats`` are in the units of the file.
+    """Write version 2, in metres.
 
-    What is lost: scales to ±3 %, turns to half a degree in the mean, colours and opacities to 8 bits, SH of degree 1
-    to 5 bits and above to 4, as in the format's own writer. A quaternion may come back turned by 180 degrees about an
+    Quantised are scales to ±3 %, rotations to half a degree on average, colours and opacities to 8 bits, SH of degree 1
+    to 5 bits and above to 4, as in the format's own writer. A quaternion may come back rotated by 180 degrees about an
     axis of its Gaussian, which is the same Gaussian.
 
     Raises:
@@ -49,10 +50,10 @@ def write_spz(path: Path, splats: Splats, *, metres_per_unit: float) -> None:
     planes = [
         _int24(np.rint(means * 2.0**bits).astype(np.int64)),
         _byte(splats.opacities.double().numpy() * 255),
-        _byte(splats.sh[:, 0].double().numpy() * _COLOUR * 255 + 127.5),
+        _byte(splats.sh[:, 0].double().numpy() * _SH0_SCALE * 255 + 127.5),
         _byte((scales + 10) * 16),
         _byte(_with_large_w(splats.quats_wxyz.double().numpy())[:, 1:] * 127.5 + 127.5),
-        _coarse_sh(splats.sh[:, 1:].double().numpy()),
+        _quantise_sh(splats.sh[:, 1:].double().numpy()),
     ]
     header = _HEADER.pack(_MAGIC, 2, n, int(k**0.5) - 1, bits, 0, 0)
     body = b"".join([header, *(np.ascontiguousarray(plane).tobytes() for plane in planes)])
@@ -64,7 +65,7 @@ def write_spz(path: Path, splats: Splats, *, metres_per_unit: float) -> None:
 
 
 def read_spz(path: Path) -> Splats:
-    """Reads versions 2 and 3. Never unpacks more than the header's count allows.
+    """Read versions 2 and 3. Never decompresses more than the header's count allows.
 
     Raises:
         InputError: not such a file, cut short, or of another version.
@@ -76,7 +77,7 @@ def read_spz(path: Path) -> Splats:
     if packed[:4] == b"NGSP":
         raise InputError(f"{path}: SPZ of version 4 or later; write it as version 2 or 3")
     inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    head = _inflated(path, inflate, packed, _HEADER.size)
+    head = _decompress(path, inflate, packed, _HEADER.size)
     magic, version, n, degree, bits, _, _ = _HEADER.unpack(head)
     if magic != _MAGIC:
         raise InputError(f"{path}: not an SPZ file")
@@ -84,14 +85,14 @@ def read_spz(path: Path) -> Splats:
         raise InputError(f"{path}: SPZ of version {version}; this reads 2 and 3")
     if degree > 3 or bits > 23 or not 0 < n <= _MAX_SPLATS:
         raise InputError(f"{path}: a damaged SPZ header ({n} splats, SH degree {degree}, {bits} fractional bits)")
-    rest, turn = (degree + 1) ** 2 - 1, 3 if version == 2 else 4
-    widths = [9, 1, 3, 3, turn, 3 * rest]
-    body = _inflated(path, inflate, inflate.unconsumed_tail, n * sum(widths))
+    rest, quat_bytes = (degree + 1) ** 2 - 1, 3 if version == 2 else 4
+    widths = [9, 1, 3, 3, quat_bytes, 3 * rest]
+    body = _decompress(path, inflate, inflate.unconsumed_tail, n * sum(widths))
     ends = np.cumsum([n * width for width in widths])[:-1]
     raw = [plane.reshape(n, -1) for plane in np.split(np.frombuffer(body, np.uint8), ends)]
     means = _from_int24(raw[0]) / 2.0**bits
     quats = _quats_from_xyz(raw[4]) if version == 2 else _quats_from_smallest_three(raw[4])
-    dc = (raw[2] / 255 - 0.5) / _COLOUR
+    dc = (raw[2] / 255 - 0.5) / _SH0_SCALE
     sh = np.concatenate([dc[:, None], (raw[5].reshape(n, rest, 3) - 128.0) / 128], axis=1)
     return Splats(
         torch.from_numpy(means),
@@ -102,17 +103,17 @@ def read_spz(path: Path) -> Splats:
     )
 
 
-def _check_range(path: Path, reach: float, largest: float) -> None:
-    """A byte holds logarithms of scales up to 255 / 16 - 10, 24 bits hold positions up to four million."""
-    if reach > _MAX_REACH or largest > _MAX_SCALE:
+def _check_range(path: Path, furthest: float, largest: float) -> None:
+    """Check against what a byte of log scale (255 / 16 - 10) and 24 bits of position hold."""
+    if furthest > _MAX_POSITION or largest > _MAX_SCALE:
         raise OutputError(
-            f"{path.suffix} holds positions up to {_MAX_REACH} m and splats up to {_MAX_SCALE:.0f} m, got "
-            f"{reach:.4g} m and {largest:.4g} m; write a smaller head, or a .ply"
+            f"{path.suffix} holds positions up to {_MAX_POSITION} m and splats up to {_MAX_SCALE:.0f} m, got "
+            f"{furthest:.4g} m and {largest:.4g} m; write a smaller head, or a .ply"
         )
 
 
-def _inflated(path: Path, inflate, packed: bytes, size: int) -> bytes:
-    """Exactly ``size`` bytes; a small file that unpacks to a huge one stops there."""
+def _decompress(path: Path, inflate, packed: bytes, size: int) -> bytes:
+    """Decompress exactly ``size`` bytes, however many more a small file would expand to."""
     try:
         data = inflate.decompress(packed, size)
     except zlib.error as error:
@@ -126,8 +127,8 @@ def _byte(values: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def _coarse_sh(sh: Float[np.ndarray, "n r 3"]) -> UInt8[np.ndarray, "n r 3"]:
-    """8 bits, of which degree 1 keeps 5 and the rest 4, so that gzip has something to win."""
+def _quantise_sh(sh: Float[np.ndarray, "n r 3"]) -> UInt8[np.ndarray, "n r 3"]:
+    """Quantise to 8 bits, of which degree 1 keeps 5 and the rest 4, so that gzip can compress them."""
     step = np.where(np.arange(sh.shape[1]) < 3, 8, 16)[:, None]
     return np.clip(np.floor((np.rint(sh * 128) + 128 + step // 2) / step) * step, 0, 255).astype(np.uint8)
 
@@ -143,15 +144,15 @@ def _from_int24(raw: UInt8[np.ndarray, "n 9"]) -> Float[np.ndarray, "n 3"]:
 
 
 def _with_large_w(quats: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
-    """The same Gaussians with w at least one half.
+    """Return quaternions of the same Gaussians with w at least one half.
 
-    The file leaves w to be worked out from xyz, which is hopeless near w = 0: up to 12 degrees are lost there. But half
-    a turn about a local axis changes no Gaussian, and of q, qi, qj and qk one has the largest component as its w.
+    The file stores xyz alone. Near w = 0, computing w from them loses up to 12 degrees. A rotation by 180 degrees about
+    a local axis leaves a Gaussian as it is, and one of q, qi, qj and qk has its largest component as w.
     """
     w, x, y, z = quats.T
-    alike = np.stack([[w, x, y, z], [-x, w, z, -y], [-y, -z, w, x], [-z, y, -x, w]])
-    best = np.abs(quats).argmax(axis=1)
-    chosen = alike[best, :, np.arange(len(quats))]
+    equivalent = np.stack([[w, x, y, z], [-x, w, z, -y], [-y, -z, w, x], [-z, y, -x, w]])
+    largest = np.abs(quats).argmax(axis=1)
+    chosen = equivalent[largest, :, np.arange(len(quats))]
     return chosen * np.where(chosen[:, :1] < 0, -1, 1)
 
 
@@ -162,7 +163,7 @@ def _quats_from_xyz(raw: UInt8[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 4"]:
 
 
 def _quats_from_smallest_three(raw: UInt8[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
-    """Version 3: index of the largest component in the top two bits, then three of 9 bits and a sign; order xyzw."""
+    """Decode version 3: the largest component's index in the top two bits, three of 9 bits and a sign; order xyzw."""
     packed = np.ascontiguousarray(raw).view("<u4")[:, 0].astype(np.int64)
     largest = packed >> 30
     xyzw = np.zeros((len(packed), 4))

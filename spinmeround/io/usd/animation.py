@@ -1,4 +1,4 @@
-"""A clip of a face as a UsdSkel animation: weights of blend shapes and turns of bones, sampled in time."""
+"""Write a face clip as a UsdSkel animation: weights of blend shapes and rotations of bones, sampled in time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from spinmeround.io.recordings.clip_channels import joint_turns
+from spinmeround.io.recordings.clip_channels import joint_rotations
 from spinmeround.types import Avatar, FaceClip
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def animate(
     stage: Usd.Stage, skeleton: UsdSkel.Skeleton, avatar: Avatar, clip: FaceClip, *, metres_per_unit: float
 ) -> None:
-    """Writes the clip beneath the skeleton and binds it there; the stage gets its length and rate.
+    """Write the clip beneath the skeleton and bind it there; set the length and rate of the stage.
 
-    A frame of the stage is the clip's usual step; keys in between lie between frames.
+    The frame rate is that of the clip's median time step; keys may lie between frames.
     """
     from pxr import Gf, UsdSkel, Vt
 
@@ -32,15 +32,15 @@ def animate(
     animation = UsdSkel.Animation.Define(stage, skeleton.GetPath().AppendChild("face"))
     animation.CreateJointsAttr(skeleton.GetJointsAttr().Get())
     animation.CreateTranslationsAttr(
-        Vt.Vec3fArray.FromNumpy(np.ascontiguousarray(_from_parents(avatar) * metres_per_unit, np.float32))
+        Vt.Vec3fArray.FromNumpy(np.ascontiguousarray(_translations(avatar) * metres_per_unit, np.float32))
     )
     animation.CreateScalesAttr(Vt.Vec3hArray(len(avatar.joints), Gf.Vec3h(1, 1, 1)))
-    unturned = np.eye(1, 4).repeat(len(clip), axis=0)
-    found = [joint_turns(clip, joint.name) for joint in avatar.joints]
-    turns = np.stack([unturned if turn is None else turn for turn in found], axis=1)
-    rotations = animation.CreateRotationsAttr()
-    for frame, row in zip(frames.tolist(), turns.tolist(), strict=True):
-        rotations.Set(Vt.QuatfArray([Gf.Quatf(w, x, y, z) for w, x, y, z in row]), frame)
+    identity = np.eye(1, 4).repeat(len(clip), axis=0)
+    rotations = [joint_rotations(clip, joint.name) for joint in avatar.joints]
+    per_frame = np.stack([identity if rotation is None else rotation for rotation in rotations], axis=1)
+    attribute = animation.CreateRotationsAttr()
+    for frame, row in zip(frames.tolist(), per_frame.tolist(), strict=True):
+        attribute.Set(Vt.QuatfArray([Gf.Quatf(w, x, y, z) for w, x, y, z in row]), frame)
     names = [name for name in avatar.morph_names if name in clip.morphs]
     animation.CreateBlendShapesAttr(names)
     weights = animation.CreateBlendShapeWeightsAttr()
@@ -50,5 +50,5 @@ def animate(
     UsdSkel.BindingAPI.Apply(skeleton.GetPrim()).CreateAnimationSourceRel().SetTargets([animation.GetPath()])
 
 
-def _from_parents(avatar: Avatar) -> Float[np.ndarray, "j 3"]:
+def _translations(avatar: Avatar) -> Float[np.ndarray, "j 3"]:
     return np.stack([j.position - (avatar.joints[j.parent].position if j.parent >= 0 else 0) for j in avatar.joints])

@@ -1,4 +1,4 @@
-"""Universal Scene Description (Pixar), zipped: meshes and avatars as ``.usdz``, by way of the package usd-core."""
+"""Write meshes and avatars as ``.usdz`` (Universal Scene Description, Pixar), by the package usd-core."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spinmeround.io.formats import check_available, find_format
 from spinmeround.io.meshes.corners import smooth_normals
 from spinmeround.io.meshes.scaling import scaled
 from spinmeround.io.pictures import encode_jpeg, encode_normal_map
-from spinmeround.io.recordings.clip_channels import turned_by_bones
+from spinmeround.io.recordings.clip_channels import morphs_done_by_bones
 from spinmeround.io.usd.animation import animate
 from spinmeround.types import Avatar, AvatarPart, ColouredMesh, FaceClip, Joint, Mesh, TexturedMesh
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 _ROOT = "/head"
 _ROUGHNESS = 0.9
-_LONG_AGO_S = 315_619_200
-"""The second day of 1980: archives of this kind know no earlier year."""
+"""Of a mesh without a material of its own: skin and hair under a plain light."""
+_ARCHIVE_TIME_S = 315_619_200
+"""The second day of 1980, for all files of the archive; ZIP holds no earlier year."""
 
 
 def require_usd(path: Path | str) -> None:
@@ -44,8 +45,8 @@ def write_usdz(path: Path, avatar: Avatar, *, metres_per_unit: float, clip: Face
     The textures are JPEG, normal maps PNG. The same avatar gives the same bytes.
 
     Args:
-        clip: what the avatar does, else it is at rest. Parts cannot have weights of their own here: where the clip
-            turns the eyes by their bones, their mesh has no blend shapes of gaze.
+        clip: the animation; None for an avatar at rest. In UsdSkel all parts share their weights: if the clip rotates
+            the eye bones, the mesh of the eyes has no gaze blend shapes.
     """
     _write_archive(path, avatar, metres_per_unit, clip)
 
@@ -68,7 +69,7 @@ def _write_archive(
         pictures = _write_scene(scene, head, metres_per_unit, clip)
         archive = Sdf.ZipFileWriter.CreateNew(str(path))
         for file in (scene, *pictures):
-            os.utime(file, (_LONG_AGO_S, _LONG_AGO_S))  # the archive keeps the time of its files
+            os.utime(file, (_ARCHIVE_TIME_S, _ARCHIVE_TIME_S))  # the archive keeps the time of its files
             archive.AddFile(str(file), file.relative_to(folder).as_posix())
         archive.Save()
 
@@ -76,23 +77,23 @@ def _write_archive(
 def _write_scene(
     scene: Path, head: Avatar | Mesh | ColouredMesh | TexturedMesh, metres_per_unit: float, clip: FaceClip | None
 ) -> list[Path]:
-    """The scene beside its textures, which are returned."""
+    """Write the scene and, beside it, its textures; return the paths of these."""
     from pxr import Usd, UsdGeom, UsdSkel
 
     stage = Usd.Stage.CreateNew(str(scene))
     UsdGeom.SetStageMetersPerUnit(stage, 1.0)
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
-    moves = isinstance(head, Avatar)
-    root = UsdSkel.Root.Define(stage, _ROOT) if moves else UsdGeom.Xform.Define(stage, _ROOT)
+    is_avatar = isinstance(head, Avatar)
+    root = UsdSkel.Root.Define(stage, _ROOT) if is_avatar else UsdGeom.Xform.Define(stage, _ROOT)
     stage.SetDefaultPrim(root.GetPrim())
     Usd.ModelAPI(root.GetPrim()).SetKind("component")
     materials = _Materials(stage, scene.parent)
-    if moves:
+    if is_avatar:
         skeleton = _skeleton(stage, head.joints, metres_per_unit)
         for part in head.parts:
             drawn = _mesh(stage, part.name, part.mesh, metres_per_unit, two_sided=part.two_sided)
             materials.bind(drawn, part.name, part.mesh, part.roughness)
-            by_bones = () if clip is None else turned_by_bones(head, part, clip)
+            by_bones = () if clip is None else morphs_done_by_bones(head, part, clip)
             _bind_skeleton(stage, drawn, _without(part, by_bones), skeleton, metres_per_unit)
         if clip is not None:
             animate(stage, skeleton, head, clip, metres_per_unit=metres_per_unit)
@@ -132,7 +133,7 @@ def _mesh(
 
 
 def _skeleton(stage: Usd.Stage, joints: Sequence[Joint], metres_per_unit: float) -> UsdSkel.Skeleton:
-    """Joints by the path of their ancestors, each standing over its parent, unturned."""
+    """Define the joints, named by the path of their ancestors, with translations from their parents only."""
     from pxr import UsdSkel
 
     paths: list[str] = []
@@ -187,7 +188,7 @@ def _set_extent(root: Any, stage: Usd.Stage) -> None:
 
 
 class _Materials:
-    """The materials of a scene and the pictures beside it; parts that share a picture have the same array."""
+    """The materials of a scene and the pictures beside it; parts that share a picture refer to the same array."""
 
     def __init__(self, stage: Usd.Stage, folder: Path) -> None:
         self.stage, self.folder = stage, folder
@@ -195,7 +196,7 @@ class _Materials:
         self._known: dict[int, str] = {}
 
     def bind(self, drawn: UsdGeom.Mesh, name: str, mesh: Mesh | ColouredMesh | TexturedMesh, roughness: float) -> None:
-        """Gives a mesh a material of its own, lit, of no metal."""
+        """Give a mesh its own material, lit and not metallic."""
         from pxr import Sdf, UsdShade
 
         material = UsdShade.Material.Define(self.stage, f"{_ROOT}/materials/{name}")
@@ -213,8 +214,8 @@ class _Materials:
                 texture = self._texture(material, "normal", file, st, "raw")
                 texture.CreateInput("scale", Sdf.ValueTypeNames.Float4).Set((2.0, 2.0, 2.0, 1.0))
                 texture.CreateInput("bias", Sdf.ValueTypeNames.Float4).Set((-1.0, -1.0, -1.0, 0.0))
-                bent = surface.CreateInput("normal", Sdf.ValueTypeNames.Normal3f)
-                bent.ConnectToSource(texture.ConnectableAPI(), "rgb")
+                normal = surface.CreateInput("normal", Sdf.ValueTypeNames.Normal3f)
+                normal.ConnectToSource(texture.ConnectableAPI(), "rgb")
         material.CreateSurfaceOutput().ConnectToSource(surface.ConnectableAPI(), "surface")
         UsdShade.MaterialBindingAPI.Apply(drawn.GetPrim()).Bind(material)
 

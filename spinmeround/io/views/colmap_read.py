@@ -1,6 +1,6 @@
-"""What a COLMAP model says, text or binary, understood and checked.
+"""Read a COLMAP model, text or binary, and check it.
 
-After the public description of COLMAP's output format. Its cameras have our axes, and its pixels our corner.
+Follows the public description of COLMAP's output format. Its camera axes and its pixel convention are ours.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from spinmeround.errors import InputError
-from spinmeround.io.views.frames import Frame, ViewFile, check_files, inside, rigid
+from spinmeround.io.views.frames import Frame, ViewFile, check_files, nearest_rigid, path_inside_folder
 
 MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", ".")
 HELD_OUT_FILE = "test.txt"
@@ -32,12 +32,12 @@ _MODELS = (
     "SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE", "FULL_OPENCV", "FOV",
     "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "THIN_PRISM_FISHEYE",
 )  # fmt: skip
-"""By their number in binary files."""
+"""COLMAP's camera models, by their number in binary files."""
 _BESIDE = {"mask_path": "masks", "normal_path": "normals", "weight_path": "weights"}
 
 
 @dataclass(frozen=True)
-class _Lens:
+class _Intrinsics:
     size_px: tuple[int, int]
     values: dict[str, float]
 
@@ -46,12 +46,12 @@ class _Lens:
 class _Picture:
     name: str
     quat_wxyz: tuple[float, ...]
-    shift: tuple[float, ...]
+    translation: tuple[float, ...]
     camera: int
 
 
 def colmap_model(folder: Path) -> Path | None:
-    """Where in a folder the model lies, if there is one."""
+    """Return the folder of the model, if there is one."""
     for place in MODEL_FOLDERS:
         for suffix in (".bin", ".txt"):
             if all((folder / place / f"{name}{suffix}").is_file() for name in ("cameras", "images")):
@@ -60,28 +60,28 @@ def colmap_model(folder: Path) -> Path | None:
 
 
 def read_colmap_file(folder: Path, model: Path) -> ViewFile:
-    """Parses cameras and pictures of a model; its points are not needed.
+    """Parse cameras and pictures of a model; its points are not needed.
 
     Pictures lie in ``images`` or in the folder itself. Masks lie in ``masks``, named as COLMAP does (``a.jpg.png``) or
     after the stem (``a.png``); normals and weights likewise, in ``normals`` and ``weights``.
 
     Raises:
-        InputError: cut short or damaged, no pictures, a path that leaves the folder or names nothing, a lens with more
-            than OpenCV's first four coefficients.
+        InputError: cut short or damaged, no pictures, a path that leaves the folder or names nothing, a camera
+            model with more than OpenCV's first four distortion coefficients.
     """
     suffix = ".bin" if (model / "cameras.bin").is_file() and (model / "images.bin").is_file() else ".txt"
     cameras_path, path = model / f"cameras{suffix}", model / f"images{suffix}"
     if suffix == ".bin":
-        lenses, pictures = _binary_lenses(cameras_path), list(_binary_pictures(path))
+        cameras, pictures = _binary_cameras(cameras_path), list(_binary_pictures(path))
     else:
-        lenses, pictures = _text_lenses(cameras_path), list(_text_pictures(path))
+        cameras, pictures = _text_cameras(cameras_path), list(_text_pictures(path))
     if not pictures:
         raise InputError(f"{path}: the model has no registered pictures")
     frames: dict[str, Frame] = {}
     for picture in pictures:
         if picture.name in frames:
             raise InputError(f"{path}: two entries for {picture.name}; remove one")
-        frames[picture.name] = _frame(path, folder, lenses, picture)
+        frames[picture.name] = _frame(path, folder, cameras, picture)
     check_files(path, folder, [frame.files["file_path"] for frame in frames.values()])
     held_out = _held_out(model / HELD_OUT_FILE, frames)
     train = [frame for name, frame in frames.items() if name not in held_out]
@@ -90,13 +90,13 @@ def read_colmap_file(folder: Path, model: Path) -> ViewFile:
     return ViewFile(path, train, [frames[name] for name in held_out] or None)
 
 
-def _frame(path: Path, folder: Path, lenses: dict[int, _Lens], picture: _Picture) -> Frame:
+def _frame(path: Path, folder: Path, cameras: dict[int, _Intrinsics], picture: _Picture) -> Frame:
     where = f"{path}: {picture.name}"
-    name = inside(path, "a picture", picture.name)
-    if picture.camera not in lenses:
+    name = path_inside_folder(path, "a picture", picture.name)
+    if picture.camera not in cameras:
         raise InputError(f"{where}: its camera {picture.camera} is not in the model")
-    lens = lenses[picture.camera]
-    values = lens.values
+    intrinsics = cameras[picture.camera]
+    values = intrinsics.values
     focal = values.get("fx", values.get("f", 0.0)), values.get("fy", values.get("f", 0.0))
     if min(focal) <= 0:
         raise InputError(f"{where}: a focal length of {focal[0]:g}, {focal[1]:g} pixels is none")
@@ -106,7 +106,7 @@ def _frame(path: Path, folder: Path, lenses: dict[int, _Lens], picture: _Picture
         named = [f"{place}/{given}" for given in (f"{name}.png", f"{stem}.png") if (folder / place / given).is_file()]
         files |= {key: named[0]} if named else {}
     distortion = tuple(values.get(key, 0.0) for key in ("k1", "k2", "p1", "p2", "k3"))
-    return Frame(files, _pose(where, picture), lens.size_px, focal, (values["cx"], values["cy"]), distortion)
+    return Frame(files, _pose(where, picture), intrinsics.size_px, focal, (values["cx"], values["cy"]), distortion)
 
 
 def _pose(where: str, picture: _Picture) -> Float[np.ndarray, "4 4"]:
@@ -120,17 +120,17 @@ def _pose(where: str, picture: _Picture) -> Float[np.ndarray, "4 4"]:
         [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
         [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
     ]
-    matrix[:3, 3] = picture.shift
-    return rigid(f"{where}: its pose", matrix)
+    matrix[:3, 3] = picture.translation
+    return nearest_rigid(f"{where}: its pose", matrix)
 
 
-def _lens(path: Path, number: int, model: str, size: tuple[int, int], values: tuple[float, ...]) -> _Lens:
+def _intrinsics(path: Path, number: int, model: str, size: tuple[int, int], values: tuple[float, ...]) -> _Intrinsics:
     names = _PARAMETERS[model].split()
     if not 0 < size[0] < 1 << 20 or not 0 < size[1] < 1 << 20:
         raise InputError(f"{path}: camera {number}: a picture cannot be {size[0]} x {size[1]} pixels")
     if len(values) != len(names) or not all(abs(value) < 1e9 for value in values):
         raise InputError(f"{path}: camera {number}: {model} has {len(names)} finite parameters: {', '.join(names)}")
-    return _Lens(size, dict(zip(names, values, strict=True)))
+    return _Intrinsics(size, dict(zip(names, values, strict=True)))
 
 
 def _known(path: Path, number: int, model: str) -> str:
@@ -168,8 +168,8 @@ def _lines(path: Path) -> list[str]:
         raise InputError(f"{path}: not a text file of COLMAP ({error})") from error
 
 
-def _text_lenses(path: Path) -> dict[int, _Lens]:
-    lenses = {}
+def _text_cameras(path: Path) -> dict[int, _Intrinsics]:
+    cameras = {}
     for line in _lines(path):
         words = line.split()
         if not words or words[0].startswith("#"):
@@ -178,12 +178,12 @@ def _text_lenses(path: Path) -> dict[int, _Lens]:
             number, size, values = int(words[0]), (int(words[2]), int(words[3])), tuple(map(float, words[4:]))
         except (ValueError, IndexError) as error:
             raise InputError(f"{path}: no camera: {line[:80]!r}") from error
-        lenses[number] = _lens(path, number, _known(path, number, words[1]), size, values)
-    return lenses
+        cameras[number] = _intrinsics(path, number, _known(path, number, words[1]), size, values)
+    return cameras
 
 
 def _text_pictures(path: Path) -> Iterator[_Picture]:
-    """Two lines a picture, of which the second, its points, may be empty."""
+    """Parse two lines a picture, of which the second, its points, may be empty."""
     lines = iter([line for line in _lines(path) if not line.startswith("#")])
     for line in lines:
         if not line.strip():
@@ -198,7 +198,7 @@ def _text_pictures(path: Path) -> Iterator[_Picture]:
 
 
 class _Cursor:
-    """Reads little-endian values one after another, and never beyond the end."""
+    """Sequential reader of little-endian values that never reads beyond the end."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._data, self._at = path, _bytes(path), 0
@@ -210,7 +210,7 @@ class _Cursor:
         return values
 
     def count(self, each: int) -> int:
-        """How many entries follow, of at least ``each`` bytes."""
+        """Read how many entries follow, of at least ``each`` bytes."""
         (count,) = self.take("Q")
         self._need(count * each)
         return count
@@ -234,14 +234,14 @@ class _Cursor:
         return InputError(f"{self._path}: not a binary file of COLMAP, or cut short; copy or export it again")
 
 
-def _binary_lenses(path: Path) -> dict[int, _Lens]:
-    cursor, lenses = _Cursor(path), {}
+def _binary_cameras(path: Path) -> dict[int, _Intrinsics]:
+    cursor, cameras = _Cursor(path), {}
     for _ in range(cursor.count(24)):
         number, kind, width, height = cursor.take("IiQQ")
         model = _known(path, number, _MODELS[kind] if 0 <= kind < len(_MODELS) else f"number {kind}")
         values = cursor.take(f"{len(_PARAMETERS[model].split())}d")
-        lenses[number] = _lens(path, number, model, (width, height), values)
-    return lenses
+        cameras[number] = _intrinsics(path, number, model, (width, height), values)
+    return cameras
 
 
 def _binary_pictures(path: Path) -> Iterator[_Picture]:

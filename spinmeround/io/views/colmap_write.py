@@ -1,4 +1,4 @@
-"""Writes a folder of posed views as a COLMAP text model with its pictures, masks and normals."""
+"""Write a folder of posed views as a COLMAP text model with its pictures, masks and normals."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _HEADS = {
 
 
 def check_colmap_folder(folder: Path | str) -> None:
-    """Asks, before minutes of work, whether ``write_colmap`` could write to ``folder``.
+    """Check, before minutes of work, that ``write_colmap`` can write to ``folder``.
 
     Raises:
-        OutputError: it could not; a folder with anything in it that ``write_colmap`` did not put there is refused.
+        OutputError: it cannot; a folder with anything in it that ``write_colmap`` did not put there is refused.
     """
     check_folder(folder, may_replace=_is_ours)
 
 
 def write_colmap(folder: Path | str, views: Views, *, test: Views | None = None) -> None:
-    """Writes views, and others held out for tests, as a folder; an earlier one of ours is replaced as a whole.
+    """Write views, and others held out for tests, as a folder; an earlier one of ours is replaced as a whole.
 
     ``sparse/0`` holds ``cameras.txt`` (PINHOLE), ``images.txt`` and ``points3D.txt``, which has no points; the world
     stays ours, in head units. Pictures are those of ``write_views``, masks ``masks/STEM.png``. With ``test``, the
@@ -45,17 +45,17 @@ def write_colmap(folder: Path | str, views: Views, *, test: Views | None = None)
     """
     groups = [views] if test is None else [views, test]
     names = stems_of(views, test)
-    lenses = _lenses([group.cameras for group in groups])
+    intrinsics = _distinct_intrinsics([group.cameras for group in groups])
     with atomic_folder(folder, may_replace=_is_ours) as unfinished:
         lines = []
         for group, stems in zip(groups, names, strict=True):
             for i, stem in enumerate(stems):
                 write_pictures(unfinished, group, i, stem)
-                camera = 1 + lenses.index(_lens(group.cameras, i))
+                camera = 1 + intrinsics.index(_intrinsics(group.cameras, i))
                 lines += [f"{len(lines) // 2 + 1} {_pose(group.cameras, i)} {camera} {stem}.png", ""]
         model = unfinished / MODEL_FOLDER
         model.mkdir(parents=True)
-        _write(model / "cameras.txt", [f"{1 + i} {lens}" for i, lens in enumerate(lenses)])
+        _write(model / "cameras.txt", [f"{1 + i} {camera}" for i, camera in enumerate(intrinsics)])
         _write(model / "images.txt", lines)
         _write(model / "points3D.txt", [])
         if test is not None:
@@ -68,7 +68,8 @@ def _write(path: Path, lines: list[str]) -> None:
     path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
-def _lens(cameras: Cameras, i: int) -> str:
+def _intrinsics(cameras: Cameras, i: int) -> str:
+    """Format a camera's model and parameters as a line of ``cameras.txt``."""
     matrix = cameras.intrinsics_px[i]
     if matrix[0, 1] != 0 or matrix[1, 0] != 0:
         raise ValueError("a COLMAP model has no place for a camera with skew")
@@ -76,9 +77,9 @@ def _lens(cameras: Cameras, i: int) -> str:
     return f"PINHOLE {cameras.width_px} {cameras.height_px} {numbers}"
 
 
-def _lenses(groups: list[Cameras]) -> list[str]:
-    """Each different one once, in the order of the views."""
-    return list(dict.fromkeys(_lens(cameras, i) for cameras in groups for i in range(len(cameras))))
+def _distinct_intrinsics(groups: list[Cameras]) -> list[str]:
+    """Return the distinct lines in the order of the views."""
+    return list(dict.fromkeys(_intrinsics(cameras, i) for cameras in groups for i in range(len(cameras))))
 
 
 def _pose(cameras: Cameras, i: int) -> str:
@@ -92,7 +93,7 @@ def _numbers(values: Float[np.ndarray, "n"]) -> str:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether all that a folder holds was written by ``write_colmap``, so that nothing of anybody's is lost."""
+    """Check that all a folder holds was written by ``write_colmap``, so that no other files are lost."""
     model = folder / MODEL_FOLDER
     if any(entry.name not in (*FOLDERS, "sparse") for entry in folder.iterdir()) or not model.is_dir():
         return False

@@ -1,4 +1,4 @@
-"""Posed frames as a folder's own file describes them, checked, before any picture is opened."""
+"""Posed frames as the file of a folder describes them, checked before any picture is opened."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from jaxtyping import Float
 
 from spinmeround.errors import InputError
 
-_RIGID = 1e-3
+_RIGID_TOLERANCE = 1e-3
+"""Largest entry of R Rᵀ - 1 that counts as rounding of a rotation R in the file."""
+_EXACT_TOLERANCE = 1e-7
+"""Below this a rotation is kept to the last bit."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,9 @@ class Frame:
 
     Attributes:
         files: keys ``file_path``, ``mask_path``, ``normal_path``, ``weight_path``, as far as given; relative paths.
-        size_px: width and height, if the file tells.
+        size_px: width and height, if the file has them.
         focal_px: along x and y.
-        principal_px: None stands for the middle of the picture.
+        principal_px: None for the middle of the picture.
         distortion: k1 k2 p1 p2 k3 of OpenCV's lens model; all 0 for a pinhole.
     """
 
@@ -38,11 +41,11 @@ class ViewFile:
     """A whole folder.
 
     Attributes:
-        path: the file that told, for messages.
-        test: None when nothing is held out.
+        path: the file, for messages.
+        test: frames held out; None if there are none.
         ignored: how many frames are in neither list.
-        normal_frame: None when none is declared.
-        file_from_world: rotation that the poses in the file had undergone and that was taken back; None for none.
+        normal_frame: None if none is declared.
+        file_from_world: the rotation of ``applied_transform``, which is already undone in the poses; None without one.
     """
 
     path: Path
@@ -53,8 +56,8 @@ class ViewFile:
     file_from_world: Float[np.ndarray, "3 3"] | None = None
 
 
-def inside(path: Path, where: str, name: object) -> str:
-    """A relative path with forward slashes that stays in the folder; both kinds of slash are understood.
+def path_inside_folder(path: Path, where: str, name: object) -> str:
+    """Return a relative path with forward slashes that stays in the folder; both kinds of slash are accepted.
 
     Args:
         path: the file that names it, and ``where`` in it, for the message.
@@ -74,7 +77,7 @@ def inside(path: Path, where: str, name: object) -> str:
 
 
 def check_files(path: Path, folder: Path, names: list[str]) -> None:
-    """Asks whether the files that ``path`` names are in ``folder``.
+    """Check that the files that ``path`` names are in ``folder``.
 
     Raises:
         InputError: some are not.
@@ -85,8 +88,8 @@ def check_files(path: Path, folder: Path, names: list[str]) -> None:
         raise InputError(f"{path}: names files that are not there: {', '.join(missing[:3])}{more}")
 
 
-def rigid(where: str, matrix: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
-    """The transform itself, or, where the file was rounded, the nearest rigid one.
+def nearest_rigid(where: str, matrix: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
+    """Return the transform itself or, if the file was rounded, the nearest rigid one.
 
     Args:
         where: what the matrix is, for the message.
@@ -96,15 +99,15 @@ def rigid(where: str, matrix: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 
     """
     if not (np.abs(matrix) < 1e9).all():
         raise InputError(f"{where} has numbers that are not finite")
-    turn = matrix[:3, :3]
-    error = np.abs(turn @ turn.T - np.eye(3)).max()
-    if error > _RIGID or np.abs(matrix[3] - (0, 0, 0, 1)).max() > _RIGID:
+    rotation = matrix[:3, :3]
+    error = np.abs(rotation @ rotation.T - np.eye(3)).max()
+    if error > _RIGID_TOLERANCE or np.abs(matrix[3] - (0, 0, 0, 1)).max() > _RIGID_TOLERANCE:
         raise InputError(f"{where} is not rigid: it scales, shears or projects; a camera may turn and move only")
-    if np.linalg.det(turn) < 0:
+    if np.linalg.det(rotation) < 0:
         raise InputError(f"{where} is left-handed (a mirror image); flip one axis, x right, y up, z back")
     clean = matrix.copy()
-    if error > 1e-7:
-        u, _, vt = np.linalg.svd(turn)
+    if error > _EXACT_TOLERANCE:
+        u, _, vt = np.linalg.svd(rotation)
         clean[:3, :3] = u @ vt
     clean[3] = (0, 0, 0, 1)
     return clean

@@ -1,6 +1,6 @@
-"""Our folders as a dataparser of nerfstudio: poses stay where they are.
+"""A dataparser for nerfstudio that reads our folders and leaves their poses as they are.
 
-nerfstudio finds ``dataparser`` by an entry point of the package's metadata; nothing here loads before it asks.
+nerfstudio finds ``dataparser`` by an entry point of the package's metadata; nothing is imported before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _dataparser() -> Any:
-    """What ``ns-train METHOD --data views/ spinmeround-data`` runs."""
+    """Build the parser of ``ns-train METHOD --data views/ spinmeround-data``."""
     try:
         from nerfstudio.data.dataparsers.nerfstudio_dataparser import (  # pyright: ignore[reportMissingImports]
             NerfstudioDataParserConfig,

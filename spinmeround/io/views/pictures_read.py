@@ -1,4 +1,4 @@
-"""The pictures of one view: opened, checked against each other, undistorted, resized."""
+"""Read the pictures of one view: check them against each other, undistort and resize them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from spinmeround.images import resize, to_float
 from spinmeround.io.pictures import read_picture
 from spinmeround.io.views.frames import Frame
 
+_LEAST_NORMAL_LENGTH = 0.2
+"""Decoded normals shorter than this are grey background; true ones have length 1."""
+_LEAST_OFFSET_FROM_GREY = 0.1
+"""A picture of one colour further than this from grey 0.5 holds no normals."""
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -26,10 +31,10 @@ class Pictures:
 
 
 def read_pictures(folder: Path, frame: Frame, width_px: int, height_px: int) -> Pictures:
-    """Opens a frame's files and brings them to one size.
+    """Open a frame's files and resize them to one size.
 
-    ``alpha`` is the mask times the picture's own alpha channel, 1 when there is neither. What a lens
-    did not see has, after undistortion, alpha and weight 0.
+    ``alpha`` is the mask times the picture's own alpha channel, 1 if there is neither. Pixels outside the distorted
+    picture have, after undistortion, alpha and weight 0.
 
     Raises:
         InputError: a file that is no picture, or one of another size than the frame's image.
@@ -48,12 +53,12 @@ def read_pictures(folder: Path, frame: Frame, width_px: int, height_px: int) -> 
         picture = _read(folder, frame, "normal_path", size)
         if picture.shape[2] < 3:
             raise InputError(f"{folder / frame.files['normal_path']}: a grey picture; normals need three channels")
-        if (picture == picture[0, 0]).all() and np.abs(picture[0, 0, :3] - 0.5).max() > 0.1:
+        if (picture == picture[0, 0]).all() and np.abs(picture[0, 0, :3] - 0.5).max() > _LEAST_OFFSET_FROM_GREY:
             raise InputError(f"{folder / frame.files['normal_path']}: one colour all over, no normals; leave it out")
         normals = _unit(picture[..., :3] * 2 - 1, alpha)
     layers = np.concatenate([rgb, normals, alpha[..., None], weight[..., None]], axis=2)
     if any(frame.distortion):
-        layers = _undistorted(layers, frame, folder / frame.files["file_path"])
+        layers = _undistort(layers, frame, folder / frame.files["file_path"])
     if size != (width_px, height_px):
         layers = np.concatenate([resize(layers[..., i : i + 4], width_px, height_px) for i in (0, 4)], axis=2)
     layers = layers.astype(np.float32)
@@ -78,12 +83,12 @@ def _read(folder: Path, frame: Frame, key: str, size: tuple[int, ...]) -> Float[
 
 def _unit(normals: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
-    valid = (alpha[..., None] > 0.5) & (length > 0.2)
+    valid = (alpha[..., None] > 0.5) & (length > _LEAST_NORMAL_LENGTH)
     return np.where(valid, normals / np.maximum(length, 1e-6), 0).astype(np.float32)
 
 
-def _undistorted(layers: Float[np.ndarray, "h w c"], frame: Frame, path: Path) -> Float[np.ndarray, "h w c"]:
-    """What a pinhole camera with the same intrinsics sees; 0 where the lens did not look."""
+def _undistort(layers: Float[np.ndarray, "h w c"], frame: Frame, path: Path) -> Float[np.ndarray, "h w c"]:
+    """Resample to a pinhole camera with the same intrinsics; 0 outside the distorted picture."""
     height, width = layers.shape[:2]
     x, y = principal_px(frame, width, height)
     # OpenCV counts pixels from the centre of the first one.
@@ -92,11 +97,11 @@ def _undistorted(layers: Float[np.ndarray, "h w c"], frame: Frame, path: Path) -
     map_x, map_y = cv2.initUndistortRectifyMap(
         intrinsics_px, distortion, np.eye(3), intrinsics_px, (width, height), cv2.CV_32FC1
     )
-    bent_px = np.hypot(map_x - np.arange(width), map_y - np.arange(height)[:, None]).max()
-    if not bent_px < max(width, height):
+    displacement_px = np.hypot(map_x - np.arange(width), map_y - np.arange(height)[:, None]).max()
+    if not displacement_px < max(width, height):
         raise InputError(
-            f"{path}: its lens would bend the picture by {bent_px:.3g} of {max(width, height)} pixels; check k1 k2 "
-            "p1 p2 k3, or undistort the pictures first"
+            f"{path}: its distortion would move pixels by {displacement_px:.3g} in a picture of "
+            f"{max(width, height)}; check k1 k2 p1 p2 k3, or undistort the pictures first"
         )
     halves = [
         cv2.remap(
@@ -108,6 +113,6 @@ def _undistorted(layers: Float[np.ndarray, "h w c"], frame: Frame, path: Path) -
 
 
 def principal_px(frame: Frame, width_px: int, height_px: int) -> tuple[float, float]:
-    """The principal point, the middle of the picture where the file tells none."""
+    """Return the principal point, by default the middle of the picture."""
     x, y = frame.principal_px
     return width_px / 2 if x is None else x, height_px / 2 if y is None else y

@@ -1,4 +1,4 @@
-"""The pictures of views on disk: what every layout of a folder has in common."""
+"""Write the pictures of views, the same for every layout of a folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDERS = ("images", "masks", "normals", "weights")
 
 
 def write_pictures(folder: Path, views: Views, i: int, stem: str) -> dict[str, str]:
-    """Writes one view's pictures to the four folders, as far as they say anything.
+    """Write one view's pictures to the four folders; normals that are all 0 and weights that are all 1 are left out.
 
     Returns:
         keys ``file_path``, ``mask_path``, ``normal_path``, ``weight_path`` and paths relative to ``folder``.
@@ -36,7 +36,7 @@ def write_pictures(folder: Path, views: Views, i: int, stem: str) -> dict[str, s
 
 
 def stems_of(views: Views, test: Views | None) -> list[list[str]]:
-    """File stems of the views, and of those held out.
+    """Return the file stems of the views, and of those held out.
 
     Raises:
         ValueError: names that are no plain file stems or occur twice.
@@ -48,7 +48,7 @@ def stems_of(views: Views, test: Views | None) -> list[list[str]]:
         raise ValueError("two views have the same name, and so the same file")
     for name in names:
         if not name or name != name.strip(" .") or any(c in '/\\:*?"<>|' or ord(c) < 32 for c in name):
-            raise ValueError(f"{name!r} is no plain file stem")
+            raise ValueError(f"{name!r} is not a plain file stem")
     return stems
 
 

@@ -1,4 +1,4 @@
-"""Reads folders of posed views, ours and other programs', without trusting them."""
+"""Read folders of posed views, ours and other programs', and check them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spinmeround.errors import InputError
 from spinmeround.io.pictures import MAX_PIXELS, picture_size_px
 from spinmeround.io.views.colmap_read import colmap_model, read_colmap_file
 from spinmeround.io.views.frames import Frame, ViewFile
-from spinmeround.io.views.normal_frames import NormalFrame, turn_to_world
+from spinmeround.io.views.normal_frames import NormalFrame, rotate_to_world
 from spinmeround.io.views.pictures_read import principal_px, read_pictures
 from spinmeround.io.views.transforms_read import read_transforms_file
 from spinmeround.io.views.transforms_write import FILE_NAME
@@ -23,8 +23,8 @@ from spinmeround.types import Cameras, Views
 
 _log = logging.getLogger(__name__)
 
-_LEAST_ANGLE_DEG, _MOST_ANGLE_DEG = 0.01, 150.0
-"""Telescopes hardly see less than the first, and no lens that keeps lines straight comes near the second."""
+_MIN_FOV_DEG, _MAX_FOV_DEG = 0.01, 150.0
+"""Fields of view: telescopes hardly have less than the first, and pinhole cameras stay well below the second."""
 
 
 def read_views(
@@ -34,18 +34,18 @@ def read_views(
     normal_frame: NormalFrame | None = None,
     check: Callable[[Views], None] | None = None,
 ) -> tuple[Views, Views | None]:
-    """Reads a folder of posed views: those to fit, and those held out, if any.
+    """Read a folder of posed views: those to fit, and those held out, if any.
 
     The folder has a ``transforms.json`` in nerfstudio's or instant-ngp's dialect, or a COLMAP model: see
-    docs/FOLDERS.md. The world's frame and unit are kept as they are, but for an ``applied_transform``, which is taken
-    back. Lenses with OpenCV distortion are undistorted. Normals are 8- or 16-bit PNG and end up in the world frame;
+    docs/FOLDERS.md. The world's frame and unit are kept, except that an ``applied_transform`` is undone. Pictures with
+    OpenCV distortion are undistorted. Normals are 8- or 16-bit PNG and end up in the world frame;
     those that turn away from their own cameras are refused.
 
     Args:
         size_px: longer side of the pictures wanted; they are resized and the intrinsics follow.
-        normal_frame: the frame of the normals, whatever the file says.
-        check: may refuse the views to fit before their normals are looked into: wrong poses make right normals look
-            wrong.
+        normal_frame: the frame of the normals; None for the one the file declares.
+        check: called with the views to fit before their normals are checked, and may raise: with wrong poses, correct
+            normals look wrong.
 
     Raises:
         InputError: whatever is wrong with the file, its paths, poses, intrinsics or pictures, in one line.
@@ -54,16 +54,16 @@ def read_views(
     folder = Path(folder)
     file = _view_file(folder)
     if file.ignored:
-        _log.info("%s: %d frames are in neither list and are left aside", file.path, file.ignored)
+        _log.info("%s: %d frames are in neither list and are ignored", file.path, file.ignored)
     frames = [*file.train, *(file.test or [])]
     sizes = [_size_on_disk(folder, frame, file.path.name) for frame in frames]
     for frame, size in zip(frames, sizes, strict=True):
-        _check_angle(f"{file.path}: {frame.files['file_path']}", frame.focal_px, size)
+        _check_fov(f"{file.path}: {frame.files['file_path']}", frame.focal_px, size)
     width_px, height_px = _common_size(folder, sizes, size_px)
     views = _read(folder, file, sizes, width_px, height_px)
     if check is not None:
         check(_part(views, 0, len(file.train)))
-    turn_to_world(
+    rotate_to_world(
         file.path,
         views.normals_world,
         views.cameras,
@@ -75,12 +75,14 @@ def read_views(
     if file.test is None:
         return views, None
     if {*(f.files["file_path"] for f in file.train)} & {*(f.files["file_path"] for f in file.test)}:
-        _log.warning("%s: some frames are both fitted and held out: figures for them mean little", file.path)
+        _log.warning(
+            "%s: some frames are both fitted and held out: their metrics do not measure generalisation", file.path
+        )
     return _part(views, 0, len(file.train)), _part(views, len(file.train), len(frames))
 
 
 def files_of_views(folder: Path | str) -> tuple[Path, ...]:
-    """All files that ``read_views`` opens, so that no result takes the place of one.
+    """Return all files that ``read_views`` opens, so that no result overwrites one.
 
     Raises:
         InputError: as ``read_views``, as far as the file that describes the views goes.
@@ -106,30 +108,30 @@ def _view_file(folder: Path) -> ViewFile:
     )
 
 
-def _size_on_disk(folder: Path, frame: Frame, told_by: str) -> tuple[int, int]:
+def _size_on_disk(folder: Path, frame: Frame, file_name: str) -> tuple[int, int]:
     path = folder / frame.files["file_path"]
     size = picture_size_px(path)
     if frame.size_px is not None and frame.size_px != size:
-        told = f"{frame.size_px[0]} x {frame.size_px[1]}"
+        declared = f"{frame.size_px[0]} x {frame.size_px[1]}"
         raise InputError(
-            f"{path}: {size[0]} x {size[1]} pixels, but {told_by} says {told}; intrinsics do not fit the picture"
+            f"{path}: {size[0]} x {size[1]} pixels, but {file_name} says {declared}; intrinsics do not fit the picture"
         )
     return size
 
 
-def _check_angle(where: str, focal_px: tuple[float, float], size_px: tuple[int, int]) -> None:
+def _check_fov(where: str, focal_px: tuple[float, float], size_px: tuple[int, int]) -> None:
     for focal, size in zip(focal_px, size_px, strict=True):
-        angle_deg = math.degrees(2 * math.atan(size / 2 / focal))
-        if not _LEAST_ANGLE_DEG < angle_deg < _MOST_ANGLE_DEG:
+        fov_deg = math.degrees(2 * math.atan(size / 2 / focal))
+        if not _MIN_FOV_DEG < fov_deg < _MAX_FOV_DEG:
             raise InputError(
-                f"{where}: a focal length of {focal:g} for {size} pixels sees {angle_deg:.3g} degrees; give it in "
-                "pixels of the picture, not in millimetres or widths"
+                f"{where}: a focal length of {focal:g} for {size} pixels is a field of view of {fov_deg:.3g} degrees; "
+                "give it in pixels of the picture, not in millimetres or widths"
             )
 
 
 def _common_size(folder: Path, sizes: list[tuple[int, int]], size_px: int | None) -> tuple[int, int]:
     if size_px is not None and size_px < 1:
-        raise InputError(f"pictures of {size_px} pixels make no sense: give the longer side, such as 512")
+        raise InputError(f"pictures of {size_px} pixels cannot be read: give the longer side, such as 512")
     wanted = set()
     for width, height in sizes:
         scale = 1 if size_px is None else size_px / max(width, height)
@@ -137,7 +139,7 @@ def _common_size(folder: Path, sizes: list[tuple[int, int]], size_px: int | None
     if max(wanted)[0] * max(wanted)[1] > MAX_PIXELS:
         raise InputError(
             f"pictures of {' x '.join(map(str, max(wanted)))} pixels, more than the {MAX_PIXELS // 10**6} million "
-            "allowed; read them smaller, --view-size"
+            "allowed; read them at a smaller size"
         )
     if len(wanted) > 1:
         first, second = sorted(wanted)[:2]
@@ -155,7 +157,7 @@ def _read(
     width_px: int,
     height_px: int,
 ) -> Views:
-    """All views, their normals in whatever frame the files have them."""
+    """Read all views, their normals still in the frame of the files."""
     frames = [*file.train, *(file.test or [])]
     shape = (len(frames), height_px, width_px)
     rgb, normals, alpha, weight = planes((*shape, 3), (*shape, 3), shape, shape)
@@ -184,7 +186,7 @@ def _intrinsics(frame: Frame, size: tuple[int, int], width_px: int, height_px: i
 
 
 def _names(frames: list[Frame]) -> tuple[str, ...]:
-    """File stems, or whole paths where stems repeat."""
+    """Return file stems, or whole paths if stems repeat."""
     paths = [Path(frame.files["file_path"]) for frame in frames]
     stems = {path: path.stem for path in paths}
     if len({stem.casefold() for stem in stems.values()}) < len(stems):

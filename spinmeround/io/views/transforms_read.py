@@ -1,4 +1,4 @@
-"""What ``transforms.json`` says, in nerfstudio's and in instant-ngp's dialect, understood and checked."""
+"""Read ``transforms.json``, in nerfstudio's and in instant-ngp's dialect, and check it."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from jaxtyping import Float
 from spinmeround.errors import InputError
 from spinmeround.geometry import invert_rigid
 from spinmeround.io.pictures import picture_size_px
-from spinmeround.io.views.frames import Frame, ViewFile, check_files, inside, rigid
+from spinmeround.io.views.frames import Frame, ViewFile, check_files, nearest_rigid, path_inside_folder
 from spinmeround.io.views.normal_frames import FRAMES
 from spinmeround.io.views.transforms_write import FILE_NAME, OPENCV_FROM_OPENGL
 
-_MAX_JSON = 1 << 26
+_MAX_JSON_BYTES = 1 << 26
 _PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
 _FILES = ("file_path", "mask_path", "normal_path", "weight_path")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-"""What instant-ngp and NeRF's own scenes leave out of a ``file_path``."""
+"""Suffixes that instant-ngp and NeRF's own scenes leave out of a ``file_path``."""
 
 
 def read_transforms_file(folder: Path) -> ViewFile:
-    """Parses ``folder/transforms.json``.
+    """Parse ``folder/transforms.json``.
 
-    An ``applied_transform`` is taken back: poses come in the world the capture had before.
+    An ``applied_transform`` is undone: poses are in the world the capture had before.
 
     Raises:
         InputError: absent, no JSON, no frames, a path that leaves the folder or names nothing, a pose that is not
-            rigid, a lens that is no pinhole, numbers that are not finite.
+            rigid, a camera that is no pinhole, numbers that are not finite.
     """
     path = folder / FILE_NAME
     document = _document(path)
@@ -56,7 +56,7 @@ def read_transforms_file(folder: Path) -> ViewFile:
         None if test is None else [frames[n] for n in test],
         len(frames) - len({*train, *(test or [])}),
         normal_frame,
-        None if applied is None else applied.turn,
+        None if applied is None else applied.rotation,
     )
 
 
@@ -65,8 +65,10 @@ def _document(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: a number is {constant}; poses and intrinsics must be finite")
 
     try:
-        if path.stat().st_size > _MAX_JSON:
-            raise InputError(f"{path}: {path.stat().st_size >> 20} MB of JSON; a folder of views has no need of that")
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise InputError(
+                f"{path}: {path.stat().st_size >> 20} MB of JSON, more than the {_MAX_JSON_BYTES >> 20} MB allowed"
+            )
         document = json.loads(path.read_bytes(), parse_constant=refuse)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
@@ -84,7 +86,7 @@ def _split(path: Path, document: dict[str, Any], frames: dict[str, Frame]) -> tu
             continue
         if not isinstance(document[key], list):
             raise InputError(f"{path}: {key} is no list")
-        lists[key] = [_with_suffix(path, inside(path, key, name)) for name in document[key]]
+        lists[key] = [_with_suffix(path, path_inside_folder(path, key, name)) for name in document[key]]
         unknown = [name for name in lists[key] if name not in frames]
         if unknown:
             raise InputError(f"{path}: {key} names {unknown[0]}, which is no frame's file_path")
@@ -105,16 +107,16 @@ def _with_suffix(path: Path, name: str) -> str:
 
 @dataclass(frozen=True)
 class _Applied:
-    """``applied_transform``: the similarity that led from the capture's world to that of the file."""
+    """``applied_transform``: the similarity from the capture's world to that of the file."""
 
     scale: float
-    turn: Float[np.ndarray, "3 3"]
-    shift: Float[np.ndarray, "3"]
+    rotation: Float[np.ndarray, "3 3"]
+    translation: Float[np.ndarray, "3"]
 
-    def taken_back(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
+    def undone(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
         before = world_from_camera.copy()
-        before[:3, :3] = self.turn.T @ world_from_camera[:3, :3]
-        before[:3, 3] = self.turn.T @ (world_from_camera[:3, 3] - self.shift) / self.scale
+        before[:3, :3] = self.rotation.T @ world_from_camera[:3, :3]
+        before[:3, 3] = self.rotation.T @ (world_from_camera[:3, 3] - self.translation) / self.scale
         return before
 
 
@@ -128,7 +130,7 @@ def _applied(path: Path, document: dict[str, Any]) -> _Applied | None:
         raise InputError(f"{where} mirrors or flattens space; it may turn, move and scale only")
     scale = float(np.cbrt(determinant))
     matrix[:3, :3] /= scale
-    clean = rigid(where, matrix)
+    clean = nearest_rigid(where, matrix)
     return _Applied(scale, clean[:3, :3], clean[:3, 3])
 
 
@@ -148,7 +150,7 @@ def _matrix(where: str, given: object) -> Float[np.ndarray, "4 4"]:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads one frame; what a frame does not say, the top of the file says for all."""
+    """Reader of one frame; keys that a frame does not have are taken from the top of the file."""
 
     path: Path
     document: dict[str, Any]
@@ -158,16 +160,18 @@ class _Reader:
 
     def files(self) -> dict[str, str]:
         if not isinstance(self.entry, dict):
-            raise InputError(f"{self.path}: {self.where} is no object")
-        files = {k: inside(self.path, self.where, self.entry[k]) for k in _FILES if self.entry.get(k) is not None}
+            raise InputError(f"{self.path}: {self.where} is not an object")
+        files = {
+            k: path_inside_folder(self.path, self.where, self.entry[k]) for k in _FILES if self.entry.get(k) is not None
+        }
         if "file_path" not in files:
             raise InputError(f"{self.path}: {self.where} has no file_path")
         return files | {"file_path": _with_suffix(self.path, files["file_path"])}
 
     def frame(self) -> Frame:
-        """Asks the picture for its size where the file gives an angle without one."""
+        """Return the frame. The picture's size is read if the file has a field of view but no size."""
         principal = self._number("cx"), self._number("cy")
-        return Frame(self.files(), self._pose(), self._size(), self._focal(), principal, self._lens())
+        return Frame(self.files(), self._pose(), self._size(), self._focal(), principal, self._distortion())
 
     def _number(self, key: str) -> float | None:
         value = self.entry.get(key, self.document.get(key))
@@ -188,9 +192,9 @@ class _Reader:
     def _focal(self) -> tuple[float, float]:
         focal_x, focal_y = self._number("fl_x"), self._number("fl_y")
         if focal_x is None:
-            focal_x = self._focal_of_angle("camera_angle_x", "x_fov", axis=0)
+            focal_x = self._focal_of_fov("camera_angle_x", "x_fov", axis=0)
         if focal_y is None:
-            focal_y = self._focal_of_angle("camera_angle_y", "y_fov", axis=1)
+            focal_y = self._focal_of_fov("camera_angle_y", "y_fov", axis=1)
         focal_y = focal_x if focal_y is None else focal_y
         if focal_x is None or focal_y is None:
             raise InputError(
@@ -200,19 +204,21 @@ class _Reader:
             raise InputError(f"{self.path}: {self.where}: a focal length of {focal_x:g}, {focal_y:g} pixels is none")
         return focal_x, focal_y
 
-    def _focal_of_angle(self, radians: str, degrees: str, *, axis: int) -> float | None:
-        """From the angle between opposite sides of the picture."""
+    def _focal_of_fov(self, radians: str, degrees: str, *, axis: int) -> float | None:
+        """Compute the focal length from the field of view along an axis, pixels."""
         angle, angle_deg = self._number(radians), self._number(degrees)
         if angle is None and angle_deg is not None:
             angle = math.radians(angle_deg)
         if angle is None:
             return None
         if not 0 < angle < math.pi:
-            raise InputError(f"{self.path}: {self.where}: no pinhole sees an angle of {math.degrees(angle):g} degrees")
+            raise InputError(
+                f"{self.path}: {self.where}: no pinhole has a field of view of {math.degrees(angle):g} degrees"
+            )
         size = self._size() or picture_size_px(self.path.parent / self.files()["file_path"])
         return size[axis] / 2 / math.tan(angle / 2)
 
-    def _lens(self) -> tuple[float, ...]:
+    def _distortion(self) -> tuple[float, ...]:
         model = self.entry.get("camera_model", self.document.get("camera_model", "OPENCV"))
         if self.entry.get("is_fisheye", self.document.get("is_fisheye")):
             model = "fisheye"
@@ -227,9 +233,9 @@ class _Reader:
         return tuple(self._number(key) or 0.0 for key in ("k1", "k2", "p1", "p2", "k3"))
 
     def _pose(self) -> Float[np.ndarray, "4 4"]:
-        """OpenGL camera-to-world to OpenCV ``camera_from_world``; rounding in the file is evened out."""
+        """Convert OpenGL camera-to-world to OpenCV ``camera_from_world``; undo rounding in the file."""
         where = f"{self.path}: {self.where}: transform_matrix"
-        world_from_camera = rigid(where, _matrix(where, self.entry.get("transform_matrix")))
+        world_from_camera = nearest_rigid(where, _matrix(where, self.entry.get("transform_matrix")))
         if self.applied is not None:
-            world_from_camera = self.applied.taken_back(world_from_camera)
+            world_from_camera = self.applied.undone(world_from_camera)
         return invert_rigid(world_from_camera @ OPENCV_FROM_OPENGL)

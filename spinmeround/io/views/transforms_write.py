@@ -1,4 +1,4 @@
-"""Writes a folder of posed views that nerfstudio can read: ``transforms.json`` with images, masks and normals."""
+"""Write a folder of posed views that nerfstudio can read: ``transforms.json`` with images, masks and normals."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 def check_views_folder(folder: Path | str) -> None:
-    """Asks, before minutes of work, whether ``write_views`` could write to ``folder``.
+    """Check, before minutes of work, that ``write_views`` can write to ``folder``.
 
     Raises:
-        OutputError: it could not; a folder with anything in it that ``write_views`` did not put there is refused.
+        OutputError: it cannot; a folder with anything in it that ``write_views`` did not put there is refused.
     """
     check_folder(folder, may_replace=_is_ours)
 
 
 def write_views(folder: Path | str, views: Views, *, test: Views | None = None) -> None:
-    """Writes views, and others held out for tests, as a folder; an earlier folder of views is replaced as a whole.
+    """Write views, and others held out for tests, as a folder; an earlier folder of views is replaced as a whole.
 
     ``transforms.json`` holds intrinsics in pixels and OpenGL camera-to-world transforms in head units. A frame has
     ``file_path`` (8-bit PNG, straight colour, white where alpha is 0), ``mask_path`` (8-bit alpha), ``normal_path``
@@ -83,7 +83,7 @@ def _intrinsics(cameras: Cameras, i: int) -> dict[str, float]:
 
 
 def _shared_intrinsics(cameras: list[Cameras]) -> dict[str, float]:
-    """The intrinsics all frames have in common, or nothing when they differ."""
+    """Return the intrinsics all frames have in common; empty if they differ."""
     if len({(group.width_px, group.height_px) for group in cameras}) > 1:
         raise ValueError("training and test views differ in image size")
     each = [_intrinsics(group, i) for group in cameras for i in range(len(group))]
@@ -96,7 +96,7 @@ def _camera_to_world(cameras: Cameras, i: int) -> Float[np.ndarray, "4 4"]:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether all that a folder holds was written by ``write_views``, so that nothing of anybody's is lost."""
+    """Check that all a folder holds was written by ``write_views``, so that no other files are lost."""
     if any(entry.name not in (*FOLDERS, FILE_NAME) for entry in folder.iterdir()):
         return False
     try:

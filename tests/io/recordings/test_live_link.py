@@ -118,7 +118,7 @@ def test_unknown_and_missing_columns_are_told(read, caplog):
     rows[0][at] = "TongOut"
     clip = read(rows)
     assert [r.getMessage().split(": ", 1)[1] for r in caplog.records if r.levelno == logging.WARNING] == [
-        "missing and at rest: column TongueOut",
+        "missing, so at rest: column TongueOut",
         "unknown and left out: column TongOut (perhaps TongueOut?)",
     ]
     assert "tongueOut" not in clip.morphs
@@ -186,10 +186,10 @@ def test_bad_recordings_are_refused(read, content, message):
 
 
 def test_a_recording_that_never_ends_is_refused(read, monkeypatch):
-    monkeypatch.setattr(live_link, "MOST_FRAMES", 50)
+    monkeypatch.setattr(live_link, "MAX_FRAMES", 50)
     with pytest.raises(InputError, match="more than 50 frames"):
         read(take())
-    monkeypatch.setattr(live_link, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(live_link, "_MAX_BYTES", 1000)
     with pytest.raises(InputError, match="cut the recording"):
         read(take())
     with pytest.raises(InputError, match="cannot be read: no such file"):

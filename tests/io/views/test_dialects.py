@@ -64,7 +64,10 @@ def test_ways_to_tell_a_focal_length(tmp_path: Path, make_views, told: dict, foc
         (lambda d: d.update(is_fisheye=True), "'fisheye' is no pinhole; undistort"),
         (lambda d: d["frames"][1].update(camera_model="OPENCV_FISHEYE"), "'OPENCV_FISHEYE' is no pinhole"),
         (lambda d: d.update(k6=0.1), "k6 is not 0; undistort"),
-        (lambda d: (_bare(d, "fl_x"), d.update(camera_angle_x=3.5)), "no pinhole sees an angle of 200.535 degrees"),
+        (
+            lambda d: (_bare(d, "fl_x"), d.update(camera_angle_x=3.5)),
+            "no pinhole has a field of view of 200.535 degrees",
+        ),
         (lambda d: d.update(applied_transform=[[1, 0, 0, 0]]), "applied_transform is no 4 x 4 matrix"),
         (lambda d: d.update(applied_transform=np.diag([1, 1, -1, 1]).tolist()), "applied_transform mirrors"),
         (lambda d: d.update(applied_transform=np.diag([1, 1, 2, 1]).tolist()), "applied_transform is not rigid"),
@@ -135,24 +138,27 @@ def test_the_transform_that_nerfstudio_applies_to_colmap(tmp_path: Path, make_vi
 
 @pytest.mark.parametrize("flip", [(1.0, -1.0, -1.0), (1.0, 1.0, 1.0)])
 def test_normals_of_the_camera_are_turned_when_told(tmp_path: Path, make_views, caplog, flip: tuple) -> None:
-    """Told ``camera``, either of the two habits is recognised."""
+    """Told ``camera``, either of the two conventions is recognised."""
     views = make_views(8)
     folder = tmp_path / "views"
     write_views(folder, views)
-    with pytest.raises(InputError, match=r"--normal-frame is camera_op.* is it \"world\" \(--normal-frame world"):
+    with pytest.raises(
+        InputError,
+        match=r"normal frame asked for is .camera_op.* is it \"world\"\? Read them in the normal frame \"world\"",
+    ):
         read_views(folder, normal_frame="camera")
     for i in range(len(views)):
         turned = views.normals_world[i] @ views.cameras.camera_from_world[i, :3, :3].T * flip
         picture = np.rint((turned * 0.5 + 0.5) * 65535).astype(np.uint16)
         cv2.imwrite(str(folder / f"normals/{i:03d}.png"), picture[..., ::-1])
-    with pytest.raises(InputError, match=r"turn away from their cameras; is it .* \(--normal-frame camera\)"):
+    with pytest.raises(InputError, match=r"face away from their cameras; is it .* in the normal frame \"camera\""):
         read_views(folder)
     with caplog.at_level("INFO"):
         back, _ = read_views(folder, normal_frame="camera")
     np.testing.assert_allclose(back.normals_world, views.normals_world, atol=1e-4)
-    habit = "camera_opengl" if flip[1] < 0 else "camera_opencv"
-    assert f"normals are in the frame {habit} and are turned" in caplog.text
-    with pytest.raises(InputError, match="--normal-frame is world, but its normals turn away"):
+    convention = "camera_opengl" if flip[1] < 0 else "camera_opencv"
+    assert f"normals are in the frame {convention} and are rotated" in caplog.text
+    with pytest.raises(InputError, match='the normal frame asked for is "world", but its normals face away'):
         read_views(folder, normal_frame="world")
 
 

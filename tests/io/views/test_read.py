@@ -78,7 +78,7 @@ def test_resizing_keeps_the_field_of_view(tmp_path: Path, make_views, size_px: i
     np.testing.assert_allclose(lengths[back.alpha > 0.5], 1, atol=1e-5)
     assert not lengths[back.alpha <= 0.5].any()
     assert back.alpha.mean() == pytest.approx(views.alpha.mean(), abs=0.02)
-    with pytest.raises(InputError, match="0 pixels make no sense"):
+    with pytest.raises(InputError, match="0 pixels cannot be read"):
         read_views(tmp_path / "views", size_px=0)
 
 
@@ -154,7 +154,7 @@ def test_normals_in_the_frame_of_the_camera(tmp_path: Path, make_views, frame: s
     folder = tmp_path / "views"
     write_views(folder, views)
     _in_camera(folder, views, flip)
-    with pytest.raises(InputError, match=f'normal_frame is "world", but its normals turn away .* is it "{frame}"'):
+    with pytest.raises(InputError, match=f'normal_frame is "world", but its normals face away .* is it "{frame}"'):
         read_views(folder)
     edit(folder, lambda d: d.pop("normal_frame"))
     with pytest.raises(InputError, match=f'do not look like world normals; say "normal_frame": "{frame}" in'):

@@ -123,7 +123,7 @@ def test_an_interrupted_write_keeps_the_old_views(tmp_path: Path, make_views, mo
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a\\b", "a:b", " a", "a."])
 def test_names_that_are_no_stems(tmp_path: Path, make_views, name: str) -> None:
-    with pytest.raises(ValueError, match="is no plain file stem"):
+    with pytest.raises(ValueError, match="is not a plain file stem"):
         write_views(tmp_path / "views", make_views(2, names=("ok", name)))
     assert list(tmp_path.iterdir()) == []
 
