@@ -129,10 +129,10 @@ def rooms_of(
         if surface == "neural":
             import torch
 
-            from spinmeround.recon.sdf.fitter import NEURAL_PRESETS, NeuralSurfaceFitter
+            from spinmeround.recon.sdf.fitter import SDF_PRESETS, SdfSurfaceFitter
 
             card = torch.device(device) if device == "cuda" else None
-            fitter = NeuralSurfaceFitter(NEURAL_PRESETS[quality], keep_cameras=cameras == "keep", card=card)
+            fitter = SdfSurfaceFitter(SDF_PRESETS[quality], keep_cameras=cameras == "keep", device=card)
         else:
             from spinmeround.recon.mesh_surface.fitter import SURFACE_PRESETS, NormalSurfaceFitter
 

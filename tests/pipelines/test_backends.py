@@ -48,7 +48,7 @@ def test_the_number_of_splats_is_the_one_asked_for_or_that_of_the_quality(most, 
 
 @pytest.mark.parametrize(
     ("kind", "module", "fitter"),
-    [("mesh", surface_module, "NormalSurfaceFitter"), ("neural", neural_module, "NeuralSurfaceFitter")],
+    [("mesh", surface_module, "NormalSurfaceFitter"), ("neural", neural_module, "SdfSurfaceFitter")],
 )
 def test_the_surface_is_fitted_as_asked(kind, module, fitter, monkeypatch):
     made = (sphere_mesh(), orbit_cameras([0.0], [0.0], size_px=8))
@@ -83,9 +83,9 @@ def test_the_neural_surface_is_rendered_on_a_card_where_one_is_asked_for(device,
 
     cameras, blank = orbit_cameras([0.0], [0.0], size_px=8), np.zeros((1, 8, 8, 3), np.float32)
     views = Views(cameras, blank, blank, blank[..., 0], blank[..., 0])
-    monkeypatch.setattr(neural_module, "NeuralSurfaceFitter", Noting)
+    monkeypatch.setattr(neural_module, "SdfSurfaceFitter", Noting)
     rooms_of("draft", device, surface="neural").fit_surface(views, 0, lambda share, doing: None)
-    assert told == {"card": card}
+    assert told == {"device": card}
 
 
 @pytest.mark.parametrize("module", [fit_views_module, reconstruct_module])
