@@ -32,7 +32,7 @@ from spinmeround.orbits import orbit_cameras
 from spinmeround.protocols import SurfaceFitter
 from spinmeround.recon.hull import silhouettes
 from spinmeround.recon.mesh_surface.fitter import SURFACE_PRESETS, NormalSurfaceFitter, SurfaceSettings
-from spinmeround.recon.sdf.fitter import NeuralSettings, NeuralSurfaceFitter
+from spinmeround.recon.sdf.fitter import SdfSettings, SdfSurfaceFitter
 from spinmeround.recon.texture.bake import bake_texture
 from spinmeround.types import Cameras, Mesh, TexturedMesh, Views
 
@@ -226,7 +226,7 @@ def _fitted(
 
 def _compile(truth: Mesh, *, neural: bool) -> None:
     tiny = SurfaceSettings(16, (1,))
-    fitter = NeuralSurfaceFitter(NeuralSettings(tiny, (1,))) if neural else NormalSurfaceFitter(tiny)
+    fitter = SdfSurfaceFitter(SdfSettings(tiny, (1,))) if neural else NormalSurfaceFitter(tiny)
     fitter.fit(photograph(truth, ring_cameras(4, size_px=64)), seed=0)
 
 
@@ -243,7 +243,7 @@ def measure(*, quick: bool) -> list[Figure]:
         if case.neural_factor is not None:
             compared.append((case, (case.neural_factor * got.depth_mm, case.neural_factor * got.normal_deg)))
     for case, bars in compared:
-        figures += _fitted("neural", NeuralSurfaceFitter(), case, bars, 240.0)[2]
+        figures += _fitted("neural", SdfSurfaceFitter(), case, bars, 240.0)[2]
     clean = cases[0]
     started = time.perf_counter()
     textured = bake_texture(clean.views, meshes[0], size_px=2048)

@@ -1,4 +1,4 @@
-"""The one image contract: channel-last float32 sRGB in [0, 1] inside, uint8 or uint16 at the border."""
+"""Conversion, resizing, compositing and sampling of images: channel-last float32 sRGB in [0, 1], see CONVENTIONS.md."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
+_MIN_NORMAL_LENGTH = 0.2
+"""Decoded normals shorter than this are grey, or blends of opposite normals, and have no direction."""
+
 
 def to_float(image: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """uint8 or uint16 to float32 in [0, 1]; floats pass through as float32.
+    """Convert uint8 or uint16 to float32 in [0, 1]; floats become float32 with their values unchanged.
 
     Raises:
         TypeError: any other dtype.
@@ -25,12 +28,12 @@ def to_float(image: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
 
 
 def to_uint8(image: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
-    """Float in [0, 1] to uint8, rounded; values outside are clipped."""
+    """Convert floats in [0, 1] to uint8, rounded; values outside are clipped."""
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def resize(image: Float[np.ndarray, "h w *c"], width_px: int, height_px: int) -> Float[np.ndarray, "h2 w2 *c"]:
-    """Area averaging when shrinking, bilinear when growing."""
+    """Resize by area averaging if the image has fewer pixels afterwards, else bilinearly."""
     shrinks = width_px * height_px < image.shape[0] * image.shape[1]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, (width_px, height_px), interpolation=interpolation)
@@ -39,33 +42,39 @@ def resize(image: Float[np.ndarray, "h w *c"], width_px: int, height_px: int) ->
 def composite(
     rgb: Float[np.ndarray, "*b h w 3"], alpha: Float[np.ndarray, "*b h w"], background: Sequence[float] = (1, 1, 1)
 ) -> Float[np.ndarray, "*b h w 3"]:
-    """Straight (not premultiplied) colour over a plain background."""
+    """Composite straight (not premultiplied) colour over a uniform background."""
     return rgb * alpha[..., None] + np.asarray(background, np.float32) * (1 - alpha[..., None])
 
 
 def normals_to_rgb(
     normals: Float[np.ndarray, "*b h w 3"], alpha: Float[np.ndarray, "*b h w"]
 ) -> Float[np.ndarray, "*b h w 3"]:
-    """Unit normals to the usual picture (n + 1) / 2, grey 0.5 outside ``alpha``."""
+    """Encode unit normals as the usual picture (n + 1) / 2, grey 0.5 outside ``alpha``."""
     return composite(normals * 0.5 + 0.5, alpha, (0.5, 0.5, 0.5)).astype(np.float32)
 
 
 def rgb_to_normals(
     picture: Float[np.ndarray, "*b h w 3"], alpha: Float[np.ndarray, "*b h w"]
 ) -> Float[np.ndarray, "*b h w 3"]:
-    """Inverse of ``normals_to_rgb`` up to rounding: unit length where ``alpha`` is above one half, 0 elsewhere."""
+    """Decode what ``normals_to_rgb`` made: unit length where ``alpha`` is above one half, 0 elsewhere.
+
+    Pixels too close to grey to have a direction are 0 as well.
+    """
     normals = picture * 2 - 1
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
-    valid = (alpha[..., None] > 0.5) & (length > 0.2)
+    valid = (alpha[..., None] > 0.5) & (length > _MIN_NORMAL_LENGTH)
     return np.where(valid, normals / np.maximum(length, 1e-6), 0).astype(np.float32)
 
 
 def sample(image: Float[np.ndarray, "h w *c"], pixels: Float[np.ndarray, "n _"]) -> Float[np.ndarray, "n *c"]:
-    """Bilinear look-up at positions in pixels (x, y, anything), clamped at the border; returns float32.
+    """Sample an image bilinearly at pixel positions, clamped at the border; return float32.
 
-    cv2.remap interpolates with a precision of 1/32 pixel.
+    cv2.remap rounds positions to 1/32 pixel.
+
+    Args:
+        pixels: x and y; further columns are ignored.
     """
-    # remap takes at most 32767 rows or columns: the positions are folded into a table.
+    # remap takes at most 32767 rows or columns: the positions are laid out in rows of a table.
     columns = 4096
     count = len(pixels)
     folded = np.full((max(1, -(-count // columns)) * columns, 2), 0.5, np.float32)

@@ -1,7 +1,7 @@
-"""Z-buffer rasteriser for triangle meshes on the CPU: which face covers each pixel, where on it, how far away.
+"""Z-buffer rasteriser for triangle meshes on the CPU: face index, barycentric coordinates and depth of each pixel.
 
-The one place that decides visibility of a mesh; the template generator draws with it, stage two asks it what a view
-sees. Deterministic: bands of rows are drawn independently, faces in order.
+Visibility of meshes is decided here alone, for the template's renderings and for stage two. Deterministic: bands of
+rows are drawn independently, faces in order.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class FaceBuffer:
 def rasterize(
     vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], cameras: Cameras, index: int
 ) -> FaceBuffer:
-    """Draws a mesh as camera ``index`` sees it; both sides of a face are drawn, pixel centres are sampled.
+    """Rasterise a mesh as camera ``index`` sees it; both sides of a face are drawn, pixel centres are sampled.
 
-    Faces that reach behind the camera are left out whole: the rigs of this package stand outside the head.
+    Faces that reach behind the camera are left out, not clipped: the rigs of this package stand outside the head.
     """
     pixels = project(np.asarray(vertices, np.float64), cameras.camera_from_world[index], cameras.intrinsics_px[index])
     return rasterize_pixels(pixels, faces, cameras.width_px, cameras.height_px)
@@ -45,7 +45,7 @@ def rasterize(
 def rasterize_pixels(
     pixels: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], width_px: int, height_px: int
 ) -> FaceBuffer:
-    """Draws triangles given as (x px, y px, depth), for instance a UV layout at depth 1."""
+    """Rasterise triangles given as (x px, y px, depth), for instance a UV layout at depth 1."""
     face = np.full((height_px, width_px), -1, np.int32)
     barycentric = np.zeros((height_px, width_px, 3), np.float32)
     depth = np.full((height_px, width_px), np.inf, np.float32)
@@ -56,9 +56,9 @@ def rasterize_pixels(
 def interpolate(
     attributes: Float[np.ndarray, "v c"], faces: Integer[np.ndarray, "f 3"], buffer: FaceBuffer
 ) -> Float[np.ndarray, "h w c"]:
-    """Per-vertex attributes at every pixel of a buffer, 0 where there is no face."""
+    """Interpolate vertex attributes at every pixel of a buffer; 0 where there is no face."""
     out = np.zeros((*buffer.face.shape, attributes.shape[1]), np.float32)
-    _spread(
+    _interpolate(
         np.ascontiguousarray(attributes, np.float32), np.ascontiguousarray(faces, np.int64), buffer.face,
         buffer.barycentric, out,
     )  # fmt: skip
@@ -66,10 +66,16 @@ def interpolate(
 
 
 _BAND_ROWS = 32
+"""Rows of the picture that one thread draws at a time."""
+_MIN_DEPTH = 1e-6
+"""Faces with a corner nearer than this, in head units, count as behind the camera."""
+_EDGE_SLACK = 1e-9
+"""Barycentric coordinates may be this much below 0, so that no pixel falls between two triangles that share an edge."""
 
 
 @numba.njit(parallel=True, cache=True)
-def _spread(attributes, faces, face, barycentric, out):
+def _interpolate(attributes, faces, face, barycentric, out):
+    """Add the weighted attributes of each pixel's three corners to ``out``."""
     for row in numba.prange(face.shape[0]):
         for column in range(face.shape[1]):
             f = face[row, column]
@@ -82,6 +88,7 @@ def _spread(attributes, faces, face, barycentric, out):
 
 @numba.njit(parallel=True, cache=True)
 def _draw(pixels, faces, face, barycentric, depth):
+    """Draw all faces into each band of rows, with a depth test and perspective-correct barycentric coordinates."""
     height, width = face.shape
     bands = (height + _BAND_ROWS - 1) // _BAND_ROWS
     for band in numba.prange(bands):
@@ -96,7 +103,7 @@ def _draw(pixels, faces, face, barycentric, depth):
             x0, x1, x2 = pixels[a, 0], pixels[b, 0], pixels[c, 0]
             z0, z1, z2 = pixels[a, 2], pixels[b, 2], pixels[c, 2]
             area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-            if area == 0 or min(z0, z1, z2) <= 1e-6:
+            if area == 0 or min(z0, z1, z2) <= _MIN_DEPTH:
                 continue
             left = max(0, int(np.ceil(min(x0, x1, x2) - 0.5)))
             right = min(width - 1, int(np.floor(max(x0, x1, x2) - 0.5)))
@@ -107,8 +114,7 @@ def _draw(pixels, faces, face, barycentric, depth):
                     w0 = ((x1 - x) * (y2 - y) - (x2 - x) * (y1 - y)) / area
                     w1 = ((x2 - x) * (y0 - y) - (x0 - x) * (y2 - y)) / area
                     w2 = 1 - w0 - w1
-                    # A hair of slack, so that no pixel falls between two triangles that share an edge.
-                    if w0 < -1e-9 or w1 < -1e-9 or w2 < -1e-9:
+                    if w0 < -_EDGE_SLACK or w1 < -_EDGE_SLACK or w2 < -_EDGE_SLACK:
                         continue
                     w0, w1, w2 = w0 / z0, w1 / z1, w2 / z2
                     z = 1 / (w0 + w1 + w2)

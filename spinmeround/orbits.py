@@ -14,11 +14,15 @@ from spinmeround.geometry import look_at
 from spinmeround.types import Cameras
 
 RADIUS = 2.7
+"""Distance of the cameras from the world's origin, head units."""
 FOCAL_WIDTHS = 3.877
-PRINCIPAL_POINT = (0.5, 0.45)
-
+"""Focal length in image widths, as published."""
 WHOLE_FOCAL_WIDTHS = 3.3
-"""The published pictures cut long hair and the back of the head; this focal length leaves the whole head in view."""
+"""Focal length that keeps the whole head in view: the published one cuts off long hair and the back of the head."""
+PRINCIPAL_POINT = (0.5, 0.45)
+"""Of all cameras: x in image widths from the left, y in image heights from the top."""
+MAX_ELEVATION_DEG = 85.0
+"""Steeper cameras would have no well-defined up direction."""
 
 RIGS: dict[str, tuple[tuple[float, float], ...]] = {
     "orbit-8": tuple((45.0 * i, 0.0) for i in range(8)),
@@ -37,7 +41,7 @@ def orbit_cameras(
     radius: float = RADIUS,
     focal_widths: float = FOCAL_WIDTHS,
 ) -> Cameras:
-    """Cameras that look at the world's origin.
+    """Place cameras on a sphere so that they look at the world's origin.
 
     Args:
         azimuths_deg: 0 faces the subject; grows as the camera moves toward the subject's left (+X).
@@ -49,8 +53,8 @@ def orbit_cameras(
     """
     if len(azimuths_deg) != len(elevations_deg):
         raise ValueError(f"{len(azimuths_deg)} azimuths but {len(elevations_deg)} elevations")
-    if any(abs(e) > 85 for e in elevations_deg):
-        raise ValueError(f"elevations must lie within ±85 degrees, got {list(elevations_deg)}")
+    if any(abs(e) > MAX_ELEVATION_DEG for e in elevations_deg):
+        raise ValueError(f"elevations must lie within ±{MAX_ELEVATION_DEG:g} degrees, got {list(elevations_deg)}")
     azimuth, elevation = np.radians(azimuths_deg), np.radians(elevations_deg)
     eyes = radius * np.stack(
         [np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)], axis=-1
@@ -67,7 +71,7 @@ def orbit_cameras(
 
 
 def rig_cameras(name: str, *, size_px: int) -> Cameras:
-    """The cameras of a named rig.
+    """Return the cameras of a named rig.
 
     Raises:
         KeyError: no rig of that name; ``RIGS`` has them all.

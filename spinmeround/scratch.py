@@ -1,4 +1,4 @@
-"""Large arrays: in memory where they fit well, else in a temporary file that the system pages in and out."""
+"""Allocation of large arrays: in memory where they fit, else in temporary files that the system pages in and out."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from spinmeround.errors import ResourceError
 
 _log = logging.getLogger(__name__)
 
-SHARE_OF_MEMORY = 0.4
-"""Of the free memory, that all the arrays of one purpose may take; what works on them needs its own."""
+_MEMORY_FRACTION = 0.4
+"""Fraction of the free memory that the arrays of one call may take; the code that works on them needs the rest."""
 _SPARE_BYTES = 2**30
-"""Left free on the disk."""
+"""Bytes that are left free on the disk."""
 
 
 def planes(*shapes: tuple[int, ...]) -> list[Float[np.ndarray, "..."]]:
-    """Zeroed float32 arrays for one purpose, all in memory or all in temporary files, which vanish with them.
+    """Allocate zeroed float32 arrays, all in memory or all in temporary files, which are deleted with them.
 
     Raises:
         ResourceError: neither memory nor disk has room.
     """
     needed = 4 * sum(math.prod(shape) for shape in shapes)
     free = psutil.virtual_memory().available
-    if needed <= SHARE_OF_MEMORY * free:
+    if needed <= _MEMORY_FRACTION * free:
         return [np.zeros(shape, np.float32) for shape in shapes]
     folder = _folder()
     disk = shutil.disk_usage(folder).free
@@ -44,14 +44,15 @@ def planes(*shapes: tuple[int, ...]) -> list[Float[np.ndarray, "..."]]:
 
 
 def _folder() -> str:
-    """Where systems keep large temporary files: their usual folder often lies in memory itself."""
+    """Return the folder for large temporary files; the system's usual one often lies in memory."""
     large = "/var/tmp"
     return large if "TMPDIR" not in os.environ and os.access(large, os.W_OK) else tempfile.gettempdir()
 
 
 def _on_disk(shape: tuple[int, ...], folder: str) -> Float[np.ndarray, "..."]:
+    """Map a deleted temporary file of zeros into memory."""
     with tempfile.TemporaryFile(dir=folder) as file:
         reserved = hasattr(os, "posix_fallocate")
-        if reserved:  # a hole in the file that the disk cannot fill ends the program
+        if reserved:  # else writing to a full disk would end the program by a signal
             os.posix_fallocate(file.fileno(), 0, 4 * math.prod(shape))
         return np.asarray(np.memmap(file, np.float32, mode="r+" if reserved else "w+", shape=shape))

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, Integer
 from spinmeround import mesh_raster
 from spinmeround.geometry import resized, vertex_normals
 from spinmeround.images import sample
-from spinmeround.tangent_space import continued
+from spinmeround.tangent_space import fill_from_nearest
 from spinmeround.template.hair.texture import HairTexture, surface_of_map
 from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel
@@ -170,7 +170,7 @@ def strand_normals(hair: Hair) -> Float32[np.ndarray, "th tw 3"]:
     unit = normals[occupied] / np.maximum(np.linalg.norm(normals[occupied], axis=1, keepdims=True), 1e-9)
     tilted = np.zeros_like(normals)
     tilted[occupied] = _tilt_by_strands(hair.texture, points[occupied], unit)
-    return continued(tilted, occupied)
+    return fill_from_nearest(tilted, occupied)
 
 
 def _tilt_by_strands(texture: HairTexture, points, normals):

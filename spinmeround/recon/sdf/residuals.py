@@ -1,6 +1,7 @@
-"""What pixels, outlines, pictures and the eikonal equation ask of the neural surface, each weighed by its own errors.
+"""Residuals that fit a signed distance to views: normals, silhouettes, patches of pictures and the eikonal equation.
 
-All weights are against a normal seen frontally that is right to ``SURE_NORMAL_RAD``, which counts 1.
+Each kind is weighed by its own noise. A normal that is seen frontally and has a noise of
+``ResidualSettings.normal_noise_rad`` has weight 1; all other weights are relative to that.
 """
 
 from __future__ import annotations
@@ -9,86 +10,132 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int32, Integer
+from jaxtyping import Float, Int32
 
 from spinmeround.recon.evidence.patch_matching import PatchTerms
 from spinmeround.recon.evidence.targets import NormalPyramidLevel
-from spinmeround.recon.sdf.gauss_newton import Wishes
-from spinmeround.recon.sdf.pixel_samples import nearest_passes, ray_hits
-from spinmeround.recon.sdf.spline_field import SplineField, onto_zero
+from spinmeround.recon.sdf.gauss_newton import LeastSquaresTerms
+from spinmeround.recon.sdf.pixel_samples import PixelIndices, closest_approaches, intersect_rays
+from spinmeround.recon.sdf.spline_field import SplineField, project_to_zero_set
 
-Pixels = tuple[Integer[np.ndarray, "n"], Integer[np.ndarray, "n"], Integer[np.ndarray, "n"]]
-"""Views, rows and columns."""
-
-SURE_NORMAL_RAD = 0.03
-"""Noise of normals below which nothing is gained by doubting them."""
-
-_LEAST_TRUST = 0.3
-_LEAST_COSINE, _LEAST_SEEN_COSINE = 0.05, 0.1
-ROBUST_NOISES = 3.0
-_LEAST_ROBUST_RAD = 0.2
 _RAYLEIGH_MEDIAN = 1.386
-"""Median square length of a two-dimensional error of unit variance."""
-_SIGMA_PER_MEDIAN = 1.48
-_OUTLINE_PX = 1.5
-_OUTLINE_REACH = 2.0
-LEAST_OUTLINE_NOISE_PX = 0.1
-FAIR_OUTLINE_PX = 0.3
-"""Outlines noisier than this err alike over long stretches, and count less the more they do."""
-_PATCH_SHARE = 6.0
-_ERROR_WIDTH = 1 / 32
-"""Errors of normals smoother than this, against the width of the picture, can be told from the relief of the head."""
-_ERROR_SHARE = 0.99
-_BAND = 2.5
-EIKONAL = 0.002
+"""Median squared length of a two-dimensional error of unit variance, 2 ln 2."""
+_SIGMA_PER_MAD = 1.48
+"""As ``numerics.SIGMA_PER_MAD``, in the precision that the published results were made with."""
 
 
-class SlowErrors:
-    """The smooth part of what each view's normals, or colours, get wrong, learnt beside the surface.
+@dataclass(frozen=True)
+class ResidualSettings:
+    """Weights and limits of the residuals.
 
-    Normals that a network made are good in their relief and off in their slow parts, otherwise in every view. What the
-    surface cannot follow is ascribed to such errors; where views agree there are none.
+    Attributes:
+        normal_noise_rad: noise of normals, per axis, at which they have weight 1; up to it they are taken as unbiased
+            and pictures are not compared.
+        outlier_sigmas: a residual of this many standard deviations counts a quarter (Geman-McClure).
+        min_outlier_rad: residual of a normal that counts a quarter at least, however little noise there is.
+        min_trust: pixels with less trust than this, in [0, 1], give no residual.
+        min_cosine: least cosine between the field's gradient and the direction to the camera for a residual.
+        min_seen_cosine: the same for the picture's normal.
+        silhouette_band_px: silhouettes are compared at pixels this near to the mask's.
+        silhouette_reach_cells: rays that pass the surface further than this away do not count in the noise of
+            silhouettes, and have no residual.
+        min_silhouette_noise_px: silhouettes are not believed to be better than this.
+        correlated_silhouette_noise_px: noisier silhouettes err alike over long stretches, and count less the more they
+            do; at this noise half.
+        patch_weight: factor on the information of patch matching; its errors reach over few pixels.
+        bias_sigma: standard deviation of the Gaussian that separates low frequencies, as a fraction of the picture's
+            width. Smoother errors of the normals can be told from the relief of a head.
+        bias_retention: fraction of the bias that is kept from step to step, against drift.
+        bias_prior: weight of a bias of zero, against weights of 1 per pixel; keeps regions without residuals at rest.
     """
 
-    def __init__(self) -> None:
+    normal_noise_rad: float = 0.03
+    outlier_sigmas: float = 3.0
+    min_outlier_rad: float = 0.2
+    min_trust: float = 0.3
+    min_cosine: float = 0.05
+    min_seen_cosine: float = 0.1
+    silhouette_band_px: float = 1.5
+    silhouette_reach_cells: float = 2.0
+    min_silhouette_noise_px: float = 0.1
+    correlated_silhouette_noise_px: float = 0.3
+    patch_weight: float = 6.0
+    bias_sigma: float = 1 / 32
+    bias_retention: float = 0.99
+    bias_prior: float = 0.02
+
+
+@dataclass(frozen=True)
+class Regularisation:
+    """Weights of what does not depend on the views.
+
+    Attributes:
+        smoothness: of second differences along the axes, in cells.
+        eikonal: of the gradient's length, which is 1 (eikonal equation), per node.
+        damping: of the change itself, in cells (Levenberg-Marquardt).
+    """
+
+    smoothness: float = 5e-5
+    eikonal: float = 0.002
+    damping: float = 1e-7
+
+    def scaled(self, factor: float) -> Regularisation:
+        """Return the same with smoothness and eikonal equation, not damping, multiplied by ``factor``."""
+        return Regularisation(self.smoothness * factor, self.eikonal * factor, self.damping)
+
+
+class LowFrequencyBias:
+    """The low-frequency error of each view's normals, or colours, estimated together with the surface.
+
+    Normals by a network are good in their relief, but biased at low frequencies, differently in each view. What the
+    surface cannot follow in all views at once is ascribed to that bias; where views agree it stays 0.
+    """
+
+    def __init__(self, settings: ResidualSettings) -> None:
+        self.settings = settings
         self.maps: Float[np.ndarray, "v h w 3"] | None = None
 
-    def resize(self, count: int, height: int, width: int) -> None:
-        """Goes on at another picture size."""
+    def resize(self, n_views: int, height: int, width: int) -> None:
+        """Resample the estimate to another picture size; start at 0 the first time."""
         if self.maps is None:
-            self.maps = np.zeros((count, height, width, 3), np.float32)
+            self.maps = np.zeros((n_views, height, width, 3), np.float32)
         elif self.maps.shape[1:3] != (height, width):
             self.maps = np.stack([cv2.resize(m, (width, height), interpolation=cv2.INTER_LINEAR) for m in self.maps])
 
-    def learnt(
-        self, at: Pixels, off: Float[np.ndarray, "n 3"], weight: Float[np.ndarray, "n"], noise: float
+    def update(
+        self,
+        pixels: PixelIndices,
+        difference: Float[np.ndarray, "n 3"],
+        weight: Float[np.ndarray, "n"],
+        noise: float,
     ) -> Float[np.ndarray, "n 3"]:
-        """Takes in by how much what is seen differs from the surface; returns the errors at the pixels.
+        """Update the estimate from differences between pictures and surface, and return the bias at the pixels.
 
         Args:
-            at: views, rows and columns.
-            noise: of one pixel; up to ``SURE_NORMAL_RAD`` nothing is ascribed to errors.
+            difference: what the pictures show less what the surface shows.
+            noise: of one pixel; up to ``normal_noise_rad`` there is no bias.
         """
         assert self.maps is not None, "resized before the first use"
-        share = _ERROR_SHARE * max(0.0, 1 - (SURE_NORMAL_RAD / max(noise, 1e-9)) ** 2)
-        gap, total = np.zeros_like(self.maps), np.zeros(self.maps.shape[:3], np.float32)
-        gap[at] = (off - self.maps[at]) * weight[:, None]
-        total[at] = weight
-        width_px = self.maps.shape[2] * _ERROR_WIDTH
-        for view in range(len(gap)):
-            blurred = cv2.GaussianBlur(gap[view], (0, 0), width_px)
-            known = cv2.GaussianBlur(total[view], (0, 0), width_px)
-            self.maps[view] = share * (self.maps[view] + blurred / (known[..., None] + 0.02))
-        return self.maps[at]
+        fraction = max(0.0, 1 - (self.settings.normal_noise_rad / max(noise, 1e-9)) ** 2)
+        retention = self.settings.bias_retention * fraction
+        residual, total = np.zeros_like(self.maps), np.zeros(self.maps.shape[:3], np.float32)
+        residual[pixels] = (difference - self.maps[pixels]) * weight[:, None]
+        total[pixels] = weight
+        sigma_px = self.maps.shape[2] * self.settings.bias_sigma
+        for view in range(len(residual)):
+            low = cv2.GaussianBlur(residual[view], (0, 0), sigma_px)
+            known = cv2.GaussianBlur(total[view], (0, 0), sigma_px)
+            self.maps[view] = retention * (self.maps[view] + low / (known[..., None] + self.settings.bias_prior))
+        return self.maps[pixels]
 
 
 @dataclass(frozen=True)
 class WeighedNormals:
-    """Pixels' normals as they are asked for.
+    """Target normals of pixels and their weights.
 
     Attributes:
-        normals: unit, less each view's slow errors.
-        weight: against a normal seen frontally that is right to ``SURE_NORMAL_RAD``.
+        normals: unit, less each view's low-frequency bias.
+        weight: see the module.
         noise_rad: error of one pixel's normal, per axis.
     """
 
@@ -97,128 +144,124 @@ class WeighedNormals:
     noise_rad: float
 
 
-def weighed_normals(
-    at: Pixels,
-    now: Float[np.ndarray, "n 3"],
+def weigh_normals(
+    pixels: PixelIndices,
+    gradient: Float[np.ndarray, "n 3"],
     seen: Float[np.ndarray, "n 3"],
-    back: Float[np.ndarray, "n 3"],
+    to_camera: Float[np.ndarray, "n 3"],
     trust: Float[np.ndarray, "n"],
-    errors: SlowErrors,
+    bias: LowFrequencyBias,
 ) -> WeighedNormals:
-    """What normals are worth, from how they differ from the surface's.
+    """Return target normals, corrected for their bias, and weights from their noise, trust and obliquity.
 
     Args:
-        at: views, rows and columns.
-        now: gradients of the field where the pixels see it.
+        gradient: of the field where the pixels see it.
         seen: unit normals in the pictures.
-        back: unit directions to the camera.
-        errors: go on being learnt.
+        to_camera: unit directions to the camera.
+        bias: updated with these pixels.
     """
-    now = _unit(now)
-    cosine, seen_cosine = (np.maximum((back * each).sum(1), 0.0) for each in (now, seen))
-    good = (trust > 0) & (seen_cosine > _LEAST_SEEN_COSINE) & (cosine > _LEAST_COSINE)
-    apart = ((now - seen) ** 2).sum(1)
-    noise_rad = _noise(apart[good])
-    limit = max(ROBUST_NOISES * noise_rad, _LEAST_ROBUST_RAD)
-    robust = trust * good / (1 + apart / limit**2) ** 2
-    normals = _unit(seen - errors.learnt(at, seen - now, robust, noise_rad))
-    # Pixels' own errors grow as the view gets oblique, where there are fewer of them. Slow errors are shared by all the
-    # pixels around, so that a few tell as much as many.
+    settings = bias.settings
+    current = _unit(gradient)
+    cosine, seen_cosine = (np.maximum((to_camera * normal).sum(1), 0.0) for normal in (current, seen))
+    valid = (trust > 0) & (seen_cosine > settings.min_seen_cosine) & (cosine > settings.min_cosine)
+    squares = ((current - seen) ** 2).sum(1)
+    noise_rad = _noise_per_axis(squares[valid])
+    limit = max(settings.outlier_sigmas * noise_rad, settings.min_outlier_rad)
+    robust = trust * valid / (1 + squares / limit**2) ** 2
+    normals = _unit(seen - bias.update(pixels, seen - current, robust, noise_rad))
+    # Noise of single pixels grows with obliquity. Bias is common to all pixels around: where it dominates, weights tend
+    # to 1 / (bias_ratio * cosine), which makes up for oblique regions having fewer pixels.
     frontal = (cosine * seen_cosine) ** 2
-    slow = max(0.0, (noise_rad / SURE_NORMAL_RAD) ** 2 - 1)
-    return WeighedNormals(normals, robust * frontal / (1 + slow * frontal * cosine), noise_rad)
+    bias_ratio = max(0.0, (noise_rad / settings.normal_noise_rad) ** 2 - 1)
+    return WeighedNormals(normals, robust * frontal / (1 + bias_ratio * frontal * cosine), noise_rad)
 
 
-def normal_votes(
-    field: SplineField,
-    level: NormalPyramidLevel,
-    depth: Float[np.ndarray, "v h w"],
-    errors: SlowErrors,
-) -> tuple[Wishes, float]:
-    """Gradients at the places where the pixels' rays end, and the error of one pixel's normal per axis, in radians.
+def normal_residuals(
+    field: SplineField, level: NormalPyramidLevel, depth: Float[np.ndarray, "v h w"], bias: LowFrequencyBias
+) -> tuple[LeastSquaresTerms, float]:
+    """Return residuals of the gradient where pixels' rays end, and the noise of one normal per axis, in radians.
 
     Args:
         depth: depth maps of the zero set in the cameras of ``level``.
-        errors: go on being learnt.
+        bias: updated with these pixels.
     """
-    hits = ray_hits(field, level.cameras, depth, level.trust > _LEAST_TRUST)
-    at = (hits.view, hits.row, hits.column)
-    back = _unit(level.eyes[hits.view] - hits.points)
-    seen = _unit(level.normals[at].astype(np.float64))
-    votes = weighed_normals(at, hits.gradient, seen, back, level.trust[at].astype(np.float64), errors)
-    none = np.zeros(len(votes.weight))
-    return Wishes(hits.points, votes.normals, votes.weight, none, none, none > 0), votes.noise_rad
+    hits = intersect_rays(field, level.cameras, depth, level.trust > bias.settings.min_trust)
+    pixels = (hits.view, hits.row, hits.column)
+    to_camera = _unit(level.eyes[hits.view] - hits.points)
+    seen = _unit(level.normals[pixels].astype(np.float64))
+    target = weigh_normals(pixels, hits.gradient, seen, to_camera, level.trust[pixels].astype(np.float64), bias)
+    return LeastSquaresTerms.of_gradients(hits.points, target.normals, weight=target.weight), target.noise_rad
 
 
-def _noise(squares: Float[np.ndarray, "n"]) -> float:
+def median_noise(residuals: Float[np.ndarray, "n"]) -> float:
+    """Return the standard deviation of residuals about 0 from their median magnitude; 0 if there are none."""
+    return float(_SIGMA_PER_MAD * np.median(np.abs(residuals))) if len(residuals) else 0.0
+
+
+def _noise_per_axis(squares: Float[np.ndarray, "n"]) -> float:
     return float(np.sqrt(np.median(squares) / _RAYLEIGH_MEDIAN)) if len(squares) else 0.0
 
 
 def _unit(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """Normalise vectors; zero stays zero."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
-def outline_wishes(field: SplineField, level: NormalPyramidLevel) -> Wishes:
-    """Values where rays near a mask's outline pass the surface.
+def silhouette_residuals(
+    field: SplineField, level: NormalPyramidLevel, settings: ResidualSettings
+) -> LeastSquaresTerms:
+    """Return residuals of the value where rays near a mask's silhouette pass the surface.
 
     A ray that misses a solid by some distance has that distance as the least value of the field along it. A change of
-    the field changes that least value as it changes the field there, whichever way the place moves.
+    the field changes that least value by as much as it changes the field at that point, to first order, although the
+    point moves along the ray (envelope theorem).
     """
-    points, goals, sizes = [], [], []
+    points, targets, widths = [], [], []
     height, width = level.contour_px.shape[1:]
-    for view, outline_px in enumerate(level.contour_px):
-        rows, columns = np.nonzero(np.abs(outline_px) < _OUTLINE_PX)
+    for view, silhouette_px in enumerate(level.contour_px):
+        rows, columns = np.nonzero(np.abs(silhouette_px) < settings.silhouette_band_px)
         inner = (rows > 1) & (rows < height - 2) & (columns > 1) & (columns < width - 2)
         rows, columns = rows[inner], columns[inner]
-        places, far = nearest_passes(field, level.cameras, view, rows, columns)
-        size = far / level.cameras.intrinsics_px[view, [0, 1], [0, 1]].mean()
-        points.append(places)
-        goals.append(-outline_px[rows, columns] * size)
-        sizes.append(size)
-    places, goal, size = np.concatenate(points), np.concatenate(goals).astype(np.float64), np.concatenate(sizes)
-    now = field.at(places)[:, 0]
-    near = np.abs(now) < _OUTLINE_REACH * field.cell
-    off_px = (goal - now) / size
-    noise_px = float(_SIGMA_PER_MEDIAN * np.median(np.abs(off_px[near]))) if near.any() else 0.0
-    noise_px = max(noise_px, LEAST_OUTLINE_NOISE_PX)
-    share = 1 / (1 + (noise_px / FAIR_OUTLINE_PX) ** 2)
-    weight = near * share * (SURE_NORMAL_RAD * field.cell / size / noise_px) ** 2
-    weight /= (1 + (off_px / (ROBUST_NOISES * noise_px)) ** 2) ** 2
-    none = np.zeros(len(places))
-    return Wishes(places, np.zeros_like(places), none, goal, weight, none > 0)
+        closest, depth = closest_approaches(field, level.cameras, view, rows, columns)
+        pixel_width = depth / level.cameras.intrinsics_px[view, [0, 1], [0, 1]].mean()
+        points.append(closest)
+        targets.append(-silhouette_px[rows, columns] * pixel_width)
+        widths.append(pixel_width)
+    closest, target, pixel_width = (
+        np.concatenate(points), np.concatenate(targets).astype(np.float64), np.concatenate(widths),
+    )  # fmt: skip
+    value = field.value_and_gradient(closest)[:, 0]
+    near = np.abs(value) < settings.silhouette_reach_cells * field.cell
+    residual_px = (target - value) / pixel_width
+    noise_px = max(median_noise(residual_px[near]), settings.min_silhouette_noise_px)
+    independent = 1 / (1 + (noise_px / settings.correlated_silhouette_noise_px) ** 2)
+    weight = near * independent * (settings.normal_noise_rad * field.cell / pixel_width / noise_px) ** 2
+    weight /= (1 + (residual_px / (settings.outlier_sigmas * noise_px)) ** 2) ** 2
+    return LeastSquaresTerms.of_values(closest, target, weight=weight)
 
 
-def patch_wishes(field: SplineField, points: Float[np.ndarray, "n 3"], pulls: PatchTerms) -> Wishes:
-    """Values at points of the zero set that make it move to where the pictures agree."""
-    none = np.zeros(len(points))
-    value = -pulls.right / np.maximum(pulls.information, 1e-12)
+def patch_residuals(
+    field: SplineField, points: Float[np.ndarray, "n 3"], patches: PatchTerms, settings: ResidualSettings
+) -> LeastSquaresTerms:
+    """Return residuals of the value at points of the zero set that move it to where patches of the pictures agree."""
+    value = -patches.right / np.maximum(patches.information, 1e-12)
     value = np.clip(value, -field.cell, field.cell)
-    weight = _PATCH_SHARE * pulls.information * (SURE_NORMAL_RAD * field.cell) ** 2
-    return Wishes(points, np.zeros_like(points), none, value, weight, none > 0)
+    weight = settings.patch_weight * patches.information * (settings.normal_noise_rad * field.cell) ** 2
+    return LeastSquaresTerms.of_values(points, value, weight=weight)
 
 
-def free_nodes(field: SplineField) -> Int32[np.ndarray, "x y z"]:
-    """Numbers of the nodes near the zero set, -1 for all others."""
-    near: Bool[np.ndarray, "x y z"] = np.abs(field.sampled()) < _BAND * field.cell
-    for axis in range(3):
-        ends = np.moveaxis(near, axis, 0)
-        ends[:3] = ends[-3:] = False
-    free = np.full(near.shape, -1, np.int32)
-    free[near] = np.arange(near.sum())
-    return free
+def eikonal_residuals(field: SplineField, unknown: Int32[np.ndarray, "x y z"], *, weight: float) -> LeastSquaresTerms:
+    """Return residuals of the gradient's length, which is 1, at all nodes that may change; its direction is free."""
+    points = np.argwhere(unknown >= 0) * field.cell + field.origin
+    direction = _unit(field.value_and_gradient(points)[:, 1:])
+    return LeastSquaresTerms.of_gradients(
+        points, direction, weight=np.full(len(points), weight), along_target_only=True
+    )
 
 
-def eikonal_wishes(field: SplineField, free: Int32[np.ndarray, "x y z"], *, stress: float) -> Wishes:
-    """Gradients of length one at all free nodes, ``stress`` times as strong as in the end; their direction is free."""
-    points = np.argwhere(free >= 0) * field.cell + field.low
-    none = np.zeros(len(points))
-    gradient = _unit(field.at(points)[:, 1:])
-    return Wishes(points, gradient, none + EIKONAL * stress, none, none, none == 0)
-
-
-def surface_points(
+def zero_set_points(
     field: SplineField, near: Float[np.ndarray, "n 3"]
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
-    """Points moved onto the zero set, and the unit normals there."""
-    points = onto_zero(field, near)
-    return points, _unit(field.at(points)[:, 1:])
+    """Move points onto the zero set; return them and the unit normals there."""
+    points = project_to_zero_set(field, near)
+    return points, _unit(field.value_and_gradient(points)[:, 1:])

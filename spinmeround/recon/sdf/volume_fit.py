@@ -1,8 +1,8 @@
-"""The neural surface by volume rendering, on any torch device: every pixel's opacity, normal and colour at once.
+"""Fit a signed distance by volume rendering, on any torch device: opacity, normal and colour of all pixels at once.
 
-Signed distance and colours are learnt together, on one spline grid, by Gauss-Newton steps. A step's linear system is
-never written down: conjugate gradients multiply with it by pushing changes of the coefficients forwards through the
-rendering and what comes out backwards. What the pixels are worth is found as in ``neural_wishes``.
+Signed distance and colours are estimated together, on one spline grid, by Gauss-Newton steps. A step's matrix is never
+formed: conjugate gradients multiply with J^T W J, by a forward (jvp) and a backward (vjp) pass through the rendering.
+Residuals are weighed as in ``residuals``.
 """
 
 from __future__ import annotations
@@ -13,121 +13,87 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, Integer
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from spinmeround.geometry import camera_centres
-from spinmeround.recon.evidence.targets import NormalPyramidLevel
-from spinmeround.recon.evidence.view_sampling import masked_view
-from spinmeround.recon.sdf.pixel_samples import camera_rays
+from spinmeround.recon.sdf.pixel_samples import PixelIndices, PixelSamples
 from spinmeround.recon.sdf.residuals import (
-    FAIR_OUTLINE_PX,
-    LEAST_OUTLINE_NOISE_PX,
-    ROBUST_NOISES,
-    SURE_NORMAL_RAD,
-    Pixels,
-    SlowErrors,
-    weighed_normals,
+    LowFrequencyBias,
+    Regularisation,
+    ResidualSettings,
+    median_noise,
+    weigh_normals,
 )
 from spinmeround.recon.sdf.spline_field import SplineField
-from spinmeround.recon.sdf.volume_rendering import FIRMNESS, node_rows, places, shares, taps
-from spinmeround.types import Views
+from spinmeround.recon.sdf.volume_rendering import (
+    LOGISTIC_SCALE,
+    active_nodes,
+    compositing_weights,
+    sample_rays,
+    spline_basis,
+)
 
-_RIM_PX, _OUTLINE_PX = 3.0, 1.5
-_LEAST_FRONTAL = 0.35
-_SOLID = 0.5
-_CHUNK, _MOST_RAYS = 1 << 14, 1 << 20
-"""A ray takes some 4 kB, most of it the weights of its samples' nodes."""
-_LEAST_COLOUR_NOISE = 0.01
-_COLOUR_HOLD = 1e-3
-_ITERATIONS, _TOLERANCE = 60, 1e-3
-_SIGMA_PER_MEDIAN = 1.48
+_OPAQUE = 0.5
+"""Pixels of less opacity than this have no residual of normal and colour."""
+_CHUNK = 1 << 14
+"""Rays that are rendered at a time; one takes some 4 kB, most of it the basis at its samples."""
 
 
 @dataclass(frozen=True)
-class Shots:
-    """What the views show on one level, a row a pixel.
+class VolumeSettings:
+    """Sampling, colours and solver of the fit by volume rendering.
 
     Attributes:
-        view, row, column: which pixels.
-        start, ray: of their rays, world; unit length.
-        width: of a pixel, against the distance along its ray.
-        normal, normal_trust: world, unit where trust is not 0.
-        colour, colour_trust: sRGB.
-        outline_px: signed distance to the mask's outline, positive inside, good within three pixels.
+        max_rays: of all views together, for the sake of memory.
+        margin_px: pixels up to this far outside the masks are rendered.
+        min_frontal_cosine: colours seen more obliquely have no residual.
+        min_colour_noise: pictures are not believed to be better than this, sRGB.
+        colour_damping: weight of the change of a node's colour, for nodes that no pixel sees.
+        max_iterations: of conjugate gradients.
+        tolerance: preconditioned norm of the residual, relative to the first, at which they stop.
     """
 
-    view: Integer[np.ndarray, "n"]
-    row: Integer[np.ndarray, "n"]
-    column: Integer[np.ndarray, "n"]
-    start: Float[np.ndarray, "n 3"]
-    ray: Float[np.ndarray, "n 3"]
-    width: Float[np.ndarray, "n"]
-    normal: Float[np.ndarray, "n 3"]
-    normal_trust: Float[np.ndarray, "n"]
-    colour: Float[np.ndarray, "n 3"]
-    colour_trust: Float[np.ndarray, "n"]
-    outline_px: Float[np.ndarray, "n"]
+    max_rays: int = 1 << 20
+    margin_px: float = 3.0
+    min_frontal_cosine: float = 0.35
+    min_colour_noise: float = 0.01
+    colour_damping: float = 1e-3
+    max_iterations: int = 60
+    tolerance: float = 1e-3
 
 
-def shots_of(views: Views, level: NormalPyramidLevel) -> Shots:
-    """Pixels inside the masks and just outside: all, or as many as memory holds well."""
-    eyes, parts = camera_centres(level.cameras), []
-    every = 1 + sum(np.count_nonzero(plane > -_RIM_PX) for plane in level.contour_px) // _MOST_RAYS
-    for view, outline_px in enumerate(level.contour_px):
-        row, column = (index[::every] for index in np.nonzero(outline_px > -_RIM_PX))
-        rays = camera_rays(level.cameras, view)[row, column]
-        length = np.linalg.norm(rays, axis=1)
-        rgb, _, trust = masked_view(views, level, view)
-        normal = level.normals[view, row, column].astype(np.float64)
-        size = np.linalg.norm(normal, axis=1)
-        focal_px = level.cameras.intrinsics_px[view, [0, 1], [0, 1]].mean()
-        parts.append(
-            (
-                np.full(len(row), view), row, column, np.broadcast_to(eyes[view], rays.shape), rays / length[:, None],
-                1 / (length * focal_px), normal / np.maximum(size, 1e-9)[:, None], level.trust[view, row, column],
-                rgb[row, column], trust[row, column], outline_px[row, column],
-            )
-        )  # fmt: skip
-    return Shots(*(np.concatenate(each) for each in zip(*parts, strict=True)))
-
-
-def volume_step(
+def volume_rendering_step(
     field: SplineField,
-    shots: Shots,
-    normal_errors: SlowErrors,
-    colour_errors: SlowErrors,
+    samples: PixelSamples,
+    normal_bias: LowFrequencyBias,
+    colour_bias: LowFrequencyBias,
     device: torch.device,
     *,
-    smoothness: float,
-    eikonal: float,
-    inertia: float,
+    regularisation: Regularisation,
+    settings: VolumeSettings,
 ) -> tuple[SplineField, float]:
-    """The field after one Gauss-Newton step, and the noise of the normals in radians.
+    """Return the field after one Gauss-Newton step, and the noise of the normals in radians.
 
     Args:
-        normal_errors, colour_errors: go on being learnt.
-        smoothness: weight of second differences along the axes, in cells.
-        eikonal: weight of gradients' lengths, a node.
-        inertia: weight of the change itself, in cells.
+        normal_bias, colour_bias: updated with these pixels.
     """
-    now = VolumeProblem(shots, field, device, smoothness, eikonal, inertia)
-    noise_rad = now.weigh(normal_errors, colour_errors)
-    change = now.solved()
+    problem = VolumeProblem(samples, field, device, regularisation, settings)
+    noise_rad = problem.weigh_residuals(normal_bias, colour_bias)
+    change = problem.solve()
     coefficients = field.coefficients.copy()
-    coefficients[tuple(now.rows.nodes.cpu().numpy().T)] += field.cell * change[:, 0].double().cpu().numpy()
-    return SplineField(coefficients, field.low, field.cell), noise_rad
+    coefficients[tuple(problem.active.nodes.cpu().numpy().T)] += field.cell * change[:, 0].double().cpu().numpy()
+    return SplineField(coefficients, field.origin, field.cell), noise_rad
 
 
 @dataclass(frozen=True)
-class _Chunk:
-    """Some rays' samples.
+class _RayChunk:
+    """The samples of some of the rays.
 
     Attributes:
         span: which rays.
-        used: which of their samples there are.
-        slot: the places of those among all.
-        row, basis: of those, see ``taps``.
+        used: which of their samples are used.
+        slot: flat indices of the used samples among all.
+        row, basis: of the used samples, see ``spline_basis``.
     """
 
     span: slice
@@ -136,207 +102,239 @@ class _Chunk:
     row: Int64[Tensor, "m 27"]
     basis: Float[Tensor, "m 27 4"]
 
-    def read(self, table: Float[Tensor, "k 4"]) -> Float[Tensor, "n s 7"]:
-        """Value, gradient and colour at the samples, 0 at those that are not used."""
-        found = torch.bmm(self.basis.mT, torch.nn.functional.embedding(self.row, table))
+    def gather(self, table: Float[Tensor, "k 4"]) -> Float[Tensor, "n s 7"]:
+        """Return value, gradient and colour at the samples, 0 at those that are not used."""
+        interpolated = torch.bmm(self.basis.mT, torch.nn.functional.embedding(self.row, table))
         out = table.new_zeros(self.used.numel(), 7)
-        out.index_copy_(0, self.slot, torch.cat([found[:, :, 0], found[:, 0, 1:]], dim=1))
+        out.index_copy_(0, self.slot, torch.cat([interpolated[:, :, 0], interpolated[:, 0, 1:]], dim=1))
         return out.view(*self.used.shape, 7)
 
-    def spread(self, asked: Float[Tensor, "n s 7"], total: Float[Tensor, "k 4"]) -> None:
-        """The transpose of ``read``, added to ``total``."""
-        self._spread(self.basis, asked, total)
+    def scatter(self, cotangent: Float[Tensor, "n s 7"], total: Float[Tensor, "k 4"]) -> None:
+        """Add the transpose of ``gather`` to ``total``."""
+        self._scatter(self.basis, cotangent, total)
 
-    def spread_squares(self, weight: Float[Tensor, "n s 7"], total: Float[Tensor, "k 4"]) -> None:
-        """The diagonal of a quadratic form that has these weights at the samples, added to ``total``."""
-        self._spread(self.basis**2, weight, total)
+    def scatter_diagonal(self, weight: Float[Tensor, "n s 7"], total: Float[Tensor, "k 4"]) -> None:
+        """Add the diagonal of the quadratic form with these weights at the samples to ``total``."""
+        self._scatter(self.basis**2, weight, total)
 
-    def _spread(
-        self, basis: Float[Tensor, "m 27 4"], asked: Float[Tensor, "n s 7"], total: Float[Tensor, "k 4"]
+    def _scatter(
+        self, basis: Float[Tensor, "m 27 4"], cotangent: Float[Tensor, "n s 7"], total: Float[Tensor, "k 4"]
     ) -> None:
-        value, slope, colour = asked.reshape(-1, 7)[self.slot].split([1, 3, 3], dim=1)
+        value, slope, colour = cotangent.reshape(-1, 7)[self.slot].split([1, 3, 3], dim=1)
         each = basis[..., :1] * torch.cat([value, colour], dim=1)[:, None]
         each[..., 0] += torch.bmm(basis[..., 1:], slope[..., None])[..., 0]
         total.index_add_(0, self.row.reshape(-1), each.reshape(-1, 4))
 
 
-def _shown(sampled: Float[Tensor, "n s 7"], used: Bool[Tensor, "n s"]) -> Float[Tensor, "n 7"]:
-    """Opacity, normal and colour of rays; the latter two as if the ray were opaque."""
-    opacity, share = shares(sampled[..., 0], used)
-    seen = (share[..., None] * sampled[..., 1:]).sum(1) / opacity.clamp(min=_SOLID)[:, None]
-    return torch.cat([opacity[:, None], seen], dim=1)
+def _composite(sampled: Float[Tensor, "n s 7"], used: Bool[Tensor, "n s"]) -> Float[Tensor, "n 7"]:
+    """Return opacity, normal and colour of rays; the latter two are divided by opacity, or by 1/2 where it is less."""
+    opacity, weight = compositing_weights(sampled[..., 0], used)
+    mean = (weight[..., None] * sampled[..., 1:]).sum(1) / opacity.clamp(min=_OPAQUE)[:, None]
+    return torch.cat([opacity[:, None], mean], dim=1)
 
 
-def _pushed_back(
-    sampled: Float[Tensor, "n s 7"], used: Bool[Tensor, "n s"], asked: Float[Tensor, "n 7"]
+def _composite_vjp(
+    sampled: Float[Tensor, "n s 7"], used: Bool[Tensor, "n s"], cotangent: Float[Tensor, "n 7"]
 ) -> Float[Tensor, "n s 7"]:
-    """What is asked of rays, asked of their samples: the transpose of the derivative of ``_shown``."""
+    """Return the transposed derivative of ``_composite`` times cotangents of the rays."""
     leaf = sampled.detach().requires_grad_()
-    (back,) = torch.autograd.grad(_shown(leaf, used), leaf, asked)
-    return back
+    (pulled_back,) = torch.autograd.grad(_composite(leaf, used), leaf, cotangent)
+    return pulled_back
 
 
-def _lengthwise(sampled: Float[Tensor, "n s 7"]) -> tuple[Float[Tensor, "n s 3"], Float[Tensor, "n s"]]:
-    """Unit gradients and the gradients' lengths."""
+def _unit_gradients(sampled: Float[Tensor, "n s 7"]) -> tuple[Float[Tensor, "n s 3"], Float[Tensor, "n s"]]:
+    """Return unit gradients and the gradients' lengths."""
     length = sampled[..., 1:4].norm(dim=-1)
     return sampled[..., 1:4] / length.clamp(min=1e-6)[..., None], length
 
 
 class VolumeProblem:
-    """One linearisation: places along the rays, what is rendered from there, and what each pixel is worth."""
+    """The least-squares problem of one Gauss-Newton step, linearised at a field.
+
+    The unknowns are a table with a row for each active node: the coefficient in cells, and a colour.
+
+    Attributes:
+        table: the current unknowns.
+        targets, weights: opacity, normal and colour that each pixel should show, and their weights; set by
+            ``weigh_residuals``.
+    """
 
     def __init__(
-        self, shots: Shots, field: SplineField, device: torch.device, smoothness: float, eikonal: float, inertia: float
+        self,
+        samples: PixelSamples,
+        field: SplineField,
+        device: torch.device,
+        regularisation: Regularisation,
+        settings: VolumeSettings,
     ) -> None:
-        self.shots, self.rows = shots, node_rows(field, device)
-        self.chunks = list(self._sampled(field))
-        self.smoothness, self.inertia = smoothness, inertia
-        self.eikonal = eikonal * float(self.rows.free.sum()) / sum(len(chunk.row) for chunk in self.chunks)
-        coefficients = self._sent(field.coefficients / field.cell)[tuple(self.rows.nodes.T)]
+        self.samples, self.settings = samples, settings
+        self.active = active_nodes(field, device)
+        self.chunks = list(self._sample_chunks(field))
+        self.smoothness, self.damping = regularisation.smoothness, regularisation.damping
+        n_samples = sum(len(chunk.row) for chunk in self.chunks)
+        self.eikonal = regularisation.eikonal * float(self.active.unknown.sum()) / n_samples
+        coefficients = self._to_device(field.coefficients / field.cell)[tuple(self.active.nodes.T)]
         self.table = torch.cat([coefficients[:, None], coefficients.new_zeros(len(coefficients), 3)], dim=1)
-        self.near = self._neighbours()
-        self._paint()
+        self.axis_neighbours = self._find_axis_neighbours()
+        self._initialise_colours()
 
-    def rendered(self, table: Float[Tensor, "k 4"]) -> Float[Tensor, "n 7"]:
-        """Opacity, normal and colour of all pixels."""
-        return torch.cat([_shown(chunk.read(table), chunk.used) for chunk in self.chunks])
+    def render(self, table: Float[Tensor, "k 4"]) -> Float[Tensor, "n 7"]:
+        """Return opacity, normal and colour of all pixels."""
+        return torch.cat([_composite(chunk.gather(table), chunk.used) for chunk in self.chunks])
 
-    def weigh(self, normal_errors: SlowErrors, colour_errors: SlowErrors) -> float:
-        """Finds what pixels ask for and what they are worth, from what they show now; returns the normals' noise."""
-        shots = self.shots
-        shown = self.rendered(self.table)
-        opacity, gradient, colour = np.split(shown.cpu().numpy().astype(np.float64), [1, 4], axis=1)
-        at = (shots.view, shots.row, shots.column)
-        solid = opacity[:, 0] > _SOLID
-        votes = weighed_normals(
-            at, gradient, shots.normal, -shots.ray, np.where(solid, shots.normal_trust, 0.0), normal_errors
+    def weigh_residuals(self, normal_bias: LowFrequencyBias, colour_bias: LowFrequencyBias) -> float:
+        """Set targets and weights of the pixels from the current rendering; return the noise of normals in radians."""
+        samples, limits = self.samples, normal_bias.settings
+        rendered = self.render(self.table).cpu().numpy().astype(np.float64)
+        opacity, gradient, colour = np.split(rendered, [1, 4], axis=1)
+        pixels = (samples.view, samples.row, samples.column)
+        opaque = opacity[:, 0] > _OPAQUE
+        normal_trust = np.where(opaque, samples.normal_trust, 0.0)
+        normals = weigh_normals(pixels, gradient, samples.normal, -samples.direction, normal_trust, normal_bias)
+        frontal = np.maximum(-(gradient * samples.direction).sum(1), 0.0)
+        trust = samples.colour_trust * opaque * (frontal > self.settings.min_frontal_cosine)
+        target_colour, colour_weight = _weigh_colours(
+            pixels, colour, samples.colour, trust, colour_bias, self.settings.min_colour_noise
         )
-        frontal = np.maximum(-(gradient * shots.ray).sum(1), 0.0)
-        trust = shots.colour_trust * solid * (frontal > _LEAST_FRONTAL)
-        wanted_colour, colour_weight = _weighed_colours(at, colour, shots.colour, trust, colour_errors)
-        # A pixel on the outline is half covered; how far off it is follows from how much.
-        far = self.far.amax(1).cpu().numpy()
-        size = shots.width * np.where(far > 0, far, np.median(far[far > 0]))
-        per_px = 4 * FIRMNESS / size
-        wanted = 1 / (1 + np.exp(-shots.outline_px / per_px * 4))
-        off_px = (opacity[:, 0] - wanted) * per_px
-        noise_px = max(_median_noise(off_px[np.abs(shots.outline_px) < _OUTLINE_PX]), LEAST_OUTLINE_NOISE_PX)
-        outline_weight = (SURE_NORMAL_RAD / noise_px) ** 2 / (1 + (noise_px / FAIR_OUTLINE_PX) ** 2)
-        outline_weight /= (1 + (off_px / (ROBUST_NOISES * noise_px)) ** 2) ** 2
-        self.wanted = self._sent(np.concatenate([wanted[:, None], votes.normals, wanted_colour], axis=1))
-        weight = np.stack([outline_weight * per_px**2, votes.weight, colour_weight], axis=1)
-        self.weight = self._sent(weight).repeat_interleave(torch.tensor([1, 3, 3], device=self.table.device), dim=1)
-        return votes.noise_rad
+        target_opacity, opacity_weight = self._weigh_opacity(opacity[:, 0], limits)
+        self.targets = self._to_device(
+            np.concatenate([target_opacity[:, None], normals.normals, target_colour], axis=1)
+        )
+        weights = self._to_device(np.stack([opacity_weight, normals.weight, colour_weight], axis=1))
+        self.weights = weights.repeat_interleave(torch.tensor([1, 3, 3], device=self.table.device), dim=1)
+        return normals.noise_rad
 
-    def solved(self) -> Float[Tensor, "k 4"]:
-        """The change of the table that the pixels ask for, by conjugate gradients."""
-        free = torch.cat([self.rows.free[:, None], torch.ones_like(self.table[:, 1:])], dim=1)
-        right, diagonal = self.right()
-        right *= free
+    def _weigh_opacity(
+        self, opacity: Float[np.ndarray, "n"], limits: ResidualSettings
+    ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+        """Return target opacities and their weights, from signed distances to the silhouettes.
+
+        A pixel on the silhouette is half covered. Around opacity 1 / 2 the logistic function has slope 1 / 4 per scale,
+        which turns a difference of opacity into one in pixels.
+        """
+        depth = self.distances.amax(1).cpu().numpy()
+        pixel_cells = self.samples.width * np.where(depth > 0, depth, np.median(depth[depth > 0]))
+        px_per_opacity = 4 * LOGISTIC_SCALE / pixel_cells
+        target = 1 / (1 + np.exp(-self.samples.silhouette_px / px_per_opacity * 4))
+        residual_px = (opacity - target) * px_per_opacity
+        on_silhouette = np.abs(self.samples.silhouette_px) < limits.silhouette_band_px
+        noise_px = max(median_noise(residual_px[on_silhouette]), limits.min_silhouette_noise_px)
+        weight = (limits.normal_noise_rad / noise_px) ** 2 / (
+            1 + (noise_px / limits.correlated_silhouette_noise_px) ** 2
+        )
+        weight /= (1 + (residual_px / (limits.outlier_sigmas * noise_px)) ** 2) ** 2
+        return target, weight * px_per_opacity**2
+
+    def solve(self) -> Float[Tensor, "k 4"]:
+        """Return the change of the table that minimises the residuals, by preconditioned conjugate gradients."""
+        unknown = torch.cat([self.active.unknown[:, None], torch.ones_like(self.table[:, 1:])], dim=1)
+        right, diagonal = self.right_hand_side()
+        right *= unknown
         change, residual = torch.zeros_like(right), right
         direction = scaled = residual / diagonal
         energy = float((residual * scaled).sum())
-        goal = energy * _TOLERANCE**2
-        for _ in range(_ITERATIONS):
+        goal = energy * self.settings.tolerance**2
+        for _ in range(self.settings.max_iterations):
             if energy <= goal:
                 break
-            image = self.times(direction) * free
-            step = energy / float((direction * image).sum())
+            product = self.multiply(direction) * unknown
+            step = energy / float((direction * product).sum())
             change = change + step * direction
-            residual = residual - step * image
+            residual = residual - step * product
             scaled = residual / diagonal
-            fresh = float((residual * scaled).sum())
-            direction = scaled + fresh / energy * direction
-            energy = fresh
+            next_energy = float((residual * scaled).sum())
+            direction = scaled + next_energy / energy * direction
+            energy = next_energy
         return change
 
-    def _sent(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.rows.row.device, torch.float32)
+    def _to_device(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.active.row.device, torch.float32)
 
-    def _sampled(self, field: SplineField) -> Iterator[_Chunk]:
-        start, ray = self._sent((self.shots.start - field.low) / field.cell), self._sent(self.shots.ray)
-        self.far, used = places(self.rows.values, start, ray)
-        for first in range(0, len(start), _CHUNK):
+    def _sample_chunks(self, field: SplineField) -> Iterator[_RayChunk]:
+        """Sample all rays and set ``distances`` of the samples along them, in cells."""
+        origin = self._to_device((self.samples.origin - field.origin) / field.cell)
+        direction = self._to_device(self.samples.direction)
+        self.distances, used = sample_rays(self.active.values, origin, direction)
+        for first in range(0, len(origin), _CHUNK):
             span = slice(first, first + _CHUNK)
-            points = start[span, None] + self.far[span, :, None] * ray[span, None]
+            points = origin[span, None] + self.distances[span, :, None] * direction[span, None]
             slot = used[span].flatten().nonzero()[:, 0]
-            yield _Chunk(span, used[span], slot, *taps(self.rows, points.reshape(-1, 3)[slot]))
+            yield _RayChunk(span, used[span], slot, *spline_basis(self.active, points.reshape(-1, 3)[slot]))
 
-    def _neighbours(self) -> list[tuple[Int64[Tensor, "k"], Int64[Tensor, "k"]]]:
-        """Rows of the nodes before and after along each axis; the node itself for both where one has none."""
+    def _find_axis_neighbours(self) -> list[tuple[Int64[Tensor, "k"], Int64[Tensor, "k"]]]:
+        """Return rows of the nodes before and after along each axis; both the node's own where one is not active."""
         own = torch.arange(len(self.table), device=self.table.device)
         pairs = []
         for axis in range(3):
-            before, after = (torch.roll(self.rows.row, turn, axis)[tuple(self.rows.nodes.T)].long() for turn in (1, -1))
+            before, after = (
+                torch.roll(self.active.row, shift, axis)[tuple(self.active.nodes.T)].long() for shift in (1, -1)
+            )
             both = (before >= 0) & (after >= 0)
             pairs.append((torch.where(both, before, own), torch.where(both, after, own)))
         return pairs
 
-    def _paint(self) -> None:
-        """Colours of the nodes: the mean of what the pixels show that see them."""
-        colour, trust = self._sent(self.shots.colour), self._sent(self.shots.colour_trust)
+    def _initialise_colours(self) -> None:
+        """Set each node's colour to the mean of the pixels that see it."""
+        colour, trust = self._to_device(self.samples.colour), self._to_device(self.samples.colour_trust)
         total = torch.zeros_like(self.table)
         for chunk in self.chunks:
-            share = shares(chunk.read(self.table)[..., 0], chunk.used)[1] * trust[chunk.span, None]
-            lit = share[..., None] * colour[chunk.span, None]
-            chunk.spread(torch.cat([share[..., None], torch.zeros_like(lit), lit], dim=-1), total)
+            weight = compositing_weights(chunk.gather(self.table)[..., 0], chunk.used)[1] * trust[chunk.span, None]
+            weighted = weight[..., None] * colour[chunk.span, None]
+            chunk.scatter(torch.cat([weight[..., None], torch.zeros_like(weighted), weighted], dim=-1), total)
         self.table[:, 1:] = total[:, 1:] / total[:, :1].clamp(min=1e-6)
 
-    def right(self) -> tuple[Float[Tensor, "k 4"], Float[Tensor, "k 4"]]:
-        """Right side, and about the diagonal of the left one."""
+    def right_hand_side(self) -> tuple[Float[Tensor, "k 4"], Float[Tensor, "k 4"]]:
+        """Return the right side J^T W r, and an approximate diagonal of the matrix, for preconditioning."""
         right, diagonal = torch.zeros_like(self.table), torch.zeros_like(self.table)
         for chunk in self.chunks:
-            sampled, weight = chunk.read(self.table), self.weight[chunk.span]
-            shown = _shown(sampled, chunk.used)
-            asked = _pushed_back(sampled, chunk.used, weight * (self.wanted[chunk.span] - shown))
-            unit, length = _lengthwise(sampled)
-            asked[..., 1:4] += self.eikonal * (1 - length)[..., None] * unit
-            chunk.spread(asked, right)
-            share = shares(sampled[..., 0], chunk.used)[1]
-            chunk.spread_squares(share[..., None] * weight[:, None], diagonal)
-        right[:, 0] -= self._stiff(self.table[:, 0])
-        diagonal[:, 0] += 18 * self.smoothness + self.inertia
-        diagonal[:, 1:] += _COLOUR_HOLD
+            sampled, weight = chunk.gather(self.table), self.weights[chunk.span]
+            rendered = _composite(sampled, chunk.used)
+            cotangent = _composite_vjp(sampled, chunk.used, weight * (self.targets[chunk.span] - rendered))
+            unit, length = _unit_gradients(sampled)
+            cotangent[..., 1:4] += self.eikonal * (1 - length)[..., None] * unit
+            chunk.scatter(cotangent, right)
+            sample_weight = compositing_weights(sampled[..., 0], chunk.used)[1]
+            chunk.scatter_diagonal(sample_weight[..., None] * weight[:, None], diagonal)
+        right[:, 0] -= self._multiply_smoothness(self.table[:, 0])
+        diagonal[:, 0] += 18 * self.smoothness + self.damping  # 1 + 4 + 1 for each axis
+        diagonal[:, 1:] += self.settings.colour_damping
         return right, diagonal
 
-    def times(self, change: Float[Tensor, "k 4"]) -> Float[Tensor, "k 4"]:
-        """The left side of the normal equations times a change of the table."""
+    def multiply(self, change: Float[Tensor, "k 4"]) -> Float[Tensor, "k 4"]:
+        """Return the matrix of the normal equations times a change of the table."""
         out = torch.zeros_like(change)
         for chunk in self.chunks:
-            sampled, moved = chunk.read(self.table), chunk.read(change)
-            differs = torch.func.jvp(partial(_shown, used=chunk.used), (sampled,), (moved,))[1]
-            asked = _pushed_back(sampled, chunk.used, self.weight[chunk.span] * differs)
-            unit, _ = _lengthwise(sampled)
-            asked[..., 1:4] += self.eikonal * (unit * moved[..., 1:4]).sum(-1, keepdim=True) * unit
-            chunk.spread(asked, out)
-        out[:, 0] += self._stiff(change[:, 0]) + self.inertia * change[:, 0]
-        out[:, 1:] += _COLOUR_HOLD * change[:, 1:]
+            sampled, tangent = chunk.gather(self.table), chunk.gather(change)
+            rendered = torch.func.jvp(partial(_composite, used=chunk.used), (sampled,), (tangent,))[1]
+            cotangent = _composite_vjp(sampled, chunk.used, self.weights[chunk.span] * rendered)
+            unit, _ = _unit_gradients(sampled)
+            cotangent[..., 1:4] += self.eikonal * (unit * tangent[..., 1:4]).sum(-1, keepdim=True) * unit
+            chunk.scatter(cotangent, out)
+        out[:, 0] += self._multiply_smoothness(change[:, 0]) + self.damping * change[:, 0]
+        out[:, 1:] += self.settings.colour_damping * change[:, 1:]
         return out
 
-    def _stiff(self, values: Float[Tensor, "k"]) -> Float[Tensor, "k"]:
-        """Second differences along the axes, taken twice, times their weight."""
+    def _multiply_smoothness(self, values: Float[Tensor, "k"]) -> Float[Tensor, "k"]:
+        """Return D^T W D times values, where D takes second differences along the axes."""
         out = torch.zeros_like(values)
-        for before, after in self.near:
-            bend = self.smoothness * self.rows.free * (values[before] - 2 * values + values[after])
-            out.index_add_(0, before, bend).index_add_(0, after, bend).sub_(2 * bend)
+        for before, after in self.axis_neighbours:
+            second = self.smoothness * self.active.unknown * (values[before] - 2 * values + values[after])
+            out.index_add_(0, before, second).index_add_(0, after, second).sub_(2 * second)
         return out
 
 
-def _median_noise(off: Float[np.ndarray, "n"]) -> float:
-    return float(_SIGMA_PER_MEDIAN * np.median(np.abs(off))) if len(off) else 0.0
-
-
-def _weighed_colours(
-    at: Pixels,
-    now: Float[np.ndarray, "n 3"],
-    shown: Float[np.ndarray, "n 3"],
+def _weigh_colours(
+    pixels: PixelIndices,
+    rendered: Float[np.ndarray, "n 3"],
+    seen: Float[np.ndarray, "n 3"],
     trust: Float[np.ndarray, "n"],
-    errors: SlowErrors,
+    bias: LowFrequencyBias,
+    min_noise: float,
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
-    """Colours to ask for, less each view's slow errors, and their weights."""
-    noise = _median_noise((shown - now)[trust > 0].ravel())
-    limit = ROBUST_NOISES * max(noise, _LEAST_COLOUR_NOISE)
-    weight = trust / (1 + ((shown - now) ** 2).mean(1) / limit**2) ** 2
-    wanted = shown - errors.learnt(at, shown - now, weight, noise)
-    rest = max(_median_noise((wanted - now)[trust > 0].ravel()), _LEAST_COLOUR_NOISE)
-    return wanted, weight * (SURE_NORMAL_RAD / rest) ** 2
+    """Return target colours, less each view's low-frequency bias, and their weights."""
+    noise = median_noise((seen - rendered)[trust > 0].ravel())
+    limit = bias.settings.outlier_sigmas * max(noise, min_noise)
+    weight = trust / (1 + ((seen - rendered) ** 2).mean(1) / limit**2) ** 2
+    target = seen - bias.update(pixels, seen - rendered, weight, noise)
+    noise_left = max(median_noise((target - rendered)[trust > 0].ravel()), min_noise)
+    return target, weight * (bias.settings.normal_noise_rad / noise_left) ** 2

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from spinmeround.images import resize
 from spinmeround.io.meshes.corners import smooth_normals
-from spinmeround.tangent_space import continued, texel_frames
+from spinmeround.tangent_space import fill_from_nearest, texel_frames
 from spinmeround.template.model.head_model import HeadModel
 from spinmeround.template.render import Hair, strand_normals
 from spinmeround.types import AvatarPart, TexturedMesh
@@ -38,7 +38,7 @@ def with_head_normals(
         own = texel_frames(part.mesh, smooth_normals(part.mesh))
         normal_map[own.covered] = own.from_world(fine[own.covered])
         known |= own.covered
-    normal_map = continued(normal_map, known)
+    normal_map = fill_from_nearest(normal_map, known)
     return [replace(part, mesh=replace(part.mesh, normal_map=normal_map)) for part in parts]
 
 

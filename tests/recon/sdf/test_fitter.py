@@ -1,4 +1,4 @@
-"""The neural surface against exact bodies, with normals and cameras that err."""
+"""The signed distance fitter against exact shapes, with biased normals and pictures that contradict each other."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from spinmeround.errors import InputError
 from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
 from spinmeround.protocols import SurfaceFitter
 from spinmeround.recon.mesh_surface.fitter import SurfaceSettings
-from spinmeround.recon.sdf.fitter import NeuralSettings, NeuralSurfaceFitter
+from spinmeround.recon.sdf.fitter import SdfSettings, SdfSurfaceFitter
 from tests.recon import scenes
 from tests.recon.test_hull import as_trimesh, head_on_neck
 
-QUICK = NeuralSettings(SurfaceSettings(20, (3,)), (3,))
+QUICK = SdfSettings(SurfaceSettings(20, (3,)), (3,))
 RADIUS = 0.2
 _MM = METRES_PER_UNIT * 1000
 
@@ -31,7 +31,7 @@ def radial_error_mm(mesh) -> float:
 
 def test_a_sphere_comes_out_round_closed_and_the_same_again():
     views = scenes.draw(scenes.sphere(), scenes.cameras(size_px=64))
-    fitter = NeuralSurfaceFitter(QUICK)
+    fitter = SdfSurfaceFitter(QUICK)
     assert isinstance(fitter, SurfaceFitter)
     said: list[float] = []
     fitted = fitter.fit(views, seed=0, progress=lambda fraction, what: said.append(fraction))
@@ -45,7 +45,7 @@ def test_a_sphere_comes_out_round_closed_and_the_same_again():
     np.testing.assert_array_equal(mesh.vertices, again.vertices)
 
 
-def test_smooth_errors_of_normals_are_seen_through_by_what_the_pictures_show():
+def test_low_frequency_bias_of_normals_is_corrected_by_the_pictures():
     rng = np.random.default_rng(0)
     views = scenes.draw(scenes.sphere(), scenes.cameras(size_px=96), colour=spotted)
     tilt = np.stack(
@@ -53,7 +53,7 @@ def test_smooth_errors_of_normals_are_seen_through_by_what_the_pictures_show():
     )
     normals = views.normals_world + 0.15 * tilt.astype(np.float32)
     normals *= views.alpha[..., None] / np.linalg.norm(normals, axis=-1, keepdims=True)
-    mesh = NeuralSurfaceFitter(QUICK).fit(replace(views, normals_world=normals), seed=0).mesh
+    mesh = SdfSurfaceFitter(QUICK).fit(replace(views, normals_world=normals), seed=0).mesh
     away = mesh.vertices / np.linalg.norm(mesh.vertices, axis=1, keepdims=True)
     cosine = (vertex_normals(mesh.vertices, mesh.faces) * away).sum(1)
     assert radial_error_mm(mesh) < 0.7
@@ -62,7 +62,7 @@ def test_smooth_errors_of_normals_are_seen_through_by_what_the_pictures_show():
 
 def test_a_neck_is_cut_flat():
     views = head_on_neck(64)
-    mesh = NeuralSurfaceFitter(QUICK).fit(views, seed=0).mesh
+    mesh = SdfSurfaceFitter(QUICK).fit(views, seed=0).mesh
     low = mesh.vertices[:, 1].min()
     assert as_trimesh(mesh).is_watertight
     assert (mesh.vertices[:, 1] == low).sum() > 20
@@ -74,7 +74,7 @@ def test_what_is_not_a_number_is_refused(field):
     bad = getattr(views, field).copy()
     bad[0, 5, 5] = np.nan
     with pytest.raises(InputError, match="NaN"):
-        NeuralSurfaceFitter(QUICK).fit(replace(views, **{field: bad}), seed=0)
+        SdfSurfaceFitter(QUICK).fit(replace(views, **{field: bad}), seed=0)
 
 
 def test_pictures_that_contradict_each_other_leave_no_bumps_where_there_are_no_normals():
@@ -82,7 +82,7 @@ def test_pictures_that_contradict_each_other_leave_no_bumps_where_there_are_no_n
     views = scenes.draw(scenes.sphere(), scenes.cameras(size_px=64))
     painted = np.stack([cv2.GaussianBlur(rng.random((64, 64, 3)), (0, 0), 1.5) for _ in views.alpha])
     blank = replace(views, normals_world=np.zeros_like(views.normals_world), rgb=painted.astype(np.float32))
-    mesh = NeuralSurfaceFitter(QUICK).fit(blank, seed=0).mesh
+    mesh = SdfSurfaceFitter(QUICK).fit(blank, seed=0).mesh
     away = mesh.vertices / np.linalg.norm(mesh.vertices, axis=1, keepdims=True)
     cosine = (vertex_normals(mesh.vertices, mesh.faces) * away).sum(1)
     assert np.degrees(np.median(np.arccos(np.clip(cosine, -1, 1)))) < 2
