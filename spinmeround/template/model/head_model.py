@@ -107,7 +107,9 @@ class HeadModel:
 
 
 def landmark_points(
-    model: HeadModel, values: Float[np.ndarray, "n *c"], numbers: Iterable[int] = range(LANDMARK_COUNT)
+    model: HeadModel,
+    values: Float[np.ndarray, "n *c"],
+    numbers: Iterable[int] | Int[np.ndarray, "k"] = range(LANDMARK_COUNT),
 ) -> Float[np.ndarray, "k *c"]:
     """Interpolate what is given per coarse vertex at landmarks, with their barycentric coordinates.
 
@@ -115,7 +117,7 @@ def landmark_points(
         values: positions (any frame), displacements or scalars of the coarse vertices.
         numbers: of the landmarks, in MediaPipe's order; all 478 by default.
     """
-    chosen = list(numbers)
+    chosen = np.array(list(numbers), np.int64)
     corners = model.faces[model.landmark_faces[chosen]]
     weights = model.landmark_barycentric[chosen]
     return (values[corners] * weights.reshape(weights.shape + (1,) * (values.ndim - 1))).sum(1)
