@@ -18,7 +18,7 @@ from spinmeround.runtime.memory import free_bytes
 from spinmeround.types import Cameras, ColouredMesh, Mesh, Portrait, Progress, Splats, TexturedMesh, Views
 
 if TYPE_CHECKING:
-    from spinmeround.diffusion.model.placement import Placement
+    from spinmeround.diffusion.model.placement import DevicePlacement
     from spinmeround.recon.cameras.photometric import Registration
 
 log = logging.getLogger(__name__)
@@ -203,14 +203,14 @@ def _paint(
     """Asks whether it can be done, loads the model, says on a CPU how slow it will be, and runs it."""
     from spinmeround.diffusion.camera import photo_poses, rig_of
     from spinmeround.diffusion.generator import DiffusionGenerator
-    from spinmeround.diffusion.model.placement import Placement
+    from spinmeround.diffusion.model.placement import DevicePlacement
     from spinmeround.diffusion.pipeline import SpinMeRoundPipeline
     from spinmeround.diffusion.sampling.cost import expected_seconds, in_words
     from spinmeround.diffusion.sampling.passes import plan
 
     sampling = options.sampling()
     precision = options.precision or ("float16" if device == "cuda" else "float32")
-    placement = Placement(device, precision, offload=options.low_memory, tiled_vae=options.low_memory)
+    placement = DevicePlacement(device, precision, offload=options.low_memory, tiled_vae=options.low_memory)
     poses, own = rig_of(portraits[0]).poses(cameras), photo_poses(portraits)
     plan(own, poses, views_at_once=sampling.views_at_once)
     progress(0.0, "loading the model")
@@ -231,7 +231,7 @@ def _paint(
     return DiffusionGenerator(model, sampling=sampling, progress=progress).generate(portraits, cameras, seed=seed)
 
 
-def _check_model_fits(path: Path, placement: Placement, *, views_at_once: int) -> None:
+def _check_model_fits(path: Path, placement: DevicePlacement, *, views_at_once: int) -> None:
     """Asks whether the model fits into what is free: most systems end a program that takes more without a word.
 
     Raises:
