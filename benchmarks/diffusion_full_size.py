@@ -29,7 +29,7 @@ from spinmeround.diffusion.model.architecture import build_text_encoder, build_u
 from spinmeround.diffusion.model.convert import convert
 from spinmeround.diffusion.model.pose_map import pose_maps
 from spinmeround.diffusion.model.unet import MultiViewUNet, Samples
-from spinmeround.diffusion.sampling.loop import Guidance, GuidedViews, Known, Told
+from spinmeround.diffusion.sampling.loop import ConditioningViews, Embeddings, Guidance, GuidedViews
 
 _MEMORY_BAR_GB = 5.0
 _TIME_BAR = 0.6
@@ -39,15 +39,15 @@ _SIGMA = 3.7
 
 def write_checkpoint(folder: Path) -> None:
     """A checkpoint of the published keys and shapes, in 16 bits, whose values keep activations near one."""
-    look = published()
-    unet, vae, told = (build(look).state_dict() for build in (build_unet, build_vae, build_text_encoder))
+    layout = published()
+    unet, vae, text = (build(layout).state_dict() for build in (build_unet, build_vae, build_text_encoder))
     names = {
         **{name: unet[key] for key, name in checkpoint.unet_names(unet, blocks=2).items()},
         **{name: vae[key] for key, name in checkpoint.vae_names(vae, levels=4).items()},
-        **{f"{checkpoint.TEXT_PREFIX}encoder.text_model.{key}": told[key] for key in told},
+        **{f"{checkpoint.TEXT_PREFIX}encoder.text_model.{key}": text[key] for key in text},
     }
-    draw = torch.Generator().manual_seed(0)
-    torch.save({"state_dict": {name: _drawn(like, draw) for name, like in names.items()}}, folder / "spmr.ckpt")
+    generator = torch.Generator().manual_seed(0)
+    torch.save({"state_dict": {name: _random(like, generator) for name, like in names.items()}}, folder / "spmr.ckpt")
 
 
 def step(folder: Path, latents: int) -> Callable[[], Tensor]:
@@ -56,9 +56,9 @@ def step(folder: Path, latents: int) -> Callable[[], Tensor]:
     s = _scene(latents)
     denoise = GuidedViews(
         MultiViewUNet(parts.unet),
-        known=Known(s["x"][:1], s["rays"][:1], s["x"][:1]),
+        known=ConditioningViews(s["x"][:1], s["rays"][:1], s["x"][:1]),
         rays=s["rays"][1:],
-        told=Told(s["tokens"][:1], s["tokens"][1:]),
+        embeddings=Embeddings(s["tokens"][:1], s["tokens"][1:]),
         guidance=Guidance(3.5),
     )
     return lambda: denoise(s["x"][1:], torch.tensor(_SIGMA))
@@ -103,7 +103,7 @@ def measure(*, quick: bool) -> list[Figure]:
 
 
 def _apart(kind: str, folder: Path, latents: int) -> dict[str, float]:
-    """Runs one step in a process of its own and looks at its memory twenty times a second."""
+    """Run one step in a process of its own and sample its memory twenty times a second."""
     command = [sys.executable, __file__, "--worker", kind, "--folder", str(folder), "--latents", str(latents)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     seen, watched = 0, psutil.Process(process.pid)
@@ -124,24 +124,24 @@ def _work(kind: str, folder: Path, latents: int) -> None:
 
 
 def _scene(latents: int) -> dict[str, Tensor]:
-    draw = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(1)
     angles = torch.tensor([[0.0, 360 / _VIEWS * i, 0.0] for i in range(_VIEWS)])
     return {
-        "x": torch.randn(_VIEWS, 8, latents, latents, generator=draw),
+        "x": torch.randn(_VIEWS, 8, latents, latents, generator=generator),
         "rays": pose_maps(angles, height=latents, width=latents),
-        "tokens": torch.randn(2, 77, 768, generator=draw),
+        "tokens": torch.randn(2, 77, 768, generator=generator),
     }
 
 
-def _drawn(like: Tensor, draw: torch.Generator) -> Tensor:
+def _random(like: Tensor, generator: torch.Generator) -> Tensor:
     if like.ndim == 1:
         return torch.ones(like.shape, dtype=torch.float16) * 0.5
     deviation = 1 / math.sqrt(like[0].numel())
-    return (torch.randn(like.shape, generator=draw) * deviation).half()
+    return (torch.randn(like.shape, generator=generator) * deviation).half()
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="pictures of 256²")
     parser.add_argument("--worker", choices=("step", "plain"), help=argparse.SUPPRESS)

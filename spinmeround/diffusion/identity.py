@@ -1,4 +1,4 @@
-"""Who it is: the ArcFace embedding the model is told, computed from a portrait or read from a file."""
+"""The ArcFace embedding that conditions the model, computed from a portrait or read from a file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from spinmeround.types import Portrait
 
 MODEL_FILE = "glintr100.onnx"
 _FACE_PX = 112
+_ALIASING_SCALE, _BLUR_TARGET_PX = 0.5, 0.4
+"""Scale below which the picture is blurred before it is resampled, and the blur in pixels of the result."""
 _NPY = b"\x93NUMPY"
 
 _TEMPLATE_PX = np.array(
@@ -50,7 +52,7 @@ class ArcFace:
         self._path = path
 
     def embed(self, portrait: Portrait) -> Float[np.ndarray, "512"]:
-        """Unit embedding of the face of a portrait."""
+        """Compute the unit embedding of the face of a portrait."""
         face = aligned_face(portrait)
         batch = np.ascontiguousarray(face.transpose(2, 0, 1)[None] * 2 - 1, np.float32)
         (found,) = self._session.run(None, {self._session.get_inputs()[0].name: batch})
@@ -62,7 +64,7 @@ class ArcFace:
 
 
 def check_runtime() -> None:
-    """Asks for onnxruntime without loading it.
+    """Check that onnxruntime is installed, without loading it.
 
     Raises:
         MissingDependencyError: it is not installed.
@@ -70,12 +72,12 @@ def check_runtime() -> None:
     if importlib.util.find_spec("onnxruntime") is None:
         raise MissingDependencyError(
             "onnxruntime, which reads the identity of a face, is not installed: pip install 'spinmeround[identity]', "
-            "or give an embedding of your own with --identity FILE.npy"
+            "or give an embedding of your own (identity), a file that numpy.save wrote"
         )
 
 
 def aligned_face(portrait: Portrait) -> Float[np.ndarray, "112 112 3"]:
-    """The face where ArcFace expects it: the least-squares similarity of five points (Umeyama 1991)."""
+    """Align the face to ArcFace's template by the least-squares similarity of five points (Umeyama 1991)."""
     points = np.asarray(portrait.landmarks_px, np.float64)
     five = np.stack(
         [
@@ -87,14 +89,16 @@ def aligned_face(portrait: Portrait) -> Float[np.ndarray, "112 112 3"]:
     )
     matrix = _similarity(five - 0.5, _TEMPLATE_PX)
     scale = float(np.hypot(*matrix[:, 0]))
-    # Averaged first where it shrinks much, as warpAffine looks at four pixels only.
-    blurred = cv2.GaussianBlur(portrait.rgb, (0, 0), 0.4 / scale) if scale < 0.5 else portrait.rgb
+    # Blurred first where it shrinks much, against aliasing: warpAffine interpolates between four pixels only.
+    blurred = portrait.rgb
+    if scale < _ALIASING_SCALE:
+        blurred = cv2.GaussianBlur(portrait.rgb, (0, 0), _BLUR_TARGET_PX / scale)
     face = cv2.warpAffine(blurred.astype(np.float32), matrix, (_FACE_PX, _FACE_PX), flags=cv2.INTER_LINEAR)
     return np.clip(face, 0, 1)
 
 
 def read_identity(path: Path) -> Float[np.ndarray, "512"]:
-    """An embedding of one's own, of unit length.
+    """Read an embedding of unit length.
 
     Raises:
         InputError: the file cannot be read, or is not 512 finite numbers of unit length.
@@ -119,14 +123,14 @@ def read_identity(path: Path) -> Float[np.ndarray, "512"]:
 
 
 def identified(portraits: Sequence[Portrait], embeddings: Sequence[Float[np.ndarray, "512"]]) -> list[Portrait]:
-    """The portraits of one person with the direction their embeddings agree on."""
+    """Give the portraits of one person the normalised mean of their embeddings."""
     mean = np.mean(embeddings, axis=0)
     unit = (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
     return [dataclasses.replace(portrait, identity=unit) for portrait in portraits]
 
 
 def _similarity(source: Float[np.ndarray, "n 2"], target: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "2 3"]:
-    """The similarity that takes ``source`` nearest to ``target``; in complex numbers, z -> a z + b."""
+    """Fit the similarity from ``source`` to ``target`` by least squares; in complex numbers, z -> a z + b."""
     z, w = source @ [1, 1j], target @ [1, 1j]
     centred = z - z.mean()
     a = (centred.conj() @ (w - w.mean())) / (centred.conj() @ centred).real

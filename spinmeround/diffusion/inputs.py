@@ -1,4 +1,4 @@
-"""What goes into the SpinMeRound model and what comes out: plain arrays and settings, no torch, no network."""
+"""Inputs, settings and outputs of the SpinMeRound model: plain arrays, without torch."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LEAST_VIEWS_AT_ONCE = 2
 """One given view and one to sample."""
 _MOST_STEPS, _MOST_GUIDANCE = 1000, 100.0
 _UNIT_TOLERANCE = 1e-3
-"""Of the length of an embedding: more than 16 bits round it by."""
+"""Of the length of an embedding: larger than the rounding of 16-bit floats."""
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """The photos of one person, as the model's training pictures look, and who it is.
+    """The photos of one person, cropped like the training pictures, and the identity.
 
     Attributes:
         rgb: sRGB in [0, 1], 512 × 512 for the published model: square crops around the head, upright, white background.
@@ -43,7 +43,7 @@ class Conditioning:
 
 
 def identity_problem(identity: np.ndarray) -> str | None:
-    """What keeps an array from being an ArcFace embedding of unit length, and what to do; None if nothing does."""
+    """Describe why an array is no ArcFace embedding of unit length, and what to do; None if it is one."""
     if identity.dtype.kind != "f" or identity.shape != (IDENTITY_SIZE,):
         return f"an ArcFace embedding is {IDENTITY_SIZE} fractions, got {identity.dtype} of shape {identity.shape}"
     if not np.isfinite(identity).all():
@@ -56,22 +56,22 @@ def identity_problem(identity: np.ndarray) -> str | None:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the model is sampled. The defaults are the published code's, number for number.
+    """Settings of the sampler. The defaults are the published code's.
 
     Attributes:
         steps: UNet steps of each multi-view pass.
         normals_steps: UNet steps of the pass that finds the photos' normals.
         guidance: scale of classifier-free guidance; 1 is none and halves the work. The paper's text uses 3.
-        guidance_sigmas: guidance acts where ``low <= sigma <= high`` only; elsewhere half the work is saved, at the
-            price of results that differ from the published sampler's (arXiv 2404.07724).
-        dense_sigmas: the network is asked at every noise level between these two, of the levels above at every third,
-            of those below at none. ``(0.01, 80)`` saves a quarter of the steps and more. On small models that moved the
-            result by less than the solver errs anyway; the upper end of 80 is carried over from them to 512 × 512
-            pixels by the pictures' side, untried with the published weights.
+        guidance_sigmas: guidance is active where ``low <= sigma <= high`` only; elsewhere half the work is saved, and
+            results differ from the published sampler's (arXiv 2404.07724).
+        dense_sigmas: the network is evaluated at every noise level between these two, at every third of the levels
+            above, and at none of those below. ``(0.01, 80)`` saves a quarter of the steps and more. On small models
+            that moved the result by less than the error of the solver; the upper end of 80 is scaled from them to
+            512 × 512 pixels by the pictures' side and is untried with the published weights.
         solver: ``euler`` is the published sampler. ``dpmpp-2m`` and ``unipc`` follow the same equation with a second
             order multistep rule on the same sigmas: the same quality in fewer steps, but other pictures than Euler's.
         views_at_once: most views in one joint pass, conditioning views included. The model learned 8; fewer need less
-            memory, and agree less with each other since only views of one pass see each other.
+            memory and are less consistent, since only views of one pass attend to each other.
     """
 
     steps: int = 50
@@ -83,10 +83,10 @@ class Sampling:
     views_at_once: int = 8
 
     def check(self) -> None:
-        """Makes sure that the model can be sampled so.
+        """Check the settings.
 
         Raises:
-            InputError: it cannot; all that is wrong is named.
+            InputError: some are out of range; all of them are named.
         """
         wrong = []
         for count, what in ((self.steps, "steps"), (self.normals_steps, "steps for normals")):
@@ -106,14 +106,14 @@ class Sampling:
 
 @dataclass(frozen=True)
 class ModelViews:
-    """Pictures as the model's decoder gives them, one per asked pose and in that order.
+    """Pictures as the model's decoder gives them, one for each requested pose and in that order.
 
     Attributes:
         rgb: sRGB in [0, 1]; the background is near white.
         normals: pictures of the world-frame normals, (n + 1) / 2 in [0, 1], grey 0.5 outside the head; not unit length.
-        poses: the direction of each view. A pose that is a photo's own is answered with that photo and its normals.
+        poses: the direction of each view. For a photo's own pose the view is that photo with its normals.
         input_normals: the same for the photos themselves.
-        unet_passes: views the UNet has seen in all; what the run cost.
+        unet_passes: views the UNet has evaluated in all, the cost of the run.
     """
 
     rgb: Float[np.ndarray, "v h w 3"]
@@ -125,7 +125,7 @@ class ModelViews:
 
 @runtime_checkable
 class ViewSampler(Protocol):
-    """Photos to views: the one call the rest of the package makes. ``pipeline.SpinMeRoundPipeline`` is the real one."""
+    """Interface of the model: photos to views. ``pipeline.SpinMeRoundPipeline`` implements it."""
 
     def __call__(
         self,
@@ -136,7 +136,7 @@ class ViewSampler(Protocol):
         sampling: Sampling,
         progress: Progress,
     ) -> ModelViews:
-        """Views of the person from each of ``poses``.
+        """Sample views of the person from each of ``poses``.
 
         With more poses than fit into one joint pass, the seven ``ANCHORS`` come first, and then the views between them
         from the photos and the two nearest anchors. The same seed gives the same views; noise is drawn on the CPU, so a

@@ -1,4 +1,4 @@
-"""Photos to views with the SpinMeRound model: all three passes of the paper, from one checkpoint."""
+"""The SpinMeRound pipeline: photos to views, all three passes of the paper, from one checkpoint."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from spinmeround.diffusion.model import networks
 from spinmeround.diffusion.model.latents import LatentCodec
 from spinmeround.diffusion.model.networks import Networks
 from spinmeround.diffusion.model.placement import (
-    Placement,
+    DevicePlacement,
+    on_device,
     out_of_memory_explained,
     place_text_encoder,
     place_unet,
     place_vae,
-    visiting,
 )
 from spinmeround.diffusion.model.pose_map import model_angles_deg
-from spinmeround.diffusion.model.text import identity_tokens
+from spinmeround.diffusion.model.text import encode_prompt
 from spinmeround.diffusion.model.unet import MultiViewUNet
-from spinmeround.diffusion.sampling.cost import Meter, rows_in_all
-from spinmeround.diffusion.sampling.loop import Told
+from spinmeround.diffusion.sampling.cost import Meter, total_rows
+from spinmeround.diffusion.sampling.loop import Embeddings
 from spinmeround.diffusion.sampling.passes import JointPass, plan, same
 from spinmeround.diffusion.sampling.run import Noise, Run, seeded_noise
 from spinmeround.errors import InputError
-from spinmeround.types import Progress
+from spinmeround.types import Progress, no_progress
 
-_AS_PUBLISHED = Placement()
+_AS_PUBLISHED = DevicePlacement()
 _SAMPLING = Sampling()
 
 
@@ -43,7 +43,7 @@ class SpinMeRoundPipeline:
         parts: networks in the precision that ``placement`` says; they are moved to its device.
     """
 
-    def __init__(self, parts: Networks, *, placement: Placement = _AS_PUBLISHED) -> None:
+    def __init__(self, parts: Networks, *, placement: DevicePlacement = _AS_PUBLISHED) -> None:
         self.parts = parts
         self.placement = placement
         place_unet(parts.unet, placement)
@@ -54,9 +54,9 @@ class SpinMeRoundPipeline:
 
     @classmethod
     def from_single_file(
-        cls, path: Path | str, *, config: Path | None = None, placement: Placement = _AS_PUBLISHED
+        cls, path: Path | str, *, config: Path | None = None, placement: DevicePlacement = _AS_PUBLISHED
     ) -> SpinMeRoundPipeline:
-        """From ``spmr.ckpt`` as published; see ``networks.from_single_file``."""
+        """Load ``spmr.ckpt`` as published; see ``networks.from_single_file``."""
         with out_of_memory_explained(placement):
             parts = networks.from_single_file(
                 Path(path), config=config, dtype=torch.float32, unet_dtype=placement.dtype
@@ -64,14 +64,14 @@ class SpinMeRoundPipeline:
             return cls(parts, placement=placement)
 
     @classmethod
-    def from_pretrained(cls, folder: Path | str, *, placement: Placement = _AS_PUBLISHED) -> SpinMeRoundPipeline:
-        """From a folder that ``spmr-convert`` or ``save_pretrained`` made; see ``networks.load``."""
+    def from_pretrained(cls, folder: Path | str, *, placement: DevicePlacement = _AS_PUBLISHED) -> SpinMeRoundPipeline:
+        """Load a folder that ``spmr-convert`` or ``save_pretrained`` made; see ``networks.load``."""
         with out_of_memory_explained(placement):
             parts = networks.load(Path(folder), dtype=torch.float32, unet_dtype=placement.dtype)
             return cls(parts, placement=placement)
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Writes the folder that ``from_pretrained`` reads, in the precision the networks are in."""
+        """Write the folder that ``from_pretrained`` reads, in the precision the networks are in."""
         networks.save(self.parts, Path(folder))
 
     @torch.inference_mode()
@@ -82,21 +82,21 @@ class SpinMeRoundPipeline:
         *,
         seed: int,
         sampling: Sampling = _SAMPLING,
-        progress: Progress = lambda _share, _sentence: None,
+        progress: Progress = no_progress,
     ) -> ModelViews:
-        """Views of the person from each of ``poses``; see ``ViewSampler``."""
+        """Sample views of the person from each of ``poses``; see ``ViewSampler``."""
         sampling.check()
         problem = identity_problem(conditioning.identity)
         if problem is not None:
             raise InputError(problem)
         photos = self._photos(conditioning)
         passes = plan(conditioning.poses, poses, views_at_once=sampling.views_at_once)
-        meter = Meter(rows_in_all(len(photos), passes, sampling), progress)
+        meter = Meter(total_rows(len(photos), passes, sampling), progress)
         with out_of_memory_explained(self.placement, views_at_once=sampling.views_at_once):
             identity = torch.from_numpy(conditioning.identity).float()[None]
             run = self.run(identity, photos=photos, sampling=sampling, noise=seeded_noise(seed), meter=meter)
-            photo_normals, known = _all_passes(run, photos, conditioning.poses, passes)
-            return _answer(run, poses, conditioning, known, photo_normals, unet_passes=meter.done)
+            photo_normals, latents = _all_passes(run, photos, conditioning.poses, passes)
+            return _decode(run, poses, conditioning, latents, photo_normals, unet_passes=meter.done)
 
     def run(
         self,
@@ -107,31 +107,31 @@ class SpinMeRoundPipeline:
         noise: Noise,
         meter: Meter,
     ) -> Run:
-        """A run in the model's own terms, for other orders, angles or draws than ``__call__`` has."""
+        """Make a run in the model's own terms, for another order, other angles or other noise than ``__call__`` has."""
         height, width = photos.shape[-2:]
         return Run(
             self.unet,
             self.codec,
             placement=self.placement,
-            told=self.told(identity),
+            embeddings=self.embeddings(identity),
             sampling=sampling,
             latent_size=(height // self.codec.downscale, width // self.codec.downscale),
             noise=noise,
             meter=meter,
         )
 
-    def told(self, identity: Float[Tensor, "1 e"]) -> Told:
-        """The tokens of a face, and of none."""
-        sentence, encoder = self.parts.sentence, self.parts.text_encoder
-        with visiting(encoder, self.placement):
-            person, nobody = (
-                identity_tokens(encoder, ids, identity=identity, id_word=sentence.id_word).to(self.placement.device)
-                for ids in (sentence.ids(), sentence.empty_ids())
+    def embeddings(self, identity: Float[Tensor, "1 e"]) -> Embeddings:
+        """Encode the prompt with the identity, and the empty prompt."""
+        prompt, encoder = self.parts.prompt, self.parts.text_encoder
+        with on_device(encoder, self.placement):
+            cond, uncond = (
+                encode_prompt(encoder, ids, identity=identity, id_word=prompt.id_word).to(self.placement.device)
+                for ids in (prompt.token_ids(), prompt.empty_token_ids())
             )
-        return Told(person, nobody)
+        return Embeddings(cond, uncond)
 
     def _photos(self, conditioning: Conditioning) -> Float[Tensor, "n 3 height width"]:
-        """The photos as the autoencoder takes them.
+        """Convert the photos to the autoencoder's input.
 
         Raises:
             InputError: their number or size does not fit.
@@ -153,7 +153,7 @@ class SpinMeRoundPipeline:
 def _all_passes(
     run: Run, photos: Float[Tensor, "n 3 height width"], poses: Sequence[Pose], passes: Sequence[JointPass]
 ) -> tuple[Float[Tensor, "n 3 height width"], dict[Pose, Float[Tensor, "c h w"]]]:
-    """Passes A, B and C: the photos' normals, and latents of every sampled view."""
+    """Run passes A, B and C: return the photos' normals, and latents of every view."""
     angles = _angles(poses)
     normals = run.photo_normals(photos, angles)
     latents = dict(zip(poses, run.photo_latents(photos, normals), strict=True))
@@ -164,13 +164,13 @@ def _all_passes(
             empty,
             known_angles_deg=_angles(joint.given),
             angles_deg=_angles(joint.sampled),
-            sentence=f"sampling views, pass {number} of {len(passes)}",
+            message=f"sampling views, pass {number} of {len(passes)}",
         )
         latents |= dict(zip(joint.sampled, sampled, strict=True))
     return normals, latents
 
 
-def _answer(
+def _decode(
     run: Run,
     poses: Sequence[Pose],
     conditioning: Conditioning,
@@ -179,7 +179,7 @@ def _answer(
     *,
     unet_passes: int,
 ) -> ModelViews:
-    """Pictures of the asked views; a photo's own view is the photo."""
+    """Decode pictures of the asked views; a photo's own view is the photo."""
     photo_normals_rgb = _picture(photo_normals)
     rgb, normals = [], []
     for pose in poses:

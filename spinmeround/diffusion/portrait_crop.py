@@ -1,7 +1,7 @@
-"""The photo as the model's training pictures show heads: PanoHead's crop, from our own landmarks and head pose.
+"""The crop of the model's training pictures, PanoHead's, from our own landmarks and head pose.
 
-PanoHead (An et al., arXiv 2303.13071) starts from FFHQ's square around eyes and mouth, which settles what is upright,
-and moves and scales it to the middle and the size of a fitted 3D face. The SpinMeRound authors then add a tenth of
+PanoHead (An et al., arXiv 2303.13071) starts from FFHQ's square around eyes and mouth, which defines the roll, and
+moves and scales it to the middle and the size of a fitted 3D face. The SpinMeRound authors then add a tenth of
 that square on top and a twentieth on either side. Here the middle and the size come from the landmarks and the head's
 pose instead of a 3D face model; the three numbers below were fitted to frames of published turns, whose first frame is
 such a crop.
@@ -14,30 +14,36 @@ import numpy as np
 from jaxtyping import Float
 
 from spinmeround.images import composite
+from spinmeround.portrait.landmarks import CHIN, FACE_TOP, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from spinmeround.portrait.pose import fit_landmarks
 from spinmeround.types import HeadFrame, Portrait
 
 MODEL_PX = 512
 PAD_TOP, PAD_SIDE = 0.10, 0.05
-"""What the authors add around PanoHead's square, shares of its side."""
+"""What the authors add around PanoHead's square, fractions of its side."""
 
 _LEFT_EYE, _RIGHT_EYE = (263, 362, 386, 374), (33, 133, 159, 145)
 _MOUTH_CORNERS = (61, 291)
 _SIDE_IN_EYE_DISTANCES = 4.074
+"""Side of PanoHead's square in distances between the eyes' middles seen from the front."""
 _EYE_DISTANCE_CM = 6.47
+"""That distance on the canonical face."""
 _DOWN_TO_MOUTH = 0.385
+"""Height of the square's middle as a fraction of the way from the eyes to the mouth."""
 _BEHIND_FACE_CM = 5.85
-_USUAL_DOWN, _DOUBTFUL_DOWN = 0.12, 0.09
+"""Depth of the square's middle behind the face."""
+_USUAL_DOWN, _DOWN_NOISE = 0.12, 0.09
+"""Component of the head's +Z down the picture: usual value, and the error of an estimate of it."""
 
 
 def model_picture(portrait: Portrait, *, size_px: int = MODEL_PX) -> Float[np.ndarray, "s s 3"]:
-    """The portrait over white, cut and turned to where the model expects a head."""
+    """Composite the portrait over white and warp it to the model's crop."""
     over_white = composite(portrait.rgb, portrait.alpha)
     return warp_similarity(over_white, model_from_crop(portrait.landmarks_px, size_px=size_px), size_px=size_px)
 
 
 def model_from_crop(landmarks_px: Float[np.ndarray, "478 2"], *, size_px: int = MODEL_PX) -> Float[np.ndarray, "3 3"]:
-    """Similarity that takes pixels of any picture of a face to pixels of the model's picture.
+    """Return the similarity from pixels of any picture of a face to pixels of the model's picture.
 
     Args:
         landmarks_px: of the face, in the order of MediaPipe's face mesh.
@@ -62,17 +68,17 @@ def model_from_crop(landmarks_px: Float[np.ndarray, "478 2"], *, size_px: int = 
 
 
 def head_frame(landmarks_px: Float[np.ndarray, "478 2"]) -> HeadFrame:
-    """Where the head is in a picture and how it is turned."""
+    """Fit the head pose to landmarks."""
     points = np.asarray(landmarks_px, np.float64)
-    height = np.linalg.norm(points[10] - points[152])
-    width = np.linalg.norm(points[263] - points[33])
+    height = np.linalg.norm(points[FACE_TOP] - points[CHIN])
+    width = np.linalg.norm(points[LEFT_EYE_OUTER] - points[RIGHT_EYE_OUTER])
     return fit_landmarks(points, face_height_px=float(max(height, width)))
 
 
 def warp_similarity(
     picture: Float[np.ndarray, "h w 3"], target_from_picture: Float[np.ndarray, "3 3"], *, size_px: int
 ) -> Float[np.ndarray, "s s 3"]:
-    """A square cut through a similarity: white beyond the picture, averaged or Lanczos as it shrinks or grows."""
+    """Cut out a square through a similarity: white beyond the picture, averaged or Lanczos as it shrinks or grows."""
     scale = float(np.hypot(*target_from_picture[:2, 0]))
     ratio = np.ones(2)
     if scale < 1:
@@ -90,21 +96,21 @@ def warp_similarity(
 
 
 def _out_of_face(shown: Float[np.ndarray, "2"]) -> Float[np.ndarray, "2"]:
-    """The head's +Z as the upright crop shows it: right and down.
+    """Return the head's +Z in the upright crop: right and down.
 
-    Perspective-n-point reads a few degrees of pitch into what is only the shape of a face, so that small departures
-    from the usual pitch count little.
+    Perspective-n-point has an error of a few degrees of pitch from the shape of a face, so that small departures from
+    the usual pitch are shrunk toward it.
     """
     departure = shown[1] - _USUAL_DOWN
-    return np.array([shown[0], _USUAL_DOWN + departure**3 / (departure**2 + _DOUBTFUL_DOWN**2)])
+    return np.array([shown[0], _USUAL_DOWN + departure**3 / (departure**2 + _DOWN_NOISE**2)])
 
 
 def _eye_distance_px(along: Float[np.ndarray, "2"], frame: HeadFrame) -> float:
-    """Between the eyes as if seen from the front.
+    """Estimate the distance between the eyes as seen from the front.
 
-    From the front the eyes themselves say it best (1 % over the published turns); from the side, where a small error
-    of the head's turn would be a large one of the distance, the size of the whole face does.
+    In a frontal view the eyes themselves are the best estimate (1 % over the published turns). From the side a small
+    error of the yaw would be a large one of the distance, and the size of the whole face is better: both are blended.
     """
     shown = float(np.linalg.norm(frame.picture_from_head[:2, 0]))
-    trust = shown**2
-    return trust * float(np.linalg.norm(along)) / shown + (1 - trust) * frame.scale_px * _EYE_DISTANCE_CM
+    weight = shown**2
+    return weight * float(np.linalg.norm(along)) / shown + (1 - weight) * frame.scale_px * _EYE_DISTANCE_CM

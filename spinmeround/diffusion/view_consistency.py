@@ -1,11 +1,14 @@
-"""How far the views of one head agree with each other: the trust stage two may have in each of their pixels.
+"""Photo consistency of the views of one head: a weight for each pixel.
 
-The masks carve a coarse solid, which says what of a view other views see as well. A pixel is trusted less the more its
-normal and its colour differ from what its neighbours around the head show of the same place, and little where the
-outlines contradict each other. All of it on small, smoothed pictures: the carved solid is only roughly the head.
+The masks carve a coarse visual hull, which gives each view a depth map and so the visibility of its pixels in other
+views. The weight of a pixel falls with the distance of its normal and colour from those of the neighbouring views at
+the same point, and is low where silhouettes contradict each other. All of it is computed on small, smoothed pictures,
+since the hull is only roughly the head.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,77 +19,123 @@ from spinmeround.geometry import camera_centres, pixel_rays_world, project, resi
 from spinmeround.images import resize
 from spinmeround.types import Cameras
 
-LEAST = 0.1
-"""No pixel is wholly distrusted: where all views disagree, something must still be built."""
-_CONTRADICTED, _UNSEEN = 0.2, 0.7
-"""Trust where an outline is contradicted, and where fewer than two neighbours show the place."""
-_WORK_PX, _CELLS = 96, 72
-"""Sides of the small pictures and of the carved solid, whose cells are then a little wider than a pixel."""
-_VOTE = 0.92
-"""Share of the views that must show a cell as head: all of eight, and all but a few of 48."""
-_NEIGHBOURS, _NEIGHBOUR_COSINE = 4, 0.35
-"""Views a view is compared with, at most, and how far apart they may look: 70 degrees."""
-_DOUBTFUL_NORMAL, _DOUBTFUL_COLOUR = 0.4, 0.15
-"""Chord between unit normals, and distance of colours, at which half the trust is gone."""
+MIN_WEIGHT = 0.1
+"""No weight is 0: where all views disagree, a surface must still be fitted."""
+_MIN_VIEWS = 3
+"""With fewer, a disagreement does not tell which view is wrong."""
 
 
-def cross_view_trust(
+@dataclass(frozen=True)
+class _HullSettings:
+    """The coarse visual hull.
+
+    Attributes:
+        picture_px, cells: sides of the small pictures and of the grid, whose cells are a little wider than a pixel.
+        inside: alpha above which a pixel is head.
+        least_votes: fraction of the views whose masks must hold a cell: all of eight, and all but a few of 48.
+        least_views: fraction of the views whose pictures must hold it: the pictures hold the head.
+        half_width: of the grid, as a fraction of the picture's width at the depth of the head; the pictures cut it.
+    """
+
+    picture_px: int = 96
+    cells: int = 72
+    inside: float = 0.5
+    least_votes: float = 0.92
+    least_views: float = 0.5
+    half_width: float = 0.65
+
+
+@dataclass(frozen=True)
+class _ConsistencySettings:
+    """How disagreement becomes a weight.
+
+    Attributes:
+        contradicted: weight where a silhouette is contradicted by the hull.
+        unseen: weight where fewer than ``least_neighbours`` neighbours see the point.
+        least_neighbours: that must see a point.
+        neighbours, least_cosine: most views that a view is compared with, and least cosine of their optical axes (70
+            degrees).
+        half_normal, half_colour: chord between unit normals, and distance of colours, at which the weight is halved.
+        occlusion_cells: difference of depths, in cells, up to which a point is visible in another view.
+        opaque: alpha above which another view's colour at the point is compared.
+        edge_px: side of the kernel of the band along silhouettes, where one cell decides and no weight is taken away.
+        blur_px: standard deviation of the blur of the weights.
+    """
+
+    contradicted: float = 0.2
+    unseen: float = 0.7
+    least_neighbours: int = 2
+    neighbours: int = 4
+    least_cosine: float = 0.35
+    half_normal: float = 0.4
+    half_colour: float = 0.15
+    occlusion_cells: float = 3.0
+    opaque: float = 0.9
+    edge_px: int = 5
+    blur_px: float = 1.0
+
+
+_HULL = _HullSettings()
+_CONSISTENCY = _ConsistencySettings()
+_WORK_PX = _HULL.picture_px
+
+
+def photo_consistency(
     cameras: Cameras,
     rgb: Float[np.ndarray, "v h w 3"],
     normals_world: Float[np.ndarray, "v h w 3"],
     alpha: Float[np.ndarray, "v h w"],
 ) -> Float[np.ndarray, "v h w"]:
-    """Trust in [0.1, 1] by pixel; 1 everywhere with fewer than three views, which can accuse but not convict.
+    """Return a weight in [0.1, 1] for each pixel; 1 everywhere with fewer than three views.
 
     Args:
         cameras: around one head, all looking inward.
         rgb: straight colours.
         normals_world: unit inside ``alpha``, 0 outside.
     """
-    if len(cameras) < 3:
+    if len(cameras) < _MIN_VIEWS:
         return np.ones(alpha.shape, np.float32)
     small = resized(cameras, _WORK_PX, _WORK_PX)
     masks = np.stack([resize(mask, _WORK_PX, _WORK_PX) for mask in alpha])
-    shown = np.stack([_small(np.dstack([c, n]), a) for c, n, a in zip(rgb, normals_world, alpha, strict=True)])
-    solid = _Solid(small, masks)
-    depths = np.stack([solid.depth(small, view) for view in range(len(small))])
-    trusts = []
+    features = np.stack([_shrink(np.dstack([c, n]), a) for c, n, a in zip(rgb, normals_world, alpha, strict=True)])
+    hull = _VisualHull(small, masks)
+    depths = np.stack([hull.depth(small, view) for view in range(len(small))])
+    weights = []
     for view in range(len(small)):
-        trust = _trust(small, view, shown, masks, depths, solid.cell)
-        smooth = cv2.GaussianBlur(trust, (0, 0), 1.0)
-        trusts.append(cv2.resize(smooth, alpha.shape[:0:-1], interpolation=cv2.INTER_LINEAR))
-    return np.clip(np.stack(trusts), LEAST, 1).astype(np.float32)
+        weight = _view_weight(small, view, features, masks, depths, hull.cell)
+        smooth = cv2.GaussianBlur(weight, (0, 0), _CONSISTENCY.blur_px)
+        weights.append(cv2.resize(smooth, alpha.shape[:0:-1], interpolation=cv2.INTER_LINEAR))
+    return np.clip(np.stack(weights), MIN_WEIGHT, 1).astype(np.float32)
 
 
-def _small(picture: Float[np.ndarray, "h w 6"], alpha: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "s s 6"]:
-    """Averaged over the head alone, so that the background does not bleed into the outline."""
-    covered = np.ascontiguousarray(picture * alpha[..., None], np.float32)
-    total = np.concatenate([resize(covered[..., k : k + 3], _WORK_PX, _WORK_PX) for k in (0, 3)], axis=-1)
+def _shrink(picture: Float[np.ndarray, "h w 6"], alpha: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "s s 6"]:
+    """Shrink by averaging over the head alone, so that the background does not bleed into the silhouette."""
+    premultiplied = np.ascontiguousarray(picture * alpha[..., None], np.float32)
+    total = np.concatenate([resize(premultiplied[..., k : k + 3], _WORK_PX, _WORK_PX) for k in (0, 3)], axis=-1)
     return total / np.maximum(resize(alpha, _WORK_PX, _WORK_PX), 1e-3)[..., None]
 
 
-class _Solid:
+class _VisualHull:
     """A grid of cells around the point the cameras look at, each inside or outside by vote of the masks."""
 
     def __init__(self, cameras: Cameras, masks: Float[np.ndarray, "v s s"]) -> None:
-        centre, radius = _looked_at(cameras), _half_width(cameras)
-        self.cell = 2 * radius / (_CELLS - 1)
-        self._low = centre - radius
-        axis = np.arange(_CELLS) * self.cell
-        points = self._low + np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+        centre, radius = _look_at_point(cameras), _half_width(cameras)
+        self.cell = 2 * radius / (_HULL.cells - 1)
+        axis = np.arange(_HULL.cells) * self.cell
+        points = centre - radius + np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
         votes, seen = np.zeros(len(points), np.int32), np.zeros(len(points), np.int32)
         for view, mask in enumerate(masks):
             pixels = project(points, cameras.camera_from_world[view], cameras.intrinsics_px[view])[:, :2]
-            inside, covered = _look_up(mask > 0.5, pixels)
+            inside, covered = _sample_nearest(mask > _HULL.inside, pixels)
             votes += covered & inside
             seen += inside
-        # What hardly any view shows is taken for empty: the pictures hold the head.
-        solid = ((votes > _VOTE * seen) & (seen > 0.5 * len(masks))).reshape((_CELLS,) * 3)
-        self._skin = points[(solid & ~binary_erosion(solid)).ravel()]
+        occupied = (votes > _HULL.least_votes * seen) & (seen > _HULL.least_views * len(masks))
+        occupied = occupied.reshape((_HULL.cells,) * 3)
+        self._surface = points[(occupied & ~binary_erosion(occupied)).ravel()]
 
     def depth(self, cameras: Cameras, view: int) -> Float[np.ndarray, "s s"]:
-        """Depth of the nearest cell by pixel, 0 where there is none."""
-        where = project(self._skin, cameras.camera_from_world[view], cameras.intrinsics_px[view])
+        """Return the depth of the nearest cell by pixel, 0 where there is none."""
+        where = project(self._surface, cameras.camera_from_world[view], cameras.intrinsics_px[view])
         inside = ((where[:, :2] >= 0) & (where[:, :2] < _WORK_PX)).all(1)
         x, y = where[inside, :2].astype(np.int32).T
         nearest = np.full((_WORK_PX, _WORK_PX), np.inf, np.float32)
@@ -95,72 +144,80 @@ class _Solid:
         return np.where(np.isfinite(nearest), nearest, 0)
 
 
-def _looked_at(cameras: Cameras) -> Float[np.ndarray, "3"]:
-    """The point nearest to all optical axes."""
+def _look_at_point(cameras: Cameras) -> Float[np.ndarray, "3"]:
+    """Return the point nearest to all optical axes, by least squares."""
     axes, centres = cameras.camera_from_world[:, 2, :3], camera_centres(cameras)
-    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
-    total = across.sum(0) + 1e-9 * np.eye(3)
-    return np.linalg.solve(total, (across @ centres[..., None]).sum(0)[:, 0])
+    projectors = np.eye(3) - axes[:, :, None] * axes[:, None, :]
+    total = projectors.sum(0) + 1e-9 * np.eye(3)
+    return np.linalg.solve(total, (projectors @ centres[..., None]).sum(0)[:, 0])
 
 
 def _half_width(cameras: Cameras) -> float:
-    """Of what the pictures show at the depth of the head, with room for what they cut."""
-    distance = np.linalg.norm(camera_centres(cameras) - _looked_at(cameras), axis=1)
-    return float(0.65 * np.max(distance * cameras.width_px / cameras.intrinsics_px[:, 0, 0]))
+    """Return half the side of the grid."""
+    distance = np.linalg.norm(camera_centres(cameras) - _look_at_point(cameras), axis=1)
+    return float(_HULL.half_width * np.max(distance * cameras.width_px / cameras.intrinsics_px[:, 0, 0]))
 
 
-def _look_up(
+def _sample_nearest(
     picture: Shaped[np.ndarray, "s s *c"], pixels: Float[np.ndarray, "n 2"]
 ) -> tuple[Bool[np.ndarray, "n"], Shaped[np.ndarray, "n *c"]]:
-    """Whether pixels lie inside the picture, and its nearest values."""
+    """Return whether positions lie inside the picture, and its nearest values."""
     inside = np.all((pixels >= 0) & (pixels < _WORK_PX), axis=1)
     x, y = np.clip(np.floor(pixels), 0, _WORK_PX - 1).astype(np.int32).T
     return inside, picture[y, x]
 
 
-def _trust(
+def _view_weight(
     cameras: Cameras,
     view: int,
-    shown: Float[np.ndarray, "v s s 6"],
+    features: Float[np.ndarray, "v s s 6"],
     masks: Float[np.ndarray, "v s s"],
     depths: Float[np.ndarray, "v s s"],
     cell: float,
 ) -> Float[np.ndarray, "s s"]:
-    """Trust in one view's pixels, at the working size."""
-    solid, covered = depths[view] > 0, masks[view] > 0.5
-    trust = np.where(covered == solid, 1, _CONTRADICTED).astype(np.float32)
-    trust[_near_outline(covered)] = 1.0  # there a cell more or less decides, not the views
-    both = covered & solid
+    """Return the weight of one view's pixels, at the working size.
+
+    Args:
+        features: colours, then normals.
+        depths: of the hull, 0 where there is none.
+        cell: width of a cell.
+    """
+    s = _CONSISTENCY
+    in_hull, covered = depths[view] > 0, masks[view] > _HULL.inside
+    weight = np.where(covered == in_hull, 1, s.contradicted).astype(np.float32)
+    weight[_near_silhouette(covered)] = 1.0  # there a cell more or less decides, not the views
+    both = covered & in_hull
     if not both.any():
-        return trust
+        return weight
     rays = pixel_rays_world(cameras.camera_from_world[view], cameras.intrinsics_px[view], _WORK_PX, _WORK_PX)
     centres = camera_centres(cameras)
     points = centres[view] + depths[view][both][:, None] * rays[both]
     values, counts = np.zeros((len(points), 6)), np.zeros(len(points))
     for other in _neighbours(cameras, view):
         where = project(points, cameras.camera_from_world[other], cameras.intrinsics_px[other])
-        inside, depth = _look_up(depths[other], where[:, :2])
-        _, value = _look_up(shown[other], where[:, :2])
-        _, mask = _look_up(masks[other], where[:, :2])
-        seen = inside & (np.abs(depth - where[:, 2]) < 3 * cell) & (mask > 0.9)
-        values[seen] += value[seen]
-        counts[seen] += 1
-    known = counts >= 2
-    off = np.linalg.norm((values / np.maximum(counts, 1)[:, None] - shown[view][both]).reshape(-1, 2, 3), axis=2)
-    agreed = 1 / (1 + (off[:, 0] / _DOUBTFUL_COLOUR) ** 2 + (off[:, 1] / _DOUBTFUL_NORMAL) ** 2)
-    trust[both] = np.where(known, agreed, _UNSEEN)
-    return trust
+        inside, depth = _sample_nearest(depths[other], where[:, :2])
+        _, value = _sample_nearest(features[other], where[:, :2])
+        _, mask = _sample_nearest(masks[other], where[:, :2])
+        visible = inside & (np.abs(depth - where[:, 2]) < s.occlusion_cells * cell) & (mask > s.opaque)
+        values[visible] += value[visible]
+        counts[visible] += 1
+    known = counts >= s.least_neighbours
+    residual = (values / np.maximum(counts, 1)[:, None] - features[view][both]).reshape(-1, 2, 3)
+    colour, normal = np.linalg.norm(residual, axis=2).T
+    consistency = 1 / (1 + (colour / s.half_colour) ** 2 + (normal / s.half_normal) ** 2)
+    weight[both] = np.where(known, consistency, s.unseen)
+    return weight
 
 
 def _neighbours(cameras: Cameras, view: int) -> list[int]:
-    """The nearest views around the head, this one left out."""
+    """Return the nearest views around the head, without this one."""
     axes = cameras.camera_from_world[:, 2, :3]
     cosines = axes @ axes[view]
     order = [int(other) for other in np.argsort(-cosines, kind="stable") if other != view]
-    return [other for other in order[:_NEIGHBOURS] if cosines[other] > _NEIGHBOUR_COSINE]
+    return [other for other in order[: _CONSISTENCY.neighbours] if cosines[other] > _CONSISTENCY.least_cosine]
 
 
-def _near_outline(covered: Bool[np.ndarray, "s s"]) -> Bool[np.ndarray, "s s"]:
+def _near_silhouette(covered: Bool[np.ndarray, "s s"]) -> Bool[np.ndarray, "s s"]:
     mask = covered.astype(np.uint8)
-    kernel = np.ones((5, 5), np.uint8)
+    kernel = np.ones((_CONSISTENCY.edge_px, _CONSISTENCY.edge_px), np.uint8)
     return cv2.dilate(mask, kernel) != cv2.erode(mask, kernel)

@@ -85,12 +85,12 @@ class HeadMap:
 
     @cached_property
     def inside_face(self) -> Bool[np.ndarray, "w w"]:
-        """Inside the outline of the landmarks."""
+        """Inside the face oval of the landmarks."""
         return self._fill([FACE_OVAL])
 
     @cached_property
     def depth_in_face_cm(self) -> Float[np.ndarray, "w w"]:
-        """Signed distance to the outline of the landmarks, positive inside."""
+        """Signed distance to the face oval of the landmarks, positive inside."""
         inside = self.inside_face.astype(np.uint8)
         inner, outer = (cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_5) for mask in (inside, 1 - inside))
         signed = inner - outer

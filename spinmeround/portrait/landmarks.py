@@ -39,7 +39,7 @@ FACE_OVAL: tuple[int, ...] = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
     152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
-"""The outline of the face from the middle of the forehead over the subject's left side, chin and right side."""
+"""The face oval, from the middle of the forehead over the subject's left side, chin and right side."""
 
 _BLENDSHAPE_INPUT: tuple[int, ...] = (
     0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80,

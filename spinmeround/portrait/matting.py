@@ -32,7 +32,7 @@ _CROP_CM = 46.0
 
 @dataclass(frozen=True)
 class _MatteSettings:
-    """Settings of the matte. Fractions are of the crop's side unless told otherwise.
+    """Settings of the matte. Fractions are of the crop's side unless stated otherwise.
 
     Attributes:
         inner_low, inner_high: the square around the head in which the network runs a second time, at a larger scale.

@@ -1,6 +1,7 @@
 """Check whether a face can be used: refusals that can honestly be made from one picture, each in one line.
 
-What cannot be told is let through: a painting with shading and noise, a coloured wax figure, a statue on a grey photo.
+What one picture does not show is accepted: a painting with shading and noise, a coloured wax figure, a statue on a grey
+photo.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ _SUBPIXEL_BITS = 4
 
 @dataclass(frozen=True)
 class _BorderSettings:
-    """Fractions of landmarks beyond the photo from which on a face is cut by its border: of all, and of the outline."""
+    """Fractions of landmarks beyond the photo, of all and of the face oval, above which a face is cut by the border."""
 
     most_landmarks: float = 0.04
-    most_outline: float = 0.2
+    most_oval: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class _EyeSettings:
     """How bright the iris is against the white of the eye.
 
     Attributes:
-        iris, surround: scales of the iris's outline: what is inside the first is iris, outside the second is not.
+        iris, surround: scales of the contour of the iris: what is inside the first is iris, outside the second is not.
         least_pixels: of iris and of white; with no more an eye says nothing.
         white_quantile: brightness of the white.
         least_white: against division by 0.
@@ -178,7 +179,7 @@ def _check_border(rgb: Float[np.ndarray, "h w 3"], mesh: FaceMesh, name: str) ->
     height, width = rgb.shape[:2]
     points = mesh.landmarks_px
     outside = (points < 0).any(1) | (points[:, 0] > width) | (points[:, 1] > height)
-    if outside.mean() > _BORDER.most_landmarks or outside[list(FACE_OVAL)].mean() > _BORDER.most_outline:
+    if outside.mean() > _BORDER.most_landmarks or outside[list(FACE_OVAL)].mean() > _BORDER.most_oval:
         raise NoFaceError(f"{name}: the face is cut by the border of the photo; use one that shows all of it")
 
 

@@ -82,11 +82,11 @@ class _PriorSettings:
         height_width: of the sigmoids along the height, unless another is given.
         impossible: of hair on brows, eyes, mouth, beard and throat; not 0, so that a product of odds stays finite.
         forehead_height: the forehead begins there.
-        hair_on_forehead: deep inside the forehead; ``fringe`` is added at the outline and falls by 1/e a centimetre.
-        hair_on_cheek, cheek_decay_cm: at the outline of the face below the forehead, and how fast it falls inward.
+        hair_on_forehead: deep inside the forehead; ``fringe`` is added at the face oval and falls by 1/e a centimetre.
+        hair_on_cheek, cheek_decay_cm: at the face oval below the forehead, and how fast it falls inward.
         hair_in_face: least value inside the face.
         beard_height: below it, and less than half a chin's width aside, hair is beard.
-        outline_width_cm: over which the prior inside the face goes over into the one around it.
+        oval_width_cm: over which the prior inside the face goes over into the one around it.
         bald_skull: ``HeadMap.skull`` of the silhouette of a bald head; outside it, what is above the face is hair.
         hair_above_skull: there.
         hair_on_scalp, crown_gain, crown_height: on the scalp above the face; the gain is added at the crown.
@@ -103,7 +103,7 @@ class _PriorSettings:
         chest, chest_height, chest_width: clothes below the neck.
         throat_clothes, throat_height: clothes below the chin, where a collar may stand.
         least_clothes: elsewhere.
-        clothes_on_face: inside the outline of the face.
+        clothes_on_face: inside the face oval.
         most_clothes: fraction of what hair leaves.
         least_skin: anywhere.
         skin_above_face, least_skin_above_face: above the hairline, for a bald head and for one with hair.
@@ -119,7 +119,7 @@ class _PriorSettings:
     cheek_decay_cm: float = 0.5
     hair_in_face: float = 0.002
     beard_height: float = 0.35
-    outline_width_cm: float = 0.15
+    oval_width_cm: float = 0.15
 
     bald_skull: float = 1.05
     bald_skull_width: float = 0.04
@@ -170,7 +170,7 @@ class _SeedSettings:
         crown_height, crown_ramp: hair is learnt above the face from there on, fully ``crown_ramp`` higher.
         side_heights: lowest and highest of the hair that is learnt beside the face.
         most_ear: likelihood of an ear up to which a place beside the face may teach hair.
-        side_gap_cm: distance to the outline of the face from which on it may.
+        side_gap_cm: distance to the face oval from which on it may.
         split_height: between the crown and the sides, where each is found bald for itself.
         least_hair: fraction of a seed region that must look unlike the cheeks for hair to be there.
         hair_width: of the sigmoid around ``least_hair``.
@@ -374,7 +374,7 @@ def _spatial_prior(head: HeadMap, bald: Float[np.ndarray, "w w"]) -> _ByClass:
     """
     p, height = _PRIOR, head.height
     on_skull = _sigmoid(p.bald_skull - head.skull, p.bald_skull_width)
-    inside = _sigmoid(head.depth_in_face_cm, p.outline_width_cm)
+    inside = _sigmoid(head.depth_in_face_cm, p.oval_width_cm)
     hair = inside * _hair_prior_in_face(head) + (1 - inside) * _hair_prior_around_face(head, on_skull)
     hair = hair * (1 - p.bald_loss * bald)
     clothes = np.minimum(_clothes_prior(head), p.most_clothes * (1 - hair))

@@ -29,7 +29,7 @@ def restated(tmp_path_factory) -> Golden:
     """Recordings of ``statement``, which need nothing but this folder."""
     folder = tmp_path_factory.mktemp("restated")
     record.record(folder)
-    return Golden(folder, pull=record.pull())
+    return Golden(folder, photo_guidance=record.photo_guidance())
 
 
 @pytest.fixture(scope="session", params=["original", "restated"])

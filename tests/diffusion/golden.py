@@ -14,19 +14,19 @@ from spinmeround.diffusion.model import networks
 from spinmeround.diffusion.model.unet import Samples
 from spinmeround.diffusion.pipeline import SpinMeRoundPipeline
 from spinmeround.diffusion.sampling import loop
-from spinmeround.diffusion.sampling.loop import Guidance, GuidedViews, Known, Told
+from spinmeround.diffusion.sampling.loop import ConditioningViews, Embeddings, Guidance, GuidedViews
 
 
 class Golden:
     """A folder of recordings.
 
     Args:
-        pull: toward the photo, of the pass that finds its normals.
+        photo_guidance: step toward the photo, of the pass that finds its normals.
     """
 
-    def __init__(self, folder: Path, *, pull: float = loop.PULL) -> None:
+    def __init__(self, folder: Path, *, photo_guidance: float = loop.PHOTO_GUIDANCE) -> None:
         self.folder = folder
-        self.pull = pull
+        self.photo_guidance = photo_guidance
 
     def arrays(self, name: str) -> dict[str, Tensor]:
         with np.load(self.folder / f"{name}.npz") as file:
@@ -66,9 +66,9 @@ class Golden:
         rays = step["cond_images_f32"][:, :144]
         return GuidedViews(
             pipeline.unet,
-            known=Known(step["gt_z"], rays[~sampled], step["empty"] if empty is None else empty),
+            known=ConditioningViews(step["gt_z"], rays[~sampled], step["empty"] if empty is None else empty),
             rays=rays[sampled],
-            told=Told(step["crossattn"], step["crossattn_uc"]),
+            embeddings=Embeddings(step["crossattn"], step["crossattn_uc"]),
             guidance=Guidance(float(step["scale"])),
         )
 

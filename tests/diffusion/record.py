@@ -78,8 +78,8 @@ def record(folder: Path) -> None:
         _write(folder, "pipeline", _pipeline(unet, vae, identity))
 
 
-def pull() -> float:
-    """The pull toward the photo is a mean over latents, and made for those of the published size, 8 × 64 × 64."""
+def photo_guidance() -> float:
+    """The step of the published size, 8 × 64 × 64 latents, for the mean over these fewer ones."""
     return 1e5 * (SIZE / SMALLER / 64) ** 2
 
 
@@ -101,7 +101,7 @@ def _identity(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     face = face / face.norm()
     face_id = numbers["id</w>"]
 
-    def told(words: Tensor) -> Tensor:
+    def encode(words: Tensor) -> Tensor:
         return text_tokens(tensors, words, face=face, face_id=face_id, heads=TEXT_HEADS)
 
     return {
@@ -109,9 +109,9 @@ def _identity(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         "input_ids": ids,
         "input_ids_uncond": none,
         "id_token": torch.tensor([face_id]),
-        "cond": told(ids),
-        "uncond": told(none),
-        "mixed": told(torch.cat([ids, none])),
+        "cond": encode(ids),
+        "uncond": encode(none),
+        "mixed": encode(torch.cat([ids, none])),
     }
 
 
@@ -170,7 +170,7 @@ def _pipeline(unet: Unet, vae: Vae, identity: dict[str, Tensor]) -> dict[str, Te
     sigmas = schedules.ddpm_sigmas(NORMALS_STEPS)
     x, xs, cleans = noise["normals_noise"] * (1 + sigmas[0] ** 2).sqrt(), [], []
     for sigma, following in pairwise(sigmas):
-        clean = normals_step(unet, x, sigma, photo=latents, rays=rays, told=identity["cond"], pull=pull())
+        clean = normals_step(unet, x, sigma, photo=latents, rays=rays, cond=identity["cond"], step=photo_guidance())
         x = euler(x, clean, sigma, following)
         xs.append(x)
         cleans.append(clean)
@@ -207,9 +207,9 @@ def _pipeline(unet: Unet, vae: Vae, identity: dict[str, Tensor]) -> dict[str, Te
 
 
 def _step(unet: Unet, x, sigma, clean, empty, rays, identity, scale) -> dict[str, Tensor]:
-    person, nobody = identity["cond"], identity["uncond"]
-    return guided_step(unet, x, sigma, given=[GIVEN], clean=clean, empty=empty, rays=rays, person=person,
-                       nobody=nobody, scale=scale)  # fmt: skip
+    cond, uncond = identity["cond"], identity["uncond"]
+    return guided_step(unet, x, sigma, given=[GIVEN], clean=clean, empty=empty, rays=rays, cond=cond,
+                       uncond=uncond, scale=scale)  # fmt: skip
 
 
 def _rays(angles: Tensor, size: int) -> Tensor:

@@ -54,8 +54,8 @@ class Part:
 def attention(query: Tensor, key: Tensor, value: Tensor, *, heads: int, mask: Tensor | float = 0.0) -> Tensor:
     """Softmax written out; ``[rows, length, width]``."""
     query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
-    share = (query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1]) + mask).softmax(-1)
-    return (share @ value).transpose(1, 2).flatten(2)
+    weights = (query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1]) + mask).softmax(-1)
+    return (weights @ value).transpose(1, 2).flatten(2)
 
 
 class Unet:
@@ -69,8 +69,8 @@ class Unet:
         self.root, self.heads = Part(tensors, UNET_PREFIX), heads
         self.width = int(tensors[UNET_PREFIX + "time_embed.0.weight"].shape[1])
 
-    def __call__(self, x: Tensor, level: Tensor, told: Tensor, *, views: int) -> Tensor:
-        self.views, self.told = views, told
+    def __call__(self, x: Tensor, level: Tensor, context: Tensor, *, views: int) -> Tensor:
+        self.views, self.context = views, context
         turns = level[:, None] * torch.exp(-math.log(10000) * torch.arange(self.width // 2) / (self.width // 2))
         time = self.root / "time_embed"
         self.time = (time / 2).linear(functional.silu((time / 0).linear(torch.cat([turns.cos(), turns.sin()], -1))))
@@ -112,18 +112,18 @@ class Unet:
         h = (block / "proj_in").pointwise((block / "norm").group_norm(x, 1e-6)).flatten(2).transpose(1, 2)
         for i in range(next(i for i in range(100) if not (block / "transformer_blocks").has(i))):
             layer = block / "transformer_blocks" / i
-            h = h + self._attend(layer / "attn1", (layer / "norm1").layer_norm(h), None, joint=joint)
-            h = h + self._attend(layer / "attn2", (layer / "norm2").layer_norm(h), self.told, joint=False)
+            h = h + self._attention(layer / "attn1", (layer / "norm1").layer_norm(h), None, joint=joint)
+            h = h + self._attention(layer / "attn2", (layer / "norm2").layer_norm(h), self.context, joint=False)
             value, gate = (layer / "ff" / "net" / 0 / "proj").linear((layer / "norm3").layer_norm(h)).chunk(2, -1)
             h = h + (layer / "ff" / "net" / 2).linear(value * functional.gelu(gate))
         return x + (block / "proj_out").pointwise(h.transpose(1, 2).unflatten(2, x.shape[2:]))
 
-    def _attend(self, layer: Part, x: Tensor, told: Tensor | None, *, joint: bool) -> Tensor:
+    def _attention(self, layer: Part, x: Tensor, context: Tensor | None, *, joint: bool) -> Tensor:
         rows, length, width = x.shape
         if joint:
             x = x.reshape(rows // self.views, self.views * length, width)
-        told = x if told is None else told
-        parts = (layer / "to_q").linear(x), (layer / "to_k").linear(told), (layer / "to_v").linear(told)
+        context = x if context is None else context
+        parts = (layer / "to_q").linear(x), (layer / "to_k").linear(context), (layer / "to_v").linear(context)
         return (layer / "to_out" / 0).linear(attention(*parts, heads=self.heads(width))).reshape(rows, length, width)
 
 
@@ -208,14 +208,14 @@ def euler(x: Tensor, clean: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor
     return x + (sigma_next - sigma) * (x - clean) / sigma
 
 
-def normals_step(unet: Unet, x: Tensor, sigma: Tensor, *, photo: Tensor, rays: Tensor, told: Tensor, pull: float):
-    """Clean latents of one view by itself, its colours pulled along the gradient of their distance to the photo's."""
+def normals_step(unet: Unet, x: Tensor, sigma: Tensor, *, photo: Tensor, rays: Tensor, cond: Tensor, step: float):
+    """Clean latents of one view by itself, its colours moved along the gradient of their distance to the photo's."""
     seen = torch.cat([x / (sigma**2 + 1).sqrt(), rays, torch.ones_like(rays[:, :1])], 1)
-    clean = denoised(unet(seen, sigma.log()[None] / 4, told, views=1), x, sigma)
+    clean = denoised(unet(seen, sigma.log()[None] / 4, cond, views=1), x, sigma)
     colours = photo.shape[1]
     gradient = torch.zeros_like(clean)
     gradient[:, :colours] = 2 * (clean[:, :colours] - photo) / clean.numel()
-    return clean - pull * gradient
+    return clean - step * gradient
 
 
 def guided_step(
@@ -227,8 +227,8 @@ def guided_step(
     clean: Tensor,
     empty: Tensor,
     rays: Tensor,
-    person: Tensor,
-    nobody: Tensor,
+    cond: Tensor,
+    uncond: Tensor,
     scale: float,
 ) -> dict[str, Tensor]:
     """All that happens in one step to all views, given ones (at any position) included."""
@@ -243,9 +243,9 @@ def guided_step(
     latents[[views + i for i in given]] = clean
     seen = latents / (sigma**2 + 1).sqrt()
     level = (sigma.log() / 4).expand(2 * views)
-    told = torch.cat([nobody.repeat(views, 1, 1), person.repeat(views, 1, 1)])
-    out = unet(torch.cat([seen, torch.cat([without, with_photo])], dim=1), level, told, views=views)
+    embeddings = torch.cat([uncond.repeat(views, 1, 1), cond.repeat(views, 1, 1)])
+    out = unet(torch.cat([seen, torch.cat([without, with_photo])], dim=1), level, embeddings, views=views)
     halves = denoised(out, latents, sigma)
-    uncond, cond = halves.chunk(2)
-    guided = uncond + scale * (cond - uncond)
+    x_uncond, x_cond = halves.chunk(2)
+    guided = x_uncond + scale * (x_cond - x_uncond)
     return {"latents": latents, "seen": seen, "level": level, "out": out, "halves": halves, "guided": guided}

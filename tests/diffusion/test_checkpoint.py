@@ -78,7 +78,7 @@ def test_convert_save_and_reload_change_nothing(tmp_path, state):
     once = networks.from_single_file(file, config=look)
     again = networks.load(tmp_path / "folder")
     assert same(once, again)
-    assert once.sentence == again.sentence
+    assert once.prompt == again.prompt
     assert next(again.unet.parameters()).dtype == torch.float16  # as in the checkpoint
     networks.save(again, tmp_path / "folder")  # over itself
     assert same(once, networks.load(tmp_path / "folder"))

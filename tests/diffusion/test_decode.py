@@ -34,9 +34,9 @@ def ball(cameras, centre) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             return picture.reshape(SIZE, fine, SIZE, fine, -1).mean((1, 3))
 
         alphas.append(small(hit.astype(np.float64))[..., 0])
-        share = np.maximum(alphas[-1], 1e-6)[..., None]
-        colours.append(small(colour) / share)
-        normals.append(small(outward) / share)
+        coverage = np.maximum(alphas[-1], 1e-6)[..., None]
+        colours.append(small(colour) / coverage)
+        normals.append(small(outward) / coverage)
     return tuple(np.stack(part).astype(np.float32) for part in (alphas, colours, normals))
 
 
@@ -83,8 +83,8 @@ def test_mask_colours_and_normals_come_back(scene):
     np.testing.assert_array_equal(lengths[views.alpha <= 0.5], 0)
     cosine = (views.normals_world * truth).sum(-1)[inside]
     assert np.degrees(np.arccos(np.clip(np.median(cosine), -1, 1))) < 2, "half of it is the noise"
-    rim = (alpha > 0.4) & (alpha < 0.9)
-    assert np.abs(views.rgb - colour)[rim].mean() < 0.06, "the background still shines through the rim"
+    edge = (alpha > 0.4) & (alpha < 0.9)
+    assert np.abs(views.rgb - colour)[edge].mean() < 0.06, "the background still shows at the silhouette"
 
 
 def test_views_that_agree_are_trusted(scene):
@@ -107,7 +107,7 @@ def test_a_view_that_disagrees_is_trusted_less(scene):
     assert spoilt.weight[2][away].mean() > 0.8 * fair.weight[2][away].mean()
 
 
-def test_an_outline_nobody_else_shows_is_not_trusted(scene):
+def test_a_silhouette_nobody_else_shows_is_not_trusted(scene):
     rgb, normals = scene[2].copy(), scene[3].copy()
     rgb[1, 56:84, 90:116] = 0.3
     views = decoded(scene, rgb, normals)

@@ -126,7 +126,7 @@ def test_pictures_without_numbers_are_not_passed_on():
             return made
 
     cameras, _ = rig_cameras([person()], [(90.0, 0.0)], size_px=SIZE)
-    with pytest.raises(FitError, match="--precision float32"):
+    with pytest.raises(FitError, match="use precision float32"):
         DiffusionGenerator(Broken()).generate([person()], cameras, seed=0)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from spinmeround.diffusion.inputs import Sampling
 from spinmeround.diffusion.model.pose_map import pose_map, pose_maps, pose_matrix
-from spinmeround.diffusion.model.text import PUBLISHED, identity_tokens
+from spinmeround.diffusion.model.text import PUBLISHED_PROMPT, encode_prompt
 from spinmeround.diffusion.model.unet import Samples
 from spinmeround.diffusion.sampling import loop, schedules
 from spinmeround.diffusion.sampling.cost import Meter
@@ -31,7 +31,7 @@ DRAWS = (
 )
 
 
-def silent(_share, _sentence):
+def silent(_fraction, _message):
     pass
 
 
@@ -64,33 +64,33 @@ def test_noise_levels_are_exact(original):
         assert torch.equal(getattr(schedules, scaling)(levels), recorded[scaling]), scaling
 
 
-def test_words_are_exact(golden, recorded):
-    identity, sentence = golden.arrays("identity"), recorded.parts.sentence
-    assert torch.equal(sentence.ids(), identity["input_ids"])
-    assert torch.equal(sentence.empty_ids(), identity["input_ids_uncond"])
-    assert sentence.id_word == int(identity["id_token"])
+def test_token_ids_are_exact(golden, recorded):
+    identity, prompt = golden.arrays("identity"), recorded.parts.prompt
+    assert torch.equal(prompt.token_ids(), identity["input_ids"])
+    assert torch.equal(prompt.empty_token_ids(), identity["input_ids_uncond"])
+    assert prompt.id_word == int(identity["id_token"])
 
 
-def test_words_of_the_published_vocabulary_are_exact(original):
+def test_token_ids_of_the_published_vocabulary_are_exact(original):
     identity = original.arrays("identity")
-    assert torch.equal(PUBLISHED.ids()[0], identity["realvocab_ids"])
-    assert torch.equal(PUBLISHED.empty_ids()[0], identity["realvocab_ids_uncond"])
+    assert torch.equal(PUBLISHED_PROMPT.token_ids()[0], identity["realvocab_ids"])
+    assert torch.equal(PUBLISHED_PROMPT.empty_token_ids()[0], identity["realvocab_ids_uncond"])
 
 
-def test_tokens(golden, recorded):
+def test_embeddings(golden, recorded):
     identity = golden.arrays("identity")
-    told = recorded.told(identity["id_emb"])
-    torch.testing.assert_close(told.person, identity["cond"], atol=1e-5, rtol=0)
-    torch.testing.assert_close(told.nobody, identity["uncond"], atol=1e-5, rtol=0)
+    embeddings = recorded.embeddings(identity["id_emb"])
+    torch.testing.assert_close(embeddings.cond, identity["cond"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(embeddings.uncond, identity["uncond"], atol=1e-5, rtol=0)
 
 
-def test_tokens_of_a_mixed_batch(golden, recorded):
-    identity, sentence = golden.arrays("identity"), recorded.parts.sentence
+def test_embeddings_of_a_mixed_batch(golden, recorded):
+    identity, prompt = golden.arrays("identity"), recorded.parts.prompt
     faces = identity["id_emb"].expand(2, -1)
     expected = identity["mixed"]
     orders = [
-        identity_tokens(recorded.parts.text_encoder, torch.cat(ids), identity=faces, id_word=sentence.id_word)
-        for ids in ((sentence.ids(), sentence.empty_ids()), (sentence.empty_ids(), sentence.ids()))
+        encode_prompt(recorded.parts.text_encoder, torch.cat(ids), identity=faces, id_word=prompt.id_word)
+        for ids in ((prompt.token_ids(), prompt.empty_token_ids()), (prompt.empty_token_ids(), prompt.token_ids()))
     ]
     assert min(float((got - expected).abs().max()) for got in orders) <= 1e-5
 
@@ -109,8 +109,8 @@ def test_unet(golden, recorded):
     for name in names:
         x, context, views = (recordings[f"{name}_{part}"] for part in ("x", "ctx", "frames"))
         rows, views = len(x), int(views)
-        told_apart = Samples(context.float(), (1,) * rows, (views,) * (rows // views), (1,) * (rows // views))
-        out = recorded.unet(x.float(), recordings[f"{name}_t"], told_apart)
+        samples = Samples(context.float(), (1,) * rows, (views,) * (rows // views), (1,) * (rows // views))
+        out = recorded.unet(x.float(), recordings[f"{name}_t"], samples)
         torch.testing.assert_close(out, recordings[f"{name}_out"], atol=1e-5, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
 
 
@@ -124,15 +124,15 @@ def test_guided_step(golden, recorded):
     denoise = golden.guided(recorded)
     for k in step_numbers(step):
         x, (sigma, sigma_next) = step[f"x_{k}"][sampled], step[f"sigmas_{k}"]
-        halves = torch.cat(denoise.halves(x, sigma))
-        assert relative(halves, step[f"denoised_uc_c_{k}"][sampled.repeat(2)]) <= 1e-5
+        both = torch.cat(denoise.uncond_and_cond(x, sigma))
+        assert relative(both, step[f"denoised_uc_c_{k}"][sampled.repeat(2)]) <= 1e-5
         after = Euler().step(x, denoise(x, sigma), sigma=sigma, sigma_next=sigma_next)
         assert relative(after, step[f"x_next_{k}"][sampled]) <= 1e-5
 
 
 def test_whole_pipeline(golden, recorded, monkeypatch):
     """From a photo to latents and pictures, with the recorded draws."""
-    monkeypatch.setattr(loop, "PULL", golden.pull)
+    monkeypatch.setattr(loop, "PHOTO_GUIDANCE", golden.photo_guidance)
     expected = golden.arrays("pipeline")
     draws = iter(DRAWS)
     angles, given = three_angles(expected["angles"]), int(expected["input_pos"])
@@ -176,7 +176,7 @@ def test_whole_pipeline(golden, recorded, monkeypatch):
 
 def test_normals_of_the_photo_step_by_step(golden, recorded, monkeypatch):
     """The pass that finds them alone, where an error would show before it is decoded."""
-    monkeypatch.setattr(loop, "PULL", golden.pull)
+    monkeypatch.setattr(loop, "PHOTO_GUIDANCE", golden.photo_guidance)
     expected = golden.arrays("pipeline")
     photo = expected["image_u8"].permute(2, 0, 1)[None].float() / 127.5 - 1
     latents = recorded.codec.encode(photo, noise=expected["post_noise_image_for_normals"])
@@ -184,7 +184,7 @@ def test_normals_of_the_photo_step_by_step(golden, recorded, monkeypatch):
         recorded.unet,
         photo=latents,
         rays=pose_maps(torch.zeros(1, 3), height=latents.shape[2], width=latents.shape[3]),
-        person=recorded.told(expected["id_emb"]).person,
+        cond=recorded.embeddings(expected["id_emb"]).cond,
     )
     steps = []
     sigmas = schedules.ddpm_sigmas(int(expected["normals_steps"]))

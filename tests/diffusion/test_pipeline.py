@@ -11,7 +11,7 @@ import torch
 
 from spinmeround.diffusion.inputs import ANCHORS, Conditioning, Sampling, ViewSampler
 from spinmeround.diffusion.model import placement
-from spinmeround.diffusion.model.placement import Placement
+from spinmeround.diffusion.model.placement import DevicePlacement
 from spinmeround.diffusion.pipeline import SpinMeRoundPipeline
 from spinmeround.errors import InputError, ResourceError
 from tests.diffusion import tiny
@@ -46,8 +46,8 @@ def test_it_is_a_view_sampler(pipeline):
 
 def test_views_come_in_the_order_asked_for(pipeline):
     poses = [(90.0, 0.0), (0.0, 0.0), (30.0, 10.0), (-270.0, 0.0)]
-    told = []
-    got = pipeline(FRONT, poses, seed=3, sampling=FAST, progress=lambda share, sentence: told.append((share, sentence)))
+    fractions = []
+    got = pipeline(FRONT, poses, seed=3, sampling=FAST, progress=lambda fraction, _: fractions.append(fraction))
     assert got.rgb.shape == got.normals.shape == (4, SIZE, SIZE, 3)
     assert got.rgb.dtype == got.normals.dtype == np.float32
     assert got.poses == tuple(poses)
@@ -57,9 +57,8 @@ def test_views_come_in_the_order_asked_for(pipeline):
     np.testing.assert_array_equal(got.normals[1], got.input_normals[0])
     np.testing.assert_array_equal(got.rgb[0], got.rgb[3])
     assert not np.array_equal(got.rgb[0], got.rgb[2])
-    shares = [share for share, _ in told]
-    assert shares == sorted(shares)
-    assert shares[-1] == 1
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
     assert got.unet_passes == 2 + 2 * (3 + 3)  # without and with the photo, for it and two new views
 
 
@@ -122,22 +121,26 @@ def test_without_guidance_half_the_work(pipeline):
 
 
 def test_fewer_levels_less_work_and_every_pass_counted(pipeline):
-    told = []
+    fractions = []
     sampling = replace(FAST, steps=10, dense_sigmas=(0.01, 20.0))
-    got = pipeline(FRONT, [(60.0, 0.0)], seed=1, sampling=sampling, progress=lambda share, _: told.append(share))
+    got = pipeline(
+        FRONT, [(60.0, 0.0)], seed=1, sampling=sampling, progress=lambda fraction, _: fractions.append(fraction)
+    )
     assert got.unet_passes < 2 + 10 * 4
-    assert told[-1] == 1
+    assert fractions[-1] == 1
 
 
 @pytest.mark.parametrize("change", [{"tiled_vae": True}, {"offload": True}])
 def test_saving_memory_changes_little(files, pipeline, change):
-    saving = SpinMeRoundPipeline.from_single_file(files[0], config=files[1], placement=Placement(**change))
+    saving = SpinMeRoundPipeline.from_single_file(files[0], config=files[1], placement=DevicePlacement(**change))
     ours, plain = (p(FRONT, [(60.0, 0.0)], seed=1, sampling=FAST) for p in (saving, pipeline))
     np.testing.assert_allclose(ours.rgb, plain.rgb, atol=1e-5)
 
 
 def test_half_precision_stays_near(files, pipeline):
-    half = SpinMeRoundPipeline.from_single_file(files[0], config=files[1], placement=Placement(precision="bfloat16"))
+    half = SpinMeRoundPipeline.from_single_file(
+        files[0], config=files[1], placement=DevicePlacement(precision="bfloat16")
+    )
     assert {p.dtype for p in half.parts.unet.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in half.parts.vae.parameters()} == {torch.float32}
     ours, plain = (p(FRONT, [(60.0, 0.0)], seed=1, sampling=FAST) for p in (half, pipeline))
@@ -199,7 +202,7 @@ def test_too_little_memory_says_what_to_lower(pipeline, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(pipeline.codec, "encode", fails)
-    with pytest.raises(ResourceError, match=r"than 8 \(--views-at-once\), or .*bfloat16\), or .*--low-memory"):
+    with pytest.raises(ResourceError, match=r"than 8 \(views_at_once\), or .*bfloat16\), or .*\(offload, tiled_vae\)"):
         pipeline(FRONT, [(60.0, 0.0)], seed=1, sampling=FAST)
 
 
@@ -210,11 +213,14 @@ def test_too_little_memory_to_load_says_what_to_lower(files, monkeypatch):
     monkeypatch.setattr("spinmeround.diffusion.model.checkpoint.read_pickle", fails)
     with pytest.raises(ResourceError, match="diffusion model; try 16 bits for the network"):
         SpinMeRoundPipeline.from_single_file(files[0], config=files[1])
-    lowest = Placement(precision="bfloat16", tiled_vae=True)
+    lowest = DevicePlacement(precision="bfloat16", tiled_vae=True)
     with pytest.raises(ResourceError, match="diffusion model; close other programs"):
         SpinMeRoundPipeline.from_single_file(files[0], config=files[1], placement=lowest)
 
 
 def test_other_errors_stay_what_they_are():
-    with pytest.raises(RuntimeError, match="shapes"), placement.out_of_memory_explained(Placement(), views_at_once=8):
+    with (
+        pytest.raises(RuntimeError, match="shapes"),
+        placement.out_of_memory_explained(DevicePlacement(), views_at_once=8),
+    ):
         raise RuntimeError("shapes cannot be multiplied")

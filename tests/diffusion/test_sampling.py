@@ -1,4 +1,4 @@
-"""Fast against plain, and the laws of guidance, pull and noise."""
+"""Fast against plain, and the laws of guidance and noise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from spinmeround.diffusion.model import networks
 from spinmeround.diffusion.model.pose_map import pose_maps
 from spinmeround.diffusion.model.unet import MultiViewUNet, Samples
 from spinmeround.diffusion.sampling import schedules
-from spinmeround.diffusion.sampling.loop import Guidance, GuidedViews, Known, PhotoNormals, Told, integrate
+from spinmeround.diffusion.sampling.loop import (
+    ConditioningViews,
+    Embeddings,
+    Guidance,
+    GuidedViews,
+    PhotoNormals,
+    integrate,
+)
 from tests.diffusion import statement, tiny
 
 DEEP = copy.deepcopy(tiny.CONFIG)
@@ -54,16 +61,16 @@ def scene(views: int, given: list[int], *, height: int = 8, width: int = 16, see
         "clean": torch.randn(len(given), 8, height, width, generator=draw),
         "empty": torch.randn(1, 8, height, width, generator=draw),
         "rays": pose_maps(angles, height=height, width=width),
-        "person": torch.randn(1, 77, 512, generator=draw),
-        "nobody": torch.randn(1, 77, 512, generator=draw),
+        "cond": torch.randn(1, 77, 512, generator=draw),
+        "uncond": torch.randn(1, 77, 512, generator=draw),
     }
 
 
 def guided(unet, s, given, *, guidance) -> tuple[GuidedViews, list[int]]:
     others = [i for i in range(len(s["x"])) if i not in given]
-    known = Known(s["clean"], s["rays"][given], s["empty"])
-    told = Told(s["person"], s["nobody"])
-    return GuidedViews(unet, known=known, rays=s["rays"][others], told=told, guidance=guidance), others
+    known = ConditioningViews(s["clean"], s["rays"][given], s["empty"])
+    embeddings = Embeddings(s["cond"], s["uncond"])
+    return GuidedViews(unet, known=known, rays=s["rays"][others], embeddings=embeddings, guidance=guidance), others
 
 
 @pytest.mark.parametrize(("views", "given"), [(5, [2]), (2, [0]), (6, [1, 3, 4]), (4, [0, 3])])
@@ -100,32 +107,32 @@ def test_order_of_views_does_not_matter(small):
     torch.testing.assert_close(denoise(s["x"][[4, 3, 2, 1]], sigma), straight.flip(0), atol=2e-5, rtol=1e-5)
 
 
-def test_guidance_of_one_and_outside_its_interval_is_the_half_with_the_photo(small):
+def test_guidance_of_one_and_outside_its_interval_is_the_conditional_prediction(small):
     s, sigma = scene(4, [1]), torch.tensor(2.0)
     unet = MultiViewUNet(copy.deepcopy(small.unet))
     both, others = guided(unet, s, [1], guidance=Guidance(3.5))
-    person = both.halves(s["x"][others], sigma)[1]
+    cond = both.uncond_and_cond(s["x"][others], sigma)[1]
     for guidance in (Guidance(1.0), Guidance(3.5, (2.5, 100.0)), Guidance(3.5, (0.0, 1.5))):
         one, _ = guided(unet, s, [1], guidance=guidance)
-        torch.testing.assert_close(one(s["x"][others], sigma), person, atol=2e-5, rtol=1e-5)
+        torch.testing.assert_close(one(s["x"][others], sigma), cond, atol=2e-5, rtol=1e-5)
         assert one.rows(sigma) == 4
         assert both.rows(sigma) == 8
 
 
-def test_photo_pulls_by_the_gradient_of_the_mean_square(small):
+def test_photo_guides_by_the_gradient_of_the_mean_square(small):
     draw = torch.Generator().manual_seed(2)
     photo = torch.randn(1, 4, 8, 8, generator=draw)
-    rays, person = pose_maps(torch.zeros(1, 3), height=8, width=8), torch.randn(1, 77, 512, generator=draw)
+    rays, cond = pose_maps(torch.zeros(1, 3), height=8, width=8), torch.randn(1, 77, 512, generator=draw)
     unet = MultiViewUNet(copy.deepcopy(small.unet))
     x, sigma = torch.randn(1, 8, 8, 8, generator=draw), torch.tensor(1.5)
     seen = torch.cat([x / (sigma**2 + 1) ** 0.5, rays, torch.ones(1, 1, 8, 8)], dim=1)
-    out = unet(seen, (sigma.log() / 4)[None], Samples(person, (1,), (1,), (1,)))
+    out = unet(seen, (sigma.log() / 4)[None], Samples(cond, (1,), (1,), (1,)))
     with torch.inference_mode(False), torch.enable_grad():
         free = (x / (sigma**2 + 1) - out * sigma / (sigma**2 + 1) ** 0.5).clone().requires_grad_()
         error = torch.cat([(free[:, :4] - photo.clone()) ** 2, torch.zeros(1, 4, 8, 8)], dim=1)
         (gradient,) = torch.autograd.grad(error.mean(), free)
     expected = free.detach() - 100_000 * gradient
-    got = PhotoNormals(unet, photo=photo, rays=rays, person=person)(x, sigma)
+    got = PhotoNormals(unet, photo=photo, rays=rays, cond=cond)(x, sigma)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-3)
 
 

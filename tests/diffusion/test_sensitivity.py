@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from spinmeround.diffusion.model.unet import ViewAttention
+from spinmeround.diffusion.model.unet import MultiViewAttention
 from spinmeround.diffusion.pipeline import SpinMeRoundPipeline
 from spinmeround.diffusion.sampling import schedules
 from spinmeround.diffusion.sampling.loop import Guidance, GuidedViews
@@ -23,50 +23,52 @@ def error(golden: Golden, pipeline: SpinMeRoundPipeline, denoise: GuidedViews) -
     errors = [golden.network_error(pipeline, 1)]
     for k in range(sum(key.startswith("sigmas_") for key in step)):
         x, sigma = step[f"x_{k}"][sampled], step[f"sigmas_{k}"][0]
-        halves = step[f"denoised_uc_c_{k}"][sampled.repeat(2)]
-        nobody, person = halves.chunk(2)
-        errors.append(relative(torch.cat(denoise.halves(x, sigma)), halves))
-        errors.append(relative(denoise(x, sigma), nobody + scale * (person - nobody)) / (2 * scale - 1))
+        both = step[f"denoised_uc_c_{k}"][sampled.repeat(2)]
+        uncond, cond = both.chunk(2)
+        errors.append(relative(torch.cat(denoise.uncond_and_cond(x, sigma)), both))
+        errors.append(relative(denoise(x, sigma), uncond + scale * (cond - uncond)) / (2 * scale - 1))
     return max(errors)
 
 
-def rejoin(pipeline: SpinMeRoundPipeline, joins: Callable[[str, bool], bool]) -> None:
-    """Lets other layers join views."""
+def set_multi_view(pipeline: SpinMeRoundPipeline, multi_view: Callable[[str, bool], bool]) -> None:
+    """Change which layers have multi-view attention."""
     unet = pipeline.parts.unet
     old = unet.attn_processors
-    unet.set_attn_processor({name: ViewAttention(name, joins=joins(name, old[name].joins)) for name in old})
+    unet.set_attn_processor(
+        {name: MultiViewAttention(name, multi_view=multi_view(name, old[name].multi_view)) for name in old}
+    )
 
 
 def level_0_joint(golden, pipeline, _patch):
-    rejoin(pipeline, lambda name, joins: joins or ".attn1." in name)
+    set_multi_view(pipeline, lambda name, on: on or ".attn1." in name)
     return golden.guided(pipeline)
 
 
 def level_0_joint_on_the_way_down(golden, pipeline, _patch):
-    rejoin(pipeline, lambda name, joins: joins or (".attn1." in name and name.startswith("down_blocks.0.")))
+    set_multi_view(pipeline, lambda name, on: on or (".attn1." in name and name.startswith("down_blocks.0.")))
     return golden.guided(pipeline)
 
 
 def middle_not_joint(golden, pipeline, _patch):
-    rejoin(pipeline, lambda name, joins: joins and not name.startswith("mid_block"))
+    set_multi_view(pipeline, lambda name, on: on and not name.startswith("mid_block"))
     return golden.guided(pipeline)
 
 
 def last_joint_level_not_joint(golden, pipeline, _patch):
     last = f"up_blocks.{len(pipeline.parts.unet.up_blocks) - 2}."
-    rejoin(pipeline, lambda name, joins: joins and not name.startswith(last))
+    set_multi_view(pipeline, lambda name, on: on and not name.startswith(last))
     return golden.guided(pipeline)
 
 
 def pose_kept_where_there_is_no_photo(golden, pipeline, _patch):
     denoise = golden.guided(pipeline)
-    denoise._both_rays[0, :144] = golden.step["cond_images_f32"][~golden.sampled][0, :144]
+    denoise._guided_rays[0, :144] = golden.step["cond_images_f32"][~golden.sampled][0, :144]
     return denoise
 
 
 def mask_kept_where_there_is_no_photo(golden, pipeline, _patch):
     denoise = golden.guided(pipeline)
-    denoise._both_rays[0, 144] = 1
+    denoise._guided_rays[0, 144] = 1
     return denoise
 
 
@@ -103,8 +105,8 @@ def group_norm_with_another_epsilon(golden, pipeline, _patch):
 
 
 def guidance_the_wrong_way_round(golden, pipeline, patch):
-    exact = GuidedViews.halves
-    patch.setattr(GuidedViews, "halves", lambda *args: exact(*args)[::-1])
+    exact = GuidedViews.uncond_and_cond
+    patch.setattr(GuidedViews, "uncond_and_cond", lambda *args: exact(*args)[::-1])
     return golden.guided(pipeline)
 
 

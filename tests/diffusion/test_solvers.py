@@ -7,7 +7,7 @@ import torch
 
 from spinmeround.diffusion.sampling.loop import integrate
 from spinmeround.diffusion.sampling.schedules import edm_sigmas, thinned
-from spinmeround.diffusion.sampling.solvers import rule
+from spinmeround.diffusion.sampling.solvers import make_solver
 
 SPREAD = 0.5
 
@@ -48,7 +48,7 @@ def test_same_steps_as_diffusers(solver):
     sigmas = edm_sigmas(12)
     theirs.set_timesteps(12)
     theirs.sigmas = sigmas.clone()
-    ours = rule(solver)
+    ours = make_solver(solver)
     x = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0)) * sigmas[0]
     scaled = x / (1 + sigmas[0] ** 2) ** 0.5
     for i, timestep in enumerate(theirs.timesteps):
@@ -61,7 +61,7 @@ def test_same_steps_as_diffusers(solver):
 def test_last_step_is_the_guess():
     for solver in ("euler", "dpmpp-2m", "unipc"):
         x, clean = torch.randn(1, 1, 2, 2), torch.randn(1, 1, 2, 2)
-        end = rule(solver).step(x, clean, sigma=torch.tensor(0.5), sigma_next=torch.tensor(0.0))
+        end = make_solver(solver).step(x, clean, sigma=torch.tensor(0.5), sigma_next=torch.tensor(0.0))
         torch.testing.assert_close(end, clean)
 
 

@@ -33,11 +33,11 @@ def test_half_the_work_is_enough(trained):
     exact = [solve(model, unseen, EXACT, seed=0)[0]]
     bar, published = distance(model, [unseen], PUBLISHED, exact=exact)
     assert bar > 1e-2, "there is nothing to gain"
-    for sampler, share in (
+    for sampler, fraction in (
         (Sampler("unipc", 25), 0.5),
         (Sampler("unipc", 28, True), 0.4),
         (Sampler("dpmpp-2m", 28, True), 0.4),
     ):
         off, passes = distance(model, [unseen], sampler, exact=exact)
         assert off <= 0.85 * bar, sampler
-        assert passes <= share * published, sampler
+        assert passes <= fraction * published, sampler

@@ -63,13 +63,13 @@ def tensors(config: Mapping[str, Any] = CONFIG, *, seed: int = 0) -> dict[str, T
         torch.manual_seed(seed)
         unet = UNet2DConditionModel(**look.unet).state_dict()
         vae = AutoencoderKL(**look.vae).state_dict()
-        told = CLIPTextModel(CLIPTextConfig(**look.text_encoder)).state_dict()
+        encoder = CLIPTextModel(CLIPTextConfig(**look.text_encoder)).state_dict()
     found = {name: unet[key] for key, name in checkpoint.unet_names(unet, blocks=look.unet["layers_per_block"]).items()}
     for key, name in checkpoint.vae_names(vae, levels=len(look.vae["block_out_channels"])).items():
         pointwise = ".attn_1." in name and vae[key].ndim == 2
         found[name] = vae[key][:, :, None, None] if pointwise else vae[key]
     prefix = checkpoint.TEXT_PREFIX + "encoder.text_model."
-    found |= {prefix + name: told[key] for key, name in checkpoint.text_names(told).items()}
+    found |= {prefix + name: encoder[key] for key, name in checkpoint.text_names(encoder).items()}
     return {key: value.half() for key, value in found.items()}
 
 

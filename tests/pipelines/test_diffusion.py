@@ -49,7 +49,7 @@ def small(weights_folder, monkeypatch) -> None:
     """Small pictures, so that a run takes seconds; the pull toward the photo is a mean over the latents' size."""
     monkeypatch.setenv("SPMR_WEIGHTS", str(weights_folder))
     monkeypatch.setattr("spinmeround.diffusion.portrait_crop.MODEL_PX", SIZE)
-    monkeypatch.setattr("spinmeround.diffusion.sampling.loop.PULL", 1e5 * (SIZE / 512) ** 2)
+    monkeypatch.setattr("spinmeround.diffusion.sampling.loop.PHOTO_GUIDANCE", 1e5 * (SIZE / 512) ** 2)
 
 
 def views_command(photo: Path, weights_folder: Path, out: Path) -> list[str]:
@@ -152,7 +152,7 @@ def test_settings_out_of_range_are_one_line_before_any_work(
     ("raised", "code", "told"),
     [
         (KeyboardInterrupt(), 130, "spmr-recon: stopped; no half-written file was left behind"),
-        (RuntimeError("can't allocate memory"), ResourceError.exit_code, "--precision bfloat16"),
+        (RuntimeError("can't allocate memory"), ResourceError.exit_code, "precision bfloat16"),
     ],
 )
 def test_stopped_or_out_of_memory_while_painting(

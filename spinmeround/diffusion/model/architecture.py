@@ -1,4 +1,4 @@
-"""What the three networks of a checkpoint look like: the published configuration in the libraries' own words."""
+"""Configurations of the three networks: the published one translated to diffusers and transformers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class Architecture:
 
 
 def published(*, text_encoder: Mapping[str, Any] | None = None) -> Architecture:
-    """The model of the SpinMeRound paper: 860 M parameters in the UNet, 84 M in the VAE, 123 M in the text encoder.
+    """Return the configuration of the SpinMeRound paper.
+
+    The UNet has 860 M parameters, the VAE 84 M, the text encoder 123 M.
 
     Args:
         text_encoder: the text encoder's own configuration; default: CLIP ViT-L/14's.
@@ -45,10 +47,10 @@ def published(*, text_encoder: Mapping[str, Any] | None = None) -> Architecture:
 
 
 def from_published(config: Mapping[str, Any], *, text_encoder: Mapping[str, Any] | None = None) -> Architecture:
-    """Reads a configuration laid out as the published code's ``inference_config``.
+    """Translate a configuration laid out as the published code's ``inference_config``.
 
     Args:
-        config: nested tables; what does not say how the networks look is ignored.
+        config: nested tables; what does not concern the networks is ignored.
         text_encoder: the text encoder's own configuration; default: the table ``text_encoder`` of ``config``.
 
     Raises:
@@ -74,7 +76,7 @@ def from_published(config: Mapping[str, Any], *, text_encoder: Mapping[str, Any]
 
 
 def _unet(published: Mapping[str, Any]) -> dict[str, Any]:
-    """A ``MultiViewUNetModel`` in diffusers' words."""
+    """Translate the configuration of a ``MultiViewUNetModel`` to diffusers."""
     widths = [int(published["model_channels"]) * int(factor) for factor in published["channel_mult"]]
     levels = range(len(widths))
     attends = [2**level in published["attention_resolutions"] for level in levels]
@@ -97,7 +99,7 @@ def _unet(published: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _vae(published: Mapping[str, Any], *, scale: float) -> dict[str, Any]:
-    """A latent diffusion ``AutoencoderKL`` in diffusers' words."""
+    """Translate the configuration of latent diffusion's ``AutoencoderKL`` to diffusers."""
     shape = published["ddconfig"]
     levels = len(shape["ch_mult"])
     return {
@@ -114,7 +116,7 @@ def _vae(published: Mapping[str, Any], *, scale: float) -> dict[str, Any]:
 
 
 def build_unet(architecture: Architecture) -> UNet2DConditionModel:
-    """The UNet without weights: its parameters take no memory until a checkpoint is assigned."""
+    """Build the UNet without weights: its parameters take no memory until a checkpoint is assigned."""
     import torch
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
@@ -123,7 +125,7 @@ def build_unet(architecture: Architecture) -> UNet2DConditionModel:
 
 
 def build_vae(architecture: Architecture) -> AutoencoderKL:
-    """The autoencoder without weights."""
+    """Build the autoencoder without weights."""
     import torch
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
@@ -132,13 +134,13 @@ def build_vae(architecture: Architecture) -> AutoencoderKL:
 
 
 def build_text_encoder(architecture: Architecture) -> CLIPTextModel:
-    """The text encoder without weights."""
+    """Build the text encoder without weights."""
     import torch
     from transformers import CLIPTextConfig, CLIPTextModel
 
     with torch.device("meta"):
         model = CLIPTextModel(CLIPTextConfig(**architecture.text_encoder)).eval()
-    # Positions are counted, not learned, and so come with no checkpoint.
+    # Position ids are not learnt, so that no checkpoint has them.
     for module in model.modules():
         for name, buffer in module.named_buffers(recurse=False):
             assert name == "position_ids", name

@@ -1,4 +1,4 @@
-"""Weight files on disk to tensors: read without running anything in them, renamed, and checked to the last key."""
+"""Reading weight files: without running code in them, with keys renamed and every key checked."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 UNET_PREFIX = "model.diffusion_model."
 VAE_PREFIX = "first_stage_model."
 TEXT_PREFIX = "conditioner.embedders.0."
-_NAMED = 4
+_MAX_KEYS_NAMED = 4
 """How many keys an error names."""
-_IS_IT_PUBLISHED = "is it the published checkpoint? For one of another shape there is spmr-convert --config"
+_IS_IT_PUBLISHED = "is it the published checkpoint? One of another shape needs a configuration (config)"
 
 _RESNET = {
     "norm1": "in_layers.0",
@@ -46,7 +46,7 @@ _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
-    """The tensors of a ``.ckpt`` or ``.bin`` file, mapped into memory where its format allows.
+    """Read the tensors of a ``.ckpt`` or ``.bin`` file, mapped into memory where its format allows.
 
     Raises:
         WeightsError: absent, cut short, no checkpoint, or a pickle that wants to run code.
@@ -76,7 +76,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def read_safetensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of the ``.safetensors`` files of a folder.
+    """Read all tensors of the ``.safetensors`` files of a folder.
 
     Raises:
         WeightsError: there are none, or one cannot be read.
@@ -91,7 +91,7 @@ def read_safetensors(folder: Path) -> dict[str, Tensor]:
 
 
 def count_numbers(path: Path) -> int:
-    """How many numbers all tensors of a checkpoint, or of the subfolders of a folder, hold together.
+    """Count the numbers in all tensors of a checkpoint, or of the subfolders of a folder.
 
     Raises:
         WeightsError: as when they are read.
@@ -116,7 +116,7 @@ def assign(
     source: Path | str,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Gives a network its weights, every one of them and no other.
+    """Assign a network its weights, every one of them and no other.
 
     Args:
         module: a network without weights.
@@ -153,7 +153,7 @@ def assign(
 
 
 def unet_names(keys: Iterable[str], *, blocks: int) -> dict[str, str]:
-    """Keys of diffusers' UNet to those of the published one, prefix included.
+    """Map keys of diffusers' UNet to those of the published one, prefix included.
 
     Args:
         blocks: residual blocks per level.
@@ -163,31 +163,31 @@ def unet_names(keys: Iterable[str], *, blocks: int) -> dict[str, str]:
 
 
 def vae_names(keys: Iterable[str], *, levels: int) -> dict[str, str]:
-    """Keys of diffusers' autoencoder to those of the published one, prefix included."""
+    """Map keys of diffusers' autoencoder to those of the published one, prefix included."""
     return {key: VAE_PREFIX + _vae_name(key, levels) for key in keys}
 
 
 def text_names(keys: Iterable[str]) -> dict[str, str]:
-    """Keys of this transformers' text encoder to the shortest form, which ``short_text_keys`` gives files too."""
+    """Map keys of this transformers' text encoder to the shortest form; ``short_text_keys`` does it for files."""
     return {key: key.removeprefix("text_model.") for key in keys}
 
 
 def short_text_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a CLIP text encoder as transformers 4 (``text_model.*``), 5, or a wrapper saved them.
+    """Rename the tensors of a CLIP text encoder as transformers 4 (``text_model.*``), 5, or a wrapper saved them.
 
-    ``position_ids``, which old versions stored, only counts and is left out.
+    ``position_ids``, which old versions stored, is not learnt and is left out.
     """
     short = {re.sub(r"^(encoder\.)?text_model\.", "", key): value for key, value in tensors.items()}
     return {key: value for key, value in short.items() if key != "embeddings.position_ids"}
 
 
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The part of a checkpoint whose keys begin so."""
+    """Select the tensors whose keys begin with a prefix."""
     return {key: value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def refuse_unknown(tensors: Mapping[str, Tensor], prefixes: tuple[str, ...], *, source: Path | str) -> None:
-    """Makes sure that every key belongs to some network.
+    """Check that every key belongs to some network.
 
     Raises:
         WeightsError: one does not; the first few are named.
@@ -233,13 +233,13 @@ def _vae_name(key: str, levels: int) -> str:
 
 
 def _inner(parts: list[str], renamed: Mapping[str, str]) -> str:
-    """The name inside a block; what is not in ``renamed`` is called the same on both sides."""
+    """Rename a key inside a block; what is not in ``renamed`` has the same name on both sides."""
     stem, kind = ".".join(parts[:-1]), parts[-1]
     return f"{renamed.get(stem, stem)}.{kind}"
 
 
 def _check_is_pickle(path: Path) -> None:
-    """Looks at how a file begins, since what else it may be deserves a plainer word than a pickle's errors.
+    """Check the first bytes of a file, for a plainer message than a pickle's errors.
 
     Raises:
         WeightsError: it is absent, a folder, or neither a zip nor a pickle, which is what torch writes.
@@ -263,7 +263,7 @@ def _check_is_pickle(path: Path) -> None:
 
 
 def _unpickled(path: Path) -> object:
-    """What torch makes of a file without running anything in it."""
+    """Load a file with torch without running code in it."""
     import torch
 
     with warnings.catch_warnings():
@@ -277,7 +277,7 @@ def _unpickled(path: Path) -> object:
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(f"{path} is cut short or damaged ({_first_sentence(error)}); download or copy it again")
+    return WeightsError(f"{path} is cut short or damaged ({_first_line(error)}); download or copy it again")
 
 
 def _safetensors_files(folder: Path) -> list[Path]:
@@ -296,9 +296,7 @@ def _reading_safetensors(file: Path) -> Iterator[None]:
     except (SafetensorError, OSError) as error:
         if is_out_of_memory(error):
             raise
-        raise WeightsError(
-            f"{file} cannot be read ({_first_sentence(error)}); make it anew with spmr-convert"
-        ) from error
+        raise WeightsError(f"{file} cannot be read ({_first_line(error)}); make it anew with spmr-convert") from error
 
 
 def _as_linear(value: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -322,10 +320,10 @@ def _tensors(loaded: object, path: Path) -> dict[str, Tensor]:
 
 def _refuse(source: Path | str, verdict: str, keys: list[str], *, advice: str = _IS_IT_PUBLISHED) -> None:
     if keys:
-        more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-        raise WeightsError(f"{source} {verdict} {', '.join(keys[:_NAMED])}{more}; {advice}")
+        more = f" and {len(keys) - _MAX_KEYS_NAMED} more" if len(keys) > _MAX_KEYS_NAMED else ""
+        raise WeightsError(f"{source} {verdict} {', '.join(keys[:_MAX_KEYS_NAMED])}{more}; {advice}")
 
 
-def _first_sentence(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     words = str(error).strip() or type(error).__name__
     return re.split(r"\n|\. ", words)[0][:200]

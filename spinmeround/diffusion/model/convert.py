@@ -1,4 +1,4 @@
-"""The published checkpoint into a folder that opens in seconds, without a pickle, and in diffusers and transformers."""
+"""Convert the published checkpoint to a folder of safetensors that diffusers and transformers open as well."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spinmeround.io.atomic import check_folder
 
 
 def convert(checkpoint: Path, out: Path, *, config: Path | None = None) -> None:
-    """Reads a checkpoint laid out as the published one and writes it as a folder of safetensors.
+    """Read a checkpoint laid out as the published one and write it as a folder of safetensors.
 
     Args:
         checkpoint: see ``networks.from_single_file``; its tensors keep their precision.

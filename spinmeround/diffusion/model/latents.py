@@ -1,4 +1,4 @@
-"""Pictures to latents and back."""
+"""The autoencoder: pictures to latents and back."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class LatentCodec:
     def encode(
         self, pictures: Float[Tensor, "n 3 height width"], *, noise: Float[Tensor, "n c h w"]
     ) -> Float[Tensor, "n c h w"]:
-        """A draw from the posterior, scaled.
+        """Draw latents from the posterior, scaled.
 
         Args:
             pictures: in [-1, 1].
-            noise: standard normal, the draw itself.
+            noise: standard normal; it makes the draw.
         """
         device = next(self.network.parameters()).device
         posteriors = [self.network.encode(one[None].to(device), return_dict=False)[0] for one in pictures]
@@ -41,7 +41,7 @@ class LatentCodec:
         return self._scale * (mean + deviation * noise.to(device))
 
     def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 height width"]:
-        """Pictures, roughly in [-1, 1]."""
+        """Decode pictures, roughly in [-1, 1]."""
         device = next(self.network.parameters()).device
         return torch.cat([self._decoded(one[None].to(device) / self._scale) for one in latents])
 

@@ -1,4 +1,4 @@
-"""The networks of one checkpoint together, in memory and as a folder that diffusers and transformers open as well."""
+"""The networks of one checkpoint: loading, saving, and the folder that diffusers and transformers open as well."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class Networks:
-    """The three networks and the sentence they understand."""
+    """The three networks and the prompt of the text encoder."""
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     text_encoder: CLIPTextModel
-    sentence: text.Sentence
+    prompt: text.Prompt
 
 
 def from_single_file(
     path: Path, *, config: Path | None = None, dtype: torch.dtype | None = None, unet_dtype: torch.dtype | None = None
 ) -> Networks:
-    """The networks of a checkpoint laid out as the published one.
+    """Load the networks of a checkpoint laid out as the published one.
 
     Args:
         path: ``spmr.ckpt``. Beside it may lie ``models/encoder``, which has the text encoder's configuration and, if
@@ -61,18 +61,18 @@ def from_single_file(
         InputError: ``config`` cannot be read.
     """
     encoder = path.parent / "models" / "encoder"
-    look = _architecture(config, encoder / "config.json")
+    layout = _architecture(config, encoder / "config.json")
     tensors = checkpoint.read_pickle(path)
     prefixes = (checkpoint.UNET_PREFIX, checkpoint.VAE_PREFIX, checkpoint.TEXT_PREFIX)
     checkpoint.refuse_unknown(tensors, prefixes, source=path)
 
-    unet, vae, text_encoder = _built(
-        look, InputError("the model configuration describes no networks that can be built")
+    unet, vae, text_encoder = _build(
+        layout, InputError("the model configuration describes no networks that can be built")
     )
-    names = checkpoint.unet_names(unet.state_dict(), blocks=look.unet["layers_per_block"])
+    names = checkpoint.unet_names(unet.state_dict(), blocks=layout.unet["layers_per_block"])
     part = checkpoint.with_prefix(tensors, checkpoint.UNET_PREFIX)
     checkpoint.assign(unet, part, names=names, source=path, dtype=unet_dtype)
-    names = checkpoint.vae_names(vae.state_dict(), levels=len(look.vae["block_out_channels"]))
+    names = checkpoint.vae_names(vae.state_dict(), levels=len(layout.vae["block_out_channels"]))
     part = checkpoint.with_prefix(tensors, checkpoint.VAE_PREFIX)
     checkpoint.assign(vae, part, names=names, source=path, dtype=dtype)
 
@@ -81,12 +81,12 @@ def from_single_file(
     text_source = path if part else encoder
     _assign_text(text_encoder, part or _encoder_tensors(encoder, path), source=text_source, dtype=dtype)
     tokenizer = path.parent / "tokenizer"
-    sentence = text.read_sentence(tokenizer) if tokenizer.is_dir() else text.PUBLISHED
-    return _checked(Networks(unet, vae, text_encoder, sentence), source=path)
+    prompt = text.read_prompt(tokenizer) if tokenizer.is_dir() else text.PUBLISHED_PROMPT
+    return _compatible(Networks(unet, vae, text_encoder, prompt), source=path)
 
 
 def load(folder: Path, *, dtype: torch.dtype | None = None, unet_dtype: torch.dtype | None = None) -> Networks:
-    """The networks of a folder that ``save`` made.
+    """Load the networks of a folder that ``save`` made.
 
     Raises:
         WeightsError: it is no such folder, or a part of it is absent, cut short or does not fit the others.
@@ -95,26 +95,26 @@ def load(folder: Path, *, dtype: torch.dtype | None = None, unet_dtype: torch.dt
     if index.get("_class_name") != _CLASS:
         raise WeightsError(f"{folder} holds a {index.get('_class_name')}, not a {_CLASS}; make it with spmr-convert")
     try:
-        sentence = text.Sentence(**{**index["sentence"], "words": tuple(index["sentence"]["words"])})
+        prompt = text.Prompt(**{**index["sentence"], "words": tuple(index["sentence"]["words"])})
     except (KeyError, TypeError) as error:
         raise WeightsError(f"{folder / _INDEX} has no usable sentence ({error}); make it with spmr-convert") from error
     configs = {part: _public(_read_json(folder / part / "config.json")) for part in _PARTS}
-    look = Architecture(**configs)
+    layout = Architecture(**configs)
     broken = WeightsError(
         f"the configurations in {folder} describe no networks; make the folder anew with spmr-convert"
     )
-    unet, vae, text_encoder = _built(look, broken)
+    unet, vae, text_encoder = _build(layout, broken)
     for network, part, kind in ((unet, "unet", unet_dtype), (vae, "vae", dtype)):
         own = {key: key for key in network.state_dict()}
         tensors = checkpoint.read_safetensors(folder / part)
         checkpoint.assign(network, tensors, names=own, source=folder / part, dtype=kind)
     place = folder / "text_encoder"
     _assign_text(text_encoder, checkpoint.read_safetensors(place), source=place, dtype=dtype)
-    return _checked(Networks(unet, vae, text_encoder, sentence), source=folder)
+    return _compatible(Networks(unet, vae, text_encoder, prompt), source=folder)
 
 
 def save(networks: Networks, folder: Path) -> None:
-    """Writes a folder with ``model_index.json`` and one subfolder of configuration and safetensors per network.
+    """Write a folder with ``model_index.json`` and one subfolder of configuration and safetensors per network.
 
     Raises:
         OutputError: the folder holds something else, or cannot be written.
@@ -136,7 +136,7 @@ def save(networks: Networks, folder: Path) -> None:
             "_class_name": _CLASS,
             "_diffusers_version": diffusers.__version__,
             **{name: [library, kind] for name, (library, kind, _) in _PARTS.items()},
-            "sentence": asdict(networks.sentence),
+            "sentence": asdict(networks.prompt),
         }
         _write_json(unfinished / _INDEX, index)
 
@@ -159,14 +159,14 @@ def _architecture(config: Path | None, encoder_config: Path) -> Architecture:
     return architecture.from_published(tables.get("inference_config", tables), text_encoder=encoder)
 
 
-def _built(
-    look: Architecture, if_not: InputError | WeightsError
+def _build(
+    layout: Architecture, error_if_not: InputError | WeightsError
 ) -> tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel]:
-    """The networks without weights; what cannot be built raises ``if_not`` with the reason."""
+    """Build the networks without weights; raise ``error_if_not`` with the reason if they cannot be."""
     try:
-        return architecture.build_unet(look), architecture.build_vae(look), architecture.build_text_encoder(look)
+        return architecture.build_unet(layout), architecture.build_vae(layout), architecture.build_text_encoder(layout)
     except Exception as error:  # each library has classes of its own for what it cannot build
-        raise type(if_not)(f"{if_not} ({str(error) or type(error).__name__})") from error
+        raise type(error_if_not)(f"{error_if_not} ({str(error) or type(error).__name__})") from error
 
 
 def _assign_text(
@@ -177,7 +177,7 @@ def _assign_text(
 
 
 def _encoder_tensors(folder: Path, path: Path) -> Mapping[str, Tensor]:
-    """Weights of the text encoder as Arc2Face publishes them, in a folder of their own."""
+    """Read the weights of the text encoder as Arc2Face publishes them, in a folder of their own."""
     if any(folder.glob("*.safetensors")):
         return checkpoint.read_safetensors(folder)
     if (folder / "pytorch_model.bin").is_file():
@@ -188,36 +188,38 @@ def _encoder_tensors(folder: Path, path: Path) -> Mapping[str, Tensor]:
     )
 
 
-def _checked(networks: Networks, *, source: Path) -> Networks:
-    """The networks, if they fit each other.
+def _compatible(networks: Networks, *, source: Path) -> Networks:
+    """Return the networks once their sizes are checked against each other.
 
     Raises:
-        WeightsError: they do not.
+        WeightsError: they do not fit.
     """
-    unet, vae, told = networks.unet.config, networks.vae.config, networks.text_encoder.config
+    unet, vae, encoder = networks.unet.config, networks.vae.config, networks.text_encoder.config
     problems = []
     if unet["out_channels"] != 2 * vae["latent_channels"]:
         problems.append(f"the UNet's {unet['out_channels']} channels are not twice {vae['latent_channels']} latents")
-    if unet["cross_attention_dim"] != told.hidden_size:
-        problems.append(f"the UNet listens to width {unet['cross_attention_dim']}, the encoder has {told.hidden_size}")
-    if told.hidden_size < IDENTITY_SIZE:
-        problems.append(f"an embedding of {IDENTITY_SIZE} does not fit into the encoder's {told.hidden_size}")
-    if max(networks.sentence.words) >= told.vocab_size:
-        problems.append(f"the sentence needs word {max(networks.sentence.words)} of a vocabulary of {told.vocab_size}")
+    if unet["cross_attention_dim"] != encoder.hidden_size:
+        problems.append(
+            f"the UNet listens to width {unet['cross_attention_dim']}, the encoder has {encoder.hidden_size}"
+        )
+    if encoder.hidden_size < IDENTITY_SIZE:
+        problems.append(f"an embedding of {IDENTITY_SIZE} does not fit into the encoder's {encoder.hidden_size}")
+    if max(networks.prompt.words) >= encoder.vocab_size:
+        problems.append(f"the sentence needs word {max(networks.prompt.words)} of a vocabulary of {encoder.vocab_size}")
     if problems:
         raise WeightsError(f"the parts of {source} do not fit each other: {'; '.join(problems)}")
     return networks
 
 
 def _config(network: Any, kind: str) -> dict[str, Any]:
-    """The network's configuration, as its own library writes it."""
+    """Return the network's configuration as its own library writes it."""
     if kind == "CLIPTextModel":
         return json.loads(network.config.to_json_string())
     return {"_class_name": kind, **_public(network.config)}
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether a folder holds nothing but an earlier result of ``save``."""
+    """Check that a folder holds nothing but an earlier result of ``save``."""
     names = {entry.name for entry in folder.iterdir()}
     return names <= {_INDEX, *_PARTS} and _INDEX in names
 

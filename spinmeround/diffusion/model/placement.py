@@ -1,4 +1,4 @@
-"""Where the networks live and compute, and what it means when they do not fit."""
+"""Device, precision and memory of the networks, and what to change when they do not fit."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
-class Placement:
-    """How much memory and time the networks may take. The defaults repeat the published model's numbers.
+class DevicePlacement:
+    """Device and precision of the networks, and what saves memory. The defaults give the published model's numbers.
 
     Attributes:
         device: as torch names it.
         precision: of the UNet, which is nearly all of the work. ``bfloat16`` halves its memory and is faster wherever
             the processor knows it; results move by about 3 % of the latents' spread. ``float16`` is for CUDA only. The
             sampler, the autoencoder and the text encoder stay in float32.
-        offload: networks wait in main memory and visit the device one at a time: the same result, less memory on the
-            device, some seconds per visit.
-        tiled_vae: the autoencoder works through overlapping tiles: less memory, faint differences along their borders.
+        offload: networks stay in main memory and are moved to the device one at a time: the same result, less memory
+            on the device, some seconds per move.
+        tiled_vae: the autoencoder works in overlapping tiles: less memory, faint differences along their borders.
         compiled: the UNet's blocks go through ``torch.compile``: faster steps after minutes of compiling, other
             rounding. Needs a C++ compiler.
     """
@@ -47,24 +47,24 @@ class Placement:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the UNet."""
+        """Precision of the UNet as a dtype."""
         return getattr(torch, self.precision)
 
 
-def place_text_encoder(encoder: CLIPTextModel, placement: Placement) -> None:
-    """Makes the text encoder ready."""
+def place_text_encoder(encoder: CLIPTextModel, placement: DevicePlacement) -> None:
+    """Place the text encoder."""
     _move(encoder, placement)
 
 
-def place_vae(vae: AutoencoderKL, placement: Placement) -> None:
-    """Makes the autoencoder ready."""
+def place_vae(vae: AutoencoderKL, placement: DevicePlacement) -> None:
+    """Place the autoencoder."""
     if placement.tiled_vae:
         vae.enable_tiling()
     _move(vae, placement)
 
 
-def place_unet(unet: UNet2DConditionModel, placement: Placement) -> None:
-    """Makes the UNet ready."""
+def place_unet(unet: UNet2DConditionModel, placement: DevicePlacement) -> None:
+    """Place and, if asked, compile the UNet."""
     from diffusers.models.attention import FeedForward
     from diffusers.models.resnet import ResnetBlock2D
 
@@ -76,8 +76,8 @@ def place_unet(unet: UNet2DConditionModel, placement: Placement) -> None:
 
 
 @contextmanager
-def visiting(network: torch.nn.Module, placement: Placement) -> Iterator[None]:
-    """Has a network on the device for as long as it is needed there."""
+def on_device(network: torch.nn.Module, placement: DevicePlacement) -> Iterator[None]:
+    """Move a network to the device for the duration of the context, if it is offloaded."""
     if not placement.offload:
         yield
         return
@@ -89,8 +89,8 @@ def visiting(network: torch.nn.Module, placement: Placement) -> Iterator[None]:
 
 
 @contextmanager
-def out_of_memory_explained(placement: Placement, *, views_at_once: int | None = None) -> Iterator[None]:
-    """Turns what torch raises when memory runs out into one error.
+def out_of_memory_explained(placement: DevicePlacement, *, views_at_once: int | None = None) -> Iterator[None]:
+    """Turn the errors torch raises when memory runs out into one.
 
     Args:
         views_at_once: of the sampling; None while the networks are only loaded.
@@ -109,17 +109,17 @@ def out_of_memory_explained(placement: Placement, *, views_at_once: int | None =
         ) from error
 
 
-def what_to_lower(placement: Placement, views_at_once: int | None) -> str:
-    """What would make the networks take less memory, as advice."""
+def what_to_lower(placement: DevicePlacement, views_at_once: int | None) -> str:
+    """Advise which settings would make the networks take less memory, by the names of their fields."""
     ways = []
     if views_at_once is not None and views_at_once > LEAST_VIEWS_AT_ONCE:
-        ways.append(f"fewer views at once than {views_at_once} (--views-at-once)")
+        ways.append(f"fewer views at once than {views_at_once} (views_at_once)")
     if placement.precision == "float32":
-        ways.append("16 bits for the network (--precision bfloat16)")
+        ways.append("16 bits for the network (precision bfloat16)")
     if not placement.tiled_vae or not (placement.offload or placement.device == "cpu"):
-        ways.append("one network and one tile at a time (--low-memory)")
+        ways.append("one network and one tile at a time (offload, tiled_vae)")
     return f"try {', or '.join(ways)}" if ways else "close other programs"
 
 
-def _move(network: torch.nn.Module, placement: Placement) -> None:
+def _move(network: torch.nn.Module, placement: DevicePlacement) -> None:
     network.to("cpu" if placement.offload else placement.device)

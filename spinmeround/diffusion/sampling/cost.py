@@ -1,4 +1,4 @@
-"""What a run costs: time and memory told before it begins, time once more when the first step has been taken."""
+"""Cost of a run: time and memory estimated before it begins, and time again after the first step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from spinmeround.diffusion.inputs import Pose, Sampling
-from spinmeround.diffusion.model.placement import Placement
+from spinmeround.diffusion.model.placement import DevicePlacement
 from spinmeround.diffusion.sampling import schedules
 from spinmeround.diffusion.sampling.loop import Guidance
 from spinmeround.diffusion.sampling.passes import JointPass, plan
@@ -18,42 +18,43 @@ from spinmeround.types import Progress
 log = logging.getLogger(__name__)
 
 _FLOP_PER_ROW = 14.6e12 / 16
-"""Of the published network for one view of 512 × 512 pixels; a guided step of 8 views is 16 such rows."""
+"""Of the published network for one view of 512 × 512 pixels; a guided step of 8 views is 16 such views."""
 _PARAMETERS, _UNET_PARAMETERS, _SIZE_PX, _VIEWS_AT_ONCE = 1067e6, 860e6, 512, 8
 """Of the published model, and what it was measured with."""
-_SHARE_OF_PRODUCTS = 0.7
-"""Of the speed of a plain matrix product that the network was seen to reach."""
-_MATRIX = 1024
+_MATMUL_EFFICIENCY = 0.7
+"""Fraction of the speed of a plain matrix product that the network was seen to reach."""
+_MATRIX_SIZE, _MATMUL_RUNS = 1024, 3
+"""Of the matrix product that measures the speed of this machine."""
 _BYTES_BESIDE_WEIGHTS = 2.3e9
-"""In float32, libraries included: what a guided step was seen to hold (benchmarks/diffusion_full_size.py)."""
+"""In float32, libraries included: measured in a guided step (benchmarks/diffusion_full_size.py)."""
 
 
-def rows_in_all(photos: int, passes: Sequence[JointPass], sampling: Sampling) -> int:
-    """Views the UNet sees in a run."""
+def total_rows(photos: int, passes: Sequence[JointPass], sampling: Sampling) -> int:
+    """Count the views the UNet evaluates in a run."""
     guidance = Guidance.of(sampling)
     levels = schedules.levels(sampling)[:-1]
-    both = sum(guidance.acts(sigma) for sigma in levels)
+    guided_levels = sum(guidance.is_active(sigma) for sigma in levels)
     return photos * sampling.normals_steps + sum(
-        len(levels) * (len(one.given) + len(one.sampled)) + both * (1 + len(one.sampled)) for one in passes
+        len(levels) * (len(one.given) + len(one.sampled)) + guided_levels * (1 + len(one.sampled)) for one in passes
     )
 
 
 def expected_seconds(
     unet: torch.nn.Module, photos: Sequence[Pose], poses: Sequence[Pose], *, sampling: Sampling, size_px: int
 ) -> float:
-    """Seconds on the CPU, from how fast it multiplies two matrices now: a guess within a factor of two.
+    """Estimate the seconds on the CPU from how fast it multiplies two matrices now, within a factor of two.
 
     Raises:
         InputError: poses that cannot be sampled.
     """
-    rows = rows_in_all(len(photos), plan(photos, poses, views_at_once=sampling.views_at_once), sampling)
+    rows = total_rows(len(photos), plan(photos, poses, views_at_once=sampling.views_at_once), sampling)
     size = sum(parameter.numel() for parameter in unet.parameters()) / _UNET_PARAMETERS
     flop = rows * _FLOP_PER_ROW * size * (size_px / _SIZE_PX) ** 2
-    return flop / (_SHARE_OF_PRODUCTS * _products_per_second())
+    return flop / (_MATMUL_EFFICIENCY * _matmul_flops())
 
 
-def expected_bytes(parameters: int, *, placement: Placement, views_at_once: int) -> int:
-    """Memory of a run of 512 × 512 pixels on the CPU.
+def expected_bytes(parameters: int, *, placement: DevicePlacement, views_at_once: int) -> int:
+    """Estimate the memory of a run of 512 × 512 pixels on the CPU.
 
     Args:
         parameters: of the three networks together.
@@ -65,7 +66,7 @@ def expected_bytes(parameters: int, *, placement: Placement, views_at_once: int)
 
 
 def in_words(seconds: float) -> str:
-    """A duration for people."""
+    """Format a duration for people."""
     for limit, unit, word in ((90, 1, "second"), (5400, 60, "minute")):
         if seconds < limit:
             count = max(1, round(seconds / unit))
@@ -74,10 +75,10 @@ def in_words(seconds: float) -> str:
 
 
 class Meter:
-    """Counts the views the UNet has seen and tells how far the run is.
+    """Counts the views the UNet has evaluated and reports the progress of the run.
 
     Args:
-        rows: views the UNet will have seen in the end.
+        rows: views the UNet evaluates in all.
     """
 
     def __init__(self, rows: int, progress: Progress) -> None:
@@ -85,26 +86,26 @@ class Meter:
         self._rows = rows
         self._progress = progress
         self._started = time.perf_counter()
-        self._told = False
+        self._announced = False
 
-    def __call__(self, rows: int, sentence: str) -> None:
-        """After a step in which the UNet saw so many views."""
+    def __call__(self, rows: int, message: str) -> None:
+        """Count the views of one step."""
         self.done += rows
-        if not self._told:
-            self._told = True
-            pace = (time.perf_counter() - self._started) / rows
+        if not self._announced:
+            self._announced = True
+            row_s = (time.perf_counter() - self._started) / rows
             log.info(
-                "the UNet needs %.1f s for a view and step here: about %s in all", pace, in_words(pace * self._rows)
+                "the UNet needs %.1f s for a view and step here: about %s in all", row_s, in_words(row_s * self._rows)
             )
-        self._progress(min(1.0, self.done / self._rows), sentence)
+        self._progress(min(1.0, self.done / self._rows), message)
 
 
-def _products_per_second() -> float:
-    """Floating point operations a second of a float32 matrix product, the best of three."""
-    a = torch.ones(_MATRIX, _MATRIX)
+def _matmul_flops() -> float:
+    """Measure floating point operations a second of a float32 matrix product, the best of a few."""
+    a = torch.ones(_MATRIX_SIZE, _MATRIX_SIZE)
     best = float("inf")
-    for _ in range(3):
+    for _ in range(_MATMUL_RUNS):
         started = time.perf_counter()
         _ = a @ a
         best = min(best, time.perf_counter() - started)
-    return 2 * _MATRIX**3 / best
+    return 2 * _MATRIX_SIZE**3 / best

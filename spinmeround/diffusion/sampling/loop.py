@@ -1,4 +1,4 @@
-"""The two passes as one loop: what is clean at each noise level, and a rule that walks the levels down."""
+"""The sampling loop, and the two denoisers it integrates: of a photo's normals and of a joint pass over views."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from torch import Tensor
 from spinmeround.diffusion.inputs import Sampling, Solver
 from spinmeround.diffusion.model.unet import MultiViewUNet, Samples
 from spinmeround.diffusion.sampling import schedules
-from spinmeround.diffusion.sampling.solvers import rule
+from spinmeround.diffusion.sampling.solvers import make_solver
 
-PULL = 100_000.0
-"""Length of the step toward the photo, in units of the gradient of a mean over all latents; as published, for latents
-of 8 × 64 × 64, where it is 6.1 times the distance. For fewer it overshoots by as much more."""
+PHOTO_GUIDANCE = 100_000.0
+"""Step along the gradient of the reconstruction loss of the photo, which is a mean over all latents. As published, for
+latents of 8 × 64 × 64, where the step is 6.1 times the residual. With fewer latents it overshoots in proportion."""
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-"""Noisy latents ``[v, c, h, w]`` and their level to clean ones."""
+"""Maps noisy latents ``[v, c, h, w]`` and their noise level to clean latents."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the network is told.
+class Embeddings:
+    """Text embeddings that condition the network.
 
     Attributes:
-        person: tokens of the sentence with the face.
-        nobody: tokens of no sentence.
+        cond: of the prompt with the identity.
+        uncond: of the empty prompt.
     """
 
-    person: Float[Tensor, "1 77 d"]
-    nobody: Float[Tensor, "1 77 d"]
+    cond: Float[Tensor, "1 77 d"]
+    uncond: Float[Tensor, "1 77 d"]
 
 
 @dataclass(frozen=True)
-class Known:
-    """Views that are given, conditioning views of a pass.
+class ConditioningViews:
+    """The given views of a joint pass.
 
     Attributes:
         latents: clean, colours then normals.
         rays: their ray encodings.
-        empty: what stands in their place where guidance leads away from: the latents of a picture of zeros, twice.
+        empty: replaces them in the unconditional prediction: the latents of a picture of zeros, twice.
     """
 
     latents: Float[Tensor, "k c h w"]
@@ -53,11 +53,13 @@ class Known:
 
 @dataclass(frozen=True)
 class Guidance:
-    """Classifier-free guidance, ``nobody + scale · (person − nobody)`` on clean latents.
+    """Classifier-free guidance, ``uncond + scale · (cond − uncond)`` on clean latents.
+
+    Method: Ho and Salimans, arXiv 2207.12598.
 
     Attributes:
-        sigmas: guidance acts where ``low <= sigma <= high``; elsewhere, and with a scale of 1, the half without the
-            photo is not computed.
+        sigmas: guidance is active where ``low <= sigma <= high``; elsewhere, and with a scale of 1, the unconditional
+            prediction is not computed.
     """
 
     scale: float
@@ -65,11 +67,11 @@ class Guidance:
 
     @classmethod
     def of(cls, sampling: Sampling) -> Guidance:
-        """As the settings have it."""
+        """Take the guidance from the settings."""
         return cls(sampling.guidance, sampling.guidance_sigmas)
 
-    def acts(self, sigma: Tensor) -> bool:
-        """Whether both halves are needed at this level."""
+    def is_active(self, sigma: Tensor) -> bool:
+        """Check whether the unconditional prediction is needed at this level."""
         return self.scale != 1 and self.sigmas[0] <= float(sigma) <= self.sigmas[1]
 
 
@@ -81,29 +83,29 @@ def integrate(
     solver: Solver,
     after_step: Callable[[Tensor, Tensor], None] = lambda _x, _clean: None,
 ) -> Float[Tensor, "v c h w"]:
-    """Clean latents from noise.
+    """Integrate the sampling equation from noise to clean latents.
 
     Args:
         noise: standard normal.
         sigmas: falling, 0 at the end.
-        after_step: called with the latents at the next level and the clean guess that led there.
+        after_step: called with the latents at the next level and the prediction of clean latents that led there.
     """
     x = noise * torch.sqrt(1 + sigmas[0] ** 2)
-    follow = rule(solver)
+    stepper = make_solver(solver)
     for sigma, sigma_next in pairwise(sigmas):
         clean = denoise(x, sigma)
-        x = follow.step(x, clean, sigma=sigma, sigma_next=sigma_next)
+        x = stepper.step(x, clean, sigma=sigma, sigma_next=sigma_next)
         after_step(x, clean)
     return x
 
 
 class PhotoNormals:
-    """Finds the normals of one photo: colours and normals of one view, the colours pulled to the photo's.
+    """Denoiser that finds the normals of one photo: of one view, whose colours are guided to the photo's.
 
     Args:
         photo: latents of the photo's colours.
         rays: ray encoding of the direction it was taken from.
-        person: tokens of the sentence with the face.
+        cond: embedding of the prompt with the identity.
     """
 
     def __init__(
@@ -112,25 +114,26 @@ class PhotoNormals:
         *,
         photo: Float[Tensor, "1 c h w"],
         rays: Float[Tensor, "1 144 h w"],
-        person: Float[Tensor, "1 77 d"],
+        cond: Float[Tensor, "1 77 d"],
     ) -> None:
         self._unet = unet
         self._photo = photo
         self._rays = torch.cat([rays, torch.ones_like(rays[:, :1])], dim=1)
-        self._samples = Samples(person, (1,), (1,), (1,))
+        self._samples = Samples(cond, (1,), (1,), (1,))
 
     def __call__(self, x: Float[Tensor, "1 c2 h w"], sigma: Float[Tensor, ""]) -> Float[Tensor, "1 c2 h w"]:
-        """Clean latents, after one step down the squared distance to the photo (mean over all latents, × 100000)."""
-        clean = _clean(self._unet, x, sigma, self._rays, self._samples, kept=None)
+        """Predict clean latents, after one gradient step on the mean squared distance to the photo's colours."""
+        clean = _predict_clean(self._unet, x, sigma, self._rays, self._samples, output_rows=None)
         colours = clean[:, : self._photo.shape[1]]
-        pulled = colours - 2 * (colours - self._photo) * (1 / clean.numel()) * PULL
-        return torch.cat([pulled, clean[:, self._photo.shape[1] :]], dim=1)
+        guided = colours - 2 * (colours - self._photo) * (1 / clean.numel()) * PHOTO_GUIDANCE
+        return torch.cat([guided, clean[:, self._photo.shape[1] :]], dim=1)
 
 
 class GuidedViews:
-    """Cleans views of one joint pass, given others.
+    """Denoiser of the views of one joint pass, given conditioning views, with classifier-free guidance.
 
     Args:
+        known: the conditioning views.
         rays: ray encodings of the views to sample.
     """
 
@@ -138,9 +141,9 @@ class GuidedViews:
         self,
         unet: MultiViewUNet,
         *,
-        known: Known,
+        known: ConditioningViews,
         rays: Float[Tensor, "v 144 h w"],
-        told: Told,
+        embeddings: Embeddings,
         guidance: Guidance,
     ) -> None:
         self._unet = unet
@@ -148,45 +151,51 @@ class GuidedViews:
         self._guidance = guidance
         count, views = len(known.rays), len(rays)
         given = torch.cat([known.rays, torch.zeros_like(known.rays[:, :1])], dim=1)
-        asked = torch.cat([rays, torch.ones_like(rays[:, :1])], dim=1)
-        with_photo, without = torch.cat([given, asked]), torch.cat([torch.zeros_like(given[:1]), asked])
-        # Without the photo all known views are one and the same empty view, so one row stands for them.
-        self._both_rays = torch.cat([without, with_photo])
+        sampled = torch.cat([rays, torch.ones_like(rays[:, :1])], dim=1)
+        cond, uncond = torch.cat([given, sampled]), torch.cat([torch.zeros_like(given[:1]), sampled])
+        # In the unconditional prediction all known views are the same empty view, so that one row stands for them.
+        self._guided_rays = torch.cat([uncond, cond])
         sizes = (1 + views, count + views)
-        self._both = Samples(torch.cat([told.nobody, told.person]), sizes, sizes, (count, 1))
-        kept = torch.cat([torch.arange(1, 1 + views), torch.arange(views) + 1 + views + count])
-        self._both_kept = kept.to(rays.device)
-        self._one_rays = with_photo
-        self._one = Samples(told.person, sizes[1:], sizes[1:], (1,))
-        self._one_kept = torch.arange(count, count + views, device=rays.device)
+        both = torch.cat([embeddings.uncond, embeddings.cond])
+        self._guided_samples = Samples(both, sizes, sizes, (count, 1))
+        output_rows = torch.cat([torch.arange(1, 1 + views), torch.arange(views) + 1 + views + count])
+        self._guided_output_rows = output_rows.to(rays.device)
+        self._cond_rays = cond
+        self._cond_samples = Samples(embeddings.cond, sizes[1:], sizes[1:], (1,))
+        self._cond_output_rows = torch.arange(count, count + views, device=rays.device)
 
     def __call__(self, x: Float[Tensor, "v c h w"], sigma: Float[Tensor, ""]) -> Float[Tensor, "v c h w"]:
-        """Clean latents of the views, guided."""
-        if not self._guidance.acts(sigma):
+        """Predict clean latents of the views, guided."""
+        if not self._guidance.is_active(sigma):
             rows = torch.cat([self._known.latents, x])
-            return _clean(self._unet, rows, sigma, self._one_rays, self._one, kept=self._one_kept)
-        nobody, person = self.halves(x, sigma)
-        return nobody + self._guidance.scale * (person - nobody)
+            return _predict_clean(
+                self._unet, rows, sigma, self._cond_rays, self._cond_samples, output_rows=self._cond_output_rows
+            )
+        uncond, cond = self.uncond_and_cond(x, sigma)
+        return uncond + self._guidance.scale * (cond - uncond)
 
-    def halves(
+    def uncond_and_cond(
         self, x: Float[Tensor, "v c h w"], sigma: Float[Tensor, ""]
     ) -> tuple[Float[Tensor, "v c h w"], Float[Tensor, "v c h w"]]:
-        """Clean latents without and with the photo."""
+        """Predict clean latents without and with the conditioning."""
         rows = torch.cat([self._known.empty, x, self._known.latents, x])
-        clean = _clean(self._unet, rows, sigma, self._both_rays, self._both, kept=self._both_kept)
-        nobody, person = clean.chunk(2)
-        return nobody, person
+        clean = _predict_clean(
+            self._unet, rows, sigma, self._guided_rays, self._guided_samples, output_rows=self._guided_output_rows
+        )
+        uncond, cond = clean.chunk(2)
+        return uncond, cond
 
     def rows(self, sigma: Float[Tensor, ""]) -> int:
-        """Views the network sees in one call."""
-        return len(self._both_rays if self._guidance.acts(sigma) else self._one_rays)
+        """Return how many views the network evaluates in one call."""
+        return len(self._guided_rays if self._guidance.is_active(sigma) else self._cond_rays)
 
 
-def _clean(
-    unet: MultiViewUNet, x: Tensor, sigma: Tensor, rays: Tensor, samples: Samples, *, kept: Tensor | None
+def _predict_clean(
+    unet: MultiViewUNet, x: Tensor, sigma: Tensor, rays: Tensor, samples: Samples, *, output_rows: Tensor | None
 ) -> Float[Tensor, "kept c h w"]:
-    """The network's guess of the clean latents."""
-    seen = torch.cat([x * schedules.c_in(sigma), rays], dim=1)
-    out = unet(seen, schedules.c_noise(sigma).expand(len(x)).to(x.device), samples, kept=kept)
-    own = x if kept is None else x[kept]
-    return out * schedules.c_out(sigma) + own * schedules.c_skip(sigma)
+    """Predict clean latents: the network with its preconditioning (Karras et al., arXiv 2206.00364, equation 7)."""
+    network_input = torch.cat([x * schedules.c_in(sigma), rays], dim=1)
+    noise_level = schedules.c_noise(sigma).expand(len(x)).to(x.device)
+    out = unet(network_input, noise_level, samples, output_rows=output_rows)
+    noisy = x if output_rows is None else x[output_rows]
+    return out * schedules.c_out(sigma) + noisy * schedules.c_skip(sigma)

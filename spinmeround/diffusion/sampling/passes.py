@@ -1,4 +1,4 @@
-"""Which views are sampled together, and from which others: passes B and C of the SpinMeRound paper."""
+"""Plan of the joint passes: which views are sampled together, given which others (passes B and C of the paper)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from spinmeround.diffusion.inputs import ANCHORS, Pose
 from spinmeround.errors import InputError
 
 _NEAREST = 2
-"""Anchors beside the photos that condition a view between (section 3.3 of the paper)."""
+"""Anchors that condition a view between them, beside the photos (section 3.3 of the SpinMeRound paper)."""
 _SAME_DEG = 1e-3
+"""Two directions nearer than this are one."""
 _MAX_ELEVATION_DEG, _MAX_AZIMUTH_DEG = 85.0, 3600.0
-"""Short of the pole, where a camera has no up, and ten turns, since nobody means more."""
+"""Short of the pole, where a camera has no up direction, and ten turns, beyond which an angle is a mistake."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class JointPass:
 
 
 def plan(photos: Sequence[Pose], wanted: Sequence[Pose], *, views_at_once: int) -> tuple[JointPass, ...]:
-    """The passes that lead from the photos to all wanted views.
+    """Plan the passes that lead from the photos to all wanted views.
 
     Views that fit into one pass are sampled in one. Otherwise the anchors come first, all from the photos, and then the
     views between neighbouring anchors, each group from the photos and the two anchors nearest to it.
@@ -51,8 +52,8 @@ def plan(photos: Sequence[Pose], wanted: Sequence[Pose], *, views_at_once: int) 
         return (JointPass(tuple(photos), tuple(fresh)),)
     anchors = [anchor for anchor in ANCHORS if not _among(anchor, photos)]
     between = [pose for pose in fresh if not _among(pose, anchors)]
-    room = views_at_once - len(photos) - (_NEAREST if between else 0)
-    if room < 1:
+    free_slots = views_at_once - len(photos) - (_NEAREST if between else 0)
+    if free_slots < 1:
         raise InputError(
             f"{views_at_once} views at once leave no room beside those given, {len(photos)} and {_NEAREST} anchors; "
             f"raise it to {len(photos) + _NEAREST + 1} or more, or use fewer photos"
@@ -61,13 +62,13 @@ def plan(photos: Sequence[Pose], wanted: Sequence[Pose], *, views_at_once: int) 
     second = [
         JointPass((*photos, *_nearest(group, anchors)), part)
         for group in _intervals(between, [(0.0, 0.0), *anchors])
-        for part in _parts(group, room)
+        for part in _parts(group, free_slots)
     ]
     return (*first, *second)
 
 
 def same(one: Pose, other: Pose) -> bool:
-    """Whether two directions are one."""
+    """Check whether two directions are the same."""
     turn = (one[0] - other[0] + 180) % 360 - 180
     return abs(turn) < _SAME_DEG and abs(one[1] - other[1]) < _SAME_DEG
 
@@ -77,7 +78,7 @@ def _among(pose: Pose, poses: Sequence[Pose]) -> bool:
 
 
 def _intervals(poses: Sequence[Pose], borders: Sequence[Pose]) -> list[list[Pose]]:
-    """Views grouped by the two neighbouring borders they lie between, from azimuth 0 round, and low to high."""
+    """Group views by the two neighbouring borders they lie between, by growing azimuth, then elevation."""
     edges = sorted(azimuth % 360 for azimuth, _ in borders)
     groups: dict[int, list[Pose]] = {}
     for pose in sorted(poses, key=lambda p: (p[0] % 360, p[1])):
@@ -86,7 +87,7 @@ def _intervals(poses: Sequence[Pose], borders: Sequence[Pose]) -> list[list[Pose
 
 
 def _nearest(group: Sequence[Pose], anchors: Sequence[Pose]) -> tuple[Pose, ...]:
-    """The two anchors with the least angle to the middle of a group; of two equal ones, the one nearer to the front."""
+    """Return the two anchors nearest to the middle of a group; of two equally near, the one nearer to the front."""
     middle = [sum(axis) for axis in zip(*(_direction(pose) for pose in group), strict=True)]
     length = math.hypot(*middle)
 
@@ -103,7 +104,7 @@ def _direction(pose: Pose) -> tuple[float, float, float]:
 
 
 def _parts(poses: Sequence[Pose], most: int) -> list[tuple[Pose, ...]]:
-    """Consecutive parts of nearly equal size, none larger than ``most``."""
+    """Split into consecutive parts of nearly equal size, none larger than ``most``."""
     count = -(-len(poses) // most)
     borders = [len(poses) * i // count for i in range(count + 1)]
     return [tuple(poses[low:high]) for low, high in pairwise(borders)]

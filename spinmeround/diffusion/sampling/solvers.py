@@ -1,7 +1,8 @@
-"""Rules that follow the sampling equation from one noise level to the next, all on the same levels and in float32.
+"""Solvers of the sampling equation, from one noise level to the next, all on the same levels and in float32.
 
-With x = clean + σ·noise and the network's guess of the clean latents D(x, σ), the equation is dx/dσ = (x − D) / σ. In
-λ = −log σ it is linear but for D, which the second-order rules extrapolate from one step to the next.
+With x = clean + σ·noise and the network's prediction of the clean latents D(x, σ), the equation is
+dx/dσ = (x − D) / σ. In λ = −log σ it is linear but for D, which the second-order solvers extrapolate from one step to
+the next.
 """
 
 from __future__ import annotations
@@ -18,22 +19,22 @@ Latents = Float[Tensor, "v c h w"]
 
 
 @runtime_checkable
-class Rule(Protocol):
-    """One solver on one run; it may remember earlier steps."""
+class OdeSolver(Protocol):
+    """A solver in one run; multistep solvers keep earlier steps."""
 
     def step(self, x: Latents, clean: Latents, *, sigma: Tensor, sigma_next: Tensor) -> Latents:
-        """Latents at the next level.
+        """Return the latents at the next level.
 
         Args:
             x: latents at ``sigma``, as the last call returned them.
-            clean: the network's guess for ``x``.
+            clean: the network's prediction for ``x``.
             sigma_next: less than ``sigma``; 0 at the end.
         """
         ...
 
 
-def rule(solver: Solver) -> Rule:
-    """A fresh rule."""
+def make_solver(solver: Solver) -> OdeSolver:
+    """Make a solver for one run."""
     match solver:
         case "euler":
             return Euler()
@@ -46,34 +47,35 @@ def rule(solver: Solver) -> Rule:
 
 
 class Euler:
-    """First order; the published sampler."""
+    """Euler's method, of first order; the published sampler."""
 
     def step(self, x: Latents, clean: Latents, *, sigma: Tensor, sigma_next: Tensor) -> Latents:
-        """Latents at the next level."""
+        """Return the latents at the next level."""
         return x + (sigma_next - sigma) * ((x - clean) / sigma)
 
 
 class DpmPlusPlus2M:
-    """DPM-Solver++(2M), Lu et al., arXiv 2211.01095, algorithm 2: the guess is extrapolated from the last two."""
+    """DPM-Solver++(2M), Lu et al., arXiv 2211.01095, algorithm 2: the prediction is extrapolated from the last two."""
 
     def __init__(self) -> None:
-        self._before: tuple[Latents, Tensor] | None = None
+        self._previous: tuple[Latents, Tensor] | None = None
 
     def step(self, x: Latents, clean: Latents, *, sigma: Tensor, sigma_next: Tensor) -> Latents:
-        """Latents at the next level."""
-        guess = clean
-        if sigma_next > 0 and self._before is not None:
-            clean_before, sigma_before = self._before
-            ratio = (sigma_before / sigma).log() / (sigma / sigma_next).log()
-            guess = clean + (clean - clean_before) / (2 * ratio)
-        self._before = clean, sigma
-        return guess + (sigma_next / sigma) * (x - guess)
+        """Return the latents at the next level."""
+        extrapolated = clean
+        if sigma_next > 0 and self._previous is not None:
+            clean_previous, sigma_previous = self._previous
+            ratio = (sigma_previous / sigma).log() / (sigma / sigma_next).log()
+            extrapolated = clean + (clean - clean_previous) / (2 * ratio)
+        self._previous = clean, sigma
+        return extrapolated + (sigma_next / sigma) * (x - extrapolated)
 
 
 class UniPC:
-    """UniPC of second order, Zhao et al., arXiv 2302.04867, with B(h) = e^h − 1 and guesses of the clean latents.
+    """UniPC of second order, Zhao et al., arXiv 2302.04867, with B(h) = e^h − 1 and predictions of the clean latents.
 
-    Each guess serves twice: it corrects the step that led to it, to third order, then predicts the next one.
+    Each evaluation of the network serves twice: it corrects the step that led to it, to third order, then predicts the
+    next one.
     """
 
     def __init__(self) -> None:
@@ -82,40 +84,42 @@ class UniPC:
         self._x: Latents | None = None
 
     def step(self, x: Latents, clean: Latents, *, sigma: Tensor, sigma_next: Tensor) -> Latents:
-        """Latents at the next level."""
+        """Return the latents at the next level."""
         if self._x is not None:
-            x = self._corrected(self._x, clean, sigma)
+            x = self._correct(self._x, clean, sigma)
         self._cleans = [clean, *self._cleans][:2]
         self._sigmas = [sigma, *self._sigmas][:2]
         self._x = x
-        return self._predicted(x, sigma_next)
+        return self._predict(x, sigma_next)
 
-    def _predicted(self, x: Latents, sigma_next: Tensor) -> Latents:
+    def _predict(self, x: Latents, sigma_next: Tensor) -> Latents:
+        """Predictor: the step to ``sigma_next``."""
         clean, sigma = self._cleans[0], self._sigmas[0]
-        share = sigma_next / sigma
+        x_weight = sigma_next / sigma
         if len(self._cleans) == 1 or sigma_next == 0:
-            return share * x + (1 - share) * clean
+            return x_weight * x + (1 - x_weight) * clean
         slope = (self._cleans[1] - clean) / self._ratio(sigma_next)
-        return share * x + (1 - share) * (clean + 0.5 * slope)
+        return x_weight * x + (1 - x_weight) * (clean + 0.5 * slope)
 
-    def _corrected(self, x: Latents, clean_next: Latents, sigma_next: Tensor) -> Latents:
+    def _correct(self, x: Latents, clean_next: Latents, sigma_next: Tensor) -> Latents:
+        """Corrector: the last step again, with the prediction at its end."""
         clean, sigma = self._cleans[0], self._sigmas[0]
-        share = sigma_next / sigma
+        x_weight = sigma_next / sigma
         rise = clean_next - clean
         if len(self._cleans) == 1:
-            return share * x + (1 - share) * (clean + 0.5 * rise)
+            return x_weight * x + (1 - x_weight) * (clean + 0.5 * rise)
         ratio = self._ratio(sigma_next)
         slope = (self._cleans[1] - clean) / ratio
         old, new = _corrector_weights(ratio, (sigma / sigma_next).log())
-        return share * x + (1 - share) * (clean + old * slope + new * rise)
+        return x_weight * x + (1 - x_weight) * (clean + old * slope + new * rise)
 
     def _ratio(self, sigma_next: Tensor) -> Tensor:
-        """The last step in λ over the coming one, negative since it lies behind."""
+        """Return the last step in λ over the coming one, negative since it lies behind."""
         return (self._sigmas[0] / self._sigmas[1]).log() / (self._sigmas[0] / sigma_next).log()
 
 
 def _corrector_weights(ratio: Tensor, h: Tensor) -> tuple[float, float]:
-    """Weights of the slopes behind and ahead (equation 9 of the paper, solved for two)."""
+    """Return the weights of the slopes behind and ahead (equation 9 of the paper, solved for two)."""
     back, step = float(ratio), -float(h)
     base = math.expm1(step)
     first = base / step - 1

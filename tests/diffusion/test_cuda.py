@@ -1,4 +1,4 @@
-"""The whole call in float16, on a CUDA card where there is one: near float32 on the CPU, and the same for a seed."""
+"""The whole call in float16, on a CUDA GPU if there is one: near float32 on the CPU, and the same for a seed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spinmeround.diffusion.model.placement import Placement
+from spinmeround.diffusion.model.placement import DevicePlacement
 from spinmeround.diffusion.pipeline import SpinMeRoundPipeline
 from spinmeround.diffusion.sampling import loop
 from tests.diffusion import tiny
@@ -24,10 +24,10 @@ def files(tmp_path_factory):
 
 @pytest.fixture
 def painted(files, monkeypatch):
-    """Paints with a placement; the pull toward the photo is a mean over latents, and these are few."""
-    monkeypatch.setattr(loop, "PULL", 1e5 * (SIZE / 512) ** 2)
+    """Paints with a placement; the guidance toward the photo is a mean over latents, and these are few."""
+    monkeypatch.setattr(loop, "PHOTO_GUIDANCE", 1e5 * (SIZE / 512) ** 2)
 
-    def paint(placement: Placement, *, seed: int = 1):
+    def paint(placement: DevicePlacement, *, seed: int = 1):
         pipeline = SpinMeRoundPipeline.from_single_file(files[0], config=files[1], placement=placement)
         return pipeline, pipeline(FRONT, POSES, seed=seed, sampling=FAST)
 
@@ -35,7 +35,7 @@ def painted(files, monkeypatch):
 
 
 @pytest.fixture
-def card() -> str:
+def cuda() -> str:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
     return "cuda"
@@ -50,9 +50,9 @@ def devices(*networks: torch.nn.Module) -> set[str]:
 
 
 def test_float16_stays_near_float32(painted):
-    _, exact = painted(Placement())
-    pipeline, half = painted(Placement(precision="float16"))
-    _, other = painted(Placement(), seed=2)
+    _, exact = painted(DevicePlacement())
+    pipeline, half = painted(DevicePlacement(precision="float16"))
+    _, other = painted(DevicePlacement(), seed=2)
     assert {p.dtype for p in pipeline.parts.unet.parameters()} == {torch.float16}
     assert 0 < max(differences(half, exact)) < NEAR
     assert min(differences(other, exact)[:2]) > FAR
@@ -60,10 +60,10 @@ def test_float16_stays_near_float32(painted):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
-def test_a_card_paints_what_the_cpu_paints(painted, card, precision):
+def test_a_gpu_paints_what_the_cpu_paints(painted, cuda, precision):
     """Noise is drawn on the CPU, so a seed means the same; convolutions round to TF32 there even in float32."""
-    _, exact = painted(Placement())
-    pipeline, ours = painted(Placement(device=card, precision=precision))
+    _, exact = painted(DevicePlacement())
+    pipeline, ours = painted(DevicePlacement(device=cuda, precision=precision))
     parts = pipeline.parts
     assert devices(parts.unet, parts.vae, parts.text_encoder) == {"cuda"}
     assert {p.dtype for p in parts.unet.parameters()} == {getattr(torch, precision)}
@@ -74,16 +74,16 @@ def test_a_card_paints_what_the_cpu_paints(painted, card, precision):
 
 
 @pytest.mark.gpu
-def test_a_seed_repeats_to_the_bit_on_a_card(painted, card):
-    (_, once), (_, again) = (painted(Placement(device=card, precision="float16")) for _ in range(2))
+def test_a_seed_repeats_to_the_bit_on_a_gpu(painted, cuda):
+    (_, once), (_, again) = (painted(DevicePlacement(device=cuda, precision="float16")) for _ in range(2))
     np.testing.assert_array_equal(once.rgb, again.rgb)
     np.testing.assert_array_equal(once.normals, again.normals)
 
 
 @pytest.mark.gpu
-def test_networks_that_visit_a_card_paint_the_same_and_leave_it(painted, card):
-    _, resident = painted(Placement(device=card, precision="float16"))
-    pipeline, visiting = painted(Placement(device=card, precision="float16", offload=True))
+def test_offloaded_networks_paint_the_same_and_leave_the_gpu(painted, cuda):
+    _, resident = painted(DevicePlacement(device=cuda, precision="float16"))
+    pipeline, offloaded = painted(DevicePlacement(device=cuda, precision="float16", offload=True))
     assert devices(pipeline.parts.unet, pipeline.parts.vae, pipeline.parts.text_encoder) == {"cpu"}
-    np.testing.assert_allclose(visiting.rgb, resident.rgb, atol=1e-6)
-    np.testing.assert_allclose(visiting.normals, resident.normals, atol=1e-6)
+    np.testing.assert_allclose(offloaded.rgb, resident.rgb, atol=1e-6)
+    np.testing.assert_allclose(offloaded.normals, resident.normals, atol=1e-6)
