@@ -33,6 +33,7 @@ from spinmeround.types import (
 )
 
 
+@runtime_checkable
 class StageRunner(Protocol):
     """Runs a named stage: times it, shows it, and hands out what its progress is reported to."""
 

@@ -16,7 +16,8 @@ MOST_MODULES = 15
 MOST_LINES = 60
 """Lines of one function in ``SHORT_FUNCTIONS_IN``, from ``def`` to its end: it fits a screen."""
 MOST_PARAMETERS = 8
-"""Parameters of a public function or method, without ``self`` and ``cls``."""
+"""Parameters of a public function or method, without ``self`` and ``cls``. Compiled kernels take arrays and may have more."""
+KERNEL_DECORATORS = ("njit", "compiled")
 SHORT_FUNCTIONS_IN = ("pipelines", "cli")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -76,6 +77,7 @@ def test_the_rules_notice(tmp_path):
         f"    def over(self, {eight}, p8):\n{body}        x = 1\n"
         f"    @staticmethod\n    def static({eight}, **rest): pass\n"
         f"    def _private(self, {eight}, p8): pass\n"
+        f"    @numba.njit(cache=True)\n    def kernel({eight}, p8): pass\n"
         f"class _Hidden:\n    def over(self, {eight}, p8): pass\n",
         encoding="utf-8",
     )
@@ -117,6 +119,8 @@ def _public_functions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, Fu
     """Name, definition and whether it is a method, of every public function of a module and its public classes."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, Function) and (not child.name.startswith("_") or child.name == "__init__"):
+            if any(word in ast.unparse(each) for each in child.decorator_list for word in KERNEL_DECORATORS):
+                continue
             yield prefix + child.name, child, bool(prefix)
         elif isinstance(child, ast.ClassDef) and not child.name.startswith("_"):
             yield from _public_functions(child, f"{prefix}{child.name}.")

@@ -43,10 +43,9 @@ def reconstruct(
         The views, what was made of them in the world frame and head units, and what the report holds.
 
     Raises:
-        InputError: a photo that cannot be read or has no usable face, an unknown expression, an unusable clip.
+        InputError: a photo without a usable face, an unknown part or expression, an unusable clip.
         OutputError: a place that cannot be written; nothing was begun.
-        WeightsError: a model file that is absent and cannot be fetched.
-        MissingDependencyError: a prior or device this machine or version does not have.
+        WeightsError, MissingDependencyError: something that the settings need is not on this machine.
         ResourceError: memory or disk ran out.
         FitError: no head fits the photos.
     """
@@ -56,9 +55,10 @@ def reconstruct(
         settings or RunSettings(), as_paths(out), outputs or OutputOptions(), inputs=photos, with_prior=True
     )
     prior, request = run.backends.prior, ViewRequest()
-    seconds = dict(preset(run.settings.quality).seconds) | dict(prior.planned_stages(request))
-    planned = [*PORTRAIT_STAGES, *prior.planned_stages(request)]
-    planned += RequestedResults.by_outputs(run.outputs, run.settings.mesh).stages(run.outputs)
+    prior_seconds = prior.planned_stages(request)
+    seconds = {**preset(run.settings.quality).seconds, **prior_seconds}
+    stage_two = RequestedResults.by_outputs(run.outputs, run.settings.mesh).stages(run.outputs)
+    planned = [*PORTRAIT_STAGES, *prior_seconds, *stage_two]
     stages, store = Stages(planned, expected_s=seconds, cancel=cancel), run.open_store(photos)
     with watch(stages), store:
         loaded = load_portraits(photos, run.backends, stages)

@@ -45,7 +45,7 @@ class RegisteredHeadOnSurface:
         """Return the head with bones and morph targets, neutral at rest, upright and looking ahead."""
         from spinmeround.recon.texture.atlas import Atlas
         from spinmeround.recon.texture.bake import bake_onto_atlas
-        from spinmeround.template.avatar.build import build_avatar
+        from spinmeround.template.avatar.build import AvatarDetail, build_avatar
         from spinmeround.template.registration.leftover_parts import ear_coverage, hair_and_clothes, merge_meshes
         from spinmeround.template.registration.texture import complete_texture, split_views
 
@@ -66,10 +66,8 @@ class RegisteredHeadOnSurface:
             ear_coverage(head, self.surface),
             complete_texture(head, skin, inner),
             None,
-            lod=lod,
-            texture_px=texture_px,
+            AvatarDetail(lod, texture_px, normal_map),
             extra_parts=self._leftover_parts(leftovers, occluders, lod, texture_px // 2, normal_map),
-            normal_map=normal_map,
             fine_normals=self._fine_normals(mesh, texture_px) if normal_map else None,
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spinmeround.template.avatar.build import Lod, build_avatar
+from spinmeround.template.avatar.build import AvatarDetail, Lod, build_avatar
 from spinmeround.template.avatar.rest_pose import rest_vertices
 from spinmeround.template.fit.fitter import FittedHead, fit_head
 from spinmeround.template.fit.photo_lookup import gather_evidence
@@ -67,14 +67,12 @@ class TemplateHead:
             self.ears_covered,
             replace(self.skin, albedo=albedo),
             self.hair,
-            lod=lod,
-            texture_px=texture_px,
-            normal_map=normal_map,
+            AvatarDetail(lod, texture_px, normal_map),
         )
 
 
 class TemplateGenerator:
-    """``ViewGenerator`` on the parametric head.
+    """The parametric head fitted to photos, with hair and skin.
 
     Args:
         keep_expression: render the expression of the first photo instead of a neutral face.

@@ -20,7 +20,7 @@ from spinmeround.geometry import vertex_normals
 from spinmeround.io import read_splats, write_avatar, write_mesh, write_splats
 from spinmeround.io.recordings.expressions import EXPRESSIONS, perfect_sync
 from spinmeround.tangent_space import tangent_corners
-from spinmeround.template.avatar.build import build_avatar
+from spinmeround.template.avatar.build import AvatarDetail, build_avatar
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.texture.bake import SkinTexture
 from spinmeround.types import Avatar, FaceClip, Mesh, Splats, TexturedMesh
@@ -259,7 +259,9 @@ def avatar() -> Avatar:
     """The mean head, bald, moving."""
     model = load_head_model()
     skin = SkinTexture(np.full((128, 128, 3), 0.5, np.float32), np.zeros((128, 128), np.float32))
-    return build_avatar(model, model.mean, np.zeros(model.subdivision.shape[0]), skin, None, lod=1, texture_px=128)
+    return build_avatar(
+        model, model.mean, np.zeros(model.subdivision.shape[0]), skin, None, AvatarDetail(lod=1, texture_px=128)
+    )
 
 
 @pytest.mark.parametrize("suffix", ["glb", "vrm"])

@@ -32,7 +32,7 @@ from spinmeround.recon.evidence.targets import (
 )
 from spinmeround.recon.evidence.view_sampling import PictureLevel, SurfaceInViews
 from spinmeround.recon.hull import Hull, Silhouettes
-from spinmeround.recon.mesh_surface.normal_integration import integrate_normals
+from spinmeround.recon.mesh_surface.normal_integration import IntegrationTargets, integrate_normals
 from spinmeround.recon.mesh_surface.remesh import half_edge_ring
 from spinmeround.types import Cameras, Mesh, Views
 
@@ -248,7 +248,11 @@ class LevelFit:
         steps, step_weight = self._target_steps(surface, patches)
         steps, step_weight = np.where(pinned, 0.0, steps), np.where(pinned, _STEP.pinned_weight, step_weight)
         moved = integrate_normals(
-            vertices, directions, ring, targets, weight, steps, step_weight, stiffness=_STEP.stiffness
+            vertices,
+            directions,
+            ring,
+            IntegrationTargets(targets, weight, steps, step_weight),
+            stiffness=_STEP.stiffness,
         )
         moved = np.clip(moved, -_STEP.max_step_edges * edge, _STEP.max_step_edges * edge)
         logger.debug(

@@ -7,6 +7,8 @@ et al., "Efficiently Combining Positions and Normals for Precise 3D Geometry" (2
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numba
 import numpy as np
 from jaxtyping import Float, Integer
@@ -15,14 +17,28 @@ _DAMPING = 1e-3
 """Weight of a zero displacement at every vertex; it keeps the system positive definite."""
 
 
+@dataclass(frozen=True)
+class IntegrationTargets:
+    """What the displacements should achieve.
+
+    Attributes:
+        normals: unit normals of the faces.
+        face_weight: of these.
+        steps: displacements asked for at single vertices, head units.
+        step_weight: of these against a face's weight; 0 for none.
+    """
+
+    normals: Float[np.ndarray, "f 3"]
+    face_weight: Float[np.ndarray, "f"]
+    steps: Float[np.ndarray, "v"]
+    step_weight: Float[np.ndarray, "v"]
+
+
 def integrate_normals(
     vertices: Float[np.ndarray, "v 3"],
     directions: Float[np.ndarray, "v 3"],
     ring: tuple[Integer[np.ndarray, "f 3"], Integer[np.ndarray, "h"], Integer[np.ndarray, "v"]],
-    target_normals: Float[np.ndarray, "f 3"],
-    face_weight: Float[np.ndarray, "f"],
-    target_steps: Float[np.ndarray, "v"],
-    step_weight: Float[np.ndarray, "v"],
+    targets: IntegrationTargets,
     *,
     stiffness: float,
     iterations: int = 150,
@@ -32,9 +48,6 @@ def integrate_normals(
 
     Args:
         ring: faces, half-edge twins and one leaving half-edge per vertex (see ``remesh``).
-        face_weight: of the target normals.
-        target_steps: displacements asked for at single vertices, head units.
-        step_weight: of these against a face's weight; 0 for none.
         stiffness: weight of the difference between neighbours' displacements, which moves unseen parts with seen ones.
         iterations: at most so many conjugate-gradient steps.
         tolerance: relative residual at which they stop.
@@ -43,9 +56,9 @@ def integrate_normals(
     offsets = np.zeros(len(vertices) + 1, np.int64)
     np.cumsum(np.bincount(faces.ravel(), minlength=len(vertices)), out=offsets[1:])
     columns, values = np.empty(offsets[-1], np.int64), np.zeros(offsets[-1])
-    diagonal, right = step_weight + _DAMPING, step_weight * target_steps
+    diagonal, right = targets.step_weight + _DAMPING, targets.step_weight * targets.steps
     _assemble(
-        vertices, directions, faces, twin, leaving, target_normals, face_weight, stiffness,
+        vertices, directions, faces, twin, leaving, targets.normals, targets.face_weight, stiffness,
         offsets, columns, values, diagonal, right,
     )  # fmt: skip
     return _conjugate_gradients(offsets, columns, values, diagonal, right, iterations, tolerance)

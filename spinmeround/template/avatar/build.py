@@ -40,17 +40,30 @@ _ROUGHNESS = {"skin": 0.6, "eyes": 0.1, "teeth": 0.3, "tongue": 0.4, "hair": 0.8
 """Of each mesh's material, in [0, 1]."""
 
 
+@dataclass(frozen=True)
+class AvatarDetail:
+    """How detailed an avatar is.
+
+    Attributes:
+        lod: level of detail, see ``MAX_FACES``.
+        texture_px: side of the skin's texture; that of the hair is half as wide.
+        normal_map: whether parts carry what the level of detail loses of the head's form, and its hair's strands.
+    """
+
+    lod: Lod = 0
+    texture_px: int = 2048
+    normal_map: bool = False
+
+
 def build_avatar(
     model: HeadModel,
     neutral: Float[np.ndarray, "n 3"],
     ear_coverage: Float[np.ndarray, "m"],
     skin: SkinTexture,
     hair: Hair | None,
+    detail: AvatarDetail,
     *,
-    lod: Lod = 0,
-    texture_px: int = 2048,
     extra_parts: Sequence[AvatarPart] = (),
-    normal_map: bool = False,
     fine_normals: Float[np.ndarray, "t t 3"] | None = None,
 ) -> Avatar:
     """Rig one person's head.
@@ -58,13 +71,11 @@ def build_avatar(
     Args:
         neutral: coarse vertices at rest.
         ear_coverage: fraction of hair over each dense vertex; ears that it covers lie flat.
-        lod: level of detail, see ``MAX_FACES``.
-        texture_px: side of the skin's texture; that of the hair is half as wide.
         extra_parts: parts that are complete already; they count among the triangles.
-        normal_map: whether parts carry what the level of detail loses of the head's form, and its hair's strands.
-        fine_normals: for that, normals finer than the head model, in the tangent space of its dense mesh, as large as
+        fine_normals: for normal maps, normals finer than the head model, in the tangent space of its dense mesh, as large as
             the texture.
     """
+    lod, texture_px, normal_map = detail.lod, detail.texture_px, detail.normal_map
     rest = flatten_covered_ears(model, model.dense(neutral), ear_coverage)
     morphs = personal_morphs(model, neutral)
     parts = list(extra_parts)

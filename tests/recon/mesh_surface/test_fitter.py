@@ -14,7 +14,7 @@ from spinmeround.geometry import METRES_PER_UNIT, face_normals, vertex_normals
 from spinmeround.mesh_raster import rasterize
 from spinmeround.recon.hull import silhouettes
 from spinmeround.recon.mesh_surface.fitter import SURFACE_PRESETS, NormalSurfaceFitter, SurfaceSettings
-from spinmeround.recon.mesh_surface.normal_integration import integrate_normals
+from spinmeround.recon.mesh_surface.normal_integration import IntegrationTargets, integrate_normals
 from spinmeround.recon.mesh_surface.remesh import half_edge_ring, half_edge_twins, remesh
 from spinmeround.types import Mesh
 from tests.recon import scenes
@@ -89,7 +89,13 @@ def test_integration_solves_the_stated_least_squares_problem():
     expected = np.linalg.lstsq(np.array(rows), np.array(right), rcond=None)[0]
     ring = half_edge_ring(faces, len(vertices))
     got = integrate_normals(
-        vertices, directions, ring, targets, weight, steps, step_weight, stiffness=0.02, iterations=500, tolerance=1e-12
+        vertices,
+        directions,
+        ring,
+        IntegrationTargets(targets, weight, steps, step_weight),
+        stiffness=0.02,
+        iterations=500,
+        tolerance=1e-12,
     )
     # Each edge is met from both sides, with half of the stiffness from each.
     np.testing.assert_allclose(got, expected, atol=1e-9)

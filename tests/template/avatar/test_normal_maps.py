@@ -9,7 +9,7 @@ import pytest
 
 from spinmeround.io.meshes.corners import smooth_normals
 from spinmeround.tangent_space import texel_frames
-from spinmeround.template.avatar.build import build_avatar
+from spinmeround.template.avatar.build import AvatarDetail, build_avatar
 from spinmeround.template.avatar.normal_maps import with_strand_normals
 from spinmeround.template.hair.texture import HEIGHT, WIDTH, HairTexture
 from spinmeround.template.model.head_model import load_head_model
@@ -22,11 +22,11 @@ _PX = 256
 _MADE = ("skin", "eyes", "teeth", "tongue")
 
 
-def bald(**how) -> Avatar:
+def bald(lod: int = 0, **how) -> Avatar:
     model = load_head_model()
     skin = SkinTexture(np.full((_PX, _PX, 3), 0.5, np.float32), np.zeros((_PX, _PX), np.float32))
     bare = np.zeros(model.subdivision.shape[0])
-    return build_avatar(model, model.mean, bare, skin, None, texture_px=_PX, normal_map=True, **how)
+    return build_avatar(model, model.mean, bare, skin, None, AvatarDetail(lod, _PX, normal_map=True), **how)
 
 
 def dense_normals() -> np.ndarray:
