@@ -16,7 +16,7 @@ MOST_MODULES = 15
 MOST_LINES = 60
 """Lines of one function in ``SHORT_FUNCTIONS_IN``, from ``def`` to its end: it fits a screen."""
 MOST_PARAMETERS = 8
-"""Parameters of a public function or method, without ``self`` and ``cls``. Compiled kernels take arrays and may have more."""
+"""Parameters of a public function or method, without ``self`` and ``cls``; compiled kernels may have more."""
 KERNEL_DECORATORS = ("njit", "compiled")
 SHORT_FUNCTIONS_IN = ("pipelines", "cli")
 

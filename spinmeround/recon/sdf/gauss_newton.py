@@ -245,7 +245,7 @@ def _conjugate_gradients(
     """Solve by conjugate gradients with Jacobi's preconditioner (Shewchuk 1994, section B3).
 
     ``scipy.sparse.linalg.cg`` with ``_multiply`` as a LinearOperator takes 1.75 times as long (35 000 unknowns, 100
-    steps, two busy cores), stops at another norm and differs by 7e-11 of the largest change: files would differ.
+    steps, two busy cores), stops at another norm and differs by 7e-11 of the largest change, so files would differ.
     """
     diagonal = matrix[:, _CENTRE].astype(np.float64)
     x, residual, product = np.zeros_like(right), right.copy(), np.empty_like(right)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -72,8 +72,8 @@ def build_avatar(
         neutral: coarse vertices at rest.
         ear_coverage: fraction of hair over each dense vertex; ears that it covers lie flat.
         extra_parts: parts that are complete already; they count among the triangles.
-        fine_normals: for normal maps, normals finer than the head model, in the tangent space of its dense mesh, as large as
-            the texture.
+        fine_normals: for normal maps, normals finer than the head model, in the tangent space of its dense mesh, as
+            large as the texture.
     """
     lod, texture_px, normal_map = detail.lod, detail.texture_px, detail.normal_map
     rest = flatten_covered_ears(model, model.dense(neutral), ear_coverage)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spinmeround.recon.evidence.targets import depth_maps
-from spinmeround.recon.sdf.gauss_newton import LeastSquaresTerms, gauss_newton_step, normal_equations
+from spinmeround.recon.sdf.gauss_newton import LeastSquaresTerms, concatenate_terms, gauss_newton_step, normal_equations
 from spinmeround.recon.sdf.pixel_samples import closest_approaches, intersect_rays
 from spinmeround.recon.sdf.spline_field import (
     SplineField,
