@@ -21,6 +21,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from spinmeround.portrait.head_map import HeadMap
 from spinmeround.portrait.matting import INSIDE, WORK_PX, grab_cut, soften
+from spinmeround.portrait.tissue_settings import FEATURES, LEARNING, PRIOR, REGIONS, SEEDS
 from spinmeround.types import HeadCrop, Segmentation
 
 _TINY_SUM = 1e-9
@@ -29,234 +30,6 @@ _MAX_LOGIT = 40.0
 """Beyond it a sigmoid is 0 or 1 in float64 to within 1e-17, and the exponential could overflow."""
 _THROAT_HALF_WIDTH_CM = 4.0
 """Half the width of the chin and of the throat below it: no hair of the head grows or hangs there."""
-
-
-@dataclass(frozen=True)
-class _FeatureSettings:
-    """How a pixel becomes histogram bins of colour and of local contrast.
-
-    Attributes:
-        bilateral_diameter_px, bilateral_sigma_colour, bilateral_sigma_px: smoothing before colours are binned, so that
-            grain does not spread a class over many bins.
-        lab_min, lab_range: part of the Lab space that the bins divide; skin and hair lie well inside it.
-        colour_bins: along each axis of Lab.
-        colour_sigma_bins: blur of the colour histogram along L, a, b; shading varies lightness most.
-        colour_floor, contrast_floor: added to each normalised bin, so that no pixel is impossible for a class.
-        contrast_sigma_cm: scale below which detail counts as contrast (single locks of hair).
-        contrast_window: standard deviation of the window of the contrast, in units of ``contrast_sigma_cm``.
-        lightness_levels: 8-bit levels in one unit of Lab lightness.
-        noise_levels: added to the contrast before the logarithm: below it is the camera's noise.
-        bins_per_octave, first_bin: of the logarithm to base 2 of the contrast in levels.
-        contrast_bins: in all.
-        contrast_sigma_bins: blur of the contrast histogram.
-        least_weight: mean of the blurred person mask below which a pixel has no neighbours to be compared with.
-        typical_quantile: of the likelihoods of a class's own pixels; from there on a pixel is typical of it.
-    """
-
-    bilateral_diameter_px: int = 5
-    bilateral_sigma_colour: float = 0.08
-    bilateral_sigma_px: float = 3.0
-    lab_min: tuple[float, float, float] = (0.0, -25.0, -25.0)
-    lab_range: tuple[float, float, float] = (100.0, 65.0, 72.0)
-    colour_bins: int = 24
-    colour_sigma_bins: tuple[float, float, float] = (1.6, 1.0, 1.0)
-    colour_floor: float = 1e-5
-    contrast_sigma_cm: float = 0.28
-    contrast_window: float = 1.5
-    lightness_levels: float = 2.55
-    noise_levels: float = 0.7
-    bins_per_octave: float = 3.0
-    first_bin: float = 2.0
-    contrast_bins: int = 20
-    contrast_sigma_bins: float = 1.2
-    contrast_floor: float = 5e-3
-    least_weight: float = 1e-3
-    typical_quantile: float = 0.2
-
-
-@dataclass(frozen=True)
-class _PriorSettings:
-    """Prior probabilities of the classes by place. ``*_height`` in heights, ``*_width`` is the width of a sigmoid.
-
-    Attributes:
-        height_width: of the sigmoids along the height, unless another is given.
-        impossible: of hair on brows, eyes, mouth, beard and throat; not 0, so that a product of odds stays finite.
-        forehead_height: the forehead begins there.
-        hair_on_forehead: deep inside the forehead; ``fringe`` is added at the face oval and falls by 1/e a centimetre.
-        hair_on_cheek, cheek_decay_cm: at the face oval below the forehead, and how fast it falls inward.
-        hair_in_face: least value inside the face.
-        beard_height: below it, and less than half a chin's width aside, hair is beard.
-        oval_width_cm: over which the prior inside the face goes over into the one around it.
-        bald_skull: ``HeadMap.skull`` of the silhouette of a bald head; outside it, what is above the face is hair.
-        hair_above_skull: there.
-        hair_on_scalp, crown_gain, crown_height: on the scalp above the face; the gain is added at the crown.
-        top_height: from the hairline on ``above the face`` holds.
-        hair_at_temples, temple_gain, temple_height: beside the face; the gain is added from the temples up.
-        ear_loss: taken away where an ear is likely.
-        least_beside: least value beside the face.
-        jaw_height, jaw_width: below the jaw hair only falls.
-        falling_hair, falling_aside_cm, falling_width_cm: to the sides of the neck.
-        falling_from_height, falling_decay: how far down it reaches: 1/e every ``falling_decay`` heights.
-        least_falling: least value there.
-        bald_loss: fraction of the prior of hair that is taken away where the head is bald.
-        collar, collar_aside_cm, collar_width_cm, collar_height: clothes beside the neck.
-        chest, chest_height, chest_width: clothes below the neck.
-        throat_clothes, throat_height: clothes below the chin, where a collar may stand.
-        least_clothes: elsewhere.
-        clothes_on_face: inside the face oval.
-        most_clothes: fraction of what hair leaves.
-        least_skin: anywhere.
-        skin_above_face, least_skin_above_face: above the hairline, for a bald head and for one with hair.
-    """
-
-    height_width: float = 0.05
-    impossible: float = 0.0005
-
-    forehead_height: float = 0.62
-    hair_on_forehead: float = 0.18
-    fringe: float = 0.5
-    hair_on_cheek: float = 0.3
-    cheek_decay_cm: float = 0.5
-    hair_in_face: float = 0.002
-    beard_height: float = 0.35
-    oval_width_cm: float = 0.15
-
-    bald_skull: float = 1.05
-    bald_skull_width: float = 0.04
-    hair_above_skull: float = 0.97
-    hair_on_scalp: float = 0.35
-    crown_gain: float = 0.5
-    crown_height: float = 1.12
-    top_height: float = 0.95
-    hair_at_temples: float = 0.5
-    temple_gain: float = 0.22
-    temple_height: float = 0.35
-    ear_loss: float = 0.45
-    least_beside: float = 0.02
-    jaw_height: float = 0.12
-    jaw_width: float = 0.06
-    falling_hair: float = 0.6
-    falling_aside_cm: float = 4.5
-    falling_width_cm: float = 0.8
-    falling_from_height: float = 0.2
-    falling_decay: float = 0.7
-    least_falling: float = 0.01
-    bald_loss: float = 0.97
-
-    collar: float = 0.3
-    collar_aside_cm: float = 9.0
-    collar_width_cm: float = 0.5
-    collar_height: float = 0.35
-    chest: float = 0.75
-    chest_height: float = -0.22
-    chest_width: float = 0.10
-    throat_clothes: float = 0.02
-    throat_height: float = 0.2
-    least_clothes: float = 0.004
-    clothes_on_face: float = 0.002
-    most_clothes: float = 0.95
-    least_skin: float = 0.002
-    skin_above_face: float = 0.9
-    least_skin_above_face: float = 0.02
-
-
-@dataclass(frozen=True)
-class _SeedSettings:
-    """Pixels that start a class, and the test for baldness.
-
-    Attributes:
-        erosion_px: side of the kernel that takes the uncertain border off the person.
-        chest_height: below it clothes are learnt.
-        crown_height, crown_ramp: hair is learnt above the face from there on, fully ``crown_ramp`` higher.
-        side_heights: lowest and highest of the hair that is learnt beside the face.
-        most_ear: likelihood of an ear up to which a place beside the face may teach hair.
-        side_gap_cm: distance to the face oval from which on it may.
-        split_height: between the crown and the sides, where each is found bald for itself.
-        least_hair: fraction of a seed region that must look unlike the cheeks for hair to be there.
-        hair_width: of the sigmoid around ``least_hair``.
-        bald_crown_gain: added to ``least_hair`` for the sides of a bald crown: shadows and ears there make up half of
-            what is unlike the cheeks; a fringe of hair is nearly all of it.
-    """
-
-    erosion_px: int = 5
-    chest_height: float = -0.5
-    crown_height: float = 1.05
-    crown_ramp: float = 0.15
-    side_heights: tuple[float, float] = (0.45, 0.95)
-    most_ear: float = 0.3
-    side_gap_cm: float = 0.8
-    split_height: float = 0.95
-    least_hair: float = 0.26
-    hair_width: float = 0.03
-    bald_crown_gain: float = 0.42
-
-
-@dataclass(frozen=True)
-class _LearningSettings:
-    """The rounds in which posteriors teach the histograms.
-
-    Attributes:
-        rounds: of learning; the posteriors have settled by then.
-        smoothing_cm, least_smoothing_px: standard deviation of the blur of the posteriors, so that neighbours agree.
-        flat_clothes: likelihood of clothes of unknown colour, as a fraction of the median likelihood of hair.
-        usual_likelihood: that median where there is no person.
-        hair_seed_weight, skin_seed_weight: of the seeds, beside the squared posteriors.
-        clothes_height: below it clothes are learnt again.
-    """
-
-    rounds: int = 4
-    smoothing_cm: float = 0.12
-    least_smoothing_px: float = 0.5
-    flat_clothes: float = 0.005
-    usual_likelihood: float = 1e-6
-    hair_seed_weight: float = 0.3
-    skin_seed_weight: float = 2.0
-    clothes_height: float = -0.15
-
-
-@dataclass(frozen=True)
-class _RegionSettings:
-    """Which connected regions belong to hair and to the skin of the face.
-
-    Attributes:
-        band_cm: how far the graph cut may move the border of the hair.
-        near_band: dilations by the band around the hair that the graph cut looks at.
-        bridge_cm: half the width of bridges that opening cuts.
-        strip_cm: half the width of strips beside the jaw that are a lit or shaded cheek, not hair.
-        jaw_height: below it such strips are looked for.
-        scalp_height, scalp_depth_cm: where hair roots: above the middle of the face and not deep inside it.
-        root_cm2, part_cm2: least area of roots, and of a part without any.
-        braid_height, braid_gap_cm: a part without roots is hair if it reaches above the first and is nearer to
-            rooted hair than the second, the height of an ear: a braid, not a white collar.
-        shadow_height: above it, in front of the neck, what is darker than the cheeks is the chin's shadow.
-        chin_height: below it what looks like hair without roots is a white collar or a dark shirt.
-        bare_height: above it all that is not hair is skin.
-        hair_radius_cm, clothes_radius_cm: of the filter that softens the masks.
-    """
-
-    band_cm: float = 0.5
-    near_band: int = 3
-    bridge_cm: float = 0.25
-    strip_cm: float = 0.45
-    jaw_height: float = 0.35
-    scalp_height: float = 0.5
-    scalp_depth_cm: float = 0.5
-    root_cm2: float = 1.5
-    part_cm2: float = 3.0
-    braid_height: float = 0.2
-    braid_gap_cm: float = 3.5
-    shadow_height: float = -0.3
-    chin_height: float = 0.1
-    bare_height: float = 0.4
-    hair_radius_cm: float = 0.3
-    clothes_radius_cm: float = 0.2
-
-
-_FEATURES = _FeatureSettings()
-_PRIOR = _PriorSettings()
-_SEEDS = _SeedSettings()
-_LEARNING = _LearningSettings()
-_REGIONS = _RegionSettings()
 
 
 class HistogramHair:
@@ -292,9 +65,9 @@ def parse(
     posterior = _posteriors(_PixelFeatures.of(small, person, head), person, head)
     hair = _keep_rooted(_refine_border(small, person, posterior.hair, head), head)
     clothes = person & ~hair & ~_face_skin(posterior, person & ~hair, small, head)
-    soft_hair = np.minimum(soften(rgb, observed, hair.astype(np.float32), _REGIONS.hair_radius_cm), alpha)
+    soft_hair = np.minimum(soften(rgb, observed, hair.astype(np.float32), REGIONS.hair_radius_cm), alpha)
     soft_clothes = np.minimum(
-        soften(rgb, observed, clothes.astype(np.float32), _REGIONS.clothes_radius_cm), alpha - soft_hair
+        soften(rgb, observed, clothes.astype(np.float32), REGIONS.clothes_radius_cm), alpha - soft_hair
     )
     return Segmentation(soft_hair, np.maximum(soft_clothes, 0))
 
@@ -310,7 +83,7 @@ class _PixelFeatures:
     @classmethod
     def of(cls, rgb: Float[np.ndarray, "w w 3"], person: Bool[np.ndarray, "w w"], head: HeadMap) -> _PixelFeatures:
         """Compute the bins of a picture."""
-        f, n = _FEATURES, _FEATURES.colour_bins
+        f, n = FEATURES, FEATURES.colour_bins
         smooth = cv2.bilateralFilter(
             rgb.astype(np.float32), f.bilateral_diameter_px, f.bilateral_sigma_colour, f.bilateral_sigma_px
         )
@@ -326,7 +99,7 @@ class _PixelFeatures:
 
     def likelihood(self, weight: Float[np.ndarray, "w w"]) -> Float[np.ndarray, "w w"]:
         """Return the likelihood of each pixel under the class whose members ``weight`` gives."""
-        f = _FEATURES
+        f = FEATURES
         weight = np.where(self.person, weight, 0).ravel()
         shape = (f.colour_bins,) * 3
         colour = np.bincount(self.colour_bin.ravel(), weight, f.colour_bins**3).reshape(shape)
@@ -341,7 +114,7 @@ class _PixelFeatures:
     def typicality(self, weight: Float[np.ndarray, "w w"]) -> Float[np.ndarray, "w w"]:
         """Return the likelihood relative to that of the class's own pixels: 1 if typical, 0 if like none of them."""
         likelihood, members = self.likelihood(weight), weight > INSIDE
-        usual = np.quantile(likelihood[members], _FEATURES.typical_quantile) if members.any() else np.inf
+        usual = np.quantile(likelihood[members], FEATURES.typical_quantile) if members.any() else np.inf
         return np.clip(likelihood / usual, 0, 1)
 
 
@@ -355,10 +128,10 @@ def _local_contrast(
     def mean(values: Float[np.ndarray, "w w"], spread: float) -> Float[np.ndarray, "w w"]:
         weight = cv2.GaussianBlur(inside, (0, 0), spread)
         total = cv2.GaussianBlur((values * inside).astype(np.float32), (0, 0), spread)
-        return total / np.maximum(weight, _FEATURES.least_weight)
+        return total / np.maximum(weight, FEATURES.least_weight)
 
     detail = lightness - mean(lightness, sigma)
-    return np.sqrt(np.maximum(mean(detail * detail, _FEATURES.contrast_window * sigma), 0))
+    return np.sqrt(np.maximum(mean(detail * detail, FEATURES.contrast_window * sigma), 0))
 
 
 def _sigmoid(value: Float[np.ndarray, "w w"], width: float) -> Float[np.ndarray, "w w"]:
@@ -372,7 +145,7 @@ def _spatial_prior(head: HeadMap, bald: Float[np.ndarray, "w w"]) -> _ByClass:
     Args:
         bald: probability that the head is bald there.
     """
-    p, height = _PRIOR, head.height
+    p, height = PRIOR, head.height
     on_skull = _sigmoid(p.bald_skull - head.skull, p.bald_skull_width)
     inside = _sigmoid(head.depth_in_face_cm, p.oval_width_cm)
     hair = inside * _hair_prior_in_face(head) + (1 - inside) * _hair_prior_around_face(head, on_skull)
@@ -384,7 +157,7 @@ def _spatial_prior(head: HeadMap, bald: Float[np.ndarray, "w w"]) -> _ByClass:
 
 
 def _hair_prior_in_face(head: HeadMap) -> Float[np.ndarray, "w w"]:
-    p, height = _PRIOR, head.height
+    p, height = PRIOR, head.height
     inner_cm = np.maximum(head.depth_in_face_cm, 0)
     forehead = _sigmoid(height - p.forehead_height, p.height_width)
     on_forehead = forehead * (p.hair_on_forehead + p.fringe * np.exp(-inner_cm))
@@ -399,7 +172,7 @@ def _hair_prior_around_face(head: HeadMap, on_skull: Float[np.ndarray, "w w"]) -
     Args:
         on_skull: 1 inside the silhouette of a bald head.
     """
-    p, height, aside_cm = _PRIOR, head.height, np.abs(head.aside_cm)
+    p, height, aside_cm = PRIOR, head.height, np.abs(head.aside_cm)
     on_scalp = p.hair_on_scalp + p.crown_gain * _sigmoid(height - p.crown_height, p.height_width)
     above = on_scalp * on_skull + p.hair_above_skull * (1 - on_skull)
     temples = p.hair_at_temples + p.temple_gain * _sigmoid(height - p.temple_height, p.height_width)
@@ -414,7 +187,7 @@ def _hair_prior_around_face(head: HeadMap, on_skull: Float[np.ndarray, "w w"]) -
 
 
 def _clothes_prior(head: HeadMap) -> Float[np.ndarray, "w w"]:
-    p, height = _PRIOR, head.height
+    p, height = PRIOR, head.height
     beside_neck = _sigmoid(np.abs(head.aside_cm) - p.collar_aside_cm, p.collar_width_cm)
     collar = p.collar * beside_neck * _sigmoid(p.collar_height - height, p.height_width)
     chest = p.chest * _sigmoid(p.chest_height - height, p.chest_width)
@@ -424,11 +197,11 @@ def _clothes_prior(head: HeadMap) -> Float[np.ndarray, "w w"]:
 
 def _posteriors(features: _PixelFeatures, person: Bool[np.ndarray, "w w"], head: HeadMap) -> _ByClass:
     """Return the posterior probabilities of the classes, which add up to 1, after some rounds of learning."""
-    s = _LEARNING
-    core = cv2.erode(person.astype(np.uint8), np.ones((_SEEDS.erosion_px,) * 2, np.uint8)) > 0
+    s = LEARNING
+    core = cv2.erode(person.astype(np.uint8), np.ones((SEEDS.erosion_px,) * 2, np.uint8)) > 0
     skin_seed = head.certain_skin.astype(np.float64)
     hair_seed, bald = _hair_seed(features, core, skin_seed, head)
-    clothes_seed = (core & (head.height < _SEEDS.chest_height)).astype(np.float64)
+    clothes_seed = (core & (head.height < SEEDS.chest_height)).astype(np.float64)
     prior = _spatial_prior(head, bald)
     hair, skin = features.likelihood(hair_seed), features.likelihood(skin_seed)
     # Clothes may not be in the picture at all: the chest teaches their colour only where it is neither hair nor skin.
@@ -461,7 +234,7 @@ def _hair_seed(
     What looks like the skin of the cheeks teaches nothing about hair; if little else is left, the head is bald there.
     The crown is decided first, then the sides.
     """
-    s = _SEEDS
+    s = SEEDS
     skin_like = features.typicality(skin_seed)
     lowest, highest = s.side_heights
     above = np.where(core & ~head.inside_face, np.clip((head.height - s.crown_height) / s.crown_ramp, 0, 1), 0.0)
@@ -478,7 +251,7 @@ def _hair_seed(
         fraction = unlike_skin.sum() / max(seed.sum(), _TINY_SUM)
         bald_here = 1 / (1 + np.exp((fraction - least_hair) / s.hair_width)) if seed.sum() > 0 else 0.0
         seeds = np.maximum(seeds, unlike_skin * (1 - bald_here))
-        bald = np.maximum(bald, bald_here * _sigmoid(from_split, _PRIOR.height_width))
+        bald = np.maximum(bald, bald_here * _sigmoid(from_split, PRIOR.height_width))
         least_hair += s.bald_crown_gain * bald_here
     return seeds, bald
 
@@ -493,13 +266,13 @@ def _refine_border(
     throat = (np.abs(head.aside_cm) < _THROAT_HALF_WIDTH_CM) & (head.height < 0)
     never = head.features | throat
     guess = ((hair > INSIDE) & person & ~never).astype(np.uint8)
-    disc = _disc(max(1, round(_REGIONS.band_cm * head.frame.scale_px)))
+    disc = _disc(max(1, round(REGIONS.band_cm * head.frame.scale_px)))
     certain_hair, maybe_hair = cv2.erode(guess, disc) > 0, cv2.dilate(guess, disc) > 0
     trimap = np.where(guess > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     trimap[certain_hair] = cv2.GC_FGD
     trimap[~maybe_hair | ~person | never] = cv2.GC_BGD
     # What is far from the border would only teach the graph cut irrelevant colours.
-    near = cv2.dilate(guess, disc, iterations=_REGIONS.near_band) > 0
+    near = cv2.dilate(guess, disc, iterations=REGIONS.near_band) > 0
     plain = np.where((person & near)[..., None], rgb, np.median(rgb[head.certain_skin], axis=0))
     rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
     cut = np.zeros(person.shape, bool)
@@ -515,7 +288,7 @@ def _keep_rooted(hair: Bool[np.ndarray, "w w"], head: HeadMap) -> Bool[np.ndarra
     A region without roots is kept if it begins within an ear's height of such hair: a braid, not a white collar. Beside
     the jaw a strip narrower than a finger is a lit or shaded cheek.
     """
-    s, cm2 = _REGIONS, head.frame.scale_px**2
+    s, cm2 = REGIONS, head.frame.scale_px**2
     thin, strip = (max(1, round(cm * head.frame.scale_px)) for cm in (s.bridge_cm, s.strip_cm))
     wide = cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_OPEN, _disc(strip))
     hair = hair & ((head.height > s.jaw_height) | (cv2.dilate(wide, _disc(thin)) > 0))
@@ -553,7 +326,7 @@ def _face_skin(
     Args:
         bare: the person without hair.
     """
-    s, (hair, skin, clothes) = _REGIONS, posterior
+    s, (hair, skin, clothes) = REGIONS, posterior
     brightness = rgb.mean(-1)
     # Below the chin, what looked like hair but had no root is a white collar or a dark shirt; in front of the neck it
     # is the chin's shadow, beside the face an ear.
