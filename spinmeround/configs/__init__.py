@@ -44,4 +44,12 @@ class Preset:
 def preset(quality: Quality) -> Preset:
     """The preset of that name."""
     text = importlib.resources.files(__name__).joinpath("presets.toml").read_text(encoding="utf-8")
-    return Preset(**tomllib.loads(text)[quality])
+    entries = tomllib.loads(text)[quality]
+    return Preset(**{name: _frozen(value) for name, value in entries.items()})
+
+
+def _frozen(value: Any) -> Any:
+    """Return a value of a TOML file with tuples in place of lists."""
+    if isinstance(value, dict):
+        return {name: _frozen(each) for name, each in value.items()}
+    return tuple(value) if isinstance(value, list) else value

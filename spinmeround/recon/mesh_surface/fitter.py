@@ -8,11 +8,12 @@ levels the surface is remeshed isotropically to half the edge length.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
+from spinmeround.configs import QUALITIES, Quality, preset
 from spinmeround.errors import InputError
 from spinmeround.recon.cameras.silhouettes import pan_cameras_if_needed
 from spinmeround.recon.hull import silhouettes, visual_hull
@@ -36,11 +37,7 @@ class SurfaceSettings:
     iterations: tuple[int, ...]
 
 
-SURFACE_PRESETS: dict[Literal["draft", "standard", "high"], SurfaceSettings] = {
-    "draft": SurfaceSettings(64, (5, 3)),
-    "standard": SurfaceSettings(64, (6, 4, 4)),
-    "high": SurfaceSettings(88, (8, 5, 5)),
-}
+SURFACE_PRESETS: Mapping[Quality, SurfaceSettings] = {q: SurfaceSettings(**preset(q).surface) for q in QUALITIES}
 
 
 class NormalSurfaceFitter:

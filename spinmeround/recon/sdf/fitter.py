@@ -15,13 +15,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 from abc import ABC, abstractmethod
-from typing import Literal
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.ndimage import zoom
 
+from spinmeround.configs import QUALITIES, Quality, preset
 from spinmeround.recon.evidence.patch_matching import patch_level, patch_terms
 from spinmeround.recon.evidence.targets import depth_maps, normal_level
 from spinmeround.recon.evidence.view_sampling import SurfaceInViews
@@ -96,11 +97,7 @@ class SdfSettings:
     occlusion_tolerance_cells: float = 0.75
 
 
-SDF_PRESETS: dict[Literal["draft", "standard", "high"], SdfSettings] = {
-    "draft": SdfSettings(SURFACE_PRESETS["draft"], (3,)),
-    "standard": SdfSettings(SURFACE_PRESETS["standard"], (2, 2)),
-    "high": SdfSettings(SURFACE_PRESETS["high"], (3, 3)),
-}
+SDF_PRESETS: Mapping[Quality, SdfSettings] = {q: SdfSettings(SURFACE_PRESETS[q], **preset(q).sdf) for q in QUALITIES}
 
 
 class SdfSurfaceFitter:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Literal, final
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spinmeround.configs import QUALITIES, Quality, preset
 from spinmeround.errors import FitError
 from spinmeround.protocols import Rasterizer
 from spinmeround.recon.splats.initialisation import (
@@ -175,13 +175,7 @@ class SplatSettings:
     sh_degree: Literal[0, 1, 2, 3] = 0
 
 
-SPLAT_PRESETS: Mapping[Literal["draft", "standard", "high"], SplatSettings] = MappingProxyType(
-    {
-        "draft": SplatSettings(count=60_000, iterations=100),
-        "standard": SplatSettings(count=200_000, iterations=260),
-        "high": SplatSettings(count=400_000, iterations=400),
-    }
-)
+SPLAT_PRESETS: Mapping[Quality, SplatSettings] = {q: SplatSettings(**preset(q).splats) for q in QUALITIES}
 
 
 @final
@@ -199,8 +193,8 @@ class GaussianFitter:
 
     def __init__(self, rasterizer: Rasterizer, settings: SplatSettings = SPLAT_PRESETS["standard"]) -> None:
         """Choose the rasteriser and the amount of work."""
-        self._rasterizer = rasterizer
-        self._settings = settings
+        self.rasterizer = rasterizer
+        self.settings = settings
 
     def fit(self, views: Views, surface: Mesh, *, seed: int, progress: Progress = no_progress) -> Splats:
         """Fit splats to views, starting on a surface in the same world frame.
@@ -222,7 +216,7 @@ class GaussianFitter:
         """
         rng = np.random.default_rng(seed)
         progress(0.0, "laying splats on the surface")
-        strategy, settings, phases = _plan(views, self._settings)
+        strategy, settings, phases = _plan(views, self.settings)
         base = surface if strategy.regularise_positions else open_visual_hull(views)
         initialise = partial(
             splats_on_surface,
@@ -277,7 +271,7 @@ class GaussianFitter:
         self, splats: Splats, picture: ViewCrop, rng: np.random.Generator, weights: LossWeights
     ) -> Float[Tensor, ""]:
         background = torch.from_numpy(rng.random(3, np.float32))
-        rendering = self._rasterizer.render(splats, picture.camera)
+        rendering = self.rasterizer.render(splats, picture.camera)
         alpha, target_alpha = rendering.alpha[0][..., None], picture.alpha[..., None]
         prediction = rendering.rgb[0] + (1 - alpha) * background
         target = torch.lerp(background.expand_as(picture.rgb), picture.rgb, target_alpha)
