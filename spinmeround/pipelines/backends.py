@@ -73,14 +73,13 @@ class Backends:
         return SPLAT_FITTERS.create(self.settings.splat_fitter, self.settings)
 
     def check(self) -> None:
-        """Find every part by its name.
+        """Find every part by its name, but the prior, which only runs with photos have.
 
         Raises:
             InputError: a name that is not registered.
         """
         settings = self.settings
         for registry, name in (
-            (PRIORS, settings.prior),
             (MATTE_MODELS, settings.photo.matte),
             (HAIR_MODELS, settings.photo.hair),
             (SURFACE_FITTERS, settings.surface),

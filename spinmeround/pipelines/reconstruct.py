@@ -27,13 +27,11 @@ def reconstruct(
 ) -> Reconstruction:
     """Turn one to several photos of one person into a 3D head.
 
-    A run that was stopped goes on from its last finished stage when it is asked for again in the same way: what it had
-    made waits in a hidden folder beside the first output.
+    A run that was stopped goes on from its last finished stage when it is asked for again in the same way.
 
     Args:
         photos: files; more than one must show the same person.
-        out: files to write; ``spinmeround.io.formats`` lists what each extension holds. With none, splats, mesh and
-            avatar are all made and only returned.
+        out: files to write, see ``spinmeround.io.formats``; with none, all results are made and only returned.
         settings: everything that changes the result; by default standard quality with the template prior.
         outputs: what is written beside the results: views, report, preview, turntable.
         watch: shows the stages while they run.

@@ -96,7 +96,7 @@ def prepare_run(
     animation = load_animation(settings.avatar, outputs, no_avatar=no_avatar)
     backends = build_backends(settings)
     if with_prior:
-        _ = backends.prior  # says what is missing now rather than after the first stages
+        backends.prior  # noqa: B018 - says what is missing now rather than after the first stages
     check_memory(settings.quality, splats=settings.splats)
     return Run(settings, choices, outputs, animation, no_avatar, backends)
 

@@ -162,7 +162,8 @@ class FakeBackends(Backends):
     ) -> None:
         super().__init__(settings or RunSettings(quality="draft", prior="template", device="cpu"))
         self.before, self.faces_seen = before, faces_seen
-        self.prior = FakePrior(self.settings, before=before, head=head)
+        if self.settings.prior == "template":
+            self.prior = FakePrior(self.settings, before=before, head=head)
 
     def read_photo(self, path: Path) -> Any:
         self.before("photo")

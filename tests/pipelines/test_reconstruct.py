@@ -269,7 +269,7 @@ def test_ctrl_c_while_writing_keeps_the_old_file(photo, tmp_path, monkeypatch):
 
     (tmp_path / "head.ply").write_text("precious")
 
-    def fail(path, *_):
+    def fail(path, *_, **__):
         path.write_text("half")
         raise KeyboardInterrupt
 
