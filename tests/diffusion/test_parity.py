@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -114,9 +117,19 @@ def test_unet(golden, recorded):
         torch.testing.assert_close(out, recordings[f"{name}_out"], atol=1e-5, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Compute without oneDNN: on CPUs without AVX-512 its float32 convolutions are off by 1.4e-4 here, torch's by 6e-6."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of settings for GPUs when the flag is restored
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
+
+
 def test_network_inside_the_guided_step(golden, recorded):
-    for k in step_numbers(golden.step):
-        assert golden.network_error(recorded, k) <= 1e-5
+    with exact_convolutions():
+        for k in step_numbers(golden.step):
+            assert golden.network_error(recorded, k) <= 1e-5
 
 
 def test_guided_step(golden, recorded):

@@ -187,5 +187,5 @@ def test_how_many_views():
         assert len(set(directions)) == count
         assert (0.0, 0.0) in directions
     assert [len(directions_of(DiffusionOptions(), q)) for q in ("draft", "standard", "high")] == [8, 48, 88]
-    with pytest.raises(InputError, match="--views 7: there are 8, 48, 88"):
+    with pytest.raises(InputError, match="7 views: there are 8, 48, 88"):
         directions_of(DiffusionOptions(views=7), "draft")

@@ -32,7 +32,9 @@ def edm_sigmas(steps: int) -> Float[Tensor, "levels"]:
     """
     ramp = torch.linspace(0, 1, steps)
     low, high = _SIGMA_MIN ** (1 / _RHO), _SIGMA_MAX ** (1 / _RHO)
-    return torch.cat([(high + ramp * (low - high)) ** _RHO, torch.zeros(1)])
+    # The power in float64: in float32 its last bit depends on the CPU.
+    sigmas = (high + ramp * (low - high)).double() ** _RHO
+    return torch.cat([sigmas.float(), torch.zeros(1)])
 
 
 def thinned(sigmas: Float[Tensor, "levels"], *, dense: tuple[float, float]) -> Float[Tensor, "fewer"]:
