@@ -9,7 +9,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -54,17 +54,18 @@ def test_rays_of_the_guided_step_are_exact(golden):
     assert torch.equal(rays, step["cond_images_f32"][:, :144])
 
 
-def test_noise_levels_are_exact(original):
+def test_noise_levels_are_exact_but_for_the_last_bit_of_the_cpu(original):
     recorded = original.arrays("schedule")
     made = {"edm": schedules.edm_sigmas, "ddpm": schedules.ddpm_sigmas}
     names = [key for key in recorded if re.fullmatch("(edm|ddpm)_[0-9]+", key)]
     assert {name.split("_")[0] for name in names} == set(made)
     for name in names:
         kind, steps = name.split("_")
-        assert torch.equal(made[kind](int(steps)), recorded[name]), name
+        torch.testing.assert_close(made[kind](int(steps)), recorded[name], rtol=LAST_BIT, atol=0, msg=name)
     (levels,) = (v[:-1] for k, v in recorded.items() if k.startswith("edm") and len(v) == len(recorded["c_in"]) + 1)
     for scaling in ("c_skip", "c_out", "c_in", "c_noise"):
-        assert torch.equal(getattr(schedules, scaling)(levels), recorded[scaling]), scaling
+        found = getattr(schedules, scaling)(levels)
+        torch.testing.assert_close(found, recorded[scaling], rtol=LAST_BIT, atol=0, msg=scaling)
 
 
 def test_token_ids_are_exact(golden, recorded):
@@ -117,17 +118,23 @@ def test_unet(golden, recorded):
         torch.testing.assert_close(out, recordings[f"{name}_out"], atol=1e-5, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
 
 
+LAST_BIT = torch.finfo(torch.float32).eps
+"""Powers and logarithms in float32 differ so far between CPUs; the recordings are from one with AVX-512."""
+
+
 @contextmanager
 def exact_convolutions() -> Iterator[None]:
-    """Compute without oneDNN: on CPUs without AVX-512 its float32 convolutions are off by 1.4e-4 here, torch's by 6e-6."""
+    """Compute without oneDNN: without AVX-512 its float32 convolutions are off by 1.4e-4 here, torch's by 6e-6."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of settings for GPUs when the flag is restored
         with torch.backends.mkldnn.flags(enabled=False):
             yield
 
 
-def test_network_inside_the_guided_step(golden, recorded):
-    with exact_convolutions():
+def test_network_inside_the_guided_step(golden, recorded, request):
+    """Recordings made on another machine are compared without oneDNN, those made here with it, as they were made."""
+    made_elsewhere = request.node.callspec.params["golden"] == "original"
+    with exact_convolutions() if made_elsewhere else nullcontext():
         for k in step_numbers(golden.step):
             assert golden.network_error(recorded, k) <= 1e-5
 
