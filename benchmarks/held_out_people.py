@@ -12,7 +12,7 @@ from tables import Figure
 from spinmeround.geometry import select
 from spinmeround.images import composite, to_uint8
 from spinmeround.inspection.drawing import Draw
-from spinmeround.orbits import RIGS, WHOLE_FOCAL_WIDTHS, orbit_cameras
+from spinmeround.orbits import ORBITS, WHOLE_FOCAL_WIDTHS, orbit_cameras
 from spinmeround.types import Cameras, Views
 
 PEOPLE = (0, 1, 2)
@@ -23,7 +23,7 @@ def cameras(size_px: int) -> tuple[Cameras, Cameras]:
     """Return sixteen cameras to fit to, and twelve held-out ones between them."""
     around, between = (
         orbit_cameras(*zip(*directions, strict=True), size_px=size_px, focal_widths=WHOLE_FOCAL_WIDTHS)
-        for directions in (RIGS["orbit-16"], HELD_OUT)
+        for directions in (ORBITS["orbit-16"], HELD_OUT)
     )
     return around, between
 

@@ -32,6 +32,7 @@ from spinmeround.inspection.drawing import mesh_drawer
 from spinmeround.inspection.expressions import posed
 from spinmeround.io import read_avatar, read_mesh, write_avatar
 from spinmeround.pipelines.reconstruct import reconstruct
+from spinmeround.pipelines.settings import PhotoOptions, RunSettings
 from spinmeround.types import Cameras, TexturedMesh
 
 Draw = Callable[[Path, Cameras, Mapping[str, float]], np.ndarray]
@@ -78,7 +79,8 @@ def measure_photo(photo: Path, draw: Draw, *, quality: Quality) -> Measured:
     weights = dict(zip(head.model.expression_names, map(float, head.head.photos[0].expression), strict=True))
     with tempfile.TemporaryDirectory() as folder:
         kept, avatar = Path(folder, "kept.glb"), Path(folder, "avatar.glb")
-        reconstruct(photo, out=kept, keep_expression=True, prior="template", quality=quality)
+        settings = RunSettings(quality=quality, prior="template", photo=PhotoOptions(keep_expression=True))
+        reconstruct(photo, out=kept, settings=settings)
         write_avatar(avatar, head.avatar())
         drawn = {KEPT: draw(kept, cameras, {}), AVATAR: draw(avatar, cameras, weights)}
     drawn[OURS] = heads.picture(head, cameras, keep_expression=True)

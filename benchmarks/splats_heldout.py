@@ -19,13 +19,15 @@ import numpy as np
 from command_line import benchmark_parser, run
 from jaxtyping import Float
 from measures import psnr_db
-from spinmeround.pipelines.stage_one import cameras_around, rig_directions
 from tables import Figure, print_table
 
 from spinmeround.configs import Quality, preset
 from spinmeround.images import composite
 from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
-from spinmeround.pipelines.backends import rooms_of
+from spinmeround.pipelines.backends import build_backends
+from spinmeround.pipelines.priors.directions import orbit_directions
+from spinmeround.pipelines.priors.template import cameras_around
+from spinmeround.pipelines.settings import RunSettings
 from spinmeround.recon.raster.gaussians import NumbaRasterizer
 from spinmeround.types import no_progress
 
@@ -49,16 +51,17 @@ def measure_quality(quality: Quality, photo: Path) -> tuple[list[float], dict[st
     head, _ = heads.fit([photo])
     size = preset(quality).view_size_px
     cameras, names = cameras_around(
-        rig_directions(preset(quality).rig),
+        orbit_directions(preset(quality).orbit),
         size_px=size,
         photo_cameras=head.photo_cameras,
         focal_widths=WHOLE_FOCAL_WIDTHS,
     )
-    views, rooms = head.render(cameras, names=names), rooms_of(quality, "cpu")
+    views = head.render(cameras, names=names)
+    backends = build_backends(RunSettings(quality=quality, prior="template", device="cpu"))
     started = time.perf_counter()
-    surface, _ = rooms.fit_surface(views, 0, no_progress)
+    surface = backends.fit_surface(views, seed=0, progress=no_progress).mesh
     surface_done = time.perf_counter()
-    splats = rooms.fit_splats(views, surface, 0, no_progress)
+    splats = backends.fit_splats(views, surface, seed=0, progress=no_progress)
     seconds = {"surface": surface_done - started, "splats": time.perf_counter() - surface_done}
     held_out = orbit_cameras(*zip(*HELD_OUT, strict=True), size_px=size, focal_widths=WHOLE_FOCAL_WIDTHS)
     truth = head.render(held_out)

@@ -24,7 +24,7 @@ from pictures import write_rgb
 from spinmeround.geometry import resized, vertex_normals
 from spinmeround.images import composite, to_uint8
 from spinmeround.mesh_raster import interpolate, rasterize
-from spinmeround.orbits import RIGS, WHOLE_FOCAL_WIDTHS, orbit_cameras
+from spinmeround.orbits import ORBITS, WHOLE_FOCAL_WIDTHS, orbit_cameras
 from spinmeround.types import Cameras, Mesh, Views
 
 EYES = np.array([0.0, -0.02, 0.16])
@@ -51,7 +51,7 @@ class UnseenHead:
 
 def rig(size_px: int) -> Cameras:
     """Return the sixteen cameras of the standard rig."""
-    azimuths, elevations = zip(*RIGS["orbit-16"], strict=True)
+    azimuths, elevations = zip(*ORBITS["orbit-16"], strict=True)
     return orbit_cameras(azimuths, elevations, size_px=size_px, focal_widths=WHOLE_FOCAL_WIDTHS)
 
 

@@ -1,4 +1,4 @@
-"""Named camera rigs around the head.
+"""Named camera orbits around the head.
 
 The rig is that of the SpinMeRound pictures (EG3D/PanoHead cameras after the padded crop): 2.7 head units from the
 centre of the head, focal length 3.877 image widths, principal point below the middle of the head's crop.
@@ -24,7 +24,7 @@ PRINCIPAL_POINT = (0.5, 0.45)
 MAX_ELEVATION_DEG = 85.0
 """Steeper cameras would have no well-defined up direction."""
 
-RIGS: dict[str, tuple[tuple[float, float], ...]] = {
+ORBITS: dict[str, tuple[tuple[float, float], ...]] = {
     "orbit-8": tuple((45.0 * i, 0.0) for i in range(8)),
     "anchors": tuple((azimuth, 0.0) for azimuth in (45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0)),
     "orbit-16": tuple((45.0 * i, 12.0) for i in range(8)) + tuple((45.0 * i + 22.5, -14.0) for i in range(8)),
@@ -70,11 +70,11 @@ def orbit_cameras(
     return Cameras(camera_from_world, np.repeat(intrinsics_px[None], len(eyes), axis=0), size_px, size_px)
 
 
-def rig_cameras(name: str, *, size_px: int) -> Cameras:
-    """Return the cameras of a named rig.
+def named_orbit_cameras(name: str, *, size_px: int) -> Cameras:
+    """Return the cameras of a named orbit.
 
     Raises:
-        KeyError: no rig of that name; ``RIGS`` has them all.
+        KeyError: no orbit of that name; ``ORBITS`` has them all.
     """
-    azimuths, elevations = zip(*RIGS[name], strict=True)
+    azimuths, elevations = zip(*ORBITS[name], strict=True)
     return orbit_cameras(azimuths, elevations, size_px=size_px)

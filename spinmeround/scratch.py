@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from spinmeround.errors import ResourceError
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _MEMORY_FRACTION = 0.4
 """Fraction of the free memory that the arrays of one call may take; the code that works on them needs the rest."""
@@ -39,7 +39,7 @@ def planes(*shapes: tuple[int, ...]) -> list[Float[np.ndarray, "..."]]:
             f"the pictures need {needed / 2**30:.1f} GB; {free / 2**30:.1f} GB of memory are free, and on the disk of "
             f"{folder} {disk / 2**30:.1f} GB; fit fewer or smaller pictures, or name another disk: TMPDIR=/path"
         )
-    _log.info("%.1f GB of pictures are kept in temporary files: memory has %.1f GB free", needed / 2**30, free / 2**30)
+    log.info("%.1f GB of pictures are kept in temporary files: memory has %.1f GB free", needed / 2**30, free / 2**30)
     return [_on_disk(shape, folder) for shape in shapes]
 
 

@@ -251,12 +251,12 @@ def test_azimuth_brings_the_subjects_left_side_into_view_and_elevation_lifts():
     np.testing.assert_allclose(geometry.camera_centres(cameras), [[r, 0, 0], [0, r / 2, r * np.sqrt(3) / 2]], atol=1e-9)
 
 
-@pytest.mark.parametrize("name", orbits.RIGS)
+@pytest.mark.parametrize("name", orbits.ORBITS)
 def test_a_rig_has_its_directions_in_order(name):
-    eyes = geometry.camera_centres(orbits.rig_cameras(name, size_px=SIZE_PX))
+    eyes = geometry.camera_centres(orbits.named_orbit_cameras(name, size_px=SIZE_PX))
     azimuths_deg = np.degrees(np.arctan2(eyes[:, 0], eyes[:, 2]))
     elevations_deg = np.degrees(np.arcsin(eyes[:, 1] / orbits.RADIUS))
-    expected_azimuths, expected_elevations = np.array(orbits.RIGS[name]).T
+    expected_azimuths, expected_elevations = np.array(orbits.ORBITS[name]).T
     np.testing.assert_allclose((azimuths_deg - expected_azimuths + 180) % 360 - 180, 0, atol=1e-9)
     np.testing.assert_allclose(elevations_deg, expected_elevations, atol=1e-9)
 
@@ -267,7 +267,7 @@ def test_orbits_refuse_what_has_no_camera():
     with pytest.raises(ValueError, match="within ±85"):
         orbits.orbit_cameras([0.0], [85.5], size_px=SIZE_PX)
     with pytest.raises(KeyError, match="orbit-9"):
-        orbits.rig_cameras("orbit-9", size_px=SIZE_PX)
+        orbits.named_orbit_cameras("orbit-9", size_px=SIZE_PX)
 
 
 # Normals

@@ -112,7 +112,7 @@ def add_effort(parser: Parser) -> None:
     group = parser.add_argument_group("how")
     group.add_argument(
         "--quality",
-        choices=("draft", "standard", "high"),
+        choices=QUALITIES,
         default="standard",
         help="draft: under half a minute; standard: a minute or so; high: several minutes (default: standard)",
     )

@@ -67,7 +67,7 @@ def _list(names: Sequence[str]) -> None:
 
 
 def _fetch(names: Sequence[str], *, quiet: bool) -> None:
-    """Fetches one after the other, with a bar on a terminal."""
+    """Fetch one after the other, with a bar on a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -89,7 +89,7 @@ def _fetch(names: Sequence[str], *, quiet: bool) -> None:
 
 
 def _verify(names: Sequence[str]) -> None:
-    """Checks sizes and checksums.
+    """Check sizes and checksums.
 
     Raises:
         WeightsError: a file is wrong, or absent though it can be fetched.

@@ -7,10 +7,10 @@ import importlib.resources
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Quality = Literal["draft", "standard", "high"]
-QUALITIES: tuple[Quality, ...] = ("draft", "standard", "high")
+QUALITIES: tuple[Quality, ...] = get_args(Quality)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ _SAMPLES = 2
 
 
 def splats_drawer(splats: Splats) -> Draw:
-    """Draws splats on the CPU."""
+    """Draw splats on the CPU."""
     import torch
 
     from spinmeround.recon.raster.gaussians import NumbaRasterizer
@@ -55,7 +55,7 @@ def splats_drawer(splats: Splats) -> Draw:
 
 
 def mesh_drawer(*meshes: TexturedMesh) -> Draw:
-    """Draws textured meshes, one in front of another, without light, four samples a pixel; normals by their maps.
+    """Draw textured meshes, one in front of another, without light, four samples a pixel; normals by their maps.
 
     Texture coordinates left or right of a texture begin it anew, as those of unrolled hair do at its seam.
     """
@@ -129,7 +129,7 @@ def _drawn(
 
 
 def _looked_up(picture: Float[np.ndarray, "h w 3"], uv: Float[np.ndarray, "n 2"]) -> Float32[np.ndarray, "n 3"]:
-    """Values of a texture at texture coordinates, whose u goes round."""
+    """Return values of a texture at texture coordinates, whose u wraps around."""
     height, width = picture.shape[:2]
     around = np.pad(np.asarray(picture, np.float32), ((0, 0), (1, 1), (0, 0)), "wrap")
     x, y = uv[:, 0] * width % width, (1 - uv[:, 1]) * height
@@ -143,7 +143,7 @@ def write_contact_sheet(
     *,
     expressions: Mapping[str, UInt8[np.ndarray, "_ _ 3"]] = MappingProxyType({}),
 ) -> None:
-    """Writes a PNG: the photos, then a row of colours and a row of normals from all sides.
+    """Write a PNG: the photos, then a row of colours and a row of normals from all sides.
 
     Args:
         photos: square crops, shown large on the left.
@@ -181,7 +181,7 @@ def _filled(picture: UInt8[np.ndarray, "h w 3"], height_px: int, width_px: int) 
 
 
 def write_turntable(path: Path, draw: Draw, *, progress: Callable[[float, str], None]) -> None:
-    """Writes a four-second MP4 (H.264) of one turn, drawn frame by frame.
+    """Write a four-second MP4 (H.264) of one turn, drawn frame by frame.
 
     Raises:
         OutputError, ResourceError: it cannot be written.

@@ -41,7 +41,7 @@ def posed(part: AvatarPart, weights: Mapping[str, float]) -> TexturedMesh:
 
 
 def expression_tiles(avatar: Avatar, asked: Mapping[str, float]) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
-    """Pictures of the face by caption: those of ``ROW``, then from three sides the expression that was asked for."""
+    """Return pictures of the face by caption: those of ``ROW``, then the requested expression from three sides."""
     tiles = {caption: _tile(avatar, weights, 0) for caption, weights in ROW.items()}
     if asked:
         tiles |= {

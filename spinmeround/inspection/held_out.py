@@ -28,7 +28,7 @@ _SSIM_WINDOW_PX = 11
 
 
 def measure(draw: Draw, held_out: Views, progress: Progress) -> dict[str, Any]:
-    """Compares pictures over white, view by view.
+    """Compare pictures over white, view by view.
 
     Returns:
         ``views``, how many; then means over them. ``psnr`` is that of the whole picture and ``psnr_head`` that of the
@@ -57,17 +57,17 @@ def measure(draw: Draw, held_out: Views, progress: Progress) -> dict[str, Any]:
         head = (alpha > 0.5) | (drawn.alpha[0] > 0.5)
         rows.append(row | {"psnr_head": psnr(truth, ours, head) if head.any() else row["psnr"]})
     means = {name: float(np.mean([row[name] for row in rows])) for name in _DIGITS if name in rows[0]}
-    told: dict[str, Any] = {"views": len(held_out)} | {n: round(value, _DIGITS[n]) for n, value in means.items()}
-    return told | ({"not_measured": missing} if missing else {})
+    report: dict[str, Any] = {"views": len(held_out)} | {n: round(value, _DIGITS[n]) for n, value in means.items()}
+    return report | ({"not_measured": missing} if missing else {})
 
 
 def sentence(measured: dict[str, Any]) -> str:
     """What ``measure`` found, in one line."""
     units = {"psnr": " dB", "psnr_head": " dB on the head"}
     names = [name for name in _DIGITS if name in measured]
-    told = ", ".join(f"{name.split('_')[0].upper()} {measured[name]:g}{units.get(name, '')}" for name in names)
+    values = ", ".join(f"{name.split('_')[0].upper()} {measured[name]:g}{units.get(name, '')}" for name in names)
     absent = "; ".join(f"no {name.upper()}: {why}" for name, why in measured.get("not_measured", {}).items())
-    return f"{measured['views']} held-out views: {told}" + (f" ({absent})" if absent else "")
+    return f"{measured['views']} held-out views: {values}" + (f" ({absent})" if absent else "")
 
 
 def psnr(truth: Picture, ours: Picture, where: Bool[np.ndarray, "h w"] | slice = slice(None)) -> float:

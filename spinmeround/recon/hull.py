@@ -22,7 +22,7 @@ from spinmeround.geometry import camera_centres
 from spinmeround.scratch import planes
 from spinmeround.types import Cameras, Mesh
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _MIN_BORDER_FRACTION = 0.02
 """A mask is cut by a side of the picture if it covers more than this fraction of that side."""
@@ -145,7 +145,7 @@ def visual_hull(cameras: Cameras, masks: Silhouettes, *, cells: int = 64, max_ou
         heights = low[1] + cell * np.arange(shape[1])
         outside = largest_solid(np.maximum(field, (floor_y - heights)[None, :, None].astype(np.float32)))
     mesh = _boundary(outside, low, cell)
-    logger.debug("hull: %s voxels of %.4f, %d vertices, floor %s", shape, cell, len(mesh.vertices), floor_y)
+    log.debug("hull: %s voxels of %.4f, %d vertices, floor %s", shape, cell, len(mesh.vertices), floor_y)
     return Hull(mesh, cell, floor_y, skirt, solid, low)
 
 

@@ -62,7 +62,7 @@ def sentence(stage: str) -> str:
 
 
 class Stages:
-    """Runs the stages of one run in order and keeps the books.
+    """The stages of one run in order, with their progress, times and memory.
 
     Args:
         planned: the stages to come, in order.

@@ -11,7 +11,7 @@ from spinmeround import weights
 from spinmeround.diffusion.generator import DiffusionGenerator, cameras_toward, rig_cameras
 from spinmeround.diffusion.inputs import ModelViews, Sampling
 from spinmeround.errors import FitError, InputError, WeightsError
-from spinmeround.orbits import RIGS
+from spinmeround.orbits import ORBITS
 from spinmeround.portrait.pose import canonical_face_cm
 from spinmeround.protocols import ViewGenerator
 from tests.pipelines.fakes import portrait
@@ -62,11 +62,11 @@ def test_the_model_is_asked_for_its_own_poses_and_answers_with_true_cameras():
     sampling = Sampling(steps=7)
     generator = DiffusionGenerator(painter, sampling=sampling)
     assert isinstance(generator, ViewGenerator)
-    cameras, photos = rig_cameras(people, RIGS["anchors"], size_px=SIZE)
+    cameras, photos = rig_cameras(people, ORBITS["anchors"], size_px=SIZE)
     views = generator.generate(people, cameras, seed=5)
     conditioning, poses, seed, used = painter.asked
     assert photos == 1
-    assert poses == ((0.0, 0.0), *RIGS["anchors"])
+    assert poses == ((0.0, 0.0), *ORBITS["anchors"])
     assert (seed, used) == (5, sampling)
     assert conditioning.rgb.shape == (1, SIZE, SIZE, 3)
     assert tuple(conditioning.poses) == ((0.0, 0.0),)
@@ -83,7 +83,7 @@ def test_the_photo_keeps_its_matte_and_is_not_believed_beyond_its_border():
     alone = person()
     half = np.arange(64) < 30
     cut = dataclasses.replace(alone, observed=np.broadcast_to(half, (64, 64)).copy())
-    cameras, _ = rig_cameras([cut], RIGS["orbit-8"], size_px=SIZE)
+    cameras, _ = rig_cameras([cut], ORBITS["orbit-8"], size_px=SIZE)
     views = DiffusionGenerator(Painter()).generate([cut], cameras, seed=0)
     assert set(np.unique(views.weight[0])) == {0.0, 1.0}
     edge = int(np.flatnonzero(views.weight[0, 32] == 0)[0])
@@ -97,7 +97,7 @@ def test_beside_the_head_nothing_goes_on_beyond_the_border():
         alpha=((columns > 24) & (columns < 40) & (rows > 20)).astype(np.float32),
         observed=rows > 20,
     )
-    cameras, _ = rig_cameras([alone], RIGS["orbit-8"], size_px=SIZE)
+    cameras, _ = rig_cameras([alone], ORBITS["orbit-8"], size_px=SIZE)
     views = DiffusionGenerator(Painter()).generate([alone], cameras, seed=0)
     unseen = views.weight[0] == 0
     row = int(np.flatnonzero(unseen.any(1))[-1]) - 2

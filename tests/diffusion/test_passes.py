@@ -8,10 +8,10 @@ import pytest
 from spinmeround.diffusion.inputs import ANCHORS
 from spinmeround.diffusion.sampling.passes import plan, same
 from spinmeround.errors import InputError
-from spinmeround.orbits import RIGS
+from spinmeround.orbits import ORBITS
 
 FRONT = ((0.0, 0.0),)
-SPIN = RIGS["spin-48"]
+SPIN = ORBITS["spin-48"]
 
 
 def test_few_views_are_one_pass():

@@ -13,7 +13,7 @@ from spinmeround.cli import fit, views
 from spinmeround.configs import QUALITIES, preset
 from spinmeround.errors import InputError, ResourceError
 from spinmeround.io import read_splats, write_views
-from spinmeround.orbits import RIGS, orbit_cameras
+from spinmeround.orbits import ORBITS, orbit_cameras
 from spinmeround.pipelines.backends import build_backends, make_rasterizer
 from spinmeround.protocols import HairModel, MatteModel, Rasterizer, SplatFitter, SurfaceFitter
 from spinmeround.recon.mesh_surface.fitter import NormalSurfaceFitter
@@ -89,7 +89,7 @@ def test_help_states_the_numbers_of_the_presets():
     told = " ".join(fit.parser().format_help().split())
     assert counts in told and sizes in told
     told = " ".join(views.parser().format_help().split())
-    assert all(name in told for name in RIGS)
+    assert all(name in told for name in ORBITS)
 
 
 def test_the_example_of_a_swapped_part_runs(tmp_path, monkeypatch):

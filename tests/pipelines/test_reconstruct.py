@@ -183,11 +183,11 @@ def test_report_says_what_was_chosen_and_why_and_what_it_took(photo, tmp_path):
 
 @pytest.mark.usefixtures("backends")
 def test_views_start_with_the_photo_and_then_follow_the_rig(photo):
-    from spinmeround.orbits import RIGS
+    from spinmeround.orbits import ORBITS
 
     views = reconstruct(photo, settings=DRAFT).views
     assert views.names[0] == "photo"
-    assert len(views) == 1 + len(RIGS["orbit-8"])
+    assert len(views) == 1 + len(ORBITS["orbit-8"])
     own = PHOTO_CAMERA
     np.testing.assert_array_equal(views.cameras.camera_from_world[0], own.camera_from_world[0])
     centre = project(np.zeros((1, 3)), views.cameras.camera_from_world[0], views.cameras.intrinsics_px[0])[0, :2]

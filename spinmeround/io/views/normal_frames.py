@@ -21,7 +21,7 @@ NormalFrame = Literal["world", "camera", "camera_opengl", "camera_opencv"]
 FRAMES = ("world", "camera_opengl", "camera_opencv")
 """What a file can declare. ``camera_opengl``: +Y up, +Z toward the viewer; ``camera_opencv``: +Y down, +Z forward."""
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _STEP_PX = 4
 """Every so many pixels are enough to tell frames apart."""
@@ -95,7 +95,7 @@ def rotate_to_world(
         frame = "world of the file"
     _check_views(path, fractions[frame], names)
     if frame != "world":
-        _log.info("%s: normals are in the frame %s and are rotated to the world's (%s)", path, frame, evidence)
+        log.info("%s: normals are in the frame %s and are rotated to the world's (%s)", path, frame, evidence)
         for i, rotation in enumerate(rotations[frame]):
             normals[i] = normals[i] @ rotation.T.astype(np.float32)
 
@@ -109,7 +109,7 @@ def _frame(path: Path, facing: dict[str, float], evidence: str, declared: str | 
     world = max(facing["world"], facing.get("world of the file", 0))
     if frame is None:
         if best == "world" or world > facing[best] - _FACING.tie:
-            _log.info("%s: no normal_frame; taken for world (%s)", path, evidence)
+            log.info("%s: no normal_frame; taken for world (%s)", path, evidence)
             return "world"
         raise InputError(
             f'{path}: has normals but no normal_frame, and they do not look like world normals; say "normal_frame": '

@@ -21,7 +21,7 @@ from spinmeround.io.views.transforms_write import FILE_NAME
 from spinmeround.scratch import planes
 from spinmeround.types import Cameras, Views
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _MIN_FOV_DEG, _MAX_FOV_DEG = 0.01, 150.0
 """Fields of view: telescopes hardly have less than the first, and pinhole cameras stay well below the second."""
@@ -54,7 +54,7 @@ def read_views(
     folder = Path(folder)
     file = _view_file(folder)
     if file.ignored:
-        _log.info("%s: %d frames are in neither list and are ignored", file.path, file.ignored)
+        log.info("%s: %d frames are in neither list and are ignored", file.path, file.ignored)
     frames = [*file.train, *(file.test or [])]
     sizes = [_size_on_disk(folder, frame, file.path.name) for frame in frames]
     for frame, size in zip(frames, sizes, strict=True):
@@ -75,7 +75,7 @@ def read_views(
     if file.test is None:
         return views, None
     if {*(f.files["file_path"] for f in file.train)} & {*(f.files["file_path"] for f in file.test)}:
-        _log.warning(
+        log.warning(
             "%s: some frames are both fitted and held out: their metrics do not measure generalisation", file.path
         )
     return _part(views, 0, len(file.train)), _part(views, len(file.train), len(frames))
@@ -173,7 +173,7 @@ def _read(
         height_px,
     )
     if (alpha == 1).all():
-        _log.warning("%s: neither masks nor alpha: the whole of each picture counts as head", folder)
+        log.warning("%s: neither masks nor alpha: the whole of each picture counts as head", folder)
     return Views(cameras, rgb, normals, alpha, weight, _names(frames))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from spinmeround import weights
 from spinmeround.configs import Quality, preset
 from spinmeround.errors import InputError, ResourceError, WeightsError
-from spinmeround.orbits import RIGS
+from spinmeround.orbits import ORBITS
 from spinmeround.pipelines.priors.directions import Direction, direction_stem, photo_stems
 from spinmeround.pipelines.settings import DiffusionOptions, RunSettings
 from spinmeround.protocols import StageRunner
@@ -28,9 +28,9 @@ CONVERTED = "spinmeround"
 ENCODER = "models/encoder/pytorch_model.bin"
 RECOGNITION = "glintr100.onnx"
 
-_LEVEL: tuple[Direction, ...] = RIGS["spin-48"]
+_LEVEL: tuple[Direction, ...] = ORBITS["spin-48"]
 VIEWS: dict[int, tuple[Direction, ...]] = {
-    8: RIGS["orbit-8"],
+    8: ORBITS["orbit-8"],
     48: _LEVEL,
     88: _LEVEL + tuple((18.0 * k, 20.0) for k in range(20)) + tuple((18.0 * k + 9.0, -20.0) for k in range(20)),
 }

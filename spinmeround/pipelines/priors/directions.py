@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spinmeround.errors import InputError
-from spinmeround.orbits import RIGS
+from spinmeround.orbits import ORBITS
 
 Direction = tuple[float, float]
 """Azimuth and elevation, degrees."""
@@ -20,9 +20,9 @@ def orbit_directions(name: str) -> tuple[Direction, ...]:
     Raises:
         InputError: there is no such orbit.
     """
-    if name not in RIGS:
-        raise InputError(f"no camera orbit is called {name!r}; there are {', '.join(RIGS)}")
-    return RIGS[name]
+    if name not in ORBITS:
+        raise InputError(f"no camera orbit is called {name!r}; there are {', '.join(ORBITS)}")
+    return ORBITS[name]
 
 
 def check_directions(directions: Sequence[Direction]) -> None:

@@ -28,7 +28,7 @@ from spinmeround.recon.splats.optimizer import SplatOptimizer, ViewCrop, one_tor
 from spinmeround.recon.view_scaling import shrink_views
 from spinmeround.types import Cameras, Progress, Splats, Views
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def refine_cameras_if_needed(
     progress(0.0, "comparing silhouettes")
     before = silhouette_gap(views.cameras, views.alpha)
     if before < _MAX_GAP:
-        _log.info("silhouettes agree to %.2f %% of the picture: the cameras are taken as they are", 100 * before)
+        log.info("silhouettes agree to %.2f %% of the picture: the cameras are taken as they are", 100 * before)
         return None
     correction = refine_cameras(views, rasterizer, seed=seed, progress=progress)
     corrected = correction.apply(views)

@@ -21,7 +21,7 @@ from spinmeround.mesh_raster import rasterize
 from spinmeround.recon.hull import Hull, Silhouettes, silhouettes, visual_hull
 from spinmeround.types import Cameras
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _SIZE_PX = 256
 """Longer side of the masks that are compared."""
@@ -87,7 +87,7 @@ def improves(before: float, after: float, correction: str) -> bool:
         correction: what was done to the cameras, for the log.
     """
     improved = after < _MAX_GAP_RATIO * before
-    logger.info(
+    log.info(
         "silhouettes disagree by %.2f %% of the picture, with %s cameras by %.2f %%: these are %s",
         100 * before, correction, 100 * after, "taken" if improved else "left aside",
     )  # fmt: skip

@@ -21,7 +21,7 @@ from spinmeround.recon.mesh_surface.level_fit import Estimates, Level, LevelFit,
 from spinmeround.recon.mesh_surface.remesh import remesh
 from spinmeround.types import Mesh, Progress, SurfaceFit, Views, no_progress
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,4 +97,4 @@ def _check(views: Views) -> None:
     if not all(np.isfinite(plane).all() for planes in (views.normals_world, views.alpha) for plane in planes):
         raise InputError("masks or normals hold NaN or infinite values; write the views again")
     if not views.normals_world.any():
-        logger.warning("the views carry no normals: hollows are found only where colours show them")
+        log.warning("the views carry no normals: hollows are found only where colours show them")

@@ -36,7 +36,7 @@ from spinmeround.recon.mesh_surface.normal_integration import IntegrationTargets
 from spinmeround.recon.mesh_surface.remesh import half_edge_ring
 from spinmeround.types import Cameras, Mesh, Views
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 Ring = tuple[Integer[np.ndarray, "f 3"], Integer[np.ndarray, "h"], Integer[np.ndarray, "v"]]
 """Faces, half-edge twins and one leaving half-edge per vertex (see ``remesh``)."""
@@ -255,7 +255,7 @@ class LevelFit:
             stiffness=_STEP.stiffness,
         )
         moved = np.clip(moved, -_STEP.max_step_edges * edge, _STEP.max_step_edges * edge)
-        logger.debug(
+        log.debug(
             "surface: %d vertices, step rms %.2e, noise of normals %.2f deg, of silhouettes %.2f px, cameras moved %d",
             len(vertices), np.sqrt((moved**2).mean()), np.degrees(estimates.normal_noise_rad),
             estimates.contour_noise_px, estimates.corrected.sum(),

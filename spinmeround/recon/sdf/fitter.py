@@ -56,7 +56,7 @@ from spinmeround.recon.sdf.spline_field import (
 from spinmeround.recon.sdf.volume_fit import VolumeSettings, volume_rendering_step
 from spinmeround.types import Mesh, Progress, SurfaceFit, Views, no_progress
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _TRUNCATION_CELLS = 8.0
 """The distance that the field starts from is clipped to this, in cells."""
@@ -210,7 +210,7 @@ class _Fit(ABC):
         factor = max(least, settings.first_factor * settings.factor_decay**self.steps)
         self._improve(settings.regularisation.scaled(factor))
         self.steps += 1
-        logger.debug(
+        log.debug(
             "signed distance: cells of %.4f, noise of normals %.2f deg", self.field.cell, np.degrees(self.noise_rad)
         )
 

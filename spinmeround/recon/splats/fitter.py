@@ -38,7 +38,7 @@ from spinmeround.recon.splats.view_interpolation import concatenate_views, inter
 from spinmeround.recon.view_scaling import shrink_views
 from spinmeround.types import Mesh, Progress, Splats, Views, no_progress
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -316,7 +316,7 @@ def _plan(views: Views, settings: SplatSettings) -> tuple[FitStrategy, SplatSett
     between = interpolate_views(views)
     if between is None or between.inconsistency < _INCONSISTENT_WORK.min_inconsistency:
         return _WITHOUT_NORMALS, work, [TrainingPhase(views, work.iterations)]
-    _log.info("neighbouring views contradict each other: %d pictures between them join the fit", len(between.views))
+    log.info("neighbouring views contradict each other: %d pictures between them join the fit", len(between.views))
     return _plan_inconsistent(concatenate_views(views, between.views), settings)
 
 
@@ -353,7 +353,7 @@ def _prune(splats: Splats, views: Views, max_outlier_views: int) -> Splats:
         raise FitError("the splat fit diverged (values became infinite): are the views' cameras in head units?")
     outside = torch.from_numpy(outside_silhouettes(splats.means.numpy(), views, max_outlier_views=max_outlier_views))
     kept = (splats.opacities > _MIN_OPACITY) & ~outside
-    _log.info("kept %d of %d splats; %d lay outside a silhouette", int(kept.sum()), len(kept), int(outside.sum()))
+    log.info("kept %d of %d splats; %d lay outside a silhouette", int(kept.sum()), len(kept), int(outside.sum()))
     if not kept.any():
         raise FitError("no splat was left inside the silhouettes: do the views' cameras and masks belong together?")
     means, scales, quats, opacities, sh = (values[kept].clone() for values in fields)

@@ -19,7 +19,7 @@ from spinmeround.geometry import camera_centres, face_normals, project, vertex_n
 from spinmeround.recon.hull import silhouettes, visual_hull
 from spinmeround.types import SH_C0, Mesh, Splats, Views
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def splats_on_surface(
     if not seen.any():
         raise FitError("no view sees any of the start surface: do the cameras and the mesh share one world frame?")
     if not seen.all():
-        _log.debug("%d of %d start points are seen by no view", int((~seen).sum()), count)
+        log.debug("%d of %d start points are seen by no view", int((~seen).sum()), count)
         colours[~seen] = colours[seen][cKDTree(points[seen]).query(points[~seen])[1]]
     neighbours = min(_START.n_neighbours, len(points))
     spacing = cKDTree(points).query(points, k=neighbours)[0].reshape(len(points), -1)[:, 1:].mean(axis=1)

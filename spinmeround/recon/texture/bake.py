@@ -25,7 +25,7 @@ from spinmeround.recon.texture.atlas import Atlas, simplify, unwrap
 from spinmeround.scratch import planes
 from spinmeround.types import ColouredMesh, Mesh, Progress, TexturedMesh, Views, no_progress
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def _bake(
     texels = interpolate(attributes, target.mesh.faces, buffer)[covered]
     sampled, weight = _sample(texels[:, :3], texels[:, 3:6], target.sources, high=True)
     fraction = np.clip(weight / _BLEND.full_weight, 0, 1)[:, None]
-    logger.debug("texture: %d texels, %.3f of them observed", len(texels), fraction.mean())
+    log.debug("texture: %d texels, %.3f of them observed", len(texels), fraction.mean())
     colours = np.clip(fraction * sampled + (1 - fraction) * texels[:, 6:], 0, 1).astype(np.float32)
     nearest = np.asarray(nearest, np.int64)
     by_label = np.zeros((int(nearest.max()) + 1, 3), np.float32)

@@ -40,7 +40,7 @@ from spinmeround.template.fit.silhouette import skin_silhouette_iou
 from spinmeround.template.model.head_model import PARTS, HeadModel
 from spinmeround.types import Cameras, Portrait
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _PRIORS, _SETTINGS = PriorSettings(), FitSettings()
 
@@ -287,7 +287,7 @@ def _fitted_photo(canonical: MorphableSurface, portrait: Portrait, state: FitSta
     camera = _camera(pose, width, height)
     mask = rasterize(posed.vertices, canonical.model.faces, camera, 0).face >= 0
     iou = skin_silhouette_iou(portrait, mask, lowest_row=lowest_row(canonical, posed, pose))
-    _log.info(
+    log.info(
         "photo %d: landmarks %.2f px (%.2f %% of the eye distance), skin silhouette IoU %.3f",
         photo + 1,
         error_px,

@@ -25,7 +25,7 @@ from spinmeround.template.registration.model_fit import ModelFit, Regions, fit_m
 from spinmeround.template.registration.target import Similarity, Target
 from spinmeround.types import Mesh, Progress, no_progress
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def register_template(
     scale = fit.world_from_model.scale
     trusted = landmarks is None or landmarks.surface_trusted
     report = {"surface_believed": trusted} | _report(model, fit, posed, target)
-    _log.info("template on the surface: %s", report)
+    log.info("template on the surface: %s", report)
     progress(1.0, "head registered")
     return RegisteredHead(
         model,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spinmeround.orbits import RIGS, orbit_cameras
+from spinmeround.orbits import ORBITS, orbit_cameras
 from spinmeround.recon.raster.spherical_harmonics import sh_colour
 from spinmeround.recon.splats.sh_observability import observable_sh_projector
 
@@ -33,7 +33,7 @@ def test_an_orbit_observes_two_combinations_a_degree(degree, rank):
 
 
 def test_cameras_all_around_observe_more():
-    around = observable_sh_projector(orbit_cameras(*zip(*RIGS["orbit-16"], strict=True), size_px=16), 3)
+    around = observable_sh_projector(orbit_cameras(*zip(*ORBITS["orbit-16"], strict=True), size_px=16), 3)
     assert float(around.trace()) > 10
 
 
