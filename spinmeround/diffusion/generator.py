@@ -27,7 +27,7 @@ _INSIDE = 0.5
 
 
 class DiffusionGenerator:
-    """``ViewGenerator`` on the multi-view diffusion model.
+    """Portraits to views by the multi-view diffusion model.
 
     Args:
         sampler: the model.

@@ -13,7 +13,6 @@ from spinmeround.diffusion.inputs import ModelViews, Sampling
 from spinmeround.errors import FitError, InputError, WeightsError
 from spinmeround.orbits import ORBITS
 from spinmeround.portrait.pose import canonical_face_cm
-from spinmeround.protocols import ViewGenerator
 from tests.pipelines.fakes import portrait
 
 SIZE = 64
@@ -61,7 +60,6 @@ def test_the_model_is_asked_for_its_own_poses_and_answers_with_true_cameras():
     painter, people = Painter(), [person(yaw=20)]
     sampling = Sampling(steps=7)
     generator = DiffusionGenerator(painter, sampling=sampling)
-    assert isinstance(generator, ViewGenerator)
     cameras, photos = rig_cameras(people, ORBITS["anchors"], size_px=SIZE)
     views = generator.generate(people, cameras, seed=5)
     conditioning, poses, seed, used = painter.asked

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from spinmeround.io.formats import check_available, find_format
 from spinmeround.io.meshes.corners import smooth_normals
 from spinmeround.io.meshes.scaling import scaled
 from spinmeround.io.pictures import encode_jpeg, encode_normal_map
@@ -28,15 +27,6 @@ _ROUGHNESS = 0.9
 """Of a mesh without a material of its own: skin and hair under a plain light."""
 _ARCHIVE_TIME_S = 315_619_200
 """The second day of 1980, for all files of the archive; ZIP holds no earlier year."""
-
-
-def require_usd(path: Path | str) -> None:
-    """Check that a ``.usdz`` can be written.
-
-    Raises:
-        MissingDependencyError: usd-core is not installed.
-    """
-    check_available(find_format(path, "mesh"), path)
 
 
 def write_usdz(path: Path, avatar: Avatar, *, metres_per_unit: float, clip: FaceClip | None = None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -37,7 +38,9 @@ class SurfaceSettings:
     iterations: tuple[int, ...]
 
 
-SURFACE_PRESETS: Mapping[Quality, SurfaceSettings] = {q: SurfaceSettings(**preset(q).surface) for q in QUALITIES}
+SURFACE_PRESETS: Mapping[Quality, SurfaceSettings] = MappingProxyType(
+    {q: SurfaceSettings(**preset(q).surface) for q in QUALITIES}
+)
 
 
 class NormalSurfaceFitter:

@@ -97,7 +97,9 @@ class SdfSettings:
     occlusion_tolerance_cells: float = 0.75
 
 
-SDF_PRESETS: Mapping[Quality, SdfSettings] = {q: SdfSettings(SURFACE_PRESETS[q], **preset(q).sdf) for q in QUALITIES}
+SDF_PRESETS: Mapping[Quality, SdfSettings] = MappingProxyType(
+    {q: SdfSettings(SURFACE_PRESETS[q], **preset(q).sdf) for q in QUALITIES}
+)
 
 
 class SdfSurfaceFitter:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Literal, final
 
 import numpy as np
@@ -175,7 +176,9 @@ class SplatSettings:
     sh_degree: Literal[0, 1, 2, 3] = 0
 
 
-SPLAT_PRESETS: Mapping[Quality, SplatSettings] = {q: SplatSettings(**preset(q).splats) for q in QUALITIES}
+SPLAT_PRESETS: Mapping[Quality, SplatSettings] = MappingProxyType(
+    {q: SplatSettings(**preset(q).splats) for q in QUALITIES}
+)
 
 
 @final

@@ -15,7 +15,8 @@ from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.images import to_float
 from spinmeround.io import write_avatar, write_mesh
 from spinmeround.io.pictures import decode_picture
-from spinmeround.pipelines.outputs import check_outputs
+from spinmeround.pipelines.outputs import OutputOptions, check_outputs
+from spinmeround.pipelines.settings import RunSettings
 from spinmeround.types import Avatar, FaceClip, Mesh, TexturedMesh
 
 
@@ -135,7 +136,7 @@ def test_a_mesh_is_valid_and_repeats_to_the_byte(tmp_path: Path, sphere: Texture
 def test_without_the_library_it_is_said_at_once(tmp_path: Path, monkeypatch, sphere: TexturedMesh) -> None:
     monkeypatch.setitem(sys.modules, "pxr", None)
     with pytest.raises(MissingDependencyError) as caught:
-        check_outputs([tmp_path / "a.usdz"])
+        check_outputs([tmp_path / "a.usdz"], OutputOptions(), RunSettings())
     assert str(caught.value).endswith('a .usdz needs the package pxr: pip install "spinmeround[usd]", or write a .glb')
     with pytest.raises(MissingDependencyError):
         write_mesh(tmp_path / "a.usdz", sphere)
