@@ -16,6 +16,7 @@ import dataclasses
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
