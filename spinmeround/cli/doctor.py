@@ -39,6 +39,8 @@ _PACKAGES = (
     _Package("pillow_heif", "pillow-heif", "HEIC photos", False),
     _Package("onnxruntime", "onnxruntime", "the identity of a face, for the diffusion prior", False),
     _Package("pxr", "usd-core", ".usdz files", False),
+    _Package("trimesh", "trimesh", ".stl and .off files", False),
+    _Package("lxml", "lxml", ".3mf files", False),
 )
 _MEMORY_GB = 4.0
 _DISK_GB = 1.0
