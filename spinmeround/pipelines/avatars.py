@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from spinmeround.errors import FitError, OutputError, WeightsError
@@ -66,9 +67,9 @@ def check_avatar_only(outputs: Outputs, no_avatar: NoAvatar | None) -> None:
             )
 
 
-def holds_avatar(path: object) -> bool:
+def holds_avatar(path: Path) -> bool:
     """Whether files of this name can hold an avatar."""
-    return getattr(path, "suffix", "").lower() in suffixes("avatar")
+    return path.suffix.lower() in suffixes("avatar")
 
 
 def bakes_normal_map(outputs: Outputs) -> bool:

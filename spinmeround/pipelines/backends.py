@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -220,8 +219,3 @@ def gaussian_splats(settings: RunSettings) -> SplatFitter:
 
     chosen = SPLAT_PRESETS[settings.quality]
     return GaussianFitter(make_rasterizer(settings), replace(chosen, count=settings.splats or chosen.count))
-
-
-def portraits_of(loaded: Sequence[LoadedPortrait]) -> list[Portrait]:
-    """Return the portraits alone."""
-    return [each.portrait for each in loaded]
