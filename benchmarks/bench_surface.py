@@ -194,9 +194,9 @@ def _person() -> list[Case]:
     """Return the cases of a synthetic person: noisy, and without normals; none if anny is not installed."""
     if not find_spec("anny"):
         return []
-    import people_views
+    import synthetic_views
 
-    person = people_views.virtual_person(0)
+    person = synthetic_views.virtual_person(0)
     views, held_out = person.views(ring_cameras(16)), ring_cameras(6, held_out=True)
     noisy = with_noise(views, np.random.default_rng(0))
     return [

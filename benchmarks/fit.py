@@ -15,7 +15,7 @@ import cv2
 import datasets
 import heads
 import numpy as np
-import people
+import synthetic_people
 from command_line import benchmark_parser, run
 from measures import mask_iou
 from tables import Figure, print_table
@@ -65,8 +65,8 @@ def measure(*, quick: bool) -> list[Figure]:
             turn = datasets.turn_frames(key)[0] if key in datasets.TURNS else None
             results[key] = measure_photo(photos[key], None if turn is None else datasets.near_white_mask(turn))
         for seed in range(1 if quick else _SYNTHETIC):
-            person = people.make_person(seed)
-            path = people.write_photos(person, folder, f"person_{seed:02d}")[0]
+            person = synthetic_people.make_person(seed)
+            path = synthetic_people.write_photos(person, folder, f"person_{seed:02d}")[0]
             results[f"synthetic {seed}"] = measure_photo(path, person.head_alpha[0] > 0.5)
     columns = list(next(iter(results.values())))
     rows = [[key, *["" if r[c] is None else f"{r[c]:.3f}" for c in columns]] for key, r in results.items()]

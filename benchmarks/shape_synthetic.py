@@ -13,7 +13,7 @@ from pathlib import Path
 
 import heads
 import numpy as np
-import people
+import synthetic_people
 from command_line import benchmark_parser, run
 from surface_distance import Alignment, Surface, distance_after_alignment, sample_surface
 from tables import Figure, print_table
@@ -31,10 +31,12 @@ def face_surface(model: HeadModel, coarse: np.ndarray) -> Surface:
     """Return the skin of our head that is visible from the front."""
     vertices, faces = model.dense(coarse), model.dense_faces
     faces = faces[model.dense_part == PARTS.index("skin")]
-    return Surface(vertices, faces[people.visible_faces(vertices, faces, azimuths_deg=(-60, -40, -20, 0, 20, 40, 60))])
+    return Surface(
+        vertices, faces[synthetic_people.visible_faces(vertices, faces, azimuths_deg=(-60, -40, -20, 0, 20, 40, 60))]
+    )
 
 
-def shape_error_mm(person: people.Person, surface: Surface) -> float:
+def shape_error_mm(person: synthetic_people.Person, surface: Surface) -> float:
     """Return the median distance over the true face."""
     rng = np.random.default_rng(0)
     truth = sample_surface(person.neutral_mm, person.faces[person.face], _SAMPLES, rng=rng)
@@ -43,8 +45,8 @@ def shape_error_mm(person: people.Person, surface: Surface) -> float:
 
 def measure_person(seed: int, photos: int, folder: Path) -> dict[str, float]:
     """Return the shape error of the mean head and by number of photos."""
-    person = people.make_person(seed, photos=photos)
-    paths = people.write_photos(person, folder, f"person_{seed:02d}")
+    person = synthetic_people.make_person(seed, photos=photos)
+    paths = synthetic_people.write_photos(person, folder, f"person_{seed:02d}")
     model = load_head_model()
     errors = {"mean head": shape_error_mm(person, face_surface(model, model.mean))}
     for count in range(1, photos + 1):

@@ -15,7 +15,7 @@ import time
 from itertools import product
 
 import held_out_people
-import people_views
+import synthetic_views
 from command_line import Pictures
 from tables import Figure
 
@@ -30,7 +30,7 @@ _SETTINGS, _QUICK = SplatSettings(50_000, 300), SplatSettings(12_000, 100)
 _BAR_DB, _BAR_SECONDS = 38.0, 45.0
 
 
-def fit(person: people_views.VirtualPerson, *, quick: bool, samples: int) -> tuple[Splats, Views, float]:
+def fit(person: synthetic_views.VirtualPerson, *, quick: bool, samples: int) -> tuple[Splats, Views, float]:
     """Return a person's splats, the held-out views, and the seconds that fitting the splats took."""
     around, between = held_out_people.cameras(256 if quick else 512)
     views = person.views(around, samples=samples)
@@ -46,14 +46,14 @@ def measure_with_pictures(*, quick: bool) -> tuple[list[Figure], Pictures]:
     figures, rows = [], []
     people = held_out_people.PEOPLE[: 1 if quick else None]
     for seed, (edges, samples) in product(
-        people, (("", people_views.ANTIALIASED), (", aliased edges", people_views.ALIASED))
+        people, (("", synthetic_views.ANTIALIASED), (", aliased edges", synthetic_views.ALIASED))
     ):
-        person = people_views.virtual_person(seed)
+        person = synthetic_views.virtual_person(seed)
         splats, held_out, seconds = fit(person, quick=quick, samples=samples)
         scores = compare(splats_drawer(splats), held_out, no_progress)
         what, note = f"splats, exact views, person {seed}{edges}", f"{len(splats)} splats; ssim {scores['ssim']:.3f}"
         bars = (None, None) if quick else (_BAR_DB, _BAR_SECONDS)
-        if samples == people_views.ALIASED:
+        if samples == synthetic_views.ALIASED:
             best_db = compare(person.views, held_out, no_progress)["psnr_head"]
             note += f"; antialiased truth against aliased: {best_db:.1f} dB"
             bars = (None, bars[1])

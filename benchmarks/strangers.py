@@ -2,8 +2,8 @@
 
     ANNY_CACHE_DIR=... python benchmarks/strangers.py OUT.png     a contact sheet of them
 
-Shape and albedo come from ``people``. A smooth random displacement of several millimetres then takes each shape out of
-the model space that these people and the template share.
+Shape and albedo come from ``synthetic_people``. A smooth random displacement of several millimetres then takes each
+shape out of the model space that these people and the template share.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import people
-import people_paint
-import people_photo
+import synthetic_paint
+import synthetic_people
+import synthetic_photo
 from jaxtyping import Float
 from measures import MILLIMETRES_PER_UNIT
 from pictures import write_rgb
@@ -62,28 +62,28 @@ def make_unseen_head(seed: int, *, displacement_mm: float, size_px: int = 512, e
         displacement_mm: root mean square of the displacement over the face.
         expression: draw a small one.
     """
-    maker, rng = people.head_maker(), np.random.default_rng([seed, 0])
+    maker, rng = synthetic_people.head_maker(), np.random.default_rng([seed, 0])
     shape = maker.draw_shape(rng)
     drawn = maker.draw_expression(rng) if expression else {}
     neutral, (posed,) = maker.neutral_and_posed(shape, [drawn])
     offset = _smooth_displacement(maker, neutral, seed, displacement_mm)
     neutral, posed = neutral + offset, posed + offset
-    paint, canvas, cameras = people_paint.draw_paint(shape[0], rng), maker.canvas, rig(size_px)
-    subject = people_photo.dressed(canvas, posed, paint)
+    paint, canvas, cameras = synthetic_paint.draw_paint(shape[0], rng), maker.canvas, rig(size_px)
+    subject = synthetic_photo.dressed(canvas, posed, paint)
     return UnseenHead(
         Mesh(neutral / MILLIMETRES_PER_UNIT + EYES, maker.faces), _rendered(subject, canvas, paint, cameras)
     )
 
 
 def _smooth_displacement(
-    maker: people.HeadMaker, vertices: Float[np.ndarray, "v 3"], seed: int, displacement_mm: float
+    maker: synthetic_people.HeadMaker, vertices: Float[np.ndarray, "v 3"], seed: int, displacement_mm: float
 ) -> Float[np.ndarray, "v 3"]:
     """Return a sum of random Gaussian bumps; each eyeball moves as a whole."""
     rng = np.random.default_rng([seed, 7])
     centres = vertices[rng.integers(0, len(vertices), _BUMPS)]
     pushes = rng.normal(size=(_BUMPS, 3))
     where = vertices.copy()
-    for eye in people_paint.EYEBALLS:
+    for eye in synthetic_paint.EYEBALLS:
         where[maker.part == eye] = vertices[maker.part == eye].mean(0)
     gap = ((where[:, None] - centres) ** 2).sum(-1)
     field = np.exp(-gap / (2 * _BUMP_MM**2)) @ pushes
@@ -92,7 +92,7 @@ def _smooth_displacement(
 
 
 def _rendered(
-    subject: people_photo.Subject, canvas: people_paint.Canvas, paint: people_paint.Paint, cameras: Cameras
+    subject: synthetic_photo.Subject, canvas: synthetic_paint.Canvas, paint: synthetic_paint.Paint, cameras: Cameras
 ) -> Views:
     """Render exact normals and masks, and colours under a sky and two lamps."""
     vertices = subject.vertices / MILLIMETRES_PER_UNIT + EYES
@@ -113,7 +113,7 @@ def _rendered_view(subject, canvas, paint, vertices, normals, fine: Cameras, ind
     seen = interpolate(attributes, subject.faces, buffer)[hit].astype(np.float64)
     normal = seen[:, :3] / np.maximum(np.linalg.norm(seen[:, :3], axis=1, keepdims=True), 1e-9)
     kind = subject.kind[buffer.face[hit]]
-    albedo, _ = people_paint.albedo_of(canvas, seen[:, 3:], kind, _lips(subject, canvas, buffer), paint)
+    albedo, _ = synthetic_paint.albedo_of(canvas, seen[:, 3:], kind, _lips(subject, canvas, buffer), paint)
     lit = 0.35 + 0.2 * normal[:, 1:2] + 0.5 * np.clip(normal @ _KEY, 0, None)[:, None]
     lit = lit + 0.2 * np.clip(normal @ _FILL, 0, None)[:, None]
     planes = np.zeros((*buffer.face.shape, 7), np.float32)
@@ -127,7 +127,7 @@ def _rendered_view(subject, canvas, paint, vertices, normals, fine: Cameras, ind
     return rgb.astype(np.float32), world.astype(np.float32), alpha
 
 
-def _lips(subject: people_photo.Subject, canvas: people_paint.Canvas, buffer) -> Float[np.ndarray, "n"]:
+def _lips(subject: synthetic_photo.Subject, canvas: synthetic_paint.Canvas, buffer) -> Float[np.ndarray, "n"]:
     """Share of lip at each sample that hits the subject."""
     hit = buffer.face >= 0
     face = buffer.face[hit]

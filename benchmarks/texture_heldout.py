@@ -14,7 +14,7 @@ import time
 from itertools import product
 
 import held_out_people
-import people_views
+import synthetic_views
 from command_line import Pictures
 from tables import Figure
 
@@ -29,7 +29,7 @@ _FACES, _BAR_DB = 20_000, 31.0
 
 def fit(seed: int, *, quick: bool, samples: int) -> tuple[TexturedMesh, Views, float]:
     """Return a person's textured mesh, the held-out views, and the seconds that the texture took."""
-    person = people_views.virtual_person(seed)
+    person = synthetic_views.virtual_person(seed)
     around, between = held_out_people.cameras(256 if quick else 512)
     views = person.views(around, samples=samples)
     surface = NormalSurfaceFitter(SURFACE_PRESETS["draft" if quick else "standard"]).fit(views, seed=0).mesh
@@ -44,7 +44,7 @@ def measure_with_pictures(*, quick: bool) -> tuple[list[Figure], Pictures]:
     figures, rows = [], []
     people = held_out_people.PEOPLE[: 1 if quick else None]
     for seed, (edges, samples) in product(
-        people, (("", people_views.ANTIALIASED), (", aliased edges", people_views.ALIASED))
+        people, (("", synthetic_views.ANTIALIASED), (", aliased edges", synthetic_views.ALIASED))
     ):
         mesh, held_out, seconds = fit(seed, quick=quick, samples=samples)
         scores = compare(mesh_drawer(mesh), held_out, no_progress)

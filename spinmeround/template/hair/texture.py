@@ -50,13 +50,22 @@ class HairTexture:
         centre: a point on the axis of the skull, world frame.
         albedo: the map, sRGB.
         relief: height of the strands, zero mean, unit standard deviation.
-        observed_fraction: fraction of the hair's surface that a photo showed.
+        observed: weight in [0, 1] of the photos in each texel.
+        occupied: texels that hold hair.
     """
 
     centre: Float[np.ndarray, "3"]
     albedo: Float[np.ndarray, "th tw 3"]
     relief: Float[np.ndarray, "th tw"]
-    observed_fraction: float
+    observed: Float32[np.ndarray, "th tw"]
+    occupied: Bool[np.ndarray, "th tw"]
+
+    @property
+    def observed_fraction(self) -> float:
+        """Fraction of the hair's surface that a photo showed."""
+        if not self.occupied.any():
+            return 0.0
+        return float((self.observed > _SETTINGS.observed_weight)[self.occupied].mean())
 
     def sample(self, points: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
         """Return colour and relief at world points near the hair's surface."""
@@ -99,8 +108,7 @@ def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, rng: np.random.
     # Blending two uncorrelated patterns lowers their variance; the square root restores it.
     strands = (seen * blend + synthetic * (1 - blend)) / np.sqrt(blend**2 + (1 - blend) ** 2)
     albedo = np.clip(base + strands, 0, 1).astype(np.float32)
-    observed = float((trust > s.observed_weight)[occupied].mean()) if occupied.any() else 0.0
-    return HairTexture(centre, albedo, _relief(strands), observed)
+    return HairTexture(centre, albedo, _relief(strands), trust.astype(np.float32), occupied)
 
 
 def _unroll(points, centre):

@@ -1,9 +1,9 @@
 """Synthetic people as exact posed views: colours that do not depend on the view, normals and masks.
 
-    python benchmarks/people_views.py OUT.png [--count 4]     a contact sheet of them
+    python benchmarks/synthetic_views.py OUT.png [--count 4]     a contact sheet of them
 
-The head of ``people`` with its hair, neutral in expression and closed at the neck, in the package's world frame and
-units; the surface is curved between the vertices of its mesh.
+The head of ``synthetic_people`` with its hair, neutral in expression and closed at the neck, in the package's world
+frame and units; the surface is curved between the vertices of its mesh.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import people
-import people_paint
-import people_photo
+import synthetic_paint
+import synthetic_people
+import synthetic_photo
 from jaxtyping import Float, Integer
 from pictures import write_rgb
 from scipy.ndimage import map_coordinates
@@ -51,8 +51,8 @@ class VirtualPerson:
     kind: Integer[np.ndarray, "f"]
     uv: Float[np.ndarray, "t 2"]
     uv_faces: Integer[np.ndarray, "f 3"]
-    canvas: people_paint.Canvas
-    paint: people_paint.Paint
+    canvas: synthetic_paint.Canvas
+    paint: synthetic_paint.Paint
 
     def views(self, cameras: Cameras, *, samples: int = ANTIALIASED) -> Views:
         """Render the person with ``samples`` samples along a pixel's side."""
@@ -84,21 +84,21 @@ class VirtualPerson:
         mask = self.canvas.lips_mask
         height, width = mask.shape
         lips = map_coordinates(mask, [(1 - uv[:, 1]) * height - 0.5, uv[:, 0] * width - 0.5], order=1)
-        albedo, _ = people_paint.albedo_of(self.canvas, seen[:, 3:].astype(np.float64), kind, lips, self.paint)
+        albedo, _ = synthetic_paint.albedo_of(self.canvas, seen[:, 3:].astype(np.float64), kind, lips, self.paint)
         normal = seen[:, :3] / np.maximum(np.linalg.norm(seen[:, :3], axis=1, keepdims=True), 1e-6)
         light = 0.55 + 0.2 * normal[:, 1] + 0.45 * np.clip(normal @ _LAMP + 0.3, 0, None) / 1.3
-        return people_photo.srgb(albedo * light[:, None])
+        return synthetic_photo.srgb(albedo * light[:, None])
 
 
 def virtual_person(seed: int) -> VirtualPerson:
     """Return a random person; the same seed gives the same one."""
-    maker = people.head_maker()
+    maker = synthetic_people.head_maker()
     rng = np.random.default_rng([seed, 0])
     shape = maker.draw_shape(rng)
     neutral_mm, _ = maker.neutral_and_posed(shape, [])
-    paint, canvas = people_paint.draw_paint(shape[0], rng), maker.canvas
-    subject = people_photo.dressed(canvas, neutral_mm, paint, curved=True)
-    head = subject.kind != people_paint.SHIRT
+    paint, canvas = synthetic_paint.draw_paint(shape[0], rng), maker.canvas
+    subject = synthetic_photo.dressed(canvas, neutral_mm, paint, curved=True)
+    head = subject.kind != synthetic_paint.SHIRT
     count = int(subject.faces[head].max()) + 1
     vertices = subject.vertices[:count]
     vertices = (vertices - (vertices.min(0) + vertices.max(0)) / 2) * (_HEIGHT / np.ptp(vertices[:, 1]))

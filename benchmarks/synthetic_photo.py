@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import trimesh
 from jaxtyping import Bool, Float, Integer, UInt8
-from people_paint import EYEBALLS, SHIRT, Canvas, Paint, albedo_of, hair_thickness_mm
 from scipy.ndimage import map_coordinates
+from synthetic_paint import EYEBALLS, SHIRT, Canvas, Paint, albedo_of, hair_thickness_mm
 
 from spinmeround.geometry import resized, vertex_normals
 from spinmeround.mesh_raster import FaceBuffer, interpolate, rasterize
