@@ -105,9 +105,12 @@ MATTE_MODELS = Registry(
 HAIR_MODELS = Registry(
     "hair model",
     group="spinmeround.hair_models",
-    builtin={"histogram": "spinmeround.pipelines.backends:histogram_hair"},
+    builtin={
+        "mediapipe": "spinmeround.pipelines.backends:mediapipe_hair",
+        "builtin": "spinmeround.pipelines.backends:builtin_hair",
+    },
 )
-"""``HairModel``: which of the person's pixels are hair, and which are clothes."""
+"""``HairModel``: which of the person's pixels are hair, clothes and headwear."""
 
 SURFACE_FITTERS = Registry(
     "surface fitter",

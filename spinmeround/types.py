@@ -33,7 +33,9 @@ class Portrait:
         rgb: the crop; where it reaches over the photo's border the colour is white.
         alpha: soft matte of this person, 0 outside ``observed``.
         hair: soft share of ``alpha`` that is hair on the head (a beard is skin); ``hair <= alpha``.
-        clothes: soft share of ``alpha`` that is neither skin nor hair (clothes, hats, hands, microphones).
+        clothes: soft share of ``alpha`` that is clothes, hands, microphones.
+        headwear: soft share of ``alpha`` that is worn on the head; what is left of ``alpha`` is skin.
+        foreground: the person's own colours, without the background's where a pixel holds both.
         observed: true where the crop lies inside the photo; a silhouette that ends where this ends is a cut, not an
             outline.
         landmarks_px: 478 face landmarks, pixels of the crop, in the order of MediaPipe's face mesh.
@@ -49,6 +51,8 @@ class Portrait:
     alpha: Float[np.ndarray, "h w"]
     hair: Float[np.ndarray, "h w"]
     clothes: Float[np.ndarray, "h w"]
+    headwear: Float[np.ndarray, "h w"]
+    foreground: Float[np.ndarray, "h w 3"]
     observed: Bool[np.ndarray, "h w"]
     landmarks_px: Float[np.ndarray, "478 2"]
     blendshapes: Float[np.ndarray, "52"]
@@ -127,15 +131,17 @@ class HeadCrop:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Soft parts of a person's matte; what is neither hair nor clothes is skin.
+    """Soft parts of a person's matte; the rest is skin.
 
     Attributes:
         hair: on the head; a beard is skin.
-        clothes: clothes, hats, hands, microphones.
+        clothes: clothes, hands, microphones.
+        headwear: hats, caps, scarves on the head; by default none.
     """
 
     hair: Float[np.ndarray, "s s"]
     clothes: Float[np.ndarray, "s s"]
+    headwear: Float[np.ndarray, "s s"] | None = None
 
 
 @dataclass(frozen=True)

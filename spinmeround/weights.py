@@ -87,6 +87,7 @@ class Entry:
         size, sha256: of the file, size in bytes; None for files that the user saves and that exist in versions.
         manual: where the user gets the file, if it cannot be fetched; else None.
         by_name: fetched only if it is named, because its licence excludes some uses; the licence is logged first.
+        optional: something in the package does its work, less well, where it cannot be fetched.
     """
 
     name: str
@@ -97,10 +98,11 @@ class Entry:
     sources: tuple[Source, ...] = ()
     manual: str | None = None
     by_name: bool = False
+    optional: bool = False
 
     @property
     def needed_by_all(self) -> bool:
-        """Whether every photo needs it, so that it is fetched automatically."""
+        """Whether every photo uses it, so that it is fetched automatically."""
         return self.manual is None and not self.by_name
 
 
@@ -162,7 +164,7 @@ def fetch(names: Iterable[str] | None = None, *, progress: DownloadProgress | No
     """Fetch files that are absent or wrong; verified files are left alone.
 
     Args:
-        names: which; default: all that every photo needs.
+        names: which; default: all that every photo uses. An optional file that cannot be had is then left out.
 
     Raises:
         WeightsError: no source has the right bytes, or a file that cannot be fetched was named.
@@ -175,7 +177,12 @@ def fetch(names: Iterable[str] | None = None, *, progress: DownloadProgress | No
         if one.manual is not None and not target.is_file():
             raise WeightsError(_absent_message(one, target))
         verified = target.is_file() and _problem(one, target) is None
-        result.append(target if verified else _fetch_one(one, target, progress))
+        try:
+            result.append(target if verified else _fetch_one(one, target, progress))
+        except WeightsError as error:
+            if names is not None or not one.optional:
+                raise
+            log.warning("%s", error)
     return result
 
 

@@ -142,9 +142,9 @@ def add_stage_one_parts(parser: Parser) -> None:
     )
     group.add_argument(
         "--hair",
-        default="histogram",
+        default="auto",
         metavar="NAME",
-        help=f"what of the person is hair: {_names(registry.HAIR_MODELS)} (default: histogram)",
+        help=f"what of the person is hair: {_names(registry.HAIR_MODELS)} (default: auto, the best that can be had)",
     )
 
 

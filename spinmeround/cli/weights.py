@@ -99,7 +99,7 @@ def _verify(names: Sequence[str]) -> None:
     faults = []
     for entry, state, sentence in _chosen(names):
         sys.stdout.write(f"{state:9s}  {entry.name}  {sentence}\n")
-        if state == "wrong" or (state == "absent" and (entry.needed_by_all or names)):
+        if state == "wrong" or (state == "absent" and (names or (entry.needed_by_all and not entry.optional))):
             faults.append(entry.name)
     if faults:
         raise WeightsError(f"not in order: {', '.join(faults)}; run: spmr-weights fetch")

@@ -85,7 +85,8 @@ class Backends:
             (SPLAT_FITTERS, settings.splat_fitter),
             (RASTERIZERS, rasterizer_name(settings)),
         ):
-            registry.check(name)
+            if name != "auto":  # only runs with photos settle what finds hair
+                registry.check(name)
 
     def read_photo(self, path: Path) -> Photo:
         """Read a photo, upright."""
@@ -179,18 +180,29 @@ def cuda_rasterizer(_: RunSettings) -> Rasterizer:
     return GsplatRasterizer()
 
 
-def selfie_matte(_: RunSettings) -> MatteModel:
-    """Return MediaPipe's selfie segmentation, refined by colour."""
+def selfie_matte(settings: RunSettings) -> MatteModel:
+    """Return MediaPipe's selfie segmentation, united with the run's hair network."""
+    from spinmeround.portrait.hair_segmentation import default_hair_network, hair_network
     from spinmeround.portrait.matting import SelfieMatte
 
-    return SelfieMatte()
+    hair = settings.photo.hair
+    return SelfieMatte(hair_network(hair) if hair in ("mediapipe", "builtin") else default_hair_network())
 
 
-def histogram_hair(_: RunSettings) -> HairModel:
-    """Return hair by colour and texture learnt from the photo itself."""
-    from spinmeround.portrait.tissue import HistogramHair
+def mediapipe_hair(_: RunSettings) -> HairModel:
+    """Return hair by MediaPipe's network."""
+    from spinmeround.portrait.hair_segmentation import hair_network
+    from spinmeround.portrait.segmentation import NetworkHair
 
-    return HistogramHair()
+    return NetworkHair(hair_network("mediapipe"))
+
+
+def builtin_hair(_: RunSettings) -> HairModel:
+    """Return hair by the network that ships with the package."""
+    from spinmeround.portrait.hair_segmentation import hair_network
+    from spinmeround.portrait.segmentation import NetworkHair
+
+    return NetworkHair(hair_network("builtin"))
 
 
 def mesh_surface(settings: RunSettings) -> SurfaceFitter:

@@ -44,8 +44,9 @@ def resolve(settings: RunSettings, *, with_prior: bool) -> tuple[RunSettings, di
     settings = replace(settings, device=device.selected)
     if with_prior:
         prior = choose_prior(settings.prior, device=device.selected, options=settings.diffusion)
-        choices = {"prior": prior} | choices
-        settings = replace(settings, prior=prior.selected)
+        hair = choose_hair(settings.photo.hair)
+        choices = {"prior": prior, "hair": hair} | choices
+        settings = replace(settings, prior=prior.selected, photo=replace(settings.photo, hair=hair.selected))
     return settings, choices
 
 
@@ -67,6 +68,17 @@ def choose_prior(requested: str, *, device: str, options: DiffusionOptions) -> C
     if requested == "auto":
         return _announced("prior", _auto_prior(device, options))
     return Choice(requested, requested, "asked for")
+
+
+def choose_hair(requested: str) -> Choice:
+    """Select what finds hair; a substitute for the best is told as a warning."""
+    if requested != "auto":
+        return Choice(requested, requested, "asked for")
+    from spinmeround.portrait.hair_segmentation import choose_hair_network
+
+    selected, reason = choose_hair_network()
+    log.log(logging.INFO if selected == "mediapipe" else logging.WARNING, "hair: %s (%s)", selected, reason)
+    return Choice(requested, selected, reason)
 
 
 def choose_device(requested: Device) -> Choice:

@@ -41,13 +41,13 @@ class PhotoOptions:
         face: which face to take where a photo has several, 1 for the largest; by default the largest.
         keep_expression: keep the expression of the first photo; by default the face comes out neutral.
         matte: name of the matte model.
-        hair: name of the hair model.
+        hair: name of the hair model; ``auto`` takes the best that can be had.
     """
 
     face: int | None = None
     keep_expression: bool = False
     matte: str = "selfie"
-    hair: str = "histogram"
+    hair: str = "auto"
 
 
 @dataclass(frozen=True)

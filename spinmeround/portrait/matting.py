@@ -1,7 +1,9 @@
-"""Matting: the alpha matte of one person of a photo, without the people beside.
+"""Matting: the alpha matte of one person of a photo, without the people beside, and the person's own colours.
 
-A small segmentation network gives a prior. Colour models of this person and of this background (Rother et al.,
-"GrabCut", SIGGRAPH 2004) decide the uncertain band. A guided filter makes the edge soft along the picture's own edge.
+The person is what a person network sees on and near the head and trunk, what a hair network sees in one piece with
+that, and the face. Closed-form matting (Levin et al., "A closed-form solution to natural image matting", TPAMI 2008)
+settles the border, and the colours of the person alone are estimated where they are mixed with the background's
+(Germer et al., "Fast multi-level foreground estimation", 2020); both by pymatting.
 """
 
 from __future__ import annotations
@@ -12,81 +14,94 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+from jaxtyping import Bool, Float
 
+from spinmeround import weights
 from spinmeround.portrait import tflite
+from spinmeround.portrait.hair_segmentation import HairNetwork, at_two_scales, default_hair_network
 from spinmeround.portrait.head_map import HeadMap
-from spinmeround.types import HeadCrop
+from spinmeround.types import HeadCrop, Licence
 
 MODEL = "selfie_segmentation.tflite"
 WORK_PX = 384
-"""Labels are found at this size and made soft at the size of the crop."""
+"""Labels are found at this size."""
 INSIDE = 0.5
 """Coverage or probability above which a pixel is inside a mask."""
 
+_ALPHA_PX = 512
+"""Side of the picture that alpha is solved for: half the time of a whole crop, and strands come out all the same."""
 _NETWORK_PX = 256
-"""Side of the segmentation network's input and output."""
+"""Side of the person network's input and output."""
 _CROP_CM = 46.0
 """Nominal side of a crop: 2.6 faces of 17.66 cm; turns a radius in centimetres into pixels of the crop."""
 
 
 @dataclass(frozen=True)
 class _MatteSettings:
-    """Settings of the matte. Fractions are of the crop's side unless stated otherwise.
+    """Settings of the matte.
 
     Attributes:
-        inner_low, inner_high: the square around the head in which the network runs a second time, at a larger scale.
-        blend_margin: width of the border over which its result is blended in.
         own_alpha_iou: intersection over union with the matte found here from which on the photo's own transparency is
             taken for a matte of this one person, and is no mere frame around several things.
         near_cm: other people this far from the crop or nearer take part.
         neighbour_margin_cm: a pixel belongs to a neighbour if it is nearer to that head and trunk by this much.
-        band_px: side of the kernel that keeps a band at the border of certain regions uncertain.
-        certain_person, certain_background: prior beyond which a pixel is not uncertain.
-        skull: ``HeadMap.skull`` inside which a head is expected, whatever its hair looks like.
+        reach_cm: what is no hair belongs to the person so far from an average bare head, neck and trunk: a shadow on
+            the wall and a raised arm lie farther out.
+        hat_reach_cm: the same above the brows, where a hat may sit.
+        hat_height: where that begins, in ``HeadMap.height``.
+        hat_certainty: probability of a person from which on it may be a hat.
+        beside_height: above it what is no hair must reach the face without a gap.
+        ear: likelihood of an ear from which on it need not: hair may lie between.
         bridge_cm: half the width of bridges between regions that opening cuts.
         hole_discs: holes below this many squared bridge radii are filled.
-        radius_cm: of the guided filter at the border of the person.
-        epsilon: of the guided filter: variance of colour below which the picture has no edge.
+        certain: probability of the person, or of hair, from which on a pixel inside the border is certain.
+        certain_cm: so far inside the border pixels can be certain.
+        unknown_cm: so far outside it pixels are uncertain; single strands reach that far.
+        flyaway: probability of hair from which on a pixel farther out is uncertain, too, ...
+        flyaway_cm: ... up to this distance.
+        expected_weight: weight of what the networks say at each pixel that is solved for, against the Laplacian.
+        expected_cm: standard deviation of the blur of what they say.
+    """
+
+    own_alpha_iou: float = 0.93
+    near_cm: float = 1.0
+    neighbour_margin_cm: float = 1.5
+    reach_cm: float = 1.5
+    hat_reach_cm: float = 7.0
+    hat_height: float = 0.8
+    hat_certainty: float = 0.9
+    beside_height: float = 0.1
+    ear: float = 0.4
+    bridge_cm: float = 0.3
+    hole_discs: int = 4
+    certain: float = 0.85
+    certain_cm: float = 0.35
+    unknown_cm: float = 0.8
+    flyaway: float = 0.05
+    flyaway_cm: float = 1.6
+    expected_weight: float = 0.03
+    expected_cm: float = 0.15
+
+
+@dataclass(frozen=True)
+class _SoftenSettings:
+    """Settings of ``soften``.
+
+    Attributes:
+        epsilon: variance of colour below which the picture has no edge.
         haze, contrast: the result is (soft - haze) / contrast: local affine models leave a haze of a few per cent on
             either side of the edge.
     """
 
-    inner_low: float = 0.14
-    inner_high: float = 0.86
-    blend_margin: float = 0.09
-    own_alpha_iou: float = 0.93
-    near_cm: float = 1.0
-    neighbour_margin_cm: float = 1.5
-    band_px: int = 5
-    certain_person: float = 0.95
-    certain_background: float = 0.05
-    skull: float = 0.75
-    bridge_cm: float = 0.3
-    hole_discs: int = 4
-    radius_cm: float = 0.36
     epsilon: float = 1e-4
     haze: float = 0.06
     contrast: float = 0.88
 
 
-@dataclass(frozen=True)
-class _GrabCutSettings:
-    """Settings of ``cv2.grabCut``.
-
-    Attributes:
-        rounds: of colour models and graph cut.
-        least_pixels: of foreground and of background, below which no colour model is learnt.
-        model_size: numbers of one colour model: five Gaussians of 13 parameters each.
-    """
-
-    rounds: int = 2
-    least_pixels: int = 16
-    model_size: int = 65
-
-
 _MATTE = _MatteSettings()
-_GRAB_CUT = _GrabCutSettings()
+_SOFTEN = _SoftenSettings()
 
 
 @functools.cache
@@ -95,62 +110,51 @@ def _model() -> tflite.TfliteModel:
 
 
 class SelfieMatte:
-    """``MatteModel``: MediaPipe's selfie segmentation, its uncertain band settled by colour."""
+    """``MatteModel``: MediaPipe's selfie segmentation, united with a hair network and the face.
+
+    Args:
+        hair: by default ``default_hair_network``.
+    """
+
+    def __init__(self, hair: HairNetwork | None = None) -> None:
+        self._hair = hair or default_hair_network()
+
+    @property
+    def licences(self) -> Sequence[Licence]:
+        """Models the matte stands on."""
+        return (Licence("model", MODEL, weights.entry(MODEL).licence), *self._hair.licences)
 
     def matte(self, crop: HeadCrop) -> Float[np.ndarray, "s s"]:
-        """Return the alpha matte of the person; neighbours near the crop take part."""
+        """Return the alpha matte of the person; neighbours near the crop take part.
+
+        The photo's own transparency is an upper bound, and the result if it cuts out just this person.
+        """
         head, *neighbours = (
             HeadMap.of(face, picture_px=len(crop.rgb), side_px=WORK_PX) for face in (crop.face, *crop.neighbours)
         )
         near = [each for each in neighbours if each.distance_to_person_cm.min() < _MATTE.near_cm]
-        return person_alpha(crop.rgb, crop.observed, head, near, crop.alpha)
+        person, hair = (
+            np.where(crop.observed, each, 0).astype(np.float32)
+            for each in (person_prior(crop.rgb), self._hair.probability(crop))
+        )
+        if crop.alpha is not None:
+            person, hair = np.minimum(person, crop.alpha), np.minimum(hair, crop.alpha)
+        mask = _person_mask(person, hair, head, _belongs_to_neighbour(head, near))
+        if crop.alpha is not None and _is_same_person(crop.alpha, mask):
+            return crop.alpha
+        alpha = closed_form_alpha(crop.rgb, crop.observed, mask, person=person, hair=hair)
+        return alpha if crop.alpha is None else np.minimum(alpha, crop.alpha)
 
 
-def person_alpha(
-    rgb: Float[np.ndarray, "s s 3"],
-    observed: Bool[np.ndarray, "s s"],
-    head: HeadMap,
-    neighbours: Sequence[HeadMap],
-    own_alpha: Float[np.ndarray, "s s"] | None = None,
-) -> Float[np.ndarray, "s s"]:
-    """Return the alpha matte of the person whose head is ``head``.
-
-    Args:
-        rgb: the crop, white outside ``observed``, which is a rectangle.
-        head: the head's geometry at ``WORK_PX``; ``neighbours`` the same of every other face of the photo.
-        own_alpha: the photo's own transparency. It is an upper bound, and the result if it cuts out just this person.
-    """
-    prior = np.where(observed, person_prior(rgb), 0).astype(np.float32)
-    if own_alpha is not None:
-        prior = np.minimum(prior, own_alpha)
-    labels = _person_labels(rgb, observed, prior, head, _belongs_to_neighbour(head, neighbours))
-    mask = _connected_to_face(labels.astype(np.float32), head)
-    if own_alpha is not None and _is_same_person(own_alpha, mask):
-        return own_alpha
-    alpha = soften(rgb, observed, mask)
-    return alpha if own_alpha is None else np.minimum(alpha, own_alpha)
-
-
-def _is_same_person(own_alpha: Float[np.ndarray, "s s"], mask: Float[np.ndarray, "w w"]) -> bool:
+def _is_same_person(own_alpha: Float[np.ndarray, "s s"], mask: Bool[np.ndarray, "w w"]) -> bool:
     """Check whether the photo's own transparency cuts out this one person."""
     own = cv2.resize(own_alpha, mask.shape[::-1], interpolation=cv2.INTER_AREA) > INSIDE
-    found = mask > INSIDE
-    return bool((own & found).sum() > _MATTE.own_alpha_iou * max((own | found).sum(), 1))
+    return bool((own & mask).sum() > _MATTE.own_alpha_iou * max((own | mask).sum(), 1))
 
 
 def person_prior(rgb: Float[np.ndarray, "s s 3"]) -> Float[np.ndarray, "s s"]:
     """Return the probability of a person by the segmentation network, at two scales, each with its mirror image."""
-    side = rgb.shape[0]
-    fused = _segment(rgb)
-    low, high = round(side * _MATTE.inner_low), round(side * _MATTE.inner_high)
-    inner = _segment(rgb[low:high, low:high])
-    margin = round(side * _MATTE.blend_margin)
-    weight = np.zeros_like(inner)
-    weight[margin:-margin, margin:-margin] = 1
-    weight = cv2.blur(weight, (margin, margin))
-    centre = fused[low:high, low:high]
-    centre += weight * (inner - centre)
-    return fused
+    return at_two_scales(rgb, _segment)
 
 
 def _segment(rgb: Float[np.ndarray, "s s 3"]) -> Float[np.ndarray, "s s"]:
@@ -174,61 +178,107 @@ def _belongs_to_neighbour(head: HeadMap, neighbours: Sequence[HeadMap]) -> Bool[
     return result & ~head.inside_face
 
 
-def _person_labels(
-    rgb: Float[np.ndarray, "s s 3"],
-    observed: Bool[np.ndarray, "s s"],
-    prior: Float[np.ndarray, "s s"],
+def _person_mask(
+    person: Float[np.ndarray, "s s"],
+    hair: Float[np.ndarray, "s s"],
     head: HeadMap,
     theirs: Bool[np.ndarray, "w w"],
 ) -> Bool[np.ndarray, "w w"]:
-    """Label the person at ``WORK_PX``. Only the observed rectangle takes part: white padding has no colour to learn.
+    """Return the person at ``WORK_PX``: one region with the face.
 
     Args:
-        prior: probability of a person.
+        person, hair: probabilities by the networks.
         theirs: pixels of other people.
     """
-    size = (WORK_PX, WORK_PX)
-    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-    prior = cv2.resize(prior, size, interpolation=cv2.INTER_AREA)
-    seen = cv2.resize(observed.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    result = np.zeros((WORK_PX, WORK_PX), bool)
-    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    kernel = np.ones((_MATTE.band_px, _MATTE.band_px), np.uint8)
-    trimap = np.where(prior > INSIDE, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    trimap[(head.skull < _MATTE.skull) & (prior <= INSIDE)] = cv2.GC_PR_FGD
-    trimap[cv2.erode((prior > _MATTE.certain_person).astype(np.uint8), kernel) > 0] = cv2.GC_FGD
-    possible = cv2.dilate((prior > _MATTE.certain_background).astype(np.uint8), kernel)
-    trimap[(possible == 0) & (head.skull > _MATTE.skull)] = cv2.GC_BGD
-    trimap[theirs] = cv2.GC_BGD
-    trimap[cv2.erode(head.inside_face.astype(np.uint8), kernel) > 0] = cv2.GC_FGD
-    result[window] = grab_cut(small[window], trimap[window])
-    return result
+    person, hair = (cv2.resize(each, (WORK_PX, WORK_PX), interpolation=cv2.INTER_AREA) for each in (person, hair))
+    near = (head.distance_to_person_cm < _MATTE.reach_cm) | (head.ear > _MATTE.ear)
+    may_be_hat = (head.height > _MATTE.hat_height) & (person > _MATTE.hat_certainty)
+    near |= may_be_hat & (head.distance_to_person_cm < _MATTE.hat_reach_cm)
+    is_hair = hair > INSIDE
+    bare = (person > INSIDE) & near & ~is_hair
+    bare = _joined_to_face(bare, head) | (bare & (head.ear > _MATTE.ear))
+    return _connected_to_face(((bare | is_hair) & ~theirs) | head.inside_face, head)
 
 
-def grab_cut(rgb: Float[np.ndarray, "h w 3"], trimap: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Return the foreground after two rounds of colour models and graph cut; certain pixels stay what they are.
+def _joined_to_face(bare: Bool[np.ndarray, "w w"], head: HeadMap) -> Bool[np.ndarray, "w w"]:
+    """Drop what is beside or above the head without being hair and without reaching the face: a wall, a stranger."""
+    beside = head.height > _MATTE.beside_height
+    _, labels = cv2.connectedComponents(((bare | head.inside_face) & beside).astype(np.uint8), connectivity=4)
+    in_face = np.unique(labels[head.inside_face & beside])
+    return bare & (~beside | np.isin(labels, in_face[in_face > 0]))
+
+
+def closed_form_alpha(
+    rgb: Float[np.ndarray, "s s 3"],
+    observed: Bool[np.ndarray, "s s"],
+    mask: Bool[np.ndarray, "w w"],
+    *,
+    person: Float[np.ndarray, "s s"],
+    hair: Float[np.ndarray, "s s"],
+) -> Float[np.ndarray, "s s"]:
+    """Return soft coverage around the border of a mask.
 
     Args:
-        trimap: ``cv2``'s labels ``GC_BGD``, ``GC_FGD``, ``GC_PR_BGD`` and ``GC_PR_FGD``.
+        observed: the rectangle that the photo covers; beyond it the result is 0.
+        mask: the person at ``WORK_PX``.
+        person, hair: probabilities, which say where the mask is certain.
     """
-    foreground = (trimap == cv2.GC_FGD).sum() + (trimap == cv2.GC_PR_FGD).sum()
-    if min(foreground, trimap.size - foreground) < _GRAB_CUT.least_pixels:
-        return np.isin(trimap, (cv2.GC_FGD, cv2.GC_PR_FGD))
-    labels = trimap.copy()
-    cv2.setRNGSeed(0)
-    eight_bit = (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8)
-    models = np.zeros((1, _GRAB_CUT.model_size)), np.zeros((1, _GRAB_CUT.model_size))
-    no_rectangle = (0, 0, 0, 0)
-    cv2.grabCut(eight_bit, labels, no_rectangle, *models, _GRAB_CUT.rounds, cv2.GC_INIT_WITH_MASK)
-    return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    s, size = _MATTE, (_ALPHA_PX, _ALPHA_PX)
+    rows, columns = np.flatnonzero(observed.any(1)), np.flatnonzero(observed.any(0))
+    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    whole = cv2.resize(_extended(mask.astype(np.float32), window, len(rgb)), size, interpolation=cv2.INTER_LINEAR)
+    inside, px = whole > INSIDE, _ALPHA_PX / _CROP_CM
+    small, sure, hair = (
+        cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (rgb, np.maximum(person, hair), hair)
+    )
+    depth, distance = (cv2.distanceTransform(each.astype(np.uint8), cv2.DIST_L2, 5) / px for each in (inside, ~inside))
+    trimap = np.full(inside.shape, 0.5)
+    trimap[(depth > s.certain_cm) & (sure > s.certain)] = 1
+    trimap[distance > np.where(hair > s.flyaway, s.flyaway_cm, s.unknown_cm)] = 0
+    ratio = _ALPHA_PX / len(rgb)
+    part = tuple(slice(int(np.ceil(each[0] * ratio)), int((each[-1] + 1) * ratio)) for each in (rows, columns))
+    alpha = inside.astype(np.float32)
+    expected = cv2.GaussianBlur(np.where(inside, sure, 0), (0, 0), s.expected_cm * px)
+    alpha[part] = _solve_matting(small[part], trimap[part], expected[part])
+    soft = cv2.resize(alpha, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return np.where(observed, np.clip(soft, 0, 1), np.float32(0))
 
 
-def _connected_to_face(alpha: Float[np.ndarray, "w w"], head: HeadMap) -> Float[np.ndarray, "w w"]:
+def _solve_matting(
+    rgb: Float[np.ndarray, "h w 3"], trimap: Float[np.ndarray, "h w"], expected: Float[np.ndarray, "h w"]
+) -> Float[np.ndarray, "h w"]:
+    """Solve for alpha where the trimap has neither 0 nor 1, directly: conjugate gradients may not converge.
+
+    Args:
+        expected: what decides where colours do not.
+    """
+    from pymatting.laplacian.cf_laplacian import cf_laplacian  # kernels are compiled when this is imported
+
+    known = (trimap == 0) | (trimap == 1)
+    alpha = trimap.ravel().copy()
+    if known.all() or not known.any():
+        return trimap
+    laplacian = cf_laplacian(rgb.astype(np.float64), is_known=known.ravel()).tocsr()[~known.ravel()]
+    inner, border = laplacian[:, ~known.ravel()], laplacian[:, known.ravel()]
+    system = (inner + _MATTE.expected_weight * sp.identity(inner.shape[0])).tocsc()
+    right = _MATTE.expected_weight * expected[~known] - border @ alpha[known.ravel()]
+    factor = spla.splu(system, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}, diag_pivot_thresh=0.0)
+    alpha[~known.ravel()] = factor.solve(right)
+    return np.clip(alpha, 0, 1).reshape(trimap.shape)
+
+
+def foreground_colours(rgb: Float[np.ndarray, "s s 3"], alpha: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s 3"]:
+    """Return the person's own colours: without the background's where a pixel holds both, continued outside."""
+    # Kernels are compiled when this is imported.
+    from pymatting.foreground.estimate_foreground_ml import estimate_foreground_ml
+
+    return np.clip(estimate_foreground_ml(rgb.astype(np.float64), alpha.astype(np.float64)), 0, 1).astype(np.float32)
+
+
+def _connected_to_face(solid: Bool[np.ndarray, "w w"], head: HeadMap) -> Bool[np.ndarray, "w w"]:
     """Keep what is connected to the face once thin bridges are cut; fill small holes."""
     thin = max(1, round(_MATTE.bridge_cm * head.frame.scale_px))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * thin + 1, 2 * thin + 1))
-    solid = alpha > INSIDE
     opened = cv2.morphologyEx(solid.astype(np.uint8), cv2.MORPH_OPEN, disc) > 0
     face = head.inside_face & solid
     _, labels = cv2.connectedComponents((opened | face).astype(np.uint8))
@@ -238,7 +288,7 @@ def _connected_to_face(alpha: Float[np.ndarray, "w w"], head: HeadMap) -> Float[
     # Fine strands that opening removed come back where they touch the core.
     near = cv2.dilate(core, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (4 * thin + 1, 4 * thin + 1)))
     whole = ((near > 0) & solid) | (core > 0)
-    return _fill_small_holes(whole, _MATTE.hole_discs * thin * thin).astype(np.float32)
+    return _fill_small_holes(whole, _MATTE.hole_discs * thin * thin)
 
 
 def _fill_small_holes(mask: Bool[np.ndarray, "n n"], area_px: int) -> Bool[np.ndarray, "n n"]:
@@ -251,7 +301,7 @@ def soften(
     rgb: Float[np.ndarray, "s s 3"],
     observed: Bool[np.ndarray, "s s"],
     mask: Float[np.ndarray, "w w"],
-    radius_cm: float = _MATTE.radius_cm,
+    radius_cm: float,
 ) -> Float[np.ndarray, "s s"]:
     """Turn a hard mask at ``WORK_PX`` into a soft one at the crop's size that follows the edges of the picture.
 
@@ -267,8 +317,8 @@ def soften(
     large = cv2.resize(_extended(mask, window, side), (side, side), interpolation=cv2.INTER_LINEAR)
     radius_px = max(1, round(radius_cm * side / _CROP_CM))
     result = np.zeros((side, side), np.float32)
-    soft = guided_filter(rgb[window], large[window], radius_px, _MATTE.epsilon)
-    result[window] = np.clip((soft - _MATTE.haze) / _MATTE.contrast, 0, 1)
+    soft = guided_filter(rgb[window], large[window], radius_px, _SOFTEN.epsilon)
+    result[window] = np.clip((soft - _SOFTEN.haze) / _SOFTEN.contrast, 0, 1)
     return result
 
 

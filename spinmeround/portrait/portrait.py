@@ -15,10 +15,10 @@ from spinmeround.io.photo import Photo
 from spinmeround.portrait import matting
 from spinmeround.portrait.head_map import HeadMap
 from spinmeround.portrait.landmarks import FaceMesh, find_faces
-from spinmeround.portrait.matting import INSIDE, SelfieMatte
+from spinmeround.portrait.matting import INSIDE, SelfieMatte, foreground_colours
 from spinmeround.portrait.pose import FACE_HEIGHT_CM, fit_head
+from spinmeround.portrait.segmentation import NetworkHair
 from spinmeround.portrait.suitability import check_face
-from spinmeround.portrait.tissue import HistogramHair
 from spinmeround.protocols import HairModel, MatteModel
 from spinmeround.types import FaceGeometry, HeadCrop, HeadFrame, Portrait
 
@@ -104,7 +104,7 @@ def make_portrait(
     Args:
         face: which one, counted from 1 in the order of size; default: the largest.
         matte_model: finds the person's pixels; default: ``SelfieMatte``.
-        hair_model: segments them; default: ``HistogramHair``.
+        hair_model: segments them; default: ``NetworkHair``.
 
     Raises:
         NoFaceError: no usable face: none at all, cut by the border, turned away, or not a photo of a person.
@@ -124,7 +124,7 @@ def make_portrait(
         notes.append(f"{len(faces)} faces found; the largest was taken (--face 2 takes the next, by size)")
     frame = fit_head(mesh)
     notes += check_face(turned.rgb, mesh, frame, _name(photo))
-    models = _Models(matte_model or SelfieMatte(), hair_model or HistogramHair())
+    models = _Models(matte_model or SelfieMatte(), hair_model or NetworkHair())
     portrait, more = _crop_and_matte(turned, mesh, frame, [other for other in faces if other is not mesh], models)
     heights = tuple(round(m.height_px, 1) for m in faces)
     return PortraitResult(portrait, len(faces), taken, heights, mesh.presence, (*notes, *more))
@@ -168,10 +168,11 @@ def _crop_and_matte(
         crop = _head_crop(photo, crop_from_photo, [(mesh, frame), *((other, fit_head(other)) for other in others)])
         alpha = models.matte.matte(crop)
         classes = models.hair.segment(crop, alpha)
+        on_head = classes.hair if classes.headwear is None else np.maximum(classes.hair, classes.headwear)
         head = HeadMap.of(crop.face, picture_px=CROP_PX, side_px=matting.WORK_PX)
-        if not (_fills_crop(classes.hair, crop.observed) or _crown_is_missing(alpha, head)):
+        if not (_fills_crop(on_head, crop.observed) or _crown_is_missing(alpha, head)):
             break
-    if _cut_by_photo(classes.hair, crop.observed):
+    if _cut_by_photo(on_head, crop.observed):
         notes.append("the hair reaches over the border of the photo; what lies beyond is made up")
     if mesh.height_px < _CROP.small_face_px:
         notes.append(f"the face is only {mesh.height_px:.0f} pixels high; 250 or more give a better head")
@@ -180,6 +181,8 @@ def _crop_and_matte(
         alpha=alpha,
         hair=classes.hair,
         clothes=classes.clothes,
+        headwear=np.zeros_like(alpha) if classes.headwear is None else classes.headwear,
+        foreground=foreground_colours(crop.rgb, alpha),
         observed=crop.observed,
         landmarks_px=crop.face.landmarks_px.astype(np.float32),
         blendshapes=mesh.blendshapes,

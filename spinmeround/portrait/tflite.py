@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,9 @@ from jaxtyping import Float
 
 from spinmeround import weights
 from spinmeround.errors import WeightsError
+
+PictureToMask = Callable[[Float[np.ndarray, "s s 3"]], Float[np.ndarray, "s s"]]
+"""Turns a square RGB picture into a mask of its size."""
 
 
 class TfliteModel:

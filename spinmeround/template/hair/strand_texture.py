@@ -103,7 +103,9 @@ def _hair_pixels(photo: PhotoEvidence, texel: float):
     certain = ((photo.portrait.hair > s.min_matte) & photo.portrait.observed).astype(np.uint8)
     certain = cv2.erode(certain, np.ones((s.erosion_px, s.erosion_px), np.uint8)).astype(np.float32)
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    rgb = cv2.resize(photo.portrait.rgb.astype(np.float32), None, fx=scale, fy=scale, interpolation=interpolation)
+    rgb = cv2.resize(
+        photo.portrait.foreground.astype(np.float32), None, fx=scale, fy=scale, interpolation=interpolation
+    )
     return rgb, cv2.resize(certain, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_AREA)
 
 

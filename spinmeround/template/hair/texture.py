@@ -171,7 +171,7 @@ def _project_photos(hair: Mesh, position, normal, occupied, evidence: Sequence[P
         matte = cv2.GaussianBlur(matte, (0, 0), s.matte_blur_px)
         trust = np.clip((facing - s.min_facing) / s.facing_range, 0, 1) * visible
         trust *= np.clip(sample(matte, pixels) * s.matte_gain - s.matte_offset, 0, 1)
-        colour = sample(photo.portrait.rgb, pixels)
+        colour = sample(photo.portrait.foreground, pixels)
         total[occupied] += (trust[:, None] * colour).astype(np.float32)
         weight[occupied] += trust.astype(np.float32)
     mean = total / np.maximum(weight, s.min_weight)[..., None]

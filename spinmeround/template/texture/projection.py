@@ -136,17 +136,17 @@ def _continue_skin_over_silhouette(portrait: Portrait) -> Float32[np.ndarray, "h
     hair_margin = np.ones((_PROJECTION.hair_margin_px,) * 2)
     skin = pure & ~cv2.dilate(hair.astype(np.uint8), hair_margin).astype(bool)
     if not skin.any():
-        return portrait.rgb
+        return portrait.foreground
     _, label = cv2.distanceTransformWithLabels(
         (~skin).astype(np.uint8), cv2.DIST_L2, _DISTANCE_MASK_PX, labelType=cv2.DIST_LABEL_PIXEL
     )
     nearest = np.zeros(int(label.max()) + 1, np.int64)
     nearest[label[skin]] = np.flatnonzero(skin.ravel())
-    nearest_rgb = portrait.rgb.reshape(-1, 3)[nearest[label]]
+    nearest_rgb = portrait.foreground.reshape(-1, 3)[nearest[label]]
     continued = cv2.GaussianBlur(nearest_rgb, (0, 0), _PROJECTION.continued_blur_px * scale)
     weight = cv2.GaussianBlur((~pure & ~hair).astype(np.float32), (0, 0), _PROJECTION.edge_blur_px * scale)
     weight = np.where(hair, 0, np.where(person, weight, 1))[..., None]
-    return (portrait.rgb * (1 - weight) + continued * weight).astype(np.float32)
+    return (portrait.foreground * (1 - weight) + continued * weight).astype(np.float32)
 
 
 def face_openings(

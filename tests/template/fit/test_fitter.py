@@ -38,6 +38,8 @@ def _portrait(landmarks_px, blendshapes, alpha, **changes) -> Portrait:
         "alpha": alpha,
         "hair": none,
         "clothes": none,
+        "headwear": none,
+        "foreground": np.ones((*alpha.shape, 3), np.float32),
         "observed": np.ones(alpha.shape, bool),
         "landmarks_px": landmarks_px,
         "blendshapes": blendshapes,

@@ -46,6 +46,8 @@ def _photo_evidence(model, camera, buffer, hair):
         alpha=alpha,
         hair=hair.astype(np.float32),
         clothes=np.zeros_like(alpha),
+        headwear=np.zeros_like(alpha),
+        foreground=rgb,
         observed=np.ones(alpha.shape, bool),
         landmarks_px=np.zeros((478, 2), np.float32),
         blendshapes=np.zeros(52, np.float32),

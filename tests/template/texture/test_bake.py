@@ -143,11 +143,14 @@ def _painted_portrait(model, paint):
     landmarks = landmark_points(model, model.mean)
     pixels = project(np.asarray(landmarks, np.float64), camera.camera_from_world[0], camera.intrinsics_px[0])[:, :2]
     none = np.zeros_like(alpha)
+    rgb = interpolate(paint(dense), model.dense_faces, buffer)
     portrait = Portrait(
-        rgb=interpolate(paint(dense), model.dense_faces, buffer),
+        rgb=rgb,
         alpha=alpha,
         hair=none,
         clothes=none,
+        headwear=none,
+        foreground=rgb,
         observed=np.ones(alpha.shape, bool),
         landmarks_px=pixels,
         blendshapes=np.zeros(52),
