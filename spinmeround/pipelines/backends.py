@@ -11,7 +11,7 @@ from spinmeround.configs import preset
 from spinmeround.pipelines.settings import RunSettings
 from spinmeround.protocols import HairModel, MatteModel, Prior, Rasterizer, SplatFitter, SurfaceFitter
 from spinmeround.registry import HAIR_MODELS, MATTE_MODELS, PRIORS, RASTERIZERS, SPLAT_FITTERS, SURFACE_FITTERS
-from spinmeround.types import ColouredMesh, Mesh, Portrait, Progress, Splats, SurfaceFit, TexturedMesh, Views
+from spinmeround.types import ColouredMesh, Licence, Mesh, Portrait, Progress, Splats, SurfaceFit, TexturedMesh, Views
 
 if TYPE_CHECKING:
     from spinmeround.io.photo import Photo
@@ -60,6 +60,11 @@ class Backends:
     def hair_model(self) -> HairModel:
         """What of the person is hair."""
         return HAIR_MODELS.create(self.settings.photo.hair, self.settings)
+
+    @property
+    def stage_one_licences(self) -> list[Licence]:
+        """Licences of the parts that turn photos into views."""
+        return [each for part in (self.prior, self.matte_model, self.hair_model) for each in part.licences]
 
     @cached_property
     def surface_fitter(self) -> SurfaceFitter:

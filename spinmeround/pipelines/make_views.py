@@ -61,7 +61,7 @@ def make_views(
             **result.report,
             "views": {"count": len(views), "size_px": views.cameras.width_px},
             "files": [str(run.outputs.views)] if run.outputs.views else [],
-            "licences": reports.licences(prior.licences),
+            "licences": reports.licences(run.backends.stage_one_licences),
         }
         reports.write_report(run.outputs.report, report)
     return views

@@ -75,4 +75,4 @@ def reconstruct(
         **describe_motion(first.views.cameras, outcome.built.views),
         **outcome.report,
     }
-    return finish_run(run, outcome, store, stages, report=report, licences=prior.licences)
+    return finish_run(run, outcome, store, stages, report=report, licences=run.backends.stage_one_licences)
