@@ -52,9 +52,8 @@ def licences(stage_one: Sequence[Licence] | None) -> list[dict[str, str]]:
         fetched = {entry.name for entry in weights.entries()}
         faces = [Licence("model", name, weights.entry(name).licence) for name in _FACE_MODELS]
         models = list(dict.fromkeys([*faces, *stage_one]))
-        used += [each for each in models if each.name not in fetched] + [
-            each for each in models if each.name in fetched
-        ]
+        used += [each for each in models if each.name not in fetched]
+        used += [each for each in models if each.name in fetched]
     for name in _PACKAGES:
         if (licence := _package_licence(name)) is not None:
             used.append(Licence("library", name, licence))

@@ -118,8 +118,9 @@ def choose_hair_network() -> tuple[str, str]:
     try:
         weights.path(MODEL)
     except WeightsError as error:
-        return "builtin", f"the better network is not to be had: {error}"
-    return "mediapipe", "the best there is, and it is there"
+        log.debug("%s", error)
+        return "builtin", f"the better network could not be fetched; to get it: spmr-weights fetch {MODEL}"
+    return "mediapipe", "the best that can be had"
 
 
 def default_hair_network() -> HairNetwork:

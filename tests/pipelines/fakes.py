@@ -167,6 +167,10 @@ class FakeBackends(Backends):
         if self.settings.prior == "template":
             self.prior = FakePrior(self.settings, before=before, head=head)
 
+    @property
+    def stage_one_licences(self) -> list[Licence]:
+        return list(self.prior.licences)
+
     def read_photo(self, path: Path) -> Any:
         self.before("photo")
         return path
