@@ -41,10 +41,6 @@ def find_obstacle(settings: RunSettings) -> NoAvatar | None:
     """Return why no avatar can be made, if that is known beforehand; else None."""
     if not settings.avatar.rig:
         return NoAvatar("the rig was left out", ("avatar.rig",))
-    if settings.photo.keep_expression:
-        return NoAvatar(
-            "an avatar rests with a neutral face, and the expression was to be kept", ("photo.keep_expression",)
-        )
     if settings.mesh.is_levelled:
         return NoAvatar("numbers of faces and levels of detail are for plain meshes", ("mesh.faces", "mesh.lods"))
     return None

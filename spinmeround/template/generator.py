@@ -51,9 +51,9 @@ class TemplateHead:
         """Cameras of the photos, relative to the head in the world frame."""
         return tuple(photo.camera for photo in self.head.photos)
 
-    def render(self, cameras: Cameras, *, keep_expression: bool = False, names: tuple[str, ...] = ()) -> Views:
-        """Render views of the head: neutral, or with the first photo's expression if ``keep_expression`` is set."""
-        coarse = self.head.posed(0) if keep_expression else self.head.neutral
+    def render(self, cameras: Cameras, *, neutral: bool = False, names: tuple[str, ...] = ()) -> Views:
+        """Render views of the head with the first photo's expression, or at rest if ``neutral`` is set."""
+        coarse = self.head.neutral if neutral else self.head.posed(0)
         vertices = flatten_covered_ears(self.model, self.model.dense(coarse), self.ears_covered)
         return render_views(Skin(self.model, vertices, self.skin.albedo), self.hair, cameras, names=names)
 
@@ -75,17 +75,17 @@ class TemplateGenerator:
     """The parametric head fitted to photos, with hair and skin.
 
     Args:
-        keep_expression: render the expression of the first photo instead of a neutral face.
+        neutral: render the face at rest instead of the expression of the first photo.
         progress: called with the fraction done, in [0, 1], and what is being done.
     """
 
-    def __init__(self, *, keep_expression: bool = False, progress: Progress | None = None) -> None:
-        self.keep_expression = keep_expression
+    def __init__(self, *, neutral: bool = False, progress: Progress | None = None) -> None:
+        self.neutral = neutral
         self._progress = progress or no_progress
 
     def generate(self, portraits: Sequence[Portrait], cameras: Cameras, *, seed: int) -> Views:
         """Fit the head and render it; call ``fit`` for the head itself."""
-        return self.fit(portraits, seed=seed).render(cameras, keep_expression=self.keep_expression)
+        return self.fit(portraits, seed=seed).render(cameras, neutral=self.neutral)
 
     def fit(self, portraits: Sequence[Portrait], *, seed: int) -> TemplateHead:
         """Fit one head to one or several photos of one person.

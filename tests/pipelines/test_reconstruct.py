@@ -17,7 +17,7 @@ from spinmeround.geometry import project
 from spinmeround.io import read_mesh, read_splats, read_views
 from spinmeround.io.pictures import read_picture
 from spinmeround.pipelines.outputs import OutputOptions
-from spinmeround.pipelines.settings import AvatarOptions, PhotoOptions, RunSettings
+from spinmeround.pipelines.settings import AvatarOptions, RunSettings
 from tests.pipelines.fakes import HEAD_REPORT, PHOTO_CAMERA, FakeBackends, MovingHead, install, sphere_texture
 
 PARTS = ("photo", "portrait", "head", "surface", "splats", "texture")
@@ -288,9 +288,6 @@ def test_places_are_refused_before_any_work(backends, photo, tmp_path):
     for out in ("head.xyz", "head", "nowhere/head.ply", "."):
         with pytest.raises(OutputError):
             reconstruct(photo, out=tmp_path / out)
-    with pytest.raises(OutputError, match="the expression was to be kept") as refused:
-        reconstruct(photo, out=tmp_path / "head.vrm", settings=RunSettings(photo=PhotoOptions(keep_expression=True)))
-    assert refused.value.settings == ("photo.keep_expression",)
     with pytest.raises(OutputError, match="written twice"):
         reconstruct(photo, out=[tmp_path / "a.obj"], outputs=OutputOptions(preview=tmp_path / "a_albedo.png"))
     with pytest.raises(OutputError, match=r"ends in \.png"):
