@@ -141,5 +141,6 @@ def _described(avatar: Avatar) -> dict[str, Any]:
         "triangles": {part.name: len(part.mesh.faces) for part in avatar.parts},
         "bones": [joint.name for joint in avatar.joints],
         "morph_targets": len(avatar.morph_names),
+        "poses": list(avatar.poses),
         "normal_map": any(part.mesh.normal_map is not None for part in avatar.parts),
     }

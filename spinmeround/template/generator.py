@@ -25,6 +25,9 @@ from spinmeround.template.texture.bake import SkinTexture, bake_skin_texture, sh
 from spinmeround.template.texture.lids import best_lid_trust, repaint_lids
 from spinmeround.types import Avatar, Cameras, Portrait, Progress, Views, no_progress
 
+PHOTO_POSE = "photo"
+"""Name of the avatar's pose that has the expression of the first photo."""
+
 
 @dataclass(frozen=True)
 class TemplateHead:
@@ -58,10 +61,13 @@ class TemplateHead:
         return render_views(Skin(self.model, vertices, self.skin.albedo), self.hair, cameras, names=names)
 
     def avatar(self, *, lod: Lod = 0, texture_px: int = 2048, normal_map: bool = False) -> Avatar:
-        """Build the head with bones and morph targets, at rest; see ``build_avatar`` and ``repaint_lids``."""
+        """Build the head with bones and morph targets, at rest; see ``build_avatar`` and ``repaint_lids``.
+
+        The first photo's expression is its pose ``photo``.
+        """
         moving = self.skin.albedo if self.skin.animatable_albedo is None else self.skin.animatable_albedo
         albedo = repaint_lids(self.model, shared_atlas(len(moving)), moving, best_lid_trust(self.head))
-        return build_avatar(
+        at_rest = build_avatar(
             self.model,
             rest_vertices(self.head),
             self.ears_covered,
@@ -69,6 +75,8 @@ class TemplateHead:
             self.hair,
             AvatarDetail(lod, texture_px, normal_map),
         )
+        weights = zip(self.model.expression_names, self.head.photos[0].expression.tolist(), strict=True)
+        return replace(at_rest, poses={PHOTO_POSE: {name: weight for name, weight in weights if weight > 0}})
 
 
 class TemplateGenerator:

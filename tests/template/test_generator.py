@@ -1,13 +1,15 @@
-"""The head of one person: with the photo's expression, and at rest."""
+"""The head of one person: with the photo's expression, at rest, and as an avatar that knows both."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
+from spinmeround.inspection.expressions import posed
 from spinmeround.orbits import orbit_cameras
 from spinmeround.template.fit.fitter import FittedHead, FittedPhoto
-from spinmeround.template.generator import TemplateGenerator, TemplateHead
+from spinmeround.template.generator import PHOTO_POSE, TemplateGenerator, TemplateHead
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.texture.bake import SkinTexture
 
@@ -42,3 +44,15 @@ def test_pictures_show_the_first_photos_expression_unless_the_face_is_to_rest(sh
     np.testing.assert_array_equal(shown, shouting.render(cameras).alpha)
     np.testing.assert_array_equal(at_rest, shouting.render(cameras, neutral=True).alpha)
     assert (shown != at_rest).any()
+
+
+def test_an_avatar_rests_and_has_the_first_photos_expression_as_a_pose(shouting):
+    avatar = shouting.avatar(lod=2, texture_px=64)
+    assert avatar.poses == {PHOTO_POSE: {"jawOpen": 0.75}}
+    skin = avatar.parts[0]
+    at_rest = shouting.model.dense(shouting.head.neutral)
+    away = cKDTree(at_rest).query(skin.mesh.vertices)[0]
+    assert np.median(away) < 1e-6
+    wide = shouting.model.dense(shouting.head.posed(0))
+    moved = posed(skin, avatar.poses[PHOTO_POSE]).vertices
+    assert np.quantile(cKDTree(wide).query(moved)[0], 0.95) < 0.01 < np.abs(moved - skin.mesh.vertices).max()
