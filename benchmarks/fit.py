@@ -35,7 +35,7 @@ def to_crop(mask: np.ndarray, portrait: Portrait) -> np.ndarray:
 
 def iou_above_chin(head: TemplateHead, portrait: Portrait, mask: np.ndarray) -> float:
     """Return the IoU of our silhouette with a mask of the portrait's size, above the chin."""
-    ours = head.render(head.photo_cameras[0], keep_expression=True).alpha[0]
+    ours = head.render(head.photo_cameras[0]).alpha[0]
     above = np.arange(len(mask))[:, None] < portrait.landmarks_px[_CHIN_LANDMARK, 1]
     known = portrait.observed & above
     return mask_iou((mask > 0.5) & known, (ours > 0.5) & known)

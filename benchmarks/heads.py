@@ -36,11 +36,11 @@ def picture(
     head: TemplateHead,
     cameras: Cameras,
     *,
-    keep_expression: bool,
+    neutral: bool,
     behind: Float[np.ndarray, "h w 3"] | None = None,
 ) -> UInt8[np.ndarray, "v h w 3"]:
-    """Render the head over white, or over the background ``behind``."""
-    views = head.render(cameras, keep_expression=keep_expression)
+    """Render the head with the photo's expression or neutral, over white or over the background ``behind``."""
+    views = head.render(cameras, neutral=neutral)
     if behind is None:
         return to_uint8(composite(views.rgb, views.alpha))
     alpha = views.alpha[..., None]

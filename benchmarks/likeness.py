@@ -38,12 +38,12 @@ def measure_photo(photo: Path) -> tuple[dict[str, float], np.ndarray]:
     reference = identity.descriptor_of_photo(photo)
     head, portraits = heads.fit([photo])
     camera = resized(head.photo_cameras[0], _SIZE_PX, _SIZE_PX)
-    on_white = heads.picture(head, heads.orbited(camera, AZIMUTHS_DEG), keep_expression=True)
+    on_white = heads.picture(head, heads.orbited(camera, AZIMUTHS_DEG), neutral=False)
     pictures = dict(zip(map(str, AZIMUTHS_DEG), on_white, strict=True))
     behind = heads.blurred_background(portraits[0], _SIZE_PX)
-    rotated = heads.picture(head, heads.orbited(camera, AZIMUTHS_DEG[1:]), keep_expression=True, behind=behind)
+    rotated = heads.picture(head, heads.orbited(camera, AZIMUTHS_DEG[1:]), neutral=False, behind=behind)
     pictures |= dict(zip([f"{a}{ON_BACKGROUND}" for a in AZIMUTHS_DEG[1:]], rotated, strict=True))
-    pictures[FRONTAL] = heads.picture(head, orbit_cameras([0], [0], size_px=_SIZE_PX), keep_expression=False)[0]
+    pictures[FRONTAL] = heads.picture(head, orbit_cameras([0], [0], size_px=_SIZE_PX), neutral=True)[0]
     distances = {name: identity.distance(reference, identity.descriptor(p)) for name, p in pictures.items()}
     crop = cv2.resize((portraits[0].rgb * 255).astype(np.uint8), (_SIZE_PX, _SIZE_PX), interpolation=cv2.INTER_AREA)
     return distances, np.hstack([crop, *pictures.values()])

@@ -35,7 +35,7 @@ def measure_person(seed: int, folder: Path) -> dict[str, list[float]]:
     ]
     head, _ = heads.fit([synthetic_people.write_photos(person, folder, f"person_{seed}")[0]])
     cameras = heads.orbited(resized(head.photo_cameras[0], _SIZE_PX, _SIZE_PX), AZIMUTHS_DEG)
-    ours = heads.picture(head, cameras, keep_expression=True)
+    ours = heads.picture(head, cameras, neutral=False)
     series = {"truth": person.photos, "truth on white": on_white, "ours on white": ours}
     return {n: [identity.distance(reference, identity.descriptor(p)) for p in ps] for n, ps in series.items()}
 

@@ -2,8 +2,8 @@
 
     python benchmarks/likeness_glb.py [--quick] [--three three/node_modules/three] [--sheet OUT.png]
 
-Two files of each photo: what ``spmr-recon --keep-expression`` writes, and the avatar, which is neutral at rest, with
-its morph targets at the weights of the photo's expression. They are rendered unlit by three.js in a headless
+Two files of each photo: the plain mesh that ``spmr-recon --no-rig`` writes, and the avatar, which is neutral at
+rest, with its morph targets at the weights of its pose ``photo``. They are rendered unlit by three.js in a headless
 Chromium (see interop_three.py) or, without one, read back and rendered by our own rasteriser. The pictures that
 likeness.py measures are included for comparison.
 """
@@ -32,13 +32,14 @@ from spinmeround.inspection.drawing import mesh_drawer
 from spinmeround.inspection.expressions import posed
 from spinmeround.io import read_avatar, read_mesh, write_avatar
 from spinmeround.pipelines.reconstruct import reconstruct
-from spinmeround.pipelines.settings import PhotoOptions, RunSettings
+from spinmeround.pipelines.settings import AvatarOptions, RunSettings
+from spinmeround.template.generator import PHOTO_POSE
 from spinmeround.types import Cameras, TexturedMesh
 
 Draw = Callable[[Path, Cameras, Mapping[str, float]], np.ndarray]
 """Renders a .glb with an expression from each camera: RGB in [0, 255] over white."""
 
-KEPT, AVATAR, OURS = ".glb, --keep-expression", "avatar", "our pictures"
+KEPT, AVATAR, OURS = ".glb, --no-rig", "avatar", "our pictures"
 _SIZE_PX = 640
 _BARS = {"the photo's camera": (0.20, (0.0,)), "±30°": (0.33, (-30.0, 30.0)), "±45°": (0.45, (-45.0, 45.0))}
 
@@ -76,14 +77,13 @@ def measure_photo(photo: Path, draw: Draw, *, quality: Quality) -> Measured:
     reference = identity.descriptor_of_photo(photo)
     head, _ = heads.fit([photo])
     cameras = heads.orbited(resized(head.photo_cameras[0], _SIZE_PX, _SIZE_PX), AZIMUTHS_DEG)
-    weights = dict(zip(head.model.expression_names, map(float, head.head.photos[0].expression), strict=True))
     with tempfile.TemporaryDirectory() as folder:
         kept, avatar = Path(folder, "kept.glb"), Path(folder, "avatar.glb")
-        settings = RunSettings(quality=quality, prior="template", photo=PhotoOptions(keep_expression=True))
+        settings = RunSettings(quality=quality, prior="template", avatar=AvatarOptions(rig=False))
         reconstruct(photo, out=kept, settings=settings)
         write_avatar(avatar, head.avatar())
-        drawn = {KEPT: draw(kept, cameras, {}), AVATAR: draw(avatar, cameras, weights)}
-    drawn[OURS] = heads.picture(head, cameras, keep_expression=True)
+        drawn = {KEPT: draw(kept, cameras, {}), AVATAR: draw(avatar, cameras, read_avatar(avatar).poses[PHOTO_POSE])}
+    drawn[OURS] = heads.picture(head, cameras, neutral=False)
     distances = {
         name: dict(
             zip(AZIMUTHS_DEG, [identity.distance(reference, identity.descriptor(p)) for p in pictures], strict=True)

@@ -53,9 +53,9 @@ def measure_photo(photo: Path) -> tuple[dict[str, float], UInt8[np.ndarray, "h w
     reference = identity.descriptor_of_photo(photo)
     head, (portrait,) = heads.fit([photo])
     camera = resized(head.photo_cameras[0], _SIZE_PX, _SIZE_PX)
-    shown = heads.picture(head, heads.orbited(camera, AZIMUTHS_DEG), keep_expression=True)
+    shown = heads.picture(head, heads.orbited(camera, AZIMUTHS_DEG), neutral=False)
     around = orbit_cameras([0, 90, 180, -90], [0] * 4, size_px=_SIZE_PX, focal_widths=WHOLE_FOCAL_WIDTHS)
-    neutral = heads.picture(head, around, keep_expression=False)
+    neutral = heads.picture(head, around, neutral=True)
     pictures = dict(zip([*map(str, AZIMUTHS_DEG), FRONTAL], [*shown, neutral[0]], strict=True))
     figures = {name: identity.distance(reference, identity.descriptor(each)) for name, each in pictures.items()}
     figures["IoU"] = silhouette_iou(head, portrait)
@@ -78,7 +78,7 @@ def _classes_picture(portrait: Portrait) -> UInt8[np.ndarray, "s s 3"]:
 def silhouette_iou(head: TemplateHead, portrait: Portrait) -> float:
     """Return the intersection over union of the rendered head and what the networks see, above the chin."""
     camera = head.photo_cameras[0]
-    drawn = head.render(camera, keep_expression=True).alpha[0] > 0.5
+    drawn = head.render(camera).alpha[0] > 0.5
     counts = portrait.observed & (np.arange(len(drawn)) < portrait.landmarks_px[152, 1])[:, None]
     seen = person_of_networks(portrait)
     return float((drawn & seen & counts).sum() / max(((drawn | seen) & counts).sum(), 1))

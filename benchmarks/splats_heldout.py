@@ -2,8 +2,8 @@
 
     python benchmarks/splats_heldout.py [--quick]
 
-Each head is rendered from the preset's rig and fitted by the preset's stage two. The splats are compared with the
-template's pictures from twelve cameras between those of the rig. PSNR is over the head and a margin of two pixels.
+Each head is rendered at rest from the preset's rig and fitted by the preset's stage two. The splats are compared with
+the template's pictures from twelve cameras between those of the rig. PSNR is over the head and a margin of two pixels.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def measure_quality(quality: Quality, photo: Path) -> tuple[list[float], dict[st
         photo_cameras=head.photo_cameras,
         focal_widths=WHOLE_FOCAL_WIDTHS,
     )
-    views = head.render(cameras, names=names)
+    views = head.render(cameras, neutral=True, names=names)
     backends = build_backends(RunSettings(quality=quality, prior="template", device="cpu"))
     started = time.perf_counter()
     surface = backends.fit_surface(views, seed=0, progress=no_progress).mesh
@@ -64,7 +64,7 @@ def measure_quality(quality: Quality, photo: Path) -> tuple[list[float], dict[st
     splats = backends.fit_splats(views, surface, seed=0, progress=no_progress)
     seconds = {"surface": surface_done - started, "splats": time.perf_counter() - surface_done}
     held_out = orbit_cameras(*zip(*HELD_OUT, strict=True), size_px=size, focal_widths=WHOLE_FOCAL_WIDTHS)
-    truth = head.render(held_out)
+    truth = head.render(held_out, neutral=True)
     rendering = NumbaRasterizer().render(splats, held_out)
     ours = rendering.rgb.detach().numpy() + 1 - rendering.alpha.detach().numpy()[..., None]
     expected = composite(truth.rgb, truth.alpha)

@@ -77,7 +77,7 @@ def measure_turn(video: str, photo: Path) -> tuple[dict[str, dict[float, dict[st
     out, sheet = {}, [np.hstack(real)]
     for placement in PLACEMENTS:
         cameras = placed_cameras(placement, head.photo_cameras[0], portraits[0].crop_from_source, len(real[0]))
-        views = head.render(cameras, keep_expression=True)
+        views = head.render(cameras)
         out[placement] = {a: compare(real[k], views.rgb[k], views.alpha[k]) for k, a in enumerate(AZIMUTHS_DEG)}
         pictures = to_uint8(composite(views.rgb, views.alpha))
         sheet.append(

@@ -301,11 +301,14 @@ class Avatar:
     Attributes:
         joints: parents before their children.
         morph_names: all morph targets, by ARKit's names.
+        poses: expressions by name that files carry beside the face at rest: weights of morph targets in (0, 1]; those
+            that are absent rest.
     """
 
     parts: tuple[AvatarPart, ...]
     joints: tuple[Joint, ...]
     morph_names: tuple[str, ...]
+    poses: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,16 @@ def load(path):
 
 
 def express(objects, weights):
-    """Sets shape keys on all meshes: eyes, teeth and tongue have those that move them."""
+    """Sets shape keys on all meshes: eyes, teeth and tongue have those that move them.
+
+    The actions of the file, a clip or the photo's expression, are taken off, since they would overrule the keys.
+    """
     meshes = [thing for thing in objects if thing.type == "MESH" and thing.data.shape_keys]
     known = {key.name for thing in meshes for key in thing.data.shape_keys.key_blocks}
     for name in weights.keys() - known:
         raise SystemExit(f"no shape key is called {name}")
     for thing in meshes:
+        thing.data.shape_keys.animation_data_clear()
         for key in thing.data.shape_keys.key_blocks:
             key.value = weights.get(key.name, 0)
 

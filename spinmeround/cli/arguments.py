@@ -24,7 +24,11 @@ _ANGLE_LISTS = ("--azimuths", "--elevations")
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line that says what to do."""
+    """An argument parser whose errors are one line that says what to do.
+
+    Attributes:
+        removed: options that no longer exist, with what to do instead.
+    """
 
     def __init__(self, command: str, *, does: str, examples: Sequence[str], closing: str = "") -> None:
         lines = "\n".join(f"  {example}" for example in examples)
@@ -35,6 +39,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self.removed: dict[str, str] = {}
 
     def read(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """Read arguments in any order, photos between options included."""
@@ -43,6 +48,8 @@ class Parser(argparse.ArgumentParser):
         known = [option for action in self._actions for option in action.option_strings]
         for word in given:
             option = word.split("=")[0]
+            if option in self.removed:
+                self.error(f"unknown option {option}: {self.removed[option]}")
             if option.startswith("--") and option != "--" and option not in known:
                 close = difflib.get_close_matches(option, known, n=1)
                 self.error(f"unknown option {option}" + (f" (perhaps {close[0]}?)" if close else ""))
@@ -103,8 +110,11 @@ def add_photos(parser: Parser) -> None:
         "--face", type=counted, metavar="N", help="take the N-th largest face of each photo (default: the largest)"
     )
     group.add_argument(
-        "--keep-expression", action="store_true", help="keep the expression of the first photo (default: neutral)"
+        "--neutral",
+        action="store_true",
+        help="splats, plain meshes and views show the face at rest (default: the expression of the first photo)",
     )
+    parser.removed["--keep-expression"] = "the photo's expression is kept by default; --neutral gives the face at rest"
 
 
 def add_effort(parser: Parser) -> None:
@@ -268,7 +278,7 @@ def add_report(group: argparse._ArgumentGroup) -> None:
 
 FLAGS = {
     "photo.face": "--face",
-    "photo.keep_expression": "--keep-expression",
+    "photo.neutral": "--neutral",
     "photo.matte": "--matte",
     "photo.hair": "--hair",
     "capture.normal_frame": "--normal-frame",

@@ -41,8 +41,12 @@ def posed(part: AvatarPart, weights: Mapping[str, float]) -> TexturedMesh:
 
 
 def expression_tiles(avatar: Avatar, asked: Mapping[str, float]) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
-    """Return pictures of the face by caption: those of ``ROW``, then the requested expression from three sides."""
-    tiles = {caption: _tile(avatar, weights, 0) for caption, weights in ROW.items()}
+    """Return pictures of the face by caption.
+
+    Those of ``ROW`` come first, then the requested expression from three sides or, without one, the avatar's own poses.
+    """
+    shown = ROW if asked else {**ROW, **avatar.poses}
+    tiles = {caption: _tile(avatar, weights, 0) for caption, weights in shown.items()}
     if asked:
         tiles |= {
             f"asked for, {azimuth:+d}" if azimuth else "asked for": _tile(avatar, asked, azimuth)

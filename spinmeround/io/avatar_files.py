@@ -17,7 +17,7 @@ def write_avatar(
 ) -> None:
     """Write an avatar in the format of the suffix, in metres, +Y up and +Z to the front.
 
-    ``.glb``, ``.vrm`` and ``.usdz`` are built in. The same avatar gives the same bytes.
+    ``.glb``, ``.vrm`` and ``.usdz`` are built in, and carry the avatar's poses. The same avatar gives the same bytes.
 
     Args:
         metres_per_unit: factor from head units to metres.
@@ -42,7 +42,8 @@ def read_avatar(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -
     """Read what ``write_avatar`` writes as glTF, and rigged heads that passed through other programs.
 
     Vertices that the file splits along the seams of a texture are joined again. The frame of the file is kept: the head
-    of a ``.vrm`` stands as high as its body. Animations and expressions are ignored.
+    of a ``.vrm`` stands as high as its body. Poses are animations of one key that move nothing but morph targets, and
+    custom expressions of a ``.vrm``; other animations and expressions are ignored.
 
     Args:
         metres_per_unit: that of the writer; 1 keeps the units of the file.

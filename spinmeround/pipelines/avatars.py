@@ -41,10 +41,6 @@ def find_obstacle(settings: RunSettings) -> NoAvatar | None:
     """Return why no avatar can be made, if that is known beforehand; else None."""
     if not settings.avatar.rig:
         return NoAvatar("the rig was left out", ("avatar.rig",))
-    if settings.photo.keep_expression:
-        return NoAvatar(
-            "an avatar rests with a neutral face, and the expression was to be kept", ("photo.keep_expression",)
-        )
     if settings.mesh.is_levelled:
         return NoAvatar("numbers of faces and levels of detail are for plain meshes", ("mesh.faces", "mesh.lods"))
     return None
@@ -145,5 +141,6 @@ def _described(avatar: Avatar) -> dict[str, Any]:
         "triangles": {part.name: len(part.mesh.faces) for part in avatar.parts},
         "bones": [joint.name for joint in avatar.joints],
         "morph_targets": len(avatar.morph_names),
+        "poses": list(avatar.poses),
         "normal_map": any(part.mesh.normal_map is not None for part in avatar.parts),
     }

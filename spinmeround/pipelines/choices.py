@@ -36,37 +36,45 @@ def resolve(settings: RunSettings, *, with_prior: bool) -> tuple[RunSettings, di
         Settings without ``auto``, and each decision by name.
 
     Raises:
-        InputError: options of the diffusion prior were given for another.
+        InputError: options of the diffusion prior were given for another, or a face at rest was asked of it.
         MissingDependencyError: a device was requested that is not to be had.
     """
     device = choose_device(settings.device)
     choices = {"device": device, "quality": Choice(settings.quality, settings.quality, "asked for")}
     settings = replace(settings, device=device.selected)
     if with_prior:
-        prior = choose_prior(settings.prior, device=device.selected, options=settings.diffusion)
+        prior = choose_prior(
+            settings.prior, device=device.selected, options=settings.diffusion, neutral=settings.photo.neutral
+        )
         hair = choose_hair(settings.photo.hair)
         choices = {"prior": prior, "hair": hair} | choices
         settings = replace(settings, prior=prior.selected, photo=replace(settings.photo, hair=hair.selected))
     return settings, choices
 
 
-def choose_prior(requested: str, *, device: str, options: DiffusionOptions) -> Choice:
+def choose_prior(requested: str, *, device: str, options: DiffusionOptions, neutral: bool = False) -> Choice:
     """Select where the unseen sides of the head come from.
 
     Args:
         device: the one selected; on a CPU the diffusion prior takes hours and is never taken unasked.
         options: of the diffusion prior.
+        neutral: whether the face is to be at rest, which the diffusion prior cannot do.
 
     Raises:
-        InputError: options of the diffusion prior were given for another.
+        InputError: options of the diffusion prior were given for another, or a face at rest was asked of it.
     """
     if requested != "diffusion" and options.given:
         raise InputError(
             f"{', '.join(options.given)}: only the diffusion prior knows this; choose it or leave it out",
             settings=("prior", *(f"diffusion.{name}" for name in options.given)),
         )
+    if requested == "diffusion" and neutral:
+        raise InputError(
+            "the diffusion prior keeps the photo's expression; take the template prior for a face at rest",
+            settings=("photo.neutral", "prior"),
+        )
     if requested == "auto":
-        return _announced("prior", _auto_prior(device, options))
+        return _announced("prior", _auto_prior(device, options, neutral=neutral))
     return Choice(requested, requested, "asked for")
 
 
@@ -110,11 +118,13 @@ def _announced(what: str, choice: Choice) -> Choice:
     return choice
 
 
-def _auto_prior(device: str, options: DiffusionOptions) -> Choice:
+def _auto_prior(device: str, options: DiffusionOptions, *, neutral: bool) -> Choice:
     if checkpoint_path() is None:
         return Choice("auto", "template", "the one prior that needs no large weights")
     if device != "cuda":
         return Choice("auto", "template", "the diffusion model is there, but takes hours without a GPU")
+    if neutral:
+        return Choice("auto", "template", "the diffusion model is there, but keeps the photo's expression")
     try:
         check_ready(options, device=device)
     except (WeightsError, MissingDependencyError) as error:

@@ -39,13 +39,14 @@ class PhotoOptions:
 
     Attributes:
         face: which face to take where a photo has several, 1 for the largest; by default the largest.
-        keep_expression: keep the expression of the first photo; by default the face comes out neutral.
+        neutral: splats, plain meshes and views show the face at rest; by default they show the expression of the first
+            photo. Avatars rest neutral either way.
         matte: name of the matte model.
         hair: name of the hair model; ``auto`` takes the best that can be had.
     """
 
     face: int | None = None
-    keep_expression: bool = False
+    neutral: bool = False
     matte: str = "selfie"
     hair: str = "auto"
 

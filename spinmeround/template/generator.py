@@ -25,6 +25,9 @@ from spinmeround.template.texture.bake import SkinTexture, bake_skin_texture, sh
 from spinmeround.template.texture.lids import best_lid_trust, repaint_lids
 from spinmeround.types import Avatar, Cameras, Portrait, Progress, Views, no_progress
 
+PHOTO_POSE = "photo"
+"""Name of the avatar's pose that has the expression of the first photo."""
+
 
 @dataclass(frozen=True)
 class TemplateHead:
@@ -51,17 +54,20 @@ class TemplateHead:
         """Cameras of the photos, relative to the head in the world frame."""
         return tuple(photo.camera for photo in self.head.photos)
 
-    def render(self, cameras: Cameras, *, keep_expression: bool = False, names: tuple[str, ...] = ()) -> Views:
-        """Render views of the head: neutral, or with the first photo's expression if ``keep_expression`` is set."""
-        coarse = self.head.posed(0) if keep_expression else self.head.neutral
+    def render(self, cameras: Cameras, *, neutral: bool = False, names: tuple[str, ...] = ()) -> Views:
+        """Render views of the head with the first photo's expression, or at rest if ``neutral`` is set."""
+        coarse = self.head.neutral if neutral else self.head.posed(0)
         vertices = flatten_covered_ears(self.model, self.model.dense(coarse), self.ears_covered)
         return render_views(Skin(self.model, vertices, self.skin.albedo), self.hair, cameras, names=names)
 
     def avatar(self, *, lod: Lod = 0, texture_px: int = 2048, normal_map: bool = False) -> Avatar:
-        """Build the head with bones and morph targets, at rest; see ``build_avatar`` and ``repaint_lids``."""
+        """Build the head with bones and morph targets, at rest; see ``build_avatar`` and ``repaint_lids``.
+
+        The first photo's expression is its pose ``photo``.
+        """
         moving = self.skin.albedo if self.skin.animatable_albedo is None else self.skin.animatable_albedo
         albedo = repaint_lids(self.model, shared_atlas(len(moving)), moving, best_lid_trust(self.head))
-        return build_avatar(
+        at_rest = build_avatar(
             self.model,
             rest_vertices(self.head),
             self.ears_covered,
@@ -69,23 +75,25 @@ class TemplateHead:
             self.hair,
             AvatarDetail(lod, texture_px, normal_map),
         )
+        weights = zip(self.model.expression_names, self.head.photos[0].expression.tolist(), strict=True)
+        return replace(at_rest, poses={PHOTO_POSE: {name: weight for name, weight in weights if weight > 0}})
 
 
 class TemplateGenerator:
     """The parametric head fitted to photos, with hair and skin.
 
     Args:
-        keep_expression: render the expression of the first photo instead of a neutral face.
+        neutral: render the face at rest instead of the expression of the first photo.
         progress: called with the fraction done, in [0, 1], and what is being done.
     """
 
-    def __init__(self, *, keep_expression: bool = False, progress: Progress | None = None) -> None:
-        self.keep_expression = keep_expression
+    def __init__(self, *, neutral: bool = False, progress: Progress | None = None) -> None:
+        self.neutral = neutral
         self._progress = progress or no_progress
 
     def generate(self, portraits: Sequence[Portrait], cameras: Cameras, *, seed: int) -> Views:
         """Fit the head and render it; call ``fit`` for the head itself."""
-        return self.fit(portraits, seed=seed).render(cameras, keep_expression=self.keep_expression)
+        return self.fit(portraits, seed=seed).render(cameras, neutral=self.neutral)
 
     def fit(self, portraits: Sequence[Portrait], *, seed: int) -> TemplateHead:
         """Fit one head to one or several photos of one person.

@@ -85,6 +85,24 @@ def test_a_wrong_command_line_is_one_line(arguments, line, capsys):
     assert capsys.readouterr().err == f"spmr-recon: {line}\n"
 
 
+@pytest.mark.parametrize("command", ["recon", "views"])
+def test_an_option_that_is_gone_says_what_to_do(command, capsys):
+    assert run(command, "a.jpg", "--out", "b.ply", "--keep-expression") == 2
+    assert capsys.readouterr().err == (
+        f"spmr-{command}: unknown option --keep-expression: the photo's expression is kept by default; --neutral gives "
+        f"the face at rest; spmr-{command} --help explains\n"
+    )
+
+
+def test_a_face_at_rest_is_not_asked_of_the_diffusion_prior(bad, tmp_path, capsys):
+    arguments = [bad / "text.jpg", "--out", tmp_path / "a.ply", "--prior", "diffusion", "--neutral", "--quiet"]
+    assert run("recon", *arguments) == 2
+    assert capsys.readouterr().err == (
+        "spmr-recon: the diffusion prior keeps the photo's expression; take the template prior for a face at rest "
+        "(--neutral, --prior)\n"
+    )
+
+
 def test_a_wrong_choice_names_the_right_ones(capsys):
     assert run("recon", "a.jpg", "--out", "b.ply", "--quality", "best") == 2
     error = capsys.readouterr().err
@@ -164,7 +182,7 @@ def test_a_vrm_must_move(bad, tmp_path, capsys):
             2,
             "no column Timecode; give the .csv of a take by Live Link Face, with commas",
         ),
-        (["--animate", "missing.csv", "--keep-expression"], 3, "a clip needs an avatar, but an avatar rests with"),
+        (["--animate", "missing.csv", "--no-rig"], 3, "a clip needs an avatar, but the rig was left out; leave one"),
     ],
 )
 def test_what_an_avatar_cannot_do_is_said_at_once(options, code, error, bad, tmp_path, capsys):
@@ -248,7 +266,7 @@ def test_the_whole_command_on_a_sphere(sphere, bad, tmp_path, capsys):
     code = run(
         "recon", bad / "text.jpg", bad / "cut.png", "--out", tmp_path / "a.ply", "--out", tmp_path / "a.glb",
         "--quality", "draft", "--seed", 7, "--report", tmp_path / "r.json", "--preview", tmp_path / "p.png",
-        "--views-out", tmp_path / "views", "--face", 2, "--keep-expression", "--height-m", 0.3,
+        "--views-out", tmp_path / "views", "--face", 2, "--neutral", "--no-rig", "--height-m", 0.3,
     )  # fmt: skip
     told = capsys.readouterr().err
     assert code == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -109,7 +111,12 @@ def test_expressions_are_drawn_with_their_morph_targets(tmp_path):
     assert list(tiles) == list(ROW) == ["neutral", "blink", "smile", "jaw open", "look left"]
     np.testing.assert_array_equal(tiles["neutral"], tiles["blink"])
     assert (tiles["jaw open"] < 200).sum() > 1.1 * (tiles["neutral"] < 200).sum()
-    asked = expression_tiles(avatar, {"jawOpen": 1})
+    posing = replace(avatar, poses={"photo": {"jawOpen": 1}})
+    own = expression_tiles(posing, {})
+    assert list(own) == [*ROW, "photo"]
+    np.testing.assert_array_equal(own["photo"], tiles["jaw open"])
+    asked = expression_tiles(posing, {"jawOpen": 1})
+    assert "photo" not in asked and len(asked) == 8
     np.testing.assert_array_equal(asked["asked for"], tiles["jaw open"])
     write_contact_sheet(
         tmp_path / "sheet.png",

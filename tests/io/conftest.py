@@ -115,6 +115,13 @@ def small_avatar(sphere: TexturedMesh) -> Avatar:
 
 
 @pytest.fixture
+def posing_avatar(small_avatar: Avatar) -> Avatar:
+    """The same with two poses, of which one only turns the eye."""
+    poses = {"photo": {"jawOpen": 0.375, "eyeLookOutLeft": 0.25}, "aside": {"eyeLookOutLeft": 1.0}}
+    return replace(small_avatar, poses=poses)
+
+
+@pytest.fixture
 def clip() -> FaceClip:
     """A second in which the jaw opens, the head turns to its left and the left eye with it."""
     times = np.linspace(0, 1, 31)

@@ -119,19 +119,66 @@ def test_a_skinned_mesh_stands_where_its_bones_are(tmp_path: Path, small_avatar:
 
 
 def test_what_is_no_avatar_is_refused(
-    tmp_path: Path, sphere: TexturedMesh, small_avatar: Avatar, survives_corruption
+    tmp_path: Path, sphere: TexturedMesh, posing_avatar: Avatar, survives_corruption
 ) -> None:
     write_mesh(tmp_path / "a.glb", sphere)
     with pytest.raises(InputError, match="no mesh with a skeleton, so no avatar; read_mesh reads plain meshes"):
         read_avatar(tmp_path / "a.glb")
-    write_avatar(tmp_path / "b.glb", small_avatar)
+    write_avatar(tmp_path / "b.glb", posing_avatar)
     assert survives_corruption(tmp_path / "b.glb", read_avatar, flips=40) > 30
 
 
-def track(file: pygltflib.GLTF2, name: str, path: str) -> np.ndarray:
+@pytest.mark.parametrize("suffix", ["glb", "vrm"])
+def test_poses_come_back_and_leave_the_head_at_rest(tmp_path: Path, posing_avatar: Avatar, suffix: str) -> None:
+    write_avatar(tmp_path / f"a.{suffix}", posing_avatar)
+    write_avatar(tmp_path / f"b.{suffix}", replace(posing_avatar, poses={}))
+    back, without = (read_avatar(tmp_path / f"{name}.{suffix}") for name in "ab")
+    assert back.poses == posing_avatar.poses
+    assert without.poses == {}
+    np.testing.assert_array_equal(corners(back.parts[0]), corners(without.parts[0]))
+
+
+def test_poses_are_animations_of_one_key_behind_the_clip(tmp_path: Path, posing_avatar: Avatar, clip: FaceClip) -> None:
+    write_avatar(tmp_path / "a.glb", posing_avatar, clip=clip)
+    file = pygltflib.GLTF2().load_binary(str(tmp_path / "a.glb"))
+    assert file is not None
+    assert [animation.name for animation in file.animations] == ["face", "photo", "aside"]
+    np.testing.assert_allclose(track(file, "skin", "weights", number=1)[:, 0], [0.375, 0, 0.25])
+    np.testing.assert_allclose(track(file, "eyes", "weights", number=1)[:, 0], [0.25])  # no bone turns it
+    assert [channel.target.path for channel in file.animations[1].channels] == ["weights", "weights"]
+    assert read_avatar(tmp_path / "a.glb").poses == posing_avatar.poses  # and not the clip
+
+
+def test_a_pose_of_a_vrm_is_a_custom_expression(tmp_path: Path, posing_avatar: Avatar) -> None:
+    write_avatar(tmp_path / "a.vrm", posing_avatar)
+    file = pygltflib.GLTF2().load_binary(str(tmp_path / "a.vrm"))
+    assert file is not None and not file.animations
+    expressions = file.extensions["VRMC_vrm"]["expressions"]["custom"]
+    assert list(expressions) == ["JawOpen", "EyeBlinkLeft", "EyeLookOutLeft", "photo", "aside"]
+    photo = expressions["photo"]
+    assert (photo["overrideBlink"], photo["overrideLookAt"]) == ("block", "block")
+    bound = [(file.nodes[bind["node"]].name, bind["index"], bind["weight"]) for bind in photo["morphTargetBinds"]]
+    assert bound == [("skin", 0, 0.375), ("skin", 2, 0.25), ("eyes", 0, 0.25)]
+
+
+def test_animations_that_are_no_poses_are_left_out(tmp_path: Path, posing_avatar: Avatar) -> None:
+    """One that turns a bone, one whose target an extension names, and one that names no pose."""
+    write_avatar(tmp_path / "a.glb", posing_avatar)
+    file = pygltflib.GLTF2().load_binary(str(tmp_path / "a.glb"))
+    assert file is not None
+    photo, aside = file.animations
+    photo.channels[0].target.path, aside.name = "rotation", None
+    file.save_binary(str(tmp_path / "b.glb"))
+    assert read_avatar(tmp_path / "b.glb").poses == {"pose1": {"eyeLookOutLeft": 1.0}}
+    aside.channels[0].target.node = None
+    file.save_binary(str(tmp_path / "c.glb"))
+    assert read_avatar(tmp_path / "c.glb").poses == {}
+
+
+def track(file: pygltflib.GLTF2, name: str, path: str, *, number: int = 0) -> np.ndarray:
     """The keys of an animation's channel."""
     data = file.binary_blob()
-    animation = file.animations[0]
+    animation = file.animations[number]
     channel = next(c for c in animation.channels if file.nodes[c.target.node].name == name and c.target.path == path)
     accessor = file.accessors[animation.samplers[channel.sampler].output]
     view = file.bufferViews[accessor.bufferView]

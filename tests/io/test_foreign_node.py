@@ -56,12 +56,15 @@ const bound = vrm.expressionManager.expressions.map(e => [e.expressionName, (e._
 const eyes = ['leftEye', 'rightEye'].map(n => vrm.humanoid.getNormalizedBoneNode(n));
 vrm.lookAt.yaw = 30; vrm.lookAt.pitch = 10; vrm.update(0.01); vrm.lookAt.yaw = 30; vrm.update(0.01);
 const turned = eyes.map(e => 2 * Math.acos(Math.min(1, Math.abs(e.quaternion.w))));
-console.log(JSON.stringify({ expressions: Object.fromEntries(bound), turned, meta: vrm.meta.name }));
+vrm.expressionManager.setValue('photo', 1); vrm.update(0.01);
+const skin = vrm.scene.getObjectByName('skin');
+const jaw = skin.morphTargetInfluences[skin.morphTargetDictionary.jawOpen];
+console.log(JSON.stringify({ expressions: Object.fromEntries(bound), turned, jaw, meta: vrm.meta.name }));
 """
 
 _PLAY = """
 import fs from 'fs';
-import { AnimationMixer } from 'three';
+import { AnimationClip, AnimationMixer } from 'three';
 import { GLTFLoader } from 'three/examples/jsm/loaders/GLTFLoader.js';
 globalThis.self = globalThis;
 globalThis.createImageBitmap = async () => ({ width: 1, height: 1, close() {} });
@@ -69,12 +72,13 @@ globalThis.ProgressEvent ??= class extends Event {};
 const bytes = fs.readFileSync(process.argv[2]);
 const gltf = await new GLTFLoader().parseAsync(new Uint8Array(bytes).buffer, '');
 const mixer = new AnimationMixer(gltf.scene);
-mixer.clipAction(gltf.animations[0]).play();
-mixer.update(0.5);
+mixer.clipAction(AnimationClip.findByName(gltf.animations, process.argv[3])).play();
+mixer.update(0.25); mixer.update(0.25);
 const skin = gltf.scene.getObjectByName('skin');
 const turn = name => gltf.scene.getObjectByName(name).quaternion.toArray();
 console.log(JSON.stringify({
-  duration: gltf.animations[0].duration, jaw: skin.morphTargetInfluences[skin.morphTargetDictionary.jawOpen],
+  first: gltf.animations[0].name, duration: gltf.animations[0].duration,
+  jaw: skin.morphTargetInfluences[skin.morphTargetDictionary.jawOpen],
   neck: turn('neck'), head: turn('head'), eye: turn('leftEye'),
 }));
 """
@@ -256,12 +260,12 @@ def test_the_validator_would_find_something(node_folder: Path, tmp_path: Path, s
 
 @pytest.fixture(scope="module")
 def avatar() -> Avatar:
-    """The mean head, bald, moving."""
+    """The mean head, bald, moving, with a pose."""
     model = load_head_model()
     skin = SkinTexture(np.full((128, 128, 3), 0.5, np.float32), np.zeros((128, 128), np.float32))
-    return build_avatar(
-        model, model.mean, np.zeros(model.subdivision.shape[0]), skin, None, AvatarDetail(lod=1, texture_px=128)
-    )
+    uncovered = np.zeros(model.subdivision.shape[0])
+    built = build_avatar(model, model.mean, uncovered, skin, None, AvatarDetail(lod=1, texture_px=128))
+    return replace(built, poses={"photo": {"jawOpen": 0.25, "mouthSmileLeft": 0.5, "eyeLookUpLeft": 0.125}})
 
 
 @pytest.mark.parametrize("suffix", ["glb", "vrm"])
@@ -286,9 +290,17 @@ def test_three_vrm_binds_all_expressions_and_turns_both_eyes(node_folder: Path, 
     done = subprocess.run(command, cwd=node_folder, capture_output=True, text=True, check=True, timeout=120)
     seen = json.loads(done.stdout.splitlines()[-1])
     assert seen["meta"] == "me"
-    assert set(seen["expressions"]) == {*EXPRESSIONS, *map(perfect_sync, avatar.morph_names)}
+    assert set(seen["expressions"]) == {*EXPRESSIONS, *map(perfect_sync, avatar.morph_names), "photo"}
     assert all(count > 0 for name, count in seen["expressions"].items() if name != "neutral")
     assert min(seen["turned"]) > 0.1
+    assert seen["jaw"] == pytest.approx(0.25)
+
+
+def _played(node_folder: Path, path: Path, name: str) -> dict:
+    """The head after half a second of an animation."""
+    command = ["node", str(node_folder / "play.mjs"), str(path), name]
+    done = subprocess.run(command, cwd=node_folder, capture_output=True, text=True, check=True, timeout=120)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_three_plays_a_clip_that_the_validator_likes(
@@ -297,11 +309,10 @@ def test_three_plays_a_clip_that_the_validator_likes(
     write_avatar(tmp_path / "a.glb", avatar, clip=clip)
     report = _validated(node_folder, tmp_path / "a.glb")
     assert (report["issues"]["numErrors"], report["issues"]["numWarnings"]) == (0, 0), report["issues"]["messages"]
-    assert report["info"]["animationCount"] == 1
-    command = ["node", str(node_folder / "play.mjs"), str(tmp_path / "a.glb")]
-    done = subprocess.run(command, cwd=node_folder, capture_output=True, text=True, check=True, timeout=120)
-    seen = json.loads(done.stdout.splitlines()[-1])
-    assert seen["duration"] == pytest.approx(1)
+    assert report["info"]["animationCount"] == 2
+    pose, seen = (_played(node_folder, tmp_path / "a.glb", name) for name in ("photo", "face"))
+    assert (pose["jaw"], pose["eye"]) == (pytest.approx(0.25), [0, 0, 0, 1])
+    assert (seen["first"], seen["duration"]) == ("face", pytest.approx(1))
     assert seen["jaw"] == pytest.approx(0.5, abs=1e-5)
     for bone, turned_deg in (("neck", 4), ("head", 6), ("eye", 10)):
         half = np.radians(turned_deg) / 2

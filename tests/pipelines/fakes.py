@@ -88,7 +88,8 @@ class MovingHead:
         joints = np.zeros((len(mesh.vertices), 4), np.int64)
         weights = np.eye(4)[joints[:, 0]]
         part = AvatarPart("skin", mesh, joints, weights, {"jawOpen": mesh.vertices * 0.1}, roughness=0.9)
-        return Avatar((part,), (Joint("head", -1, np.zeros(3)),), ("jawOpen",))
+        eyes = [Joint(f"{side}Eye", 0, np.array([x, 0.0, 0.2])) for side, x in (("left", 0.1), ("right", -0.1))]
+        return Avatar((part,), (Joint("head", -1, np.zeros(3)), *eyes), ("jawOpen",), {"photo": {"jawOpen": 0.5}})
 
 
 def sphere_mesh() -> Mesh:

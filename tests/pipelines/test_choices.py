@@ -29,6 +29,8 @@ def test_auto_says_what_it_took_and_why(weights_folder, caplog):
     lacking = choose_prior("auto", device="cuda", options=DiffusionOptions())
     assert lacking.selected == "template"
     assert "glintr100.onnx" in lacking.reason
+    at_rest = choose_prior("auto", device="cuda", options=DiffusionOptions(), neutral=True)
+    assert (at_rest.selected, "keeps the photo's expression" in at_rest.reason) == ("template", True)
 
 
 def test_diffusion_asked_for_and_absent_is_an_error(weights_folder):
@@ -38,6 +40,12 @@ def test_diffusion_asked_for_and_absent_is_an_error(weights_folder):
     assert str(weights_folder / "spmr.ckpt") in told
     assert "template prior" in told
     assert "\n" not in told
+
+
+def test_a_face_at_rest_is_not_asked_of_the_diffusion_prior():
+    with pytest.raises(InputError, match="take the template prior for a face at rest") as raised:
+        choose_prior("diffusion", device="cpu", options=DiffusionOptions(), neutral=True)
+    assert raised.value.settings == ("photo.neutral", "prior")
 
 
 @pytest.mark.parametrize("asked", ["auto", "template"])

@@ -14,11 +14,11 @@ import pytest
 from spinmeround import make_views, reconstruct
 from spinmeround.errors import CancelledError, InputError, NoFaceError, OutputError, ResourceError, WeightsError
 from spinmeround.geometry import project
-from spinmeround.io import read_mesh, read_splats, read_views
+from spinmeround.io import read_avatar, read_mesh, read_splats, read_views
 from spinmeround.io.pictures import read_picture
 from spinmeround.pipelines.outputs import OutputOptions
 from spinmeround.pipelines.settings import AvatarOptions, PhotoOptions, RunSettings
-from tests.pipelines.fakes import HEAD_REPORT, PHOTO_CAMERA, FakeBackends, MovingHead, install, sphere_texture
+from tests.pipelines.fakes import HEAD_REPORT, PHOTO_CAMERA, RADIUS, FakeBackends, MovingHead, install, sphere_texture
 
 PARTS = ("photo", "portrait", "head", "surface", "splats", "texture")
 DRAFT = RunSettings(quality="draft")
@@ -76,6 +76,22 @@ def test_an_avatar_alone_needs_no_surface_and_no_texture(backends, photo, tmp_pa
     assert {"surface", "texture"} <= set(entered)
 
 
+def test_avatars_rest_and_carry_the_photos_expression(backends, photo, tmp_path):
+    backends(head=MovingHead())
+    out = [tmp_path / "a.glb", tmp_path / "a.vrm"]
+    preview = tmp_path / "p.png"
+    result = reconstruct(photo, out=out, settings=DRAFT, outputs=OutputOptions(preview=preview))
+    assert result.avatar.poses == {"photo": {"jawOpen": 0.5}}
+    assert result.report["avatar"]["poses"] == ["photo"]
+    assert [read_avatar(path).poses for path in out] == [result.avatar.poses] * 2
+    at_rest = read_mesh(tmp_path / "a.glb").vertices
+    assert np.linalg.norm(at_rest, axis=1).max() == pytest.approx(RADIUS, rel=1e-3)
+    last = read_picture(preview)[512:, 512 + 5 * 256 : 512 + 6 * 256]
+    assert last.shape[1] == 256 and (last < 200).any(), "the pose is the sixth face"
+    report = reconstruct(photo, out=tmp_path / "b.glb", settings=replace(DRAFT, photo=PhotoOptions(neutral=True)))
+    assert report.avatar.poses == result.avatar.poses
+
+
 def test_an_avatar_acts(backends, photo, tmp_path):
     backends(head=MovingHead())
     (tmp_path / "take.csv").write_text("Timecode,JawOpen,HeadYaw\n00:00:00:00,0,0\n00:00:00:30,1,0.5\n")
@@ -90,6 +106,7 @@ def test_an_avatar_acts(backends, photo, tmp_path):
     file = pygltflib.GLTF2().load_binary(str(tmp_path / "a.glb"))
     assert file is not None
     assert [channel.target.path for channel in file.animations[0].channels] == ["weights", "rotation"]
+    assert [animation.name for animation in file.animations] == ["face", "photo"]
     assert read_picture(tmp_path / "p.png").shape == (768, 512 + 8 * 256, 3)
 
 
@@ -288,9 +305,6 @@ def test_places_are_refused_before_any_work(backends, photo, tmp_path):
     for out in ("head.xyz", "head", "nowhere/head.ply", "."):
         with pytest.raises(OutputError):
             reconstruct(photo, out=tmp_path / out)
-    with pytest.raises(OutputError, match="the expression was to be kept") as refused:
-        reconstruct(photo, out=tmp_path / "head.vrm", settings=RunSettings(photo=PhotoOptions(keep_expression=True)))
-    assert refused.value.settings == ("photo.keep_expression",)
     with pytest.raises(OutputError, match="written twice"):
         reconstruct(photo, out=[tmp_path / "a.obj"], outputs=OutputOptions(preview=tmp_path / "a_albedo.png"))
     with pytest.raises(OutputError, match=r"ends in \.png"):

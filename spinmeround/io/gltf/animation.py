@@ -1,8 +1,8 @@
-"""Write a face clip as a glTF animation: weights of morph targets, rotations of neck, head and eyes."""
+"""Write face clips and poses as glTF animations: weights of morph targets, rotations of neck, head and eyes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,15 @@ from spinmeround.types import Avatar, AvatarPart, FaceClip
 
 
 def face_animation(
-    buffer: Buffer, avatar: Avatar, clip: FaceClip, *, joint_nodes: Sequence[int], part_nodes: Sequence[int]
+    buffer: Buffer,
+    avatar: Avatar,
+    clip: FaceClip,
+    *,
+    name: str,
+    joint_nodes: Sequence[int],
+    part_nodes: Sequence[int],
 ) -> dict[str, Any]:
-    """Return the animation, its keys appended to the buffer.
+    """Return an animation, its keys appended to the buffer.
 
     If the clip rotates the eye bones, the gaze morph targets of the eyeballs stay at 0 and move the lids alone.
 
@@ -37,7 +43,16 @@ def face_animation(
     for joint, node in zip(avatar.joints, joint_nodes, strict=True):
         if (rotations := joint_rotations(clip, joint.name)) is not None:
             add(node, "rotation", np.roll(rotations, -1, axis=1))  # glTF writes x y z w
-    return {"name": "face", "channels": channels, "samplers": samplers}
+    return {"name": name, "channels": channels, "samplers": samplers}
+
+
+def held(weights: Mapping[str, float]) -> FaceClip:
+    """Return a pose as a clip of one key.
+
+    Args:
+        weights: of morph targets, by name.
+    """
+    return FaceClip(np.zeros(1), {morph: np.array([weight]) for morph, weight in weights.items()}, {})
 
 
 def _weights(avatar: Avatar, part: AvatarPart, clip: FaceClip) -> Float[np.ndarray, "n k"]:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32
 
 from spinmeround.errors import InputError
 from spinmeround.io.gltf.parts import Primitive, primitives
+from spinmeround.io.gltf.pose_read import read_poses, target_names
 from spinmeround.io.gltf.scene import Scene, with_scene
 from spinmeround.io.meshes.corners import merge_duplicates
 from spinmeround.types import Avatar, AvatarPart, Joint, TexturedMesh
@@ -51,7 +52,8 @@ def _read(scene: Scene) -> Avatar:
             parts.append(replace(part, mesh=replace(part.mesh, normal_map=normal_map)))
     names = max((tuple(part.morphs) for part in parts), key=len)
     others = dict.fromkeys(name for part in parts for name in part.morphs)
-    return Avatar(tuple(parts), joints, (*names, *(name for name in others if name not in names)))
+    morph_names = (*names, *(name for name in others if name not in names))
+    return Avatar(tuple(parts), joints, morph_names, read_poses(scene, morph_names))
 
 
 def _joints(
@@ -83,7 +85,7 @@ def _part(
     joints = scene.accessor(one.source["attributes"]["JOINTS_0"]).astype(np.int64)
     weights = scene.accessor(one.source["attributes"]["WEIGHTS_0"]).astype(np.float64)
     targets = one.source.get("targets", [])
-    names = mesh.get("extras", {}).get("targetNames", [f"target{k}" for k in range(len(targets))])
+    names = target_names(mesh, len(targets))
     morphs = [scene.accessor(target["POSITION"]).astype(np.float64) for target in targets]
     columns = np.concatenate([one.points, joints, weights, *morphs], axis=1)
     values, faces = merge_duplicates(columns, one.faces)

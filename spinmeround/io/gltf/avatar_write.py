@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from spinmeround.io.gltf import vrm
-from spinmeround.io.gltf.animation import face_animation
+from spinmeround.io.gltf.animation import face_animation, held
 from spinmeround.io.gltf.buffer import Buffer, container
 from spinmeround.io.meshes.corners import smooth_normals, split_corners
 from spinmeround.io.pictures import encode_jpeg, encode_normal_map
@@ -23,10 +24,10 @@ def write_avatar_glb(path: Path, avatar: Avatar, *, metres_per_unit: float, clip
     """Write an avatar in metres, +Y up and +Z to the front.
 
     Each part is a mesh of its own on one skin. Morph targets carry their names in ``mesh.extras.targetNames`` and
-    store only the vertices they move. The textures are JPEG, normal maps PNG.
+    store only the vertices they move. The textures are JPEG, normal maps PNG. Each pose is an animation of one key.
 
     Args:
-        clip: the animation.
+        clip: the animation ``face``; it comes before the poses, since many programs play the first one.
     """
     joints = _in_metres(avatar.joints, metres_per_unit)
     document, binary = _document(avatar, joints, np.zeros(3), metres_per_unit, clip)
@@ -34,9 +35,13 @@ def write_avatar_glb(path: Path, avatar: Avatar, *, metres_per_unit: float, clip
 
 
 def write_vrm(path: Path, avatar: Avatar, *, metres_per_unit: float, clip: None = None) -> None:
-    """Write VRM 1.0: the same on the bones of a standing body, with VRM's bone names and expressions."""
+    """Write VRM 1.0: the same on the bones of a standing body, with VRM's bone names and expressions.
+
+    Each pose is a custom expression.
+    """
     joints, lift = vrm.add_body(_in_metres(avatar.joints, metres_per_unit))
-    document, binary = _document(avatar, joints, lift, metres_per_unit, clip)
+    still = replace(avatar, poses={})  # they are expressions of the extension
+    document, binary = _document(still, joints, lift, metres_per_unit, clip)
     vrm.add_extension(document, avatar, joints, name=path.stem)
     path.write_bytes(container(document, binary))
 
@@ -69,10 +74,12 @@ def _document(
     mesh_from_bone = np.tile(np.eye(4), (len(own), 1, 1))
     mesh_from_bone[:, :3, 3] = [-joints[index].position for index in own]
     matrices = buffer.add_matrices(mesh_from_bone)
-    animations: dict[str, Any] = {}
-    if clip is not None:
-        part_nodes = range(len(joints), len(nodes))
-        animations["animations"] = [face_animation(buffer, avatar, clip, joint_nodes=own, part_nodes=part_nodes)]
+    clips = [] if clip is None else [("face", clip)]
+    clips += [(name, held(weights)) for name, weights in avatar.poses.items()]
+    part_nodes = range(len(joints), len(nodes))
+    animations = [
+        face_animation(buffer, avatar, each, name=name, joint_nodes=own, part_nodes=part_nodes) for name, each in clips
+    ]
     document = {
         "asset": {"version": "2.0", "generator": "spinmeround"},
         "scene": 0,
@@ -88,7 +95,7 @@ def _document(
         "bufferViews": buffer.views,
         "buffers": [{"byteLength": len(buffer.data)}],
     }
-    return document | animations, bytes(buffer.data)
+    return document | ({"animations": animations} if animations else {}), bytes(buffer.data)
 
 
 def _bones(joints: Sequence[Joint]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,26 +76,35 @@ def add_extension(document: dict[str, Any], avatar: Avatar, joints: tuple[Joint,
             },
             "expressions": {
                 "preset": {
-                    preset: _expression(avatar, weights, len(joints), preset) for preset, weights in EXPRESSIONS.items()
+                    # Half-closed eyes and a blink together would close too far.
+                    preset: _expression(
+                        avatar, weights, len(joints), blocks=("overrideBlink",) if preset == "relaxed" else ()
+                    )
+                    for preset, weights in EXPRESSIONS.items()
                 },
                 "custom": {
                     perfect_sync(morph): _expression(avatar, {morph: 1.0}, len(joints)) for morph in avatar.morph_names
+                }
+                | {
+                    # A blink and a gaze on top of those of the pose would go too far.
+                    name: _expression(avatar, weights, len(joints), blocks=("overrideBlink", "overrideLookAt"))
+                    for name, weights in avatar.poses.items()
                 },
             },
         }
     }
 
 
-def _expression(avatar: Avatar, weights: dict[str, float], first_part: int, preset: str = "") -> dict[str, Any]:
+def _expression(
+    avatar: Avatar, weights: Mapping[str, float], first_part: int, *, blocks: Sequence[str] = ()
+) -> dict[str, Any]:
     binds = [
         {"node": first_part + k, "index": list(part.morphs).index(morph), "weight": weight}
         for morph, weight in weights.items()
         for k, part in enumerate(avatar.parts)
         if morph in part.morphs
     ]
-    # Half-closed eyes and a blink together would close too far.
-    blocks = {"overrideBlink": "block"} if preset == "relaxed" else {}
-    return {"isBinary": False, "morphTargetBinds": binds} | blocks
+    return {"isBinary": False, "morphTargetBinds": binds} | dict.fromkeys(blocks, "block")
 
 
 def _meta(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Write a face clip as a UsdSkel animation: weights of blend shapes and rotations of bones, sampled in time."""
+"""Write face clips and poses as UsdSkel animations: weights of blend shapes and rotations of bones."""
 
 from __future__ import annotations
 
@@ -29,12 +29,7 @@ def animate(
     stage.SetFramesPerSecond(rate)
     stage.SetStartTimeCode(0.0)
     stage.SetEndTimeCode(float(frames[-1]))
-    animation = UsdSkel.Animation.Define(stage, skeleton.GetPath().AppendChild("face"))
-    animation.CreateJointsAttr(skeleton.GetJointsAttr().Get())
-    animation.CreateTranslationsAttr(
-        Vt.Vec3fArray.FromNumpy(np.ascontiguousarray(_translations(avatar) * metres_per_unit, np.float32))
-    )
-    animation.CreateScalesAttr(Vt.Vec3hArray(len(avatar.joints), Gf.Vec3h(1, 1, 1)))
+    animation = _define(stage, skeleton, avatar, "face", metres_per_unit)
     identity = np.eye(1, 4).repeat(len(clip), axis=0)
     rotations = [joint_rotations(clip, joint.name) for joint in avatar.joints]
     per_frame = np.stack([identity if rotation is None else rotation for rotation in rotations], axis=1)
@@ -48,6 +43,44 @@ def animate(
     for frame, row in zip(frames.tolist(), columns, strict=True):
         weights.Set(Vt.FloatArray.FromNumpy(np.ascontiguousarray(row, np.float32)), frame)
     UsdSkel.BindingAPI.Apply(skeleton.GetPrim()).CreateAnimationSourceRel().SetTargets([animation.GetPath()])
+
+
+def add_poses(stage: Usd.Stage, skeleton: UsdSkel.Skeleton, avatar: Avatar, *, metres_per_unit: float) -> None:
+    """Write each pose as an animation without time, which the variant of its name binds to the skeleton.
+
+    The variant set is called ``pose`` and belongs to the default prim. ``rest``, which binds none, is selected.
+    """
+    from pxr import Gf, Tf, UsdSkel, Vt
+
+    variants = stage.GetDefaultPrim().GetVariantSets().AddVariantSet("pose")
+    binding = UsdSkel.BindingAPI.Apply(skeleton.GetPrim())
+    variants.AddVariant("rest")
+    for name, weights in avatar.poses.items():
+        variant = Tf.MakeValidIdentifier(name)
+        animation = _define(stage, skeleton, avatar, variant, metres_per_unit)
+        animation.CreateRotationsAttr(Vt.QuatfArray(len(avatar.joints), Gf.Quatf(1)))
+        animation.CreateBlendShapesAttr(list(weights))
+        animation.CreateBlendShapeWeightsAttr(Vt.FloatArray(list(weights.values())))
+        variants.AddVariant(variant)
+        variants.SetVariantSelection(variant)
+        with variants.GetVariantEditContext():
+            binding.CreateAnimationSourceRel().SetTargets([animation.GetPath()])
+    variants.SetVariantSelection("rest")
+
+
+def _define(
+    stage: Usd.Stage, skeleton: UsdSkel.Skeleton, avatar: Avatar, name: str, metres_per_unit: float
+) -> UsdSkel.Animation:
+    """Define an animation beneath the skeleton that leaves all bones at their place and of their size."""
+    from pxr import Gf, UsdSkel, Vt
+
+    animation = UsdSkel.Animation.Define(stage, skeleton.GetPath().AppendChild(name))
+    animation.CreateJointsAttr(skeleton.GetJointsAttr().Get())
+    animation.CreateTranslationsAttr(
+        Vt.Vec3fArray.FromNumpy(np.ascontiguousarray(_translations(avatar) * metres_per_unit, np.float32))
+    )
+    animation.CreateScalesAttr(Vt.Vec3hArray(len(avatar.joints), Gf.Vec3h(1, 1, 1)))
+    return animation
 
 
 def _translations(avatar: Avatar) -> Float[np.ndarray, "j 3"]:

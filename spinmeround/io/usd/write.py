@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,11 +17,13 @@ from spinmeround.io.meshes.corners import smooth_normals
 from spinmeround.io.meshes.scaling import scaled
 from spinmeround.io.pictures import encode_jpeg, encode_normal_map
 from spinmeround.io.recordings.clip_channels import morphs_done_by_bones
-from spinmeround.io.usd.animation import animate
+from spinmeround.io.usd.animation import add_poses, animate
 from spinmeround.types import Avatar, AvatarPart, ColouredMesh, FaceClip, Joint, Mesh, TexturedMesh
 
 if TYPE_CHECKING:
     from pxr import Usd, UsdGeom, UsdShade, UsdSkel
+
+log = logging.getLogger(__name__)
 
 _ROOT = "/head"
 _ROUGHNESS = 0.9
@@ -35,8 +38,9 @@ def write_usdz(path: Path, avatar: Avatar, *, metres_per_unit: float, clip: Face
     The textures are JPEG, normal maps PNG. The same avatar gives the same bytes.
 
     Args:
-        clip: the animation; None for an avatar at rest. In UsdSkel all parts share their weights: if the clip rotates
-            the eye bones, the mesh of the eyes has no gaze blend shapes.
+        clip: the animation; None for an avatar at rest, whose poses are variants then. In UsdSkel all parts share
+            their weights: if the clip rotates the eye bones, the mesh of the eyes has no gaze blend shapes, and so a
+            file with a clip has no poses.
     """
     _write_archive(path, avatar, metres_per_unit, clip)
 
@@ -87,6 +91,10 @@ def _write_scene(
             _bind_skeleton(stage, drawn, _without(part, by_bones), skeleton, metres_per_unit)
         if clip is not None:
             animate(stage, skeleton, head, clip, metres_per_unit=metres_per_unit)
+            if head.poses:
+                log.info("a .usdz with a clip does not carry the pose %s; a .glb does", " or ".join(head.poses))
+        elif head.poses:
+            add_poses(stage, skeleton, head, metres_per_unit=metres_per_unit)
     else:
         materials.bind(_mesh(stage, "mesh", head, metres_per_unit), "mesh", head, _ROUGHNESS)
     _set_extent(root, stage)

@@ -58,7 +58,7 @@ class TemplatePrior:
                 photo_cameras=head.photo_cameras if request.photo_cameras else (),
                 focal_widths=WHOLE_FOCAL_WIDTHS if request.whole_head else FOCAL_WIDTHS,
             )
-            views = head.render(cameras, keep_expression=self._settings.photo.keep_expression, names=names)
+            views = head.render(cameras, neutral=self._settings.photo.neutral, names=names)
         return PriorResult(views, {"head": head.report, "texture": texture_fractions(head.report)}, head)
 
 

@@ -102,6 +102,34 @@ def test_a_clip_becomes_an_animation(tmp_path: Path, small_avatar: Avatar, clip:
     )
 
 
+def test_poses_are_variants_of_a_head_at_rest(
+    tmp_path: Path, posing_avatar: Avatar, clip: FaceClip, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("pxr", reason="usd-core is not installed")
+    from pxr import Usd, UsdSkel
+
+    write_avatar(tmp_path / "a.usdz", posing_avatar)
+    assert validate(tmp_path / "a.usdz") == []
+    stage = Usd.Stage.Open(str(tmp_path / "a.usdz"))
+    variants = stage.GetDefaultPrim().GetVariantSet("pose")
+    assert (variants.GetVariantNames(), variants.GetVariantSelection()) == (["aside", "photo", "rest"], "rest")
+    seen = {}
+    for variant in variants.GetVariantNames():
+        variants.SetVariantSelection(variant)
+        query = UsdSkel.Cache().GetSkelQuery(UsdSkel.Skeleton.Get(stage, "/head/skeleton")).GetAnimQuery()
+        if query:
+            names, weights = query.GetBlendShapeOrder(), query.ComputeBlendShapeWeights(Usd.TimeCode.Default())
+            seen[variant] = dict(zip(names, weights, strict=True))
+            turned = query.ComputeJointLocalTransforms(Usd.TimeCode.Default())
+            rest = UsdSkel.Skeleton.Get(stage, "/head/skeleton").GetRestTransformsAttr().Get()
+            np.testing.assert_allclose(np.array(turned), np.array(rest), atol=1e-6)
+    assert seen == posing_avatar.poses
+    with caplog.at_level("INFO"):
+        write_avatar(tmp_path / "b.usdz", posing_avatar, clip=clip)
+    assert "a .usdz with a clip does not carry the pose photo or aside; a .glb does" in caplog.text
+    assert not Usd.Stage.Open(str(tmp_path / "b.usdz")).GetDefaultPrim().HasVariantSets()
+
+
 def test_without_angles_the_blend_shapes_turn_the_eyes(tmp_path: Path, small_avatar: Avatar, clip: FaceClip) -> None:
     pytest.importorskip("pxr", reason="usd-core is not installed")
     from pxr import Usd, UsdSkel
