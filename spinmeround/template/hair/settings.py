@@ -231,6 +231,23 @@ class HangingHairSettings:
 
 
 @dataclass(frozen=True)
+class InflationSettings:
+    """Hair beside the head, as thick as it is wide.
+
+    Attributes:
+        radius: largest half thickness (5 cm).
+        taper: distance behind the bare head's outline over which the thickness falls to 0.
+        thinnest: taken off the half thickness, so that a single strand has none.
+        far: value of the distance where there is no such hair.
+    """
+
+    radius: float = 0.12
+    taper: float = 0.06
+    thinnest: float = 0.004
+    far: float = 0.06
+
+
+@dataclass(frozen=True)
 class HairColourSettings:
     """Colour of the hair: projected from the photos, with its low frequencies extended over the whole map.
 

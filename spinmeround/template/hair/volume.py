@@ -24,6 +24,7 @@ from spinmeround.geometry import project, vertex_normals
 from spinmeround.images import sample
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, mesh_laplacian
 from spinmeround.template.hair.hanging import HangingHair, measure_hanging_hair
+from spinmeround.template.hair.inflation import inflated_corners, inflated_distance
 from spinmeround.template.hair.settings import (
     CarvingSettings,
     CoverageSettings,
@@ -225,7 +226,7 @@ def hair_surface(
         # The hanging hair has the silhouette of the sides and the back; a thick shell would stand out from it.
         upward = np.clip(vertex_normals(neutral_dense, model.dense_faces)[:, 1], 0, 1)
         thickness = np.minimum(thickness, s.shell_under_hanging + s.shell_under_hanging_on_top * upward)
-    low, high = _bounds(neutral_dense[covered], thickness[covered].max(), hanging)
+    low, high = _bounds(neutral_dense[covered], thickness[covered].max(), hanging, evidence)
     shape = np.ceil((high - low) / s.voxel).astype(int) + 1
     axes = [low[k] + s.voxel * np.arange(shape[k]) for k in range(3)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -233,6 +234,8 @@ def hair_surface(
     distance = np.maximum(distance, neutral_dense[covered, 1].min() - s.margin_voxels * s.voxel - points[:, 1])
     if hanging is not None:
         distance = np.minimum(distance, hanging.distance(points))
+    for photo in evidence:
+        distance = np.minimum(distance, inflated_distance(photo, points))
     for photo in evidence:
         distance = np.maximum(distance, _carving_distance(photo, points))
     truncated = np.clip(distance, -s.truncation, s.truncation).reshape(shape)
@@ -244,7 +247,7 @@ def hair_surface(
     return _visible_part(vertices, faces.astype(np.int64), skin_distance.reshape(shape), low)
 
 
-def _bounds(covered_vertices, thickest: float, hanging: HangingHair | None):
+def _bounds(covered_vertices, thickest: float, hanging: HangingHair | None, evidence: Sequence[PhotoEvidence]):
     """Lower and upper corner of the volume, world frame."""
     margin = _VOLUME.margin_voxels * _VOLUME.voxel
     low = covered_vertices.min(0) - thickest - margin
@@ -252,6 +255,10 @@ def _bounds(covered_vertices, thickest: float, hanging: HangingHair | None):
     if hanging is not None:
         low = np.minimum(low, hanging.low() - margin)
         high = np.maximum(high, hanging.high() + margin)
+    for photo in evidence:
+        corners = inflated_corners(photo)
+        low = np.minimum(low, corners.min(0, initial=np.inf) - margin)
+        high = np.maximum(high, corners.max(0, initial=-np.inf) + margin)
     return low, high
 
 
