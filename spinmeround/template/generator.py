@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from spinmeround.template.avatar.build import AvatarDetail, Lod, build_avatar
 from spinmeround.template.avatar.rest_pose import rest_vertices
@@ -19,6 +20,7 @@ from spinmeround.template.hair.volume import (
     hair_surface,
     hair_thickness,
 )
+from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel, load_head_model
 from spinmeround.template.render import Hair, Skin, render_views
 from spinmeround.template.texture.bake import SkinTexture, bake_skin_texture, shared_atlas
@@ -50,6 +52,12 @@ class TemplateHead:
     def photo_cameras(self) -> tuple[Cameras, ...]:
         """Cameras of the photos, relative to the head in the world frame."""
         return tuple(photo.camera for photo in self.head.photos)
+
+    @property
+    def hair_above_neck(self) -> Float[np.ndarray, "n 3"]:
+        """The hair's vertices in the world frame, without those below the neck's edge, where pictures of heads end."""
+        vertices = np.zeros((0, 3)) if self.hair is None else self.hair.mesh.vertices
+        return vertices[vertices[:, 1] > neck_cut.HEIGHT]
 
     def render(self, cameras: Cameras, *, keep_expression: bool = False, names: tuple[str, ...] = ()) -> Views:
         """Render views of the head: neutral, or with the first photo's expression if ``keep_expression`` is set."""

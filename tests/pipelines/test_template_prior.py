@@ -1,0 +1,31 @@
+"""Cameras of the template's views: they hold all of the hair."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spinmeround.geometry import project
+from spinmeround.orbits import ORBITS, WHOLE_FOCAL_WIDTHS
+from spinmeround.pipelines.priors.template import cameras_around
+from tests.pipelines.fakes import PHOTO_CAMERA, sphere_mesh
+
+
+@pytest.mark.parametrize("stretch", [(3.0, 1.0, 1.0), (1.0, 3.0, 1.0), (1.0, 1.0, 3.0)])
+def test_wide_and_tall_hair_is_in_all_pictures(stretch):
+    hair = sphere_mesh().vertices * stretch
+    cameras, names = cameras_around(
+        ORBITS["orbit-16"], size_px=100, photo_cameras=[PHOTO_CAMERA], focal_widths=WHOLE_FOCAL_WIDTHS, hair=hair
+    )
+    assert len(names) == len(cameras) == 17
+    for pose, intrinsics_px in zip(cameras.camera_from_world, cameras.intrinsics_px, strict=True):
+        seen = project(hair, pose, intrinsics_px)[:, :2]
+        assert seen.min() > 0 and seen.max() < 100
+
+
+def test_other_hair_leaves_the_cameras_alone():
+    usual = {"size_px": 100, "photo_cameras": [PHOTO_CAMERA], "focal_widths": WHOLE_FOCAL_WIDTHS}
+    without, _ = cameras_around(ORBITS["orbit-8"], **usual)
+    for hair in (np.zeros((0, 3)), sphere_mesh().vertices):
+        cameras, _ = cameras_around(ORBITS["orbit-8"], **usual, hair=hair)
+        np.testing.assert_array_equal(cameras.intrinsics_px, without.intrinsics_px)
