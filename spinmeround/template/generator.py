@@ -12,6 +12,7 @@ from jaxtyping import Float
 from spinmeround.template.avatar.build import AvatarDetail, Lod, build_avatar
 from spinmeround.template.avatar.rest_pose import rest_vertices
 from spinmeround.template.fit.fitter import FittedHead, fit_head
+from spinmeround.template.fit.photo_balance import balance_photos
 from spinmeround.template.fit.photo_lookup import gather_evidence
 from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.hair.volume import (
@@ -109,13 +110,13 @@ class TemplateGenerator:
         self._progress(0.0, "fitting the head")
         head = fit_head(portraits, model)
         self._progress(0.35, "shaping the hair")
-        evidence = gather_evidence(model, head, portraits)
+        evidence = balance_photos(model, gather_evidence(model, head, portraits))
         coverage = hair_coverage(model, evidence)
         thickness = hair_thickness(model, coverage, evidence)
         neutral = flatten_covered_ears(model, model.dense(head.neutral), coverage)
         surface = hair_surface(model, neutral, coverage, thickness, evidence)
         self._progress(0.6, "painting the skin")
-        skin = bake_skin_texture(model, head, portraits, coverage)
+        skin = bake_skin_texture(model, head, [photo.portrait for photo in evidence], coverage)
         hair = None
         if surface is not None:
             self._progress(0.85, "painting the hair")
