@@ -151,7 +151,8 @@ def bake_skin_texture(
         relit = correct_contour_colours(atlas, membrane, relit, projection.facing, plain, side)
         fitness = photo_fitness(projection.sharpness, atlas, np.linalg.norm(posed[index] - posed[0], axis=1))
         layers.append(PhotoLayer(relit, inner, fitness, projection.hair))
-    skin_seen, inner_seen = merge_photos(layers, atlas, membrane, skin, prior_weight=_BAKE.seen_prior_weight)
+    merged = merge_photos(layers, atlas, membrane, skin, prior_weight=_BAKE.seen_prior_weight)
+    skin_seen, inner_seen = merged.skin, merged.inner
     visibility = ambient_occlusion(neutral, model.dense_faces)
     rng = np.random.default_rng(seed)
     complete = _complete_skin(model, atlas, membrane, skin_seen, skin, hair_coverage, visibility, rng)

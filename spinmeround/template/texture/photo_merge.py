@@ -51,6 +51,20 @@ class PhotoLayer:
     hair: Float32[np.ndarray, "t t"]
 
 
+@dataclass(frozen=True)
+class MergedPhotos:
+    """What several photos show together.
+
+    Attributes:
+        skin: the skin; ``inner``: eyes and mouth.
+        shares: how much of the skin each photo gives to each texel; they sum to 1 where any of them shows it.
+    """
+
+    skin: Layer
+    inner: Layer
+    shares: tuple[Float32[np.ndarray, "t t"], ...]
+
+
 def merge_photos(
     photos: Sequence[PhotoLayer],
     atlas: Atlas,
@@ -58,7 +72,7 @@ def merge_photos(
     inside: Bool[np.ndarray, "t t"],
     *,
     prior_weight: float,
-) -> tuple[Layer, Layer]:
+) -> MergedPhotos:
     """Return the skin, and eyes and mouth, of all photos.
 
     Skin takes the tone of the first photo, in low frequencies. What is hair in one photo and skin in another comes from
@@ -69,7 +83,8 @@ def merge_photos(
         prior_weight: of no difference in tone, see ``tone_matched``.
     """
     if len(photos) == 1:
-        return photos[0].skin, photos[0].inner
+        alone = photos[0]
+        return MergedPhotos(alone.skin, alone.inner, ((alone.skin.weight > 0).astype(np.float32),))
     skins = _without_hair_in_the_way(photos)
     qualities = [layer.weight * photo.fitness for layer, photo in zip(skins, photos, strict=True)]
     merged, tones = skins[0], [skins[0].rgb]
@@ -79,10 +94,11 @@ def merge_photos(
         known = merged.weight + (1 - merged.weight) * below.weight
         fraction = (merged.weight / np.maximum(known, 1e-6))[..., None]
         merged = Layer((merged.rgb * fraction + tones[-1] * (1 - fraction)).astype(np.float32), known)
-    skin = _mixed(tones, skins, best_seen_shares(qualities))
+    shares = best_seen_shares(qualities)
     inner = [photo.inner for photo in photos]
     inner_qualities = [layer.weight * photo.fitness for layer, photo in zip(inner, photos, strict=True)]
-    return skin, _mixed([layer.rgb for layer in inner], inner, best_seen_shares(inner_qualities))
+    mixed = _mixed([layer.rgb for layer in inner], inner, best_seen_shares(inner_qualities))
+    return MergedPhotos(_mixed(tones, skins, shares), mixed, tuple(shares))
 
 
 def photo_fitness(

@@ -63,7 +63,7 @@ def test_pictures_that_do_not_lie_on_each_other_are_not_averaged(atlas, membrane
     stripes = [SKIN + 0.04 * (-1.0) ** (columns + shift) + np.zeros((400, 1, 1)) for shift in (0, 1)]
     skin = atlas.part == PARTS.index("skin")
     photos = [layer_of(stripes[0], 1.0), layer_of(stripes[1], 1.0, fitness=1.05)]
-    merged, _ = merge_photos(photos, atlas, membrane, skin, prior_weight=1e-3)
+    merged = merge_photos(photos, atlas, membrane, skin, prior_weight=1e-3).skin
     np.testing.assert_allclose(merged.rgb[skin], stripes[0][skin], atol=0.005)
 
 
@@ -73,7 +73,7 @@ def test_hair_in_one_photo_gives_way_to_skin_in_another(atlas, membrane):
     curl[180:220, 150:250] = True
     dark = np.where(curl[..., None], 0.1, SKIN)
     photos = [layer_of(dark, 1.0, hair=curl, fitness=1.5), layer_of(SKIN + np.zeros((400, 400, 3)), 0.5)]
-    merged, _ = merge_photos(photos, atlas, membrane, skin, prior_weight=1e-3)
+    merged = merge_photos(photos, atlas, membrane, skin, prior_weight=1e-3).skin
     assert (skin & curl).sum() > 500
     np.testing.assert_allclose(merged.rgb[skin & curl], np.broadcast_to(SKIN, (int((skin & curl).sum()), 3)), atol=0.03)
 
@@ -87,5 +87,6 @@ def test_a_smile_is_less_fit_for_a_face_at_rest(atlas, model):
 
 def test_one_photo_is_taken_as_it_is(atlas, membrane):
     photo = layer_of(SKIN + np.zeros((400, 400, 3)), 0.7)
-    skin, inner = merge_photos([photo], atlas, membrane, atlas.part == 0, prior_weight=1e-3)
-    assert skin is photo.skin and inner is photo.inner
+    merged = merge_photos([photo], atlas, membrane, atlas.part == 0, prior_weight=1e-3)
+    assert merged.skin is photo.skin and merged.inner is photo.inner
+    np.testing.assert_array_equal(merged.shares, 1)
