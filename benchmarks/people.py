@@ -27,7 +27,8 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from tables import Figure, print_table
 
 from spinmeround.geometry import resized
-from spinmeround.orbits import WHOLE_FOCAL_WIDTHS, orbit_cameras
+from spinmeround.orbits import WHOLE_FOCAL_WIDTHS
+from spinmeround.pipelines.priors.template import cameras_around
 from spinmeround.template.generator import TemplateHead
 from spinmeround.template.model.head_model import PARTS
 from spinmeround.template.texture.bake import shared_atlas
@@ -54,7 +55,8 @@ def measure_photo(photo: Path) -> tuple[dict[str, float], UInt8[np.ndarray, "h w
     head, (portrait,) = heads.fit([photo])
     camera = resized(head.photo_cameras[0], _SIZE_PX, _SIZE_PX)
     shown = heads.picture(head, heads.orbited(camera, AZIMUTHS_DEG), neutral=False)
-    around = orbit_cameras([0, 90, 180, -90], [0] * 4, size_px=_SIZE_PX, focal_widths=WHOLE_FOCAL_WIDTHS)
+    sides = [(azimuth_deg, 0.0) for azimuth_deg in (0.0, 90.0, 180.0, -90.0)]
+    around, _ = cameras_around(sides, size_px=_SIZE_PX, focal_widths=WHOLE_FOCAL_WIDTHS, hair=head.hair_above_neck)
     neutral = heads.picture(head, around, neutral=True)
     pictures = dict(zip([*map(str, AZIMUTHS_DEG), FRONTAL], [*shown, neutral[0]], strict=True))
     figures = {name: identity.distance(reference, identity.descriptor(each)) for name, each in pictures.items()}

@@ -9,10 +9,13 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from spinmeround.images import to_uint8
+from spinmeround.io.photo import read_photo
+
 
 def read_rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """Return an 8-bit picture as RGB."""
-    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    """Return a photo as the commands read it, in 8 bits."""
+    return to_uint8(read_photo(path).rgb)
 
 
 def write_rgb(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
-from spinmeround.geometry import look_at
+from spinmeround.geometry import look_at, project
 from spinmeround.types import Cameras
 
 RADIUS = 2.7
@@ -68,6 +69,16 @@ def orbit_cameras(
         ]
     )
     return Cameras(camera_from_world, np.repeat(intrinsics_px[None], len(eyes), axis=0), size_px, size_px)
+
+
+def holding_focal_widths(points_world: Float[np.ndarray, "n 3"], cameras: Cameras) -> float:
+    """Return the longest focal length, in image widths, at which orbit cameras keep all points in their pictures."""
+    longest = np.inf
+    room = np.array([PRINCIPAL_POINT, 1 - np.array(PRINCIPAL_POINT)])  # left and up, right and down
+    for pose in cameras.camera_from_world:
+        across = project(points_world, pose, np.eye(3))[:, :2]
+        longest = min(longest, (room / np.maximum([-across.min(0), across.max(0)], 1e-9)).min())
+    return float(longest)
 
 
 def named_orbit_cameras(name: str, *, size_px: int) -> Cameras:

@@ -90,7 +90,11 @@ class Prior(Protocol):
     def generate(
         self, portraits: Sequence[Portrait], request: ViewRequest, *, seed: int, stages: StageRunner
     ) -> PriorResult:
-        """Make the views; the same portraits, request and seed give the same views."""
+        """Make the views; the same portraits, request and seed give the same views.
+
+        A prior that draws its views from one shape says so with ``Views.exact_cameras``; else stage two corrects
+        cameras that it finds to be off.
+        """
         ...
 
 
@@ -108,7 +112,10 @@ class SurfaceFitter(Protocol):
     """Stage two, geometry: posed views to a watertight mesh in the world frame."""
 
     def fit(self, views: Views, *, seed: int, progress: Progress = no_progress) -> SurfaceFit:
-        """Fit the surface the views agree on; the same seed gives the same mesh."""
+        """Fit the surface the views agree on; the same seed gives the same mesh.
+
+        Cameras may be corrected, but not those of views that call them exact (``Views.exact_cameras``).
+        """
         ...
 
 

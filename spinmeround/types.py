@@ -172,6 +172,8 @@ class Views:
         alpha: coverage of the head.
         weight: trust per pixel in [0, 1].
         names: one file stem per view.
+        exact_cameras: whether the pictures were drawn from just these cameras, as renderings of one shape are. No fit
+            corrects them; it corrects others that turn out to be off.
     """
 
     cameras: Cameras
@@ -180,6 +182,7 @@ class Views:
     alpha: Float[np.ndarray, "v h w"]
     weight: Float[np.ndarray, "v h w"]
     names: tuple[str, ...] = ()
+    exact_cameras: bool = False
 
     def __len__(self) -> int:
         return len(self.cameras)

@@ -261,6 +261,17 @@ def test_a_rig_has_its_directions_in_order(name):
     np.testing.assert_allclose(elevations_deg, expected_elevations, atol=1e-9)
 
 
+@given(numbers(-179.9, 180), numbers(-60, 60), st.integers(0, 99))
+def test_the_longest_focal_length_has_a_point_on_the_edge_and_none_outside(azimuth_deg, elevation_deg, seed):
+    points = np.random.default_rng(seed).normal(size=(40, 3)) * 0.2
+    directions = [azimuth_deg, 0.0], [elevation_deg, 0.0]
+    longest = orbits.holding_focal_widths(points, orbits.orbit_cameras(*directions, size_px=SIZE_PX))
+    cameras = orbits.orbit_cameras(*directions, size_px=SIZE_PX, focal_widths=longest)
+    cameras_of_views = zip(cameras.camera_from_world, cameras.intrinsics_px, strict=True)
+    seen = np.concatenate([geometry.project(points, *camera)[:, :2] for camera in cameras_of_views])
+    assert min(seen.min(), SIZE_PX - seen.max()) == pytest.approx(0, abs=1e-7)
+
+
 def test_orbits_refuse_what_has_no_camera():
     with pytest.raises(ValueError, match="2 azimuths but 1 elevations"):
         orbits.orbit_cameras([0.0, 1.0], [0.0], size_px=SIZE_PX)

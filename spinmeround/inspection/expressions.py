@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 
 from spinmeround.images import composite, to_uint8
 from spinmeround.inspection.drawing import TILE_PX, mesh_drawer
-from spinmeround.orbits import orbit_cameras
+from spinmeround.inspection.framing import Draw, frame_around
 from spinmeround.types import Avatar, AvatarPart, TexturedMesh
 
 ROW: dict[str, dict[str, float]] = {
@@ -23,8 +23,6 @@ ROW: dict[str, dict[str, float]] = {
 """What the contact sheet shows of every avatar, by caption; left is the subject's."""
 
 _ASKED_AZIMUTHS_DEG = (0, 40, -40)
-_FACE_FOCAL_WIDTHS = 4.2
-"""The face fills the tile: eyelids are to be seen."""
 
 
 def posed(part: AvatarPart, weights: Mapping[str, float]) -> TexturedMesh:
@@ -41,21 +39,22 @@ def posed(part: AvatarPart, weights: Mapping[str, float]) -> TexturedMesh:
 
 
 def expression_tiles(avatar: Avatar, asked: Mapping[str, float]) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
-    """Return pictures of the face by caption.
+    """Return pictures of the head by caption.
 
     Those of ``ROW`` come first, then the requested expression from three sides or, without one, the avatar's own poses.
     """
-    shown = ROW if asked else {**ROW, **avatar.poses}
-    tiles = {caption: _tile(avatar, weights, 0) for caption, weights in shown.items()}
+    row = ROW if asked else {**ROW, **avatar.poses}
+    shown = [(caption, _drawer(avatar, weights), 0) for caption, weights in row.items()]
     if asked:
-        tiles |= {
-            f"asked for, {azimuth:+d}" if azimuth else "asked for": _tile(avatar, asked, azimuth)
-            for azimuth in _ASKED_AZIMUTHS_DEG
-        }
+        draw = _drawer(avatar, asked)
+        shown += [(f"asked for, {each:+d}" if each else "asked for", draw, each) for each in _ASKED_AZIMUTHS_DEG]
+    frame = frame_around([(draw, [azimuth_deg]) for _, draw, azimuth_deg in shown])
+    tiles = {}
+    for caption, draw, azimuth_deg in shown:
+        views = draw(frame.cameras([azimuth_deg], size_px=TILE_PX))
+        tiles[caption] = to_uint8(composite(views.rgb, views.alpha)[0])
     return tiles
 
 
-def _tile(avatar: Avatar, weights: Mapping[str, float], azimuth_deg: float) -> UInt8[np.ndarray, "h w 3"]:
-    cameras = orbit_cameras([azimuth_deg], [0], size_px=TILE_PX, focal_widths=_FACE_FOCAL_WIDTHS)
-    views = mesh_drawer(*(posed(part, weights) for part in avatar.parts))(cameras)
-    return to_uint8(composite(views.rgb, views.alpha)[0])
+def _drawer(avatar: Avatar, weights: Mapping[str, float]) -> Draw:
+    return mesh_drawer(*(posed(part, weights) for part in avatar.parts))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -19,6 +18,8 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from spinmeround.errors import InputError, MissingDependencyError, ResourceError
 from spinmeround.images import to_float
+from spinmeround.io.jpeg_scans import with_surplus_data
+from spinmeround.io.native_output import stderr_muted
 
 MAX_SIDE_PX = 4096
 MIN_SIDE_PX = 64
@@ -61,7 +62,9 @@ def read_photo(path: str | Path) -> Photo:
     head = _first_bytes(path)
     notes: list[str] = []
     try:
-        with path.open("rb") as stream, warnings.catch_warnings(), _muted(head):
+        # libtiff, in Pillow and in OpenCV, prints what this module reports as one line.
+        quiet = stderr_muted() if head.startswith(_TIFF) else nullcontext()
+        with path.open("rb") as stream, warnings.catch_warnings(), quiet:
             warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata; both are handled here
             image = _open(stream, path, head)
             if image is None:
@@ -73,27 +76,6 @@ def read_photo(path: str | Path) -> Photo:
         raise ResourceError(f"not enough memory to decode {path}; shrink the photo first") from error
     upright = stored if (image.width >= image.height) == (stored[0] >= stored[1]) else stored[::-1]
     return _finish(_as_array(image), image.width / upright[0], path, notes)
-
-
-@contextmanager
-def _muted(head: bytes) -> Iterator[None]:
-    """Silence libtiff, in Pillow and in OpenCV, which prints to stderr what this module reports as one line."""
-    if not head.startswith(_TIFF):
-        yield
-        return
-    try:
-        stderr = os.dup(2)
-    except OSError:  # a program without a console
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(nowhere)
-        os.close(stderr)
 
 
 @contextmanager
@@ -164,7 +146,7 @@ def _decode(image: Image.Image, path: Path, notes: list[str]) -> Image.Image:
             notes.append(f"the file has {image.n_frames} frames; the first was used")  # pyright: ignore[reportAttributeAccessIssue]
         image.draft(None, (MAX_SIDE_PX, MAX_SIDE_PX))  # a JPEG is decoded at a fraction of its size where that suffices
         image.load()
-    if image.format in ("JPEG", "MPO") and _ends_in_grey(image):
+    if image.format in ("JPEG", "MPO") and _ends_in_grey(image) and _lacks_data(image, path):
         raise InputError(f"{path} is cut short: its lower part is missing; export or download it again")
     if max(image.size) > MAX_SIDE_PX:
         mode = {"P": "RGBA", "1": "L", "PA": "RGBA"}.get(image.mode, image.mode)
@@ -188,6 +170,13 @@ def _ends_in_grey(image: Image.Image) -> bool:
     rows = max(16, image.height // 20)
     values = np.asarray(image.crop((0, image.height - rows, image.width, image.height))).reshape(rows * image.width, -1)
     return bool((values == values[0]).all() and values.min() >= 126 and values.max() <= 130)
+
+
+def _lacks_data(image: Image.Image, path: Path) -> bool:
+    """Check whether the picture of a JPEG would be another if its file went on: then it ended too early."""
+    with _as_input_error(path), Image.open(io.BytesIO(with_surplus_data(path.read_bytes()))) as longer:
+        longer.draft(None, (MAX_SIDE_PX, MAX_SIDE_PX))
+        return longer.tobytes() != image.tobytes()
 
 
 def _to_srgb(image: Image.Image, notes: list[str]) -> Image.Image:

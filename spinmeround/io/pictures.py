@@ -14,6 +14,7 @@ from PIL import Image, WebPImagePlugin  # noqa: F401 - Pillow itself imports thi
 
 from spinmeround.errors import InputError
 from spinmeround.images import to_uint8
+from spinmeround.io.native_output import stderr_muted
 
 MAX_PIXELS = 64_000_000
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -112,7 +113,8 @@ def _is_16_bit_png(data: bytes) -> bool:
 
 
 def _decode_16_bit(data: bytes, name: str) -> Shaped[np.ndarray, "h w c"]:
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    with stderr_muted():  # libpng prints what it finds odd about profiles and other chunks that are not used here
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if picture is None or picture.dtype != np.uint16:
         raise InputError(f"{name}: a damaged or cut-off picture; copy or export it again")
     picture = np.atleast_3d(picture)

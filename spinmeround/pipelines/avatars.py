@@ -78,6 +78,11 @@ def bakes_normal_map(outputs: Outputs) -> bool:
     return False
 
 
+def wants_avatar(outputs: Outputs) -> bool:
+    """Whether an output holds an avatar, or there are no outputs, so that all results are made."""
+    return any(holds_avatar(path) for path in outputs.meshes) or not (outputs.meshes or outputs.splats)
+
+
 def make_avatar(
     head: object | None,
     built: StageTwoResult,
@@ -100,11 +105,10 @@ def make_avatar(
         OutputError: a format that holds nothing else was asked for, and no face was found.
     """
     requested = any(holds_avatar(path) for path in outputs.meshes)
-    if not requested and (outputs.meshes or outputs.splats):
+    if not wants_avatar(outputs):
         return None, {}
     options = backends.settings.avatar
     if no_avatar is None:
-        stages.add("avatar")
         with stages("avatar") as progress:
             try:
                 rigged = head if isinstance(head, RiggableHead) else _register(built, backends, progress)

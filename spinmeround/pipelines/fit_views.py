@@ -96,7 +96,7 @@ def _read(source: Path, settings: RunSettings, stages: Stages) -> tuple[Views, V
 def _refine_cameras(views: Views, run: Run, store: ResumeStore, stages: Stages) -> Views:
     """Refine the cameras where that was asked for, or where there are no normals to place the surface."""
     trust = run.settings.capture.cameras
-    if trust == "keep" or (trust == "auto" and views.normals_world.any()):
+    if trust == "keep" or (trust == "auto" and (views.exact_cameras or views.normals_world.any())):
         return views
     stages.add("cameras")
     with stages("cameras") as progress:

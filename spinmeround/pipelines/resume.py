@@ -124,7 +124,8 @@ def load_prior_result(arrays: Arrays) -> PriorResult:
     """Restore the views of stage one and its part of the report."""
     rgb, normals, alpha, weight = (arrays[f".views.{plane}"] for plane in ("rgb", "normals_world", "alpha", "weight"))
     names = tuple(arrays[".views.names"].tolist())
-    views = Views(_load_cameras(arrays, ".views.cameras"), rgb, normals, alpha, weight, names)
+    exact = bool(arrays[".views.exact_cameras"])
+    views = Views(_load_cameras(arrays, ".views.cameras"), rgb, normals, alpha, weight, names, exact)
     return PriorResult(views, json.loads(str(arrays[".report"])))
 
 

@@ -13,7 +13,14 @@ from jaxtyping import Float
 
 from spinmeround.pipelines import report as reports
 from spinmeround.pipelines.animation import Animation, load_animation
-from spinmeround.pipelines.avatars import NoAvatar, bakes_normal_map, check_avatar_only, find_obstacle, make_avatar
+from spinmeround.pipelines.avatars import (
+    NoAvatar,
+    bakes_normal_map,
+    check_avatar_only,
+    find_obstacle,
+    make_avatar,
+    wants_avatar,
+)
 from spinmeround.pipelines.backends import Backends, build_backends
 from spinmeround.pipelines.choices import Choice, resolve
 from spinmeround.pipelines.outputs import OutputOptions, Outputs, check_outputs
@@ -122,6 +129,8 @@ def run_stage_two(
     for stage in stages.planned:
         if stage in ("surface", "texture") and stage not in needed:
             stages.leave_out(stage)
+    if run.no_avatar is None and wants_avatar(run.outputs):
+        stages.add("avatar")  # now, so that the count of stages stays what it is from here on
     built = fit_results(views, requested, run.backends, store, stages)
     avatar, avatar_report = make_avatar(head, built, run.outputs, run.backends, stages, no_avatar=run.no_avatar)
     clip, expression = run.animation.clip, run.animation.expression

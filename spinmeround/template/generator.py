@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from spinmeround.template.avatar.build import AvatarDetail, Lod, build_avatar
 from spinmeround.template.avatar.rest_pose import rest_vertices
 from spinmeround.template.fit.fitter import FittedHead, fit_head
+from spinmeround.template.fit.photo_balance import balance_photos
 from spinmeround.template.fit.photo_lookup import gather_evidence
 from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.hair.volume import (
@@ -19,6 +21,7 @@ from spinmeround.template.hair.volume import (
     hair_surface,
     hair_thickness,
 )
+from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel, load_head_model
 from spinmeround.template.render import Hair, Skin, render_views
 from spinmeround.template.texture.bake import SkinTexture, bake_skin_texture, shared_atlas
@@ -53,6 +56,12 @@ class TemplateHead:
     def photo_cameras(self) -> tuple[Cameras, ...]:
         """Cameras of the photos, relative to the head in the world frame."""
         return tuple(photo.camera for photo in self.head.photos)
+
+    @property
+    def hair_above_neck(self) -> Float[np.ndarray, "n 3"]:
+        """The hair's vertices in the world frame, without those below the neck's edge, where pictures of heads end."""
+        vertices = np.zeros((0, 3)) if self.hair is None else self.hair.mesh.vertices
+        return vertices[vertices[:, 1] > neck_cut.HEIGHT]
 
     def render(self, cameras: Cameras, *, neutral: bool = False, names: tuple[str, ...] = ()) -> Views:
         """Render views of the head with the first photo's expression, or at rest if ``neutral`` is set."""
@@ -109,13 +118,13 @@ class TemplateGenerator:
         self._progress(0.0, "fitting the head")
         head = fit_head(portraits, model)
         self._progress(0.35, "shaping the hair")
-        evidence = gather_evidence(model, head, portraits)
+        evidence = balance_photos(model, gather_evidence(model, head, portraits))
         coverage = hair_coverage(model, evidence)
         thickness = hair_thickness(model, coverage, evidence)
         neutral = flatten_covered_ears(model, model.dense(head.neutral), coverage)
         surface = hair_surface(model, neutral, coverage, thickness, evidence)
         self._progress(0.6, "painting the skin")
-        skin = bake_skin_texture(model, head, portraits, coverage)
+        skin = bake_skin_texture(model, head, [photo.portrait for photo in evidence], coverage)
         hair = None
         if surface is not None:
             self._progress(0.85, "painting the hair")

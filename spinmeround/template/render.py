@@ -59,7 +59,8 @@ def render_views(skin: Skin, hair: Hair | None, cameras: Cameras, *, names: tupl
     """Render the head for each camera.
 
     Returns:
-        Views of weight 1; colours are albedo, normals are those of the geometry tilted by the relief of the strands.
+        Views of weight 1 with exact cameras; colours are albedo, normals are those of the geometry tilted by the relief
+        of the strands.
     """
     skin_cut = neck_cut.cut(skin.vertices, skin.model.dense_faces)
     skin_mesh = neck_cut.split_crease(skin_cut.vertices, skin_cut.faces)
@@ -84,7 +85,7 @@ def render_views(skin: Skin, hair: Hair | None, cameras: Cameras, *, names: tupl
             world[index, rows] = _average(_normals(scene, _rasterized(scene, strip, _NORMAL_SAMPLES)), _NORMAL_SAMPLES)
         rgb[index] /= np.maximum(alpha[index], 1e-6)[..., None]
         world[index] = _unit_inside(world[index], alpha[index])
-    return Views(cameras, np.clip(rgb, 0, 1), world, alpha, np.ones(shape, np.float32), names)
+    return Views(cameras, np.clip(rgb, 0, 1), world, alpha, np.ones(shape, np.float32), names, exact_cameras=True)
 
 
 def _strips(cameras: Cameras, index: int) -> Iterator[tuple[slice, Cameras]]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from spinmeround.inspection import drawing
 from spinmeround.inspection.drawing import SHEET_AZIMUTHS_DEG, mesh_drawer, splats_drawer, write_contact_sheet
 from spinmeround.inspection.expressions import ROW, expression_tiles, posed
 from spinmeround.io.pictures import read_picture
@@ -60,6 +61,58 @@ def test_texture_is_the_right_way_up():
     np.testing.assert_allclose(picture[8, 8], [1, 0, 0], atol=1e-3)
     np.testing.assert_allclose(picture[8, 56], [1, 0, 1], atol=1e-3)
     np.testing.assert_allclose(picture[56, 8], [0, 0, 0], atol=1e-3)
+
+
+def ellipsoid(centre, radii) -> TexturedMesh:
+    mesh = sphere_mesh()
+    unit = mesh.vertices / np.linalg.norm(mesh.vertices, axis=1, keepdims=True)
+    return sphere_texture(replace(mesh, vertices=unit * radii + np.array(centre)))
+
+
+AFRO = ellipsoid((0, 0.2, -0.1), (0.5, 0.45, 0.5))
+WIDE = ellipsoid((0, -0.05, -0.05), (0.55, 0.2, 0.2))
+SHOULDERS = ellipsoid((0, -0.5, 0), (0.7, 0.2, 0.3))
+
+
+@pytest.mark.parametrize("head", [(AFRO,), (WIDE,), (sphere_texture(sphere_mesh()), SHOULDERS)])
+def test_nothing_is_cut_and_all_tiles_have_one_scale(head, tmp_path):
+    write_contact_sheet(tmp_path / "sheet.png", mesh_drawer(*head))
+    sheet = read_picture(tmp_path / "sheet.png")
+    captions = np.zeros((256, 256), bool)
+    captions[:22, :60] = True
+    extents = []
+    for tile in np.split(sheet[256:], len(SHEET_AZIMUTHS_DEG), axis=1):
+        drawn = (tile < 250).any(-1) & ~captions
+        rows, columns = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
+        assert min(rows[0], columns[0], 255 - rows[-1], 255 - columns[-1]) >= 5
+        extents.append((rows[-1] - rows[0], columns[-1] - columns[0]))
+    heights, widths = zip(*extents, strict=True)
+    np.testing.assert_allclose(heights[1:4], heights[:4:-1], atol=2)  # left and right alike
+    assert max(heights) < 1.25 * min(heights)  # what is behind the middle is nearer from behind
+    assert max(*heights, *widths) > 0.75 * 256
+
+
+def test_the_film_holds_the_whole_head():
+    frames = [frame for index, frame in enumerate(drawing._turn(mesh_drawer(WIDE))) if index % 8 == 3]
+    for frame in frames:
+        edge = np.concatenate([frame[:10].reshape(-1, 3), frame[-10:].reshape(-1, 3), *frame[:, [*range(10), -9, -1]]])
+        assert (edge == 255).all()
+    assert max((frame < 250).any(-1).any(0).sum() for frame in frames) > 0.85 * 512
+
+
+def test_tiles_of_expressions_hold_the_whole_head():
+    avatar = smiling_sphere()
+    tall = replace(avatar, parts=(replace(avatar.parts[0], mesh=AFRO),))
+    for tile in expression_tiles(tall, {"jawOpen": 1}).values():
+        rows, columns = np.nonzero((tile < 250).any(axis=-1))
+        assert min(rows.min(), columns.min()) >= 5 and max(rows.max(), columns.max()) < 250
+
+
+def test_photos_that_are_not_square_are_shown_whole(tmp_path):
+    photo = np.full((80, 40, 3), 0.25, np.float32)
+    write_contact_sheet(tmp_path / "sheet.png", mesh_drawer(WIDE), [photo])
+    sheet = read_picture(tmp_path / "sheet.png")
+    assert (sheet[:, :256] == 64).all() and (sheet[:, 256:512] == 255).all()
 
 
 @pytest.mark.parametrize(("photos", "columns"), [(0, 0), (1, 2), (2, 1), (3, 2)])

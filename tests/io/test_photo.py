@@ -146,8 +146,8 @@ def _jpeg(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _lying(content: bytes, height: int, width: int) -> bytes:
-    start = content.index(b"\xff\xc0") + 5
+def _lying(content: bytes, height: int, width: int, sof: bytes = b"\xff\xc0") -> bytes:
+    start = content.index(sof) + 5
     return content[:start] + struct.pack(">HH", height, width) + content[start + 4 :]
 
 
@@ -186,6 +186,22 @@ def test_refusals_of_damaged_jpegs(picture, tmp_path):
     }.items():
         (tmp_path / f"{name}.jpg").write_bytes(damaged)
         assert "damaged" in (message := _refused(tmp_path / f"{name}.jpg")) or "cut short" in message
+
+
+@pytest.mark.parametrize("how", [{}, {"progressive": True}, {"restart_marker_rows": 2}])
+def test_grey_below_a_photo_is_read_and_missing_rows_are_refused(picture, tmp_path, how):
+    path = tmp_path / "a.jpg"
+    padded = Image.new("RGB", (300, 520), (128, 128, 128))
+    padded.paste(picture)
+    padded.save(path, quality=90, **how)
+    found = read_photo(path).rgb
+    assert found.shape == (520, 300, 3)
+    np.testing.assert_allclose(found[410:], 128 / 255, atol=1e-6)
+    content = path.read_bytes()
+    sof = b"\xff\xc2" if "progressive" in how else b"\xff\xc0"
+    for damaged in (_lying(content, 600, 300, sof), content[: content.index(b"\xff\xda") + 2000] + b"\xff\xd9"):
+        path.write_bytes(damaged)
+        assert "cut short" in _refused(path)
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_adobe_deflate"])

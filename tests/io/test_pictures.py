@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from spinmeround.errors import InputError
+from spinmeround.io.photo import read_photo
 from spinmeround.io.pictures import encode_png, picture_size_px, read_picture
 
 
@@ -30,6 +31,21 @@ def test_round_trip_without_extra_chunks(tmp_path: Path, kind: type, shape: tupl
         chunks.add(name)
         at += 12 + length
     assert chunks == {b"IHDR", b"IDAT", b"IEND"}
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("read", [read_picture, lambda path: read_photo(path).rgb])
+def test_libpng_keeps_its_warnings_to_itself(tmp_path: Path, capfd, kind: type, read) -> None:
+    picture = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (80, 70, 3)).astype(kind)
+    data = encode_png(picture)
+    odd = _chunk(b"iCCP", b"x\0\0" + zlib.compress(b"no profile")) + _chunk(b"sRGB", b"\x09")
+    (tmp_path / "a.png").write_bytes(data[:33] + odd + data[33:])
+    assert read(tmp_path / "a.png").shape == picture.shape
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -67,10 +67,11 @@ def fitted(monkeypatch, tmp_path):
 
     install(monkeypatch, Noting)
 
-    def run(*, normals: bool, capture: CaptureOptions) -> tuple[dict[str, Cameras], dict]:
+    def run(*, normals: bool, capture: CaptureOptions, exact: bool = False) -> tuple[dict[str, Cameras], dict]:
         views = sphere_views(scenes.cameras(scenes.LEVEL, size_px=64), tuple("abcdefgh"))
         if not normals:
             views = dataclasses.replace(views, normals_world=np.zeros_like(views.normals_world))
+        views = dataclasses.replace(views, exact_cameras=exact)
         write_views(tmp_path / "views", views)
         result = fit_views(
             tmp_path / "views",
@@ -95,11 +96,17 @@ def test_splats_and_texture_get_the_cameras_the_surface_found(fitted):
 
 
 @pytest.mark.parametrize(
-    ("trust", "normals", "refined"),
-    [("auto", True, False), ("auto", False, True), ("keep", False, False), ("register", True, True)],
+    ("trust", "normals", "exact", "refined"),
+    [
+        ("auto", True, False, False),
+        ("auto", False, False, True),
+        ("auto", False, True, False),
+        ("keep", False, False, False),
+        ("register", True, True, True),
+    ],
 )
-def test_when_cameras_are_refined(fitted, trust, normals, refined):
-    seen, report = fitted(normals=normals, capture=CaptureOptions(cameras=trust))
+def test_when_cameras_are_refined(fitted, trust, normals, exact, refined):
+    seen, report = fitted(normals=normals, exact=exact, capture=CaptureOptions(cameras=trust))
     assert ("cameras" in [stage["stage"] for stage in report["stages"]]) == refined
     assert report["views"]["cameras_moved"]["count"] == (8 if refined else 1)
     given = scenes.cameras(scenes.LEVEL, size_px=64).camera_from_world

@@ -202,7 +202,9 @@ def test_a_folder_as_input_counts_with_all_its_files(tmp_path):
 
 
 MESH = sphere_mesh()
-VIEWS = sphere_views(orbit_cameras([0.0, 90.0], [0.0] * 2, size_px=16), ("a", "b"))
+VIEWS = dataclasses.replace(
+    sphere_views(orbit_cameras([0.0, 90.0], [0.0] * 2, size_px=16), ("a", "b")), exact_cameras=True
+)
 RESULTS = {
     "prior": (PriorResult(VIEWS, {"diffusion": {"views": 2, "trust": 0.5}}), resume.load_prior_result),
     "correction": (CameraCorrection(np.arange(6.0), np.ones((2, 6))), resume.load_correction),

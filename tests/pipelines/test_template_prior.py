@@ -1,20 +1,23 @@
-"""The template prior hands the settings on to the head that it fits."""
+"""The template prior hands settings on to the head that it fits, and its views hold all of the hair."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from spinmeround.pipelines.priors.template import TemplatePrior
+from spinmeround.geometry import project
+from spinmeround.orbits import ORBITS, WHOLE_FOCAL_WIDTHS
+from spinmeround.pipelines.priors.template import TemplatePrior, cameras_around
 from spinmeround.pipelines.settings import PhotoOptions, RunSettings
 from spinmeround.runtime.stages import Stages
 from spinmeround.types import ViewRequest
-from tests.pipelines.fakes import HEAD_REPORT, PHOTO_CAMERA, portrait, sphere_views
+from tests.pipelines.fakes import HEAD_REPORT, PHOTO_CAMERA, portrait, sphere_mesh, sphere_views
 
 
 class FittedSphere:
     """Stands for a fitted head; remembers how it was drawn."""
 
-    report, photo_cameras = HEAD_REPORT, (PHOTO_CAMERA,)
+    report, photo_cameras, hair_above_neck = HEAD_REPORT, (PHOTO_CAMERA,), np.zeros((0, 3))
 
     def render(self, cameras, *, neutral, names):
         self.neutral = neutral
@@ -30,3 +33,23 @@ def test_views_show_the_photos_expression_unless_the_face_is_to_rest(neutral, mo
     result = TemplatePrior(settings).generate([portrait()], ViewRequest(), seed=0, stages=stages)
     assert fitted.neutral is neutral
     assert result.head is fitted
+
+
+@pytest.mark.parametrize("stretch", [(3.0, 1.0, 1.0), (1.0, 3.0, 1.0), (1.0, 1.0, 3.0)])
+def test_wide_and_tall_hair_is_in_all_pictures(stretch):
+    hair = sphere_mesh().vertices * stretch
+    cameras, names = cameras_around(
+        ORBITS["orbit-16"], size_px=100, photo_cameras=[PHOTO_CAMERA], focal_widths=WHOLE_FOCAL_WIDTHS, hair=hair
+    )
+    assert len(names) == len(cameras) == 17
+    for pose, intrinsics_px in zip(cameras.camera_from_world, cameras.intrinsics_px, strict=True):
+        seen = project(hair, pose, intrinsics_px)[:, :2]
+        assert seen.min() > 0 and seen.max() < 100
+
+
+def test_other_hair_leaves_the_cameras_alone():
+    usual = {"size_px": 100, "photo_cameras": [PHOTO_CAMERA], "focal_widths": WHOLE_FOCAL_WIDTHS}
+    without, _ = cameras_around(ORBITS["orbit-8"], **usual)
+    for hair in (np.zeros((0, 3)), sphere_mesh().vertices):
+        cameras, _ = cameras_around(ORBITS["orbit-8"], **usual, hair=hair)
+        np.testing.assert_array_equal(cameras.intrinsics_px, without.intrinsics_px)

@@ -26,6 +26,7 @@ def test_unit_normals_and_plain_colours_wherever_there_is_coverage(skin):
     np.testing.assert_allclose(views.rgb[inside] - skin.albedo[0, 0], 0, atol=1e-5)
     assert not views.normals_world[~inside].any()
     assert not views.rgb[~inside].any()
+    assert views.exact_cameras
 
 
 def test_large_pictures_are_drawn_in_strips_that_do_not_show(skin, monkeypatch):

@@ -46,6 +46,7 @@ class ViewFile:
         ignored: how many frames are in neither list.
         normal_frame: None if none is declared.
         file_from_world: the rotation of ``applied_transform``, which is already undone in the poses; None without one.
+        exact_cameras: whether the pictures were drawn from just these cameras.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class ViewFile:
     ignored: int = 0
     normal_frame: str | None = None
     file_from_world: Float[np.ndarray, "3 3"] | None = None
+    exact_cameras: bool = False
 
 
 def path_inside_folder(path: Path, where: str, name: object) -> str:

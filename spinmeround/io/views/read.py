@@ -174,7 +174,7 @@ def _read(
     )
     if (alpha == 1).all():
         log.warning("%s: neither masks nor alpha: the whole of each picture counts as head", folder)
-    return Views(cameras, rgb, normals, alpha, weight, _names(frames))
+    return Views(cameras, rgb, normals, alpha, weight, _names(frames), file.exact_cameras)
 
 
 def _intrinsics(frame: Frame, size: tuple[int, int], width_px: int, height_px: int) -> Float[np.ndarray, "3 3"]:
@@ -204,4 +204,5 @@ def _part(views: Views, start: int, stop: int) -> Views:
         views.alpha[part],
         views.weight[part],
         views.names[part],
+        views.exact_cameras,
     )

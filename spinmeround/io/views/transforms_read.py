@@ -57,6 +57,7 @@ def read_transforms_file(folder: Path) -> ViewFile:
         len(frames) - len({*train, *(test or [])}),
         normal_frame,
         None if applied is None else applied.rotation,
+        document.get("exact_cameras") is True,
     )
 
 

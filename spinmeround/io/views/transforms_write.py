@@ -36,7 +36,7 @@ def write_views(folder: Path | str, views: Views, *, test: Views | None = None) 
     ``file_path`` (8-bit PNG, straight colour, white where alpha is 0), ``mask_path`` (8-bit alpha), ``normal_path``
     (16-bit PNG, (n + 1) / 2 in the world frame, grey 0.5 outside; left out when all normals are 0) and ``weight_path``
     (8 bits; left out when all weights are 1). With ``test``, ``train_filenames`` and ``test_filenames`` list the two.
-    The same views give the same bytes.
+    ``exact_cameras`` is there when the views say so. The same views give the same bytes.
 
     Raises:
         OutputError: the folder holds other files, or cannot be written.
@@ -60,6 +60,7 @@ def write_views(folder: Path | str, views: Views, *, test: Views | None = None) 
             "w": views.cameras.width_px,
             "h": views.cameras.height_px,
             "normal_frame": "world",
+            **({"exact_cameras": True} if views.exact_cameras else {}),
             "frames": frames,
         }
         if test is not None:

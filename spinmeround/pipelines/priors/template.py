@@ -6,17 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from spinmeround.configs import preset
-from spinmeround.geometry import framed
-from spinmeround.orbits import FOCAL_WIDTHS, WHOLE_FOCAL_WIDTHS, orbit_cameras
+from spinmeround.geometry import camera_centres, framed
+from spinmeround.orbits import FOCAL_WIDTHS, WHOLE_FOCAL_WIDTHS, holding_focal_widths, orbit_cameras
 from spinmeround.pipelines.priors.directions import Direction, direction_stem, orbit_directions, photo_stems
 from spinmeround.pipelines.settings import RunSettings
 from spinmeround.protocols import StageRunner
 from spinmeround.types import Cameras, Licence, Portrait, PriorResult, ViewRequest
 
 _HEAD_RADIUS = 0.42
-"""A ball around the origin of this radius holds a head with its hair, head units."""
+"""A ball around the origin of this radius holds most heads with their hair, head units."""
+_MARGIN = 1.03
+"""By so much pictures are wider than hair that fills them."""
 
 
 class TemplatePrior:
@@ -57,6 +60,7 @@ class TemplatePrior:
                 size_px=quality.view_size_px,
                 photo_cameras=head.photo_cameras if request.photo_cameras else (),
                 focal_widths=WHOLE_FOCAL_WIDTHS if request.whole_head else FOCAL_WIDTHS,
+                hair=head.hair_above_neck if request.whole_head else None,
             )
             views = head.render(cameras, neutral=self._settings.photo.neutral, names=names)
         return PriorResult(views, {"head": head.report, "texture": texture_fractions(head.report)}, head)
@@ -68,11 +72,19 @@ def cameras_around(
     size_px: int,
     photo_cameras: Sequence[Cameras] = (),
     focal_widths: float = FOCAL_WIDTHS,
+    hair: Float[np.ndarray, "n 3"] | None = None,
 ) -> tuple[Cameras, tuple[str, ...]]:
-    """Return the photos' own cameras, cropped to the head, then one camera a direction; and a file stem for each."""
+    """Return the photos' own cameras, cropped to the head, then one camera a direction; and a file stem for each.
+
+    Args:
+        hair: points that must be in all pictures; they are wider than otherwise where hair is tall or long.
+    """
     azimuths, elevations = zip(*directions, strict=True)
     around = orbit_cameras(azimuths, elevations, size_px=size_px, focal_widths=focal_widths)
-    own = [framed(camera, _HEAD_RADIUS, size_px=size_px) for camera in photo_cameras]
+    if hair is not None and len(hair):
+        focal_widths = min(focal_widths, holding_focal_widths(hair, around) / _MARGIN)
+        around = orbit_cameras(azimuths, elevations, size_px=size_px, focal_widths=focal_widths)
+    own = [framed(camera, _radius_seen(camera, hair), size_px=size_px) for camera in photo_cameras]
     together = Cameras(
         np.concatenate([c.camera_from_world for c in (*own, around)]),
         np.concatenate([c.intrinsics_px for c in (*own, around)]),
@@ -80,6 +92,15 @@ def cameras_around(
         size_px,
     )
     return together, (*photo_stems(len(own)), *(direction_stem(*direction) for direction in directions))
+
+
+def _radius_seen(camera: Cameras, hair: Float[np.ndarray, "n 3"] | None) -> float:
+    """Return the radius, at the origin's depth, of what a photo's own camera has to show."""
+    if hair is None or not len(hair):
+        return _HEAD_RADIUS
+    radius, distance = np.linalg.norm(hair, axis=1).max(), np.linalg.norm(camera_centres(camera)[0])
+    # A ball's outline lies nearer to the camera than its middle.
+    return float(max(_HEAD_RADIUS, _MARGIN * radius / np.sqrt(max(1 - (radius / distance) ** 2, 0.1))))
 
 
 def texture_fractions(report: Mapping[str, Any]) -> dict[str, dict[str, float]]:

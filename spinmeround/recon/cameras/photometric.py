@@ -93,7 +93,8 @@ class CameraCorrection:
 
     def apply(self, views: Views) -> Views:
         """Return the views with corrected cameras; they must be those that were refined, in the same order."""
-        return replace(views, cameras=_move_cameras(views.cameras, self.common + self.per_view))
+        cameras = _move_cameras(views.cameras, self.common + self.per_view)
+        return replace(views, cameras=cameras, exact_cameras=False)
 
 
 def refine_cameras(views: Views, rasterizer: Rasterizer, *, seed: int, progress: Progress) -> CameraCorrection:

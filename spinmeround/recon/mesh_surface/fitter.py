@@ -50,7 +50,7 @@ class NormalSurfaceFitter:
         self.settings, self.keep_cameras = settings, keep_cameras
 
     def fit(self, views: Views, *, seed: int, progress: Progress = no_progress) -> SurfaceFit:
-        """Fit a watertight manifold mesh, and correct the cameras unless ``keep_cameras`` is set.
+        """Fit a watertight manifold mesh, and correct cameras unless they are exact or ``keep_cameras`` is set.
 
         Cameras that are off by more than a fraction of a pixel are turned about the world's origin and shifted across
         their line of sight; their mean stays. If views have normals and their silhouettes contradict each other by far,
@@ -69,13 +69,14 @@ class NormalSurfaceFitter:
             InputError: too few views, empty masks, or masks and cameras that do not belong together.
         """
         _check(views)
-        if views.normals_world.any() and not self.keep_cameras:
+        keep_cameras = self.keep_cameras or views.exact_cameras
+        if views.normals_world.any() and not keep_cameras:
             progress(0.0, "comparing silhouettes")
             views = replace(views, cameras=pan_cameras_if_needed(views.cameras, views.alpha))
         progress(0.0, "visual hull")
         masks = silhouettes(views.alpha)
         hull = visual_hull(views.cameras, masks, cells=self.settings.hull_cells)
-        problem, estimates = Problem(views, masks, hull, self.keep_cameras), Estimates.before_fit(views)
+        problem, estimates = Problem(views, masks, hull, keep_cameras), Estimates.before_fit(views)
         mesh = hull.mesh
         for halving in range(len(self.settings.iterations)):
             mesh = self._fit_level(problem, estimates, mesh, halving, progress)

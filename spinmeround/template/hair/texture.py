@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Float32, Integer
 from spinmeround import mesh_raster
 from spinmeround.geometry import project, vertex_normals
 from spinmeround.images import sample
+from spinmeround.template.fit.photo_balance import agreed_tone, best_seen_shares
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
 from spinmeround.template.hair.map_smoothing import blur_cyclic
 from spinmeround.template.hair.settings import HairColourSettings
@@ -150,33 +151,44 @@ def surface_of_map(
 
 
 def _project_photos(hair: Mesh, position, normal, occupied, evidence: Sequence[PhotoEvidence]):
-    """Return the weighted mean colour of all photos at each texel, and its weight in [0, 1]."""
-    s = _SETTINGS
-    total, weight = np.zeros((HEIGHT, WIDTH, 3), np.float32), np.zeros((HEIGHT, WIDTH), np.float32)
+    """Return the colour of the photo that sees each texel best, and its weight in [0, 1]."""
     points, normals = position[occupied].astype(np.float64), normal[occupied]
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    colours, trusts, qualities = [], [], []
     for photo in evidence:
-        height, width = photo.portrait.alpha.shape
-        hair_pixels = project(hair.vertices, photo.camera_from_world, photo.intrinsics_px)
-        depth = mesh_raster.rasterize_pixels(hair_pixels, hair.faces, width, height).depth
-        depth = np.minimum(depth, photo.skin_depth)
-        pixels = project(points, photo.camera_from_world, photo.intrinsics_px)
-        eye = -photo.camera_from_world[:3, :3].T @ photo.camera_from_world[:3, 3]
-        facing = ((eye - points) * normals).sum(1) / np.linalg.norm(eye - points, axis=1)
-        column = np.clip(pixels[:, 0].astype(int), 0, width - 1)
-        row = np.clip(pixels[:, 1].astype(int), 0, height - 1)
-        visible = pixels[:, 2] < depth[row, column] + s.depth_tolerance
-        matte = (photo.portrait.hair * photo.portrait.observed).astype(np.float32)
-        matte = cv2.erode(matte, np.ones((s.erosion_px, s.erosion_px)))
-        matte = cv2.GaussianBlur(matte, (0, 0), s.matte_blur_px)
-        trust = np.clip((facing - s.min_facing) / s.facing_range, 0, 1) * visible
-        trust *= np.clip(sample(matte, pixels) * s.matte_gain - s.matte_offset, 0, 1)
-        colour = sample(photo.portrait.foreground, pixels)
-        total[occupied] += (trust[:, None] * colour).astype(np.float32)
-        weight[occupied] += trust.astype(np.float32)
-    mean = total / np.maximum(weight, s.min_weight)[..., None]
-    colour = np.where(weight[..., None] > s.min_weight, mean, 0)
-    return colour, np.clip(weight, 0, 1)
+        rgb, trust, sharpness = _look_up(hair, points, normals, photo)
+        colours.append(rgb)
+        trusts.append(trust)
+        qualities.append(trust * sharpness)
+    if len(evidence) > 1:  # hair shines: its light differs more from photo to photo than that of skin
+        colours = agreed_tone(colours, [trust > _SETTINGS.observed_weight for trust in trusts])
+    best = sum(rgb * share[:, None] for rgb, share in zip(colours, best_seen_shares(qualities), strict=True))
+    colour, weight = np.zeros((HEIGHT, WIDTH, 3), np.float32), np.zeros((HEIGHT, WIDTH), np.float32)
+    weight[occupied] = np.max(trusts, axis=0)
+    colour[occupied] = best
+    return np.where(weight[..., None] > _SETTINGS.min_weight, colour, 0), weight
+
+
+def _look_up(hair: Mesh, points, normals, photo: PhotoEvidence):
+    """Return colour, trust in [0, 1] and pixels to a head unit of hair in one photo."""
+    s = _SETTINGS
+    height, width = photo.portrait.alpha.shape
+    hair_pixels = project(hair.vertices, photo.camera_from_world, photo.intrinsics_px)
+    depth = mesh_raster.rasterize_pixels(hair_pixels, hair.faces, width, height).depth
+    depth = np.minimum(depth, photo.skin_depth)
+    pixels = project(points, photo.camera_from_world, photo.intrinsics_px)
+    eye = -photo.camera_from_world[:3, :3].T @ photo.camera_from_world[:3, 3]
+    facing = ((eye - points) * normals).sum(1) / np.linalg.norm(eye - points, axis=1)
+    column = np.clip(pixels[:, 0].astype(int), 0, width - 1)
+    row = np.clip(pixels[:, 1].astype(int), 0, height - 1)
+    visible = pixels[:, 2] < depth[row, column] + s.depth_tolerance
+    matte = (photo.portrait.hair * photo.portrait.observed).astype(np.float32)
+    matte = cv2.erode(matte, np.ones((s.erosion_px, s.erosion_px)))
+    matte = cv2.GaussianBlur(matte, (0, 0), s.matte_blur_px)
+    trust = np.clip((facing - s.min_facing) / s.facing_range, 0, 1) * visible
+    trust *= np.clip(sample(matte, pixels) * s.matte_gain - s.matte_offset, 0, 1)
+    sharpness = photo.intrinsics_px[0, 0] * np.clip(facing, 0, 1) / pixels[:, 2]
+    return sample(photo.portrait.foreground, pixels), trust, sharpness
 
 
 def _base_colour(colour, trust):

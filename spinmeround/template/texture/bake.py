@@ -25,6 +25,7 @@ from spinmeround.template.texture.fill import (
 from spinmeround.template.texture.lighting import ambient_occlusion, shading_correction
 from spinmeround.template.texture.mouth import complete_mouth
 from spinmeround.template.texture.occluding_contour import correct_contour_colours
+from spinmeround.template.texture.photo_merge import PhotoLayer, merge_photos, photo_fitness
 from spinmeround.template.texture.projection import Projection, project_photo
 from spinmeround.types import Portrait
 
@@ -54,8 +55,6 @@ class _BakeSettings:
         seen_prior_weight: weight of "no difference" when the tone of two seen layers is matched; small, since both
             show the same person.
         invented_prior_weight: the same for invented colours, whose tone has to match near their border only.
-        photo_choice_power: power of the weights that choose between two photos of eyes and mouth; high, since two
-            irises do not average.
         smooth_power: power of the weights with which texels give their vertex its colour.
         smooth_tolerance: a vertex that differs so much from the usual colour counts half when colours are continued.
         smooth_half_weight: summed texel weight at which the colour of a vertex counts half, texels.
@@ -83,7 +82,6 @@ class _BakeSettings:
     hair_excess_range: float = 0.35
     seen_prior_weight: float = 1e-3
     invented_prior_weight: float = 0.02
-    photo_choice_power: int = 4
     smooth_power: int = 3
     smooth_tolerance: float = 0.15
     smooth_half_weight: float = 2.0
@@ -145,15 +143,16 @@ def bake_skin_texture(
     coverage_map = atlas.spread(np.asarray(hair_coverage, np.float64)[:, None])[..., 0]
     side = smooth_ramp(np.abs(model.dense(model.mean)[:, 0]), *_BAKE.side_distance)
     layers = []
+    posed = [model.dense(head.posed(index)) for index in range(len(portraits))]
     for index, portrait in enumerate(portraits):
-        projection = project_photo(model, atlas, portrait, head.photos[index].camera, model.dense(head.posed(index)))
+        projection = project_photo(model, atlas, portrait, head.photos[index].camera, posed[index])
         relit, inner = _photo_layers(projection, atlas, skin, coverage_map)
         plain = skin & (projection.hair < _BAKE.max_plain_hair) & (coverage_map < _BAKE.max_plain_coverage)
-        layers.append((correct_contour_colours(atlas, membrane, relit, projection.facing, plain, side), inner))
-    skin_seen, inner_seen = layers[0]
-    for more_skin, more_inner in layers[1:]:
-        skin_seen = blend_under(skin_seen, more_skin, atlas, membrane, skin, prior_weight=_BAKE.seen_prior_weight)
-        inner_seen = _choose_better_seen(inner_seen, more_inner)
+        relit = correct_contour_colours(atlas, membrane, relit, projection.facing, plain, side)
+        fitness = photo_fitness(projection.sharpness, atlas, np.linalg.norm(posed[index] - posed[0], axis=1))
+        layers.append(PhotoLayer(relit, inner, fitness, projection.hair))
+    merged = merge_photos(layers, atlas, membrane, skin, prior_weight=_BAKE.seen_prior_weight)
+    skin_seen, inner_seen = merged.skin, merged.inner
     visibility = ambient_occlusion(neutral, model.dense_faces)
     rng = np.random.default_rng(seed)
     complete = _complete_skin(model, atlas, membrane, skin_seen, skin, hair_coverage, visibility, rng)
@@ -190,14 +189,6 @@ def _photo_layers(
     factor = shading_correction(colours, projection.normals, weight_sum)
     relit = (projection.rgb * atlas.spread(factor)).astype(np.float32)
     return Layer(relit, weight), Layer(projection.rgb, np.where(skin, 0, projection.weight).astype(np.float32))
-
-
-def _choose_better_seen(first: Layer, second: Layer) -> Layer:
-    """Blend two photos of eyes and mouth so that the better seen one dominates."""
-    a, b = first.weight**_BAKE.photo_choice_power, second.weight**_BAKE.photo_choice_power
-    first_weight = (a / np.maximum(a + b, 1e-9))[..., None]
-    rgb = first.rgb * first_weight + second.rgb * (1 - first_weight)
-    return Layer(rgb.astype(np.float32), np.maximum(first.weight, second.weight))
 
 
 def _complete_skin(

@@ -83,6 +83,7 @@ class Projection:
             has weight outside the openings of eyes and mouth only, eyes and mouth inside only.
         hair: fraction of hair in the texel's pixel.
         facing: cosine between the surface's normal and the direction to the camera.
+        sharpness: pixels of the photo to a head unit on the surface; 0 where it faces away.
         normals: unit normals of the posed head at the dense vertices, world frame.
     """
 
@@ -90,6 +91,7 @@ class Projection:
     weight: Float32[np.ndarray, "t t"]
     hair: Float32[np.ndarray, "t t"]
     facing: Float32[np.ndarray, "t t"]
+    sharpness: Float32[np.ndarray, "t t"]
     normals: Float[np.ndarray, "m 3"]
 
 
@@ -121,7 +123,8 @@ def project_photo(
     allowed = np.where(atlas.part == PARTS.index("skin"), out_maps[..., 0], out_maps[..., 1])
     # A smoothstep, written out: multiplied in another order the bytes would differ.
     weight = allowed * angle * angle * (3 - 2 * angle)
-    return Projection(out_rgb, weight, out_maps[..., 2], texels[..., 3], normals)
+    sharpness = camera.intrinsics_px[0, 0, 0] * np.clip(texels[..., 3], 0, 1) / np.maximum(texels[..., 2], 1e-3)
+    return Projection(out_rgb, weight, out_maps[..., 2], texels[..., 3], sharpness.astype(np.float32), normals)
 
 
 def _continue_skin_over_silhouette(portrait: Portrait) -> Float32[np.ndarray, "h w 3"]:

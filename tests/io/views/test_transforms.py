@@ -49,6 +49,15 @@ def test_all_to_fit_soft_alpha_weights_and_own_cameras(tmp_path: Path, make_view
     assert sorted(p.name for p in (tmp_path / "views").iterdir()) == ["images", "masks", "transforms.json", "weights"]
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_exact_cameras_are_known_to_be_so(tmp_path: Path, make_views, exact) -> None:
+    write_views(tmp_path / "views", replace(make_views(3), exact_cameras=exact), test=make_views(2, offset_deg=20))
+    train, test = read_views(tmp_path / "views")
+    assert test is not None
+    assert train.exact_cameras == test.exact_cameras == exact
+    assert ("exact_cameras" in json.loads((tmp_path / "views/transforms.json").read_text())) == exact
+
+
 def test_the_file_says_what_nerfstudio_expects(tmp_path: Path, make_views, opengl_camera_to_world) -> None:
     views = make_views(3)
     write_views(tmp_path / "views", views, test=make_views(2, offset_deg=45))

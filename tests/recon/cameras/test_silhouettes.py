@@ -75,4 +75,6 @@ def test_the_surface_keeps_cameras_that_it_is_told_to_keep(head):
     wrong = turned(head)
     settings = SurfaceSettings(24, (2,))
     assert NormalSurfaceFitter(settings, keep_cameras=True).fit(wrong, seed=0).cameras is wrong.cameras
+    exact = replace(wrong, exact_cameras=True)
+    assert NormalSurfaceFitter(settings).fit(exact, seed=0).cameras is wrong.cameras
     assert apart_px(NormalSurfaceFitter(settings).fit(wrong, seed=0).cameras, head.cameras) < 0.5
