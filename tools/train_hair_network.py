@@ -21,6 +21,7 @@ from hair_samples import Samples, read_samples, write_samples
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits
+from torch.optim.swa_utils import AveragedModel
 
 from spinmeround.portrait.hair_network import WEIGHTS, HairHead
 
@@ -31,6 +32,8 @@ _BATCH = 8
 _PEAK_RATE = 4e-3
 _HELD_OUT = 12
 """Each twelfth person is held out, to be measured."""
+_AVERAGED_EVERY = 200
+"""Steps between the weights that are averaged, in the second half of the training."""
 
 
 def main() -> None:
@@ -54,13 +57,18 @@ def main() -> None:
 
 
 def train(samples: Samples, *, steps: int, seed: int) -> HairHead:
-    """Train a head; prints the intersection over union on the people that are held out."""
+    """Train a head; prints the intersection over union on the people that are held out.
+
+    The result is the mean of the weights at several steps of the second half (Izmailov et al., "Averaging weights leads
+    to wider optima and better generalization", UAI 2018).
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     held_out = samples.person % _HELD_OUT == 0
     training = np.flatnonzero(~held_out)
     head = HairHead()
     _set_input_scale(head, samples, rng.choice(training, min(200, len(training)), replace=False))
+    averaged = AveragedModel(head)
     optimizer = torch.optim.AdamW(head.parameters(), _PEAK_RATE, weight_decay=2e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _PEAK_RATE, total_steps=steps, pct_start=0.1)
     started, recent = time.perf_counter(), []
@@ -73,11 +81,14 @@ def train(samples: Samples, *, steps: int, seed: int) -> HairHead:
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
         optimizer.step()
         schedule.step()
+        if step >= steps // 2 and (steps - 1 - step) % _AVERAGED_EVERY == 0:
+            averaged.update_parameters(head)
         recent.append(loss.item())
         if step % 100 == 99 or step == steps - 1:
             print(
                 f"step {step + 1}: loss {np.mean(recent[-100:]):.4f}, {time.perf_counter() - started:.0f} s", flush=True
             )
+    head.load_state_dict(averaged.module.state_dict())
     iou = _iou(head, samples, np.flatnonzero(held_out))
     print(f"held-out synthetic people: IoU {np.mean(iou):.3f} mean, {np.median(iou):.3f} median, {len(iou)} crops")
     return head

@@ -185,6 +185,9 @@ class _Block(nn.Module):
 class _Scale(nn.Module):
     """One scale of the head: joins the features there with the planes and with what the coarser scale found."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, features: int, planes: int, coarser: int, channels: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(features, 1, 1))
