@@ -124,15 +124,15 @@ class Canvas:
         return np.array(loop)
 
 
-def _above_hairline(place: Float[np.ndarray, "n 3"], paint: Paint) -> Float[np.ndarray, "n"]:
+def above_hairline(place: Float[np.ndarray, "n 3"], seed: int, receding_mm: float) -> Float[np.ndarray, "n"]:
     """Return millimetres above the hairline, with noise along it; negative on the face."""
     angle = np.degrees(np.arctan2(np.abs(place[:, 0]), place[:, 2] - _HEAD_AXIS_Z))
     line = np.interp(angle, _HAIRLINE[:, 0], _HAIRLINE[:, 1])
-    line += paint.receding_mm * (1 - smooth_ramp(angle, 25, 75))
-    return place[:, 1] - line + 4 * noise(place / 9, seed=paint.seed, octaves=3)
+    line += receding_mm * (1 - smooth_ramp(angle, 25, 75))
+    return place[:, 1] - line + 4 * noise(place / 9, seed=seed, octaves=3)
 
 
-def _ear(place: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
+def ear(place: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
     """Return 1 on the ears, which carry no hair, and 0 elsewhere."""
     beyond = np.abs(place[:, 0]) - 72.5
     return smooth_ramp(beyond, 0, 2) * (place[:, 1] < 14) * (place[:, 1] > -62) * (place[:, 2] < -55)
@@ -140,7 +140,7 @@ def _ear(place: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
 
 def hair_thickness_mm(place: Float[np.ndarray, "n 3"], paint: Paint) -> Float[np.ndarray, "n"]:
     """Return the thickness of the hair over the skull, millimetres; 0 on the face and on the ears."""
-    above = smooth_ramp(_above_hairline(place, paint), 0, 22) * (1 - _ear(place))
+    above = smooth_ramp(above_hairline(place, paint.seed, paint.receding_mm), 0, 22) * (1 - ear(place))
     crown = 0.7 + 0.5 * smooth_ramp(place[:, 1], 20, 110)
     return paint.hair_mm * above * crown * (1 + 0.25 * noise(place / 22, seed=paint.seed + 1, octaves=3))
 
@@ -155,7 +155,7 @@ def _skin_colour(
     red = 0.6 * np.exp(-(((x - 42) / 18) ** 2) - ((y + 38) / 18) ** 2) + 0.6 * np.exp(
         -((x / 13) ** 2) - ((y + 40) / 14) ** 2
     )
-    red = np.clip(red + 0.35 * _ear(place) + 0.12 * noise(place / 10, seed=paint.seed + 4), 0, 1)[:, None]
+    red = np.clip(red + 0.35 * ear(place) + 0.12 * noise(place / 10, seed=paint.seed + 4), 0, 1)[:, None]
     colour = (paint.skin * (1 - red) + paint.blush * red) * mottle[:, None]
     under_eye = 0.18 * np.exp(-(((x - 30) / 16) ** 2) - ((y + 17) / 6) ** 2)
     colour = colour * (1 - under_eye[:, None] * np.array([0.8, 1.0, 0.9]))
@@ -202,14 +202,19 @@ def albedo_of(
     kind: Integer[np.ndarray, "n"],
     lips: Float[np.ndarray, "n"],
     paint: Paint,
+    *,
+    hair: Float[np.ndarray, "n"] | None = None,
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
     """Return the colour in linear light, and the coverage by hair.
 
     Args:
         place: where on the mean head.
         kind: part of the head there, or ``SHIRT`` for the bust.
+        hair: coverage by hair; default: above the hairline.
     """
-    hair = smooth_ramp(_above_hairline(place, paint), -3, 5) * (1 - _ear(place)) * (0.88 if paint.hair_mm < 6 else 1)
+    if hair is None:
+        hair = smooth_ramp(above_hairline(place, paint.seed, paint.receding_mm), -3, 5) * (1 - ear(place))
+        hair = hair * (0.88 if paint.hair_mm < 6 else 1)
     angle = np.arctan2(place[:, 0], place[:, 2] - _HEAD_AXIS_Z)
     along = np.stack([angle * 60, place[:, 1] * 0.03, place[:, 2] * 0.02], 1)
     strands = np.clip(1 + 0.55 * noise(along, seed=paint.seed + 9, octaves=3), 0.25, 2)[:, None]

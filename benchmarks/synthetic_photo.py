@@ -134,15 +134,18 @@ def _lifted(
     return np.concatenate([coarse, middles])
 
 
-def dressed(canvas: Canvas, vertices_mm: Float[np.ndarray, "v 3"], paint: Paint, *, curved: bool = False) -> Subject:
+def dressed(
+    canvas: Canvas, vertices_mm: Float[np.ndarray, "v 3"], paint: Paint, *, curved: bool = False, splits: int = 2
+) -> Subject:
     """Return a head in a person's shape, with hair and shoulders.
 
     Args:
         curved: Phong-tessellate the head, instead of leaving its faces flat.
+        splits: how often each triangle of the head is split into four.
     """
     both, faces = np.concatenate([vertices_mm, canvas.mean_mm], axis=1), canvas.faces
     uv, uv_faces, kind = canvas.uv, canvas.uv_faces, canvas.part[canvas.faces[:, 0]]
-    for _ in range(2):
+    for _ in range(splits):
         coarse, coarse_faces = both[:, :3], faces
         both, faces = _split_in_four(both, faces)
         if curved:

@@ -14,6 +14,8 @@ DATA = (
     "configs/weights.toml",
     "configs/presets.toml",
     "configs/spinmeround.toml",
+    "portrait/hair_network.npz",
+    "portrait/NOTICE.md",
     "template/head.npz",
     "template/NOTICE.md",
 )
@@ -58,7 +60,8 @@ def find_problems(wheel: Path) -> list[str]:
     problems += [f"{n} should not be in the wheel" for n in sorted(stray)]
     if wheel.stat().st_size > LARGEST_BYTES:
         problems.append(f"{wheel.stat().st_size} bytes, at most {LARGEST_BYTES} expected")
-    if not {"LICENSE", "spinmeround/template/NOTICE.md"} <= set(metadata.get_all("License-File", ())):
+    notices = {"LICENSE", "spinmeround/portrait/NOTICE.md", "spinmeround/template/NOTICE.md"}
+    if not notices <= set(metadata.get_all("License-File", ())):
         problems.append("the licence files are not declared")
     return problems
 

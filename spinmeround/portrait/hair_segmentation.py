@@ -14,6 +14,7 @@ from jaxtyping import Float
 from spinmeround import weights
 from spinmeround.errors import WeightsError
 from spinmeround.portrait import tflite
+from spinmeround.portrait.head_map import HeadMap
 from spinmeround.types import HeadCrop, Licence
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,22 @@ def at_two_scales(rgb: Float[np.ndarray, "s s 3"], run: tflite.PictureToMask) ->
     return fused
 
 
+class BuiltinHair:
+    """``HairNetwork``: the small network that ships with the package."""
+
+    licences = (Licence("model", "spinmeround/portrait/hair_network.npz", "Apache-2.0 (trained on synthetic people)"),)
+
+    def __init__(self) -> None:
+        from spinmeround.portrait.hair_network import OwnHairNetwork  # imports torch
+
+        self._network = OwnHairNetwork()
+
+    def probability(self, crop: HeadCrop) -> Float[np.ndarray, "s s"]:
+        """Return the probability of hair of the head at each pixel of a crop."""
+        head = HeadMap.of(crop.face, picture_px=len(crop.rgb), side_px=len(crop.rgb))
+        return np.where(crop.observed, self._network.hair_probability(crop.rgb, head), 0).astype(np.float32)
+
+
 class RememberingHair:
     """A ``HairNetwork`` that is asked twice about each crop, by the matte and by the segmentation, and runs once."""
 
@@ -109,7 +126,7 @@ def hair_network(name: str) -> HairNetwork:
     Raises:
         WeightsError: the file of MediaPipe's is not to be had.
     """
-    return RememberingHair(MediaPipeHair())
+    return RememberingHair(MediaPipeHair() if name == "mediapipe" else BuiltinHair())
 
 
 @functools.cache

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,21 @@ PictureToMask = Callable[[Float[np.ndarray, "s s 3"]], Float[np.ndarray, "s s"]]
 class TfliteModel:
     """One model with one input. Safe to share between threads; deterministic on one machine."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, *, keep_all_tensors: bool = False) -> None:
+        """Load a model.
+
+        Args:
+            keep_all_tensors: whether ``tensors`` can read what lies between input and output; takes more memory.
+        """
         from ai_edge_litert.interpreter import Interpreter
 
         self._lock = threading.Lock()
-        with _native_stderr_silenced():
+        with _native_stderr_silenced(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of keeping tensors: that is for debugging, and takes memory
             # One thread: these models take milliseconds, and results then do not depend on the number of cores.
-            self._interpreter = Interpreter(model_content=content, num_threads=1)
+            self._interpreter = Interpreter(
+                model_content=content, num_threads=1, experimental_preserve_all_tensors=keep_all_tensors
+            )
             self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
         outputs = reversed(self._interpreter.get_output_details())
@@ -47,6 +56,13 @@ class TfliteModel:
             self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(value[None], np.float32))
             self._interpreter.invoke()
             return {shape: self._interpreter.get_tensor(index) for shape, index in self._outputs.items()}
+
+    def tensors(self, value: Float[np.ndarray, "..."], indices: Sequence[int]) -> dict[int, Float[np.ndarray, "..."]]:
+        """Run the model once, loaded with ``keep_all_tensors``, and return the tensors of these indices."""
+        with self._lock:
+            self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(value[None], np.float32))
+            self._interpreter.invoke()
+            return {index: self._interpreter.get_tensor(index) for index in indices}
 
 
 def load(name: str) -> TfliteModel:
