@@ -105,6 +105,11 @@ def add_photos(parser: Parser) -> None:
     group.add_argument(
         "--keep-expression", action="store_true", help="keep the expression of the first photo (default: neutral)"
     )
+    group.add_argument(
+        "--strict",
+        action="store_true",
+        help="a result that would be poor is an error (status 8), and nothing but the report is written",
+    )
 
 
 def add_effort(parser: Parser) -> None:
@@ -262,7 +267,7 @@ def add_head_files(parser: Parser) -> None:
 def add_report(group: argparse._ArgumentGroup) -> None:
     """Add the report."""
     group.add_argument(
-        "--report", type=Path, metavar="FILE.json", help="choices and why, times, memory, fit errors, licences"
+        "--report", type=Path, metavar="FILE.json", help="choices and why, quality, times, memory, fit errors, licences"
     )
 
 
@@ -303,6 +308,7 @@ FLAGS = {
     "preview": "--preview",
     "report": "--report",
     "turntable": "--turntable",
+    "strict": "--strict",
     "directions.azimuths": "--azimuths",
     "directions.elevations": "--elevations",
     "directions.orbit": "--orbit",
