@@ -46,6 +46,11 @@ class StageRunner(Protocol):
 class MatteModel(Protocol):
     """Which pixels of a photo are this person."""
 
+    @property
+    def licences(self) -> Sequence[Licence]:
+        """Models the matte stands on, for the report."""
+        ...
+
     def matte(self, crop: HeadCrop) -> Float[Any, "s s"]:
         """Return the coverage of the person in [0, 1], without neighbours and background."""
         ...
@@ -53,10 +58,15 @@ class MatteModel(Protocol):
 
 @runtime_checkable
 class HairModel(Protocol):
-    """Which of the person's pixels are hair, and which are clothes."""
+    """Which of the person's pixels are hair, clothes and headwear."""
+
+    @property
+    def licences(self) -> Sequence[Licence]:
+        """Models the segmentation stands on, for the report."""
+        ...
 
     def segment(self, crop: HeadCrop, alpha: Float[Any, "s s"]) -> Segmentation:
-        """Split the matte ``alpha`` into hair, clothes and the rest, which is skin."""
+        """Split the matte ``alpha`` into hair, clothes, headwear and the rest, which is skin."""
         ...
 
 

@@ -199,7 +199,7 @@ def assess(
     """Judge a result by what is known of it.
 
     Args:
-        photos: measures of each photo.
+        photos: measures of each photo, at least one.
         head: measures of the head, if the prior fits one.
     """
     by_photo = [_judge_photo(each, scales) for each in photos]
@@ -217,7 +217,7 @@ def assess(
 def _verdict(judged: Mapping[str, _Judged], scales: QualityScales) -> Quality:
     lowest = sorted(judged.values(), key=lambda each: each.figure)[:2]
     figures = {name: judged[name].figure if name in judged else None for name in FIGURES}
-    if not lowest or lowest[0].figure >= scales.good:
+    if lowest[0].figure >= scales.good:
         return Quality(figures, "good")
     mean = sum(each.figure for each in lowest) / len(lowest)
     verdict: Verdict = "poor" if lowest[0].figure < scales.poor or mean < scales.poor_pair else "fair"

@@ -11,7 +11,7 @@ from spinmeround.configs import preset
 from spinmeround.pipelines.settings import RunSettings
 from spinmeround.protocols import HairModel, MatteModel, Prior, Rasterizer, SplatFitter, SurfaceFitter
 from spinmeround.registry import HAIR_MODELS, MATTE_MODELS, PRIORS, RASTERIZERS, SPLAT_FITTERS, SURFACE_FITTERS
-from spinmeround.types import ColouredMesh, Mesh, Portrait, Progress, Splats, SurfaceFit, TexturedMesh, Views
+from spinmeround.types import ColouredMesh, Licence, Mesh, Portrait, Progress, Splats, SurfaceFit, TexturedMesh, Views
 
 if TYPE_CHECKING:
     from spinmeround.io.photo import Photo
@@ -27,16 +27,16 @@ class LoadedPortrait:
     Attributes:
         faces_seen: how many faces the photo has.
         face_taken: which one was taken, counted from 1 in the order of size.
+        measures: what the photo is worth.
         notes: what the user should know about this photo.
-        measures: what the photo is worth, if that was measured.
     """
 
     photo: Path
     portrait: Portrait
     faces_seen: int
     face_taken: int
+    measures: PhotoMeasures
     notes: tuple[str, ...] = ()
-    measures: PhotoMeasures | None = None
 
 
 class Backends:
@@ -63,6 +63,11 @@ class Backends:
     def hair_model(self) -> HairModel:
         """What of the person is hair."""
         return HAIR_MODELS.create(self.settings.photo.hair, self.settings)
+
+    @property
+    def stage_one_licences(self) -> list[Licence]:
+        """Licences of the parts that turn photos into views."""
+        return [each for part in (self.prior, self.matte_model, self.hair_model) for each in part.licences]
 
     @cached_property
     def surface_fitter(self) -> SurfaceFitter:
@@ -109,7 +114,7 @@ class Backends:
             photo, face=self.settings.photo.face, matte_model=self.matte_model, hair_model=self.hair_model
         )
         notes = (*photo.notes, *found.notes)
-        return LoadedPortrait(path, found.portrait, found.faces_seen, found.face_taken, notes, found.measures)
+        return LoadedPortrait(path, found.portrait, found.faces_seen, found.face_taken, found.measures, notes)
 
     def refine_cameras(self, views: Views, *, seed: int, progress: Progress) -> CameraCorrection | None:
         """Refine the cameras of views; None if they are good as they are."""

@@ -53,7 +53,7 @@ def make_views(
         result = prior.generate(portraits, request, seed=run.settings.seed, stages=stages)
         views, quality = result.views, reports.judge(loaded, result)
         known = {"photos": describe_photos(loaded), "quality": quality.described(), **result.report}
-        refuse_poor(run, quality, stages, report=known, licences=prior.licences)
+        refuse_poor(run, quality, stages, report=known, licences=run.backends.stage_one_licences)
         if run.outputs.views is not None:
             with stages("files"):
                 write_views(run.outputs.views, views)
@@ -63,7 +63,7 @@ def make_views(
             **known,
             "views": {"count": len(views), "size_px": views.cameras.width_px},
             "files": [str(run.outputs.views)] if run.outputs.views else [],
-            "licences": reports.licences(prior.licences),
+            "licences": reports.licences(run.backends.stage_one_licences),
         }
         reports.write_report(run.outputs.report, report)
     reports.announce(quality)

@@ -70,10 +70,10 @@ def reconstruct(
         )
         quality = reports.judge(loaded, first)
         known = {"photos": describe_photos(loaded), "quality": quality.described(), **first.report}
-        refuse_poor(run, quality, stages, report=known, licences=prior.licences)
+        refuse_poor(run, quality, stages, report=known, licences=run.backends.stage_one_licences)
         crops = [each.rgb for each in portraits]
         outcome = run_stage_two(run, first.views, store, stages, head=first.head, crops=crops)
     report = {**known, **describe_motion(first.views.cameras, outcome.built.views), **outcome.report}
-    made = finish_run(run, outcome, store, stages, report=report, licences=prior.licences)
+    made = finish_run(run, outcome, store, stages, report=report, licences=run.backends.stage_one_licences)
     reports.announce(quality)
     return made

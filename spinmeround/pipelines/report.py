@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 _PACKAGES = (
     "torch", "numpy", "scipy", "numba", "scikit-image", "opencv-python-headless", "xatlas",
-    "fast-simplification", "ai-edge-litert", "pillow", "diffusers", "transformers",
+    "fast-simplification", "ai-edge-litert", "pillow", "pymatting", "diffusers", "transformers",
 )  # fmt: skip
-_PORTRAIT_MODELS = ("face_landmarker.task", "selfie_segmentation.tflite", "face_detection_full_range_sparse.tflite")
+_FACE_MODELS = ("face_landmarker.task", "face_detection_full_range_sparse.tflite")
 
 
 def common(choices: Mapping[str, Choice], *, seed: int, records: Sequence[StageRecord]) -> dict[str, Any]:
@@ -54,11 +54,10 @@ def judge(loaded: Sequence[LoadedPortrait], made: PriorResult) -> Quality:
     from spinmeround.inspection.quality import assess, measure_head
     from spinmeround.template.generator import TemplateHead
 
-    photos = [each.measures for each in loaded if each.measures is not None]
     head = None
     if isinstance(made.head, TemplateHead):
         head = measure_head(made.head, [each.portrait for each in loaded])
-    return assess(photos, head)
+    return assess([each.measures for each in loaded], head)
 
 
 def announce(quality: Quality) -> None:
@@ -66,20 +65,22 @@ def announce(quality: Quality) -> None:
     log.log(logging.WARNING if quality.verdict == "poor" else logging.INFO, "%s", quality.sentence)
 
 
-def licences(prior: Sequence[Licence] | None) -> list[dict[str, str]]:
+def licences(stage_one: Sequence[Licence] | None) -> list[dict[str, str]]:
     """Return licences of every model, data file and library that took part.
 
     What comes with the package stands before what was fetched.
 
     Args:
-        prior: models and data that stage one stood on; None if only stage two ran.
+        stage_one: models and data of the prior, the matte model and the hair model; None if only stage two ran.
     """
     used = [Licence("code", "spinmeround", "Apache-2.0")]
-    if prior is not None:
+    if stage_one is not None:
         fetched = {entry.name for entry in weights.entries()}
-        used += [each for each in prior if each.name not in fetched]
-        used += [Licence("model", name, weights.entry(name).licence) for name in _PORTRAIT_MODELS]
-        used += [each for each in prior if each.name in fetched]
+        faces = [Licence("model", name, weights.entry(name).licence) for name in _FACE_MODELS]
+        models = list(dict.fromkeys([*faces, *stage_one]))
+        used += [each for each in models if each.name not in fetched] + [
+            each for each in models if each.name in fetched
+        ]
     for name in _PACKAGES:
         if (licence := _package_licence(name)) is not None:
             used.append(Licence("library", name, licence))

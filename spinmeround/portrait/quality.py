@@ -21,6 +21,8 @@ _GAMMA = 2.2
 _LUMA = np.array([0.2126, 0.7152, 0.0722])
 """Rec. 709 weights of linear red, green and blue in luminance."""
 _TINY = 1e-6
+_DIFFERENCE_VARIANCE = 1 / 3
+"""Of the box of two pixels that central differences blur a gradient by, squared pixels."""
 _BESIDE_WEIGHT = 0.5
 """Of the border beside the head, against that above it."""
 
@@ -194,7 +196,8 @@ def edge_blur_px(rgb: Float[np.ndarray, "h w 3"], landmarks_px: Float[np.ndarray
     ratio = float(np.quantile(narrow[crest] / wide[crest], s.sharpest)) ** 2
     if ratio <= 1:
         return s.most_px
-    return float(np.clip(np.sqrt(max((s.wide_px**2 - ratio * s.narrow_px**2) / (ratio - 1), 0)), 0, s.most_px))
+    variance = (s.wide_px**2 - ratio * s.narrow_px**2) / (ratio - 1) - _DIFFERENCE_VARIANCE
+    return float(np.clip(np.sqrt(max(variance, 0)), 0, s.most_px))
 
 
 def _gradient(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

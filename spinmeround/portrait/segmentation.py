@@ -202,8 +202,10 @@ def _skin_and_cloth(
     skin_seed = (head.certain_skin & bare).astype(np.float64)
     skin = features.likelihood(skin_seed)
     # Cloth may not be in the picture at all: the chest teaches its colour only where it is no skin.
-    flat = np.full(skin.shape, s.flat_cloth * float(np.median(skin[skin_seed > 0])) if skin_seed.any() else _TINY_SUM)
-    cloth = np.maximum(flat, features.likelihood(bare & (head.height < s.chest_height) & (skin < flat)))
+    usual = float(np.median(skin[skin_seed > 0])) if skin_seed.any() else _TINY_SUM
+    flat = np.full(skin.shape, s.flat_cloth * usual)
+    chest = bare & (head.height < s.chest_height) & (skin < flat)
+    cloth = np.maximum(flat, features.likelihood(chest.astype(np.float64)))
     sigma_px = max(s.smoothing_cm * head.frame.scale_px, s.least_smoothing_px)
     is_skin = is_cloth = prior
     for _ in range(s.rounds):

@@ -16,7 +16,6 @@ from spinmeround.inspection.quality import (
     HeadMeasures,
     Likeness,
     PhotoFit,
-    Quality,
     Scale,
     assess,
     measure_likeness,
@@ -127,7 +126,6 @@ def test_what_is_not_known_is_left_out():
     assert quality.verdict == "good"
     assert quality.figures["fit"] is quality.figures["likeness"] is quality.figures["hidden"] is None
     assert quality.figures["matte"] == 1
-    assert assess([]) == Quality(dict.fromkeys(FIGURES), "good")
     described = quality.described()
     assert described["hidden"] is None
     assert described["verdict"] == "good"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from spinmeround.io.photo import Photo
-from spinmeround.portrait import make_portrait, matting, tissue
+from spinmeround.portrait import make_portrait, matting, segmentation
 from spinmeround.portrait.head_map import HeadMap
 from spinmeround.portrait.landmarks import FACE_OVAL, find_faces
 from spinmeround.portrait.pose import fit_head
+from spinmeround.types import FaceGeometry, HeadCrop, Segmentation
 
 
 def _face_mask(landmarks_px: np.ndarray, side: int) -> np.ndarray:
@@ -120,10 +123,10 @@ def test_own_transparency_of_one_person_is_the_matte(astronaut_portrait):
 
 def test_masks_are_fractions_of_alpha(astronaut_portrait):
     portrait = astronaut_portrait.portrait
-    for mask in (portrait.alpha, portrait.hair, portrait.clothes):
+    for mask in (portrait.alpha, portrait.hair, portrait.clothes, portrait.headwear):
         assert mask.min() >= 0
         assert mask.max() <= 1
-    assert (portrait.hair + portrait.clothes <= portrait.alpha + 1e-6).all()
+    assert (portrait.hair + portrait.clothes + portrait.headwear <= portrait.alpha + 1e-6).all()
     assert (portrait.alpha[~portrait.observed] == 0).all()
 
 
@@ -144,21 +147,87 @@ def test_hair_skin_and_clothes_of_the_astronaut(astronaut_portrait):
     assert _at(portrait, portrait.hair, 152, up_cm=-9) < 0.05
 
 
+def _scalp_painted(portrait, paint: np.ndarray) -> HeadCrop:
+    """The crop of a portrait with its hair painted over."""
+    mesh = find_faces(portrait.rgb)[0]
+    cover = cv2.GaussianBlur(portrait.hair, (0, 0), 3)[..., None]
+    rgb = (portrait.rgb * (1 - cover) + paint * cover).clip(0, 1).astype(np.float32)
+    return HeadCrop(rgb, portrait.observed, None, FaceGeometry(mesh.landmarks_px, fit_head(mesh)))
+
+
+def _parse_without_hair(portrait, crop: HeadCrop) -> Segmentation:
+    """Segment a head whose hair was painted over: no network sees hair, and what stuck out is background."""
+    head = HeadMap.of(crop.face, picture_px=768, side_px=matting.WORK_PX)
+    bare = cv2.resize(((head.skull < 1) | head.inside_face | (head.height < 0)).astype(np.float32), (768, 768))
+    return segmentation.parse(crop, portrait.alpha * bare, np.zeros((768, 768), np.float32), head)
+
+
 @pytest.mark.parametrize("tone", [(1, 1, 1), (0.45, 0.38, 0.33)])
-def test_a_bald_head_stays_bald(astronaut_portrait, tone):
-    """The hair is painted over with the cheeks' colour, shading and grain."""
+def test_a_bald_head_wears_nothing(astronaut_portrait, tone):
+    """The hair is painted over with the cheeks' colour, shading, grain and a highlight."""
     portrait = astronaut_portrait.portrait
     rng = np.random.default_rng(0)
     skin = np.median(portrait.rgb[_face_mask(portrait.landmarks_px, 768)], axis=0)
     light = np.linspace(1.08, 0.85, 768)[:, None, None] * (1 + rng.normal(0, 0.02, (768, 768, 1)))
-    cover = cv2.GaussianBlur(portrait.hair, (0, 0), 3)[..., None]
-    bald = (portrait.rgb * (1 - cover) + skin * light * cover).clip(0, 1)
-    bald = (bald * np.array(tone)).astype(np.float32)
-    size = (matting.WORK_PX, matting.WORK_PX)
-    head = _head_map(cv2.resize(bald, size, interpolation=cv2.INTER_AREA))
-    bare = cv2.resize(((head.skull < 1) | head.inside_face | (head.height < 0)).astype(np.float32), (768, 768))
-    found = tissue.parse(bald, portrait.observed, portrait.alpha * bare, head)
-    assert found.hair.sum() < 0.08 * portrait.hair.sum()
+    x, y = portrait.landmarks_px[10]
+    spot = np.exp(-(np.hypot(*(np.mgrid[:768, :768] - np.array([y - 50, x])[:, None, None])) ** 2) / 30**2)
+    crop = _scalp_painted(portrait, skin * light + 0.25 * spot[..., None])
+    found = _parse_without_hair(portrait, replace(crop, rgb=(crop.rgb * np.array(tone)).astype(np.float32)))
+    assert found.hair.max() == 0
+    assert found.headwear is not None
+    assert found.headwear.sum() < 0.02 * portrait.hair.sum()
+
+
+@pytest.mark.parametrize("cloth", [(0.1, 0.2, 0.6), (0.9, 0.9, 0.92), (0.06, 0.06, 0.07)])
+def test_cloth_on_the_head_is_headwear(astronaut_portrait, cloth):
+    portrait = astronaut_portrait.portrait
+    weave = 1 + 0.05 * np.sin(np.mgrid[:768, :768].sum(0) / 2)[..., None]
+    found = _parse_without_hair(portrait, _scalp_painted(portrait, np.array(cloth) * weave))
+    assert found.headwear is not None
+    assert _at(portrait, found.headwear, 10, up_cm=4) > 0.95
+    for skin in (50, 280, 1, 152):
+        assert _at(portrait, found.headwear, skin) < 0.05
+
+
+def test_hair_needs_roots_on_the_head(astronaut_portrait):
+    """A patch beside the head that looks like hair belongs to somebody else."""
+    portrait = astronaut_portrait.portrait
+    probability = portrait.hair.copy()
+    probability[560:700, 40:130] = 1
+    crop = _scalp_painted(portrait, portrait.rgb)
+    head = HeadMap.of(crop.face, picture_px=768, side_px=matting.WORK_PX)
+    found = segmentation.parse(crop, np.ones((768, 768), np.float32), probability, head)
+    assert found.hair[580:680, 60:110].max() < 0.05
+    assert _at(portrait, found.hair, 10, up_cm=4) > 0.95
+
+
+def test_alpha_follows_a_strand_and_colours_come_without_the_wall():
+    """A disc of one colour with a thin strand on a wall of another, each seen by the network coarsely."""
+    side, disc_rgb, wall_rgb = 768, np.array([0.2, 0.1, 0.05]), np.array([0.5, 0.7, 0.9])
+    y, x = np.mgrid[:side, :side]
+    disc = np.hypot(x - 384, y - 384) < 200
+    strand = (np.abs(x - 384) < 1.5) & (y < 190) & (y > 176)
+    coverage = cv2.GaussianBlur((disc | strand).astype(np.float32), (0, 0), 1.0)
+    rgb = (coverage[..., None] * disc_rgb + (1 - coverage[..., None]) * wall_rgb).astype(np.float32)
+    seen = cv2.GaussianBlur(disc.astype(np.float32), (0, 0), 5)
+    mask = cv2.resize(disc.astype(np.float32), (matting.WORK_PX,) * 2) > 0.5
+    everywhere = np.ones((side, side), bool)
+    alpha = matting.closed_form_alpha(rgb, everywhere, mask, person=seen, hair=seen)
+    assert np.abs(alpha - coverage).mean() < 0.004
+    assert alpha[177:182, 384].mean() > 0.5 * coverage[177:182, 384].mean()
+    assert alpha[177:180, 345:375].max() < 0.15
+    colours = matting.foreground_colours(rgb, coverage)
+    assert np.abs(colours[coverage > 0.2] - disc_rgb).max() < 0.1
+
+
+def test_a_wall_beside_the_hair_is_no_person(astronaut, astronaut_portrait):
+    """A dark slab beside the head, as a shadow on a wall, is left out although it is as dark as hair."""
+    shaded = astronaut.copy()
+    shaded[40:200, 60:140] *= 0.15
+    portrait = make_portrait(Photo(shaded)).portrait
+    first = astronaut_portrait.portrait
+    added = (portrait.alpha > 0.5) & ~(first.alpha > 0.5)
+    assert added.sum() < 0.02 * (first.alpha > 0.5).sum()
 
 
 def test_hair_of_a_grey_photo(astronaut):
