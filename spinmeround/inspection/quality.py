@@ -233,8 +233,8 @@ def _judge_photo(photo: PhotoMeasures, scales: QualityScales) -> dict[str, _Judg
     s = scales
     matte = [_Judged(s.head_cut.figure(photo.head_cut), "the head or its hair reaches over the photo's border")]
     if photo.matte_doubt is not None:
-        doubt = _Judged(s.matte_doubt.figure(photo.matte_doubt), "the head hardly stands out from the background")
-        matte.append(doubt)
+        unclear = "it is not clear where the head ends and the background begins"
+        matte.append(_Judged(s.matte_doubt.figure(photo.matte_doubt), unclear))
     turned = f"the face is turned aside by {abs(photo.yaw_deg):.0f} degrees"
     nods = f"the face looks {'up' if photo.pitch_deg > 0 else 'down'} by {abs(photo.pitch_deg):.0f} degrees"
     return {
