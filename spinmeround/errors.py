@@ -73,6 +73,12 @@ class FitError(SpinMeRoundError):
     exit_code = 7
 
 
+class PoorResultError(SpinMeRoundError):
+    """A result that is not worth writing by its own measures, where that was asked to be an error."""
+
+    exit_code = 8
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception, of whatever library, means that memory ran out."""
     if isinstance(error, OSError):

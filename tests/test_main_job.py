@@ -108,6 +108,9 @@ def test_the_report_is_complete(finished):
     assert fitted["landmark_error_px"] > 0
     assert fitted["outline_iou"] > 0.9
     assert 0 < report["head"]["observed_share"]["skin"] < 1
+    assert report["quality"]["verdict"] in ("good", "fair")
+    for figure in ("sharpness", "size", "light", "pose", "occlusion", "matte", "fit", "likeness", "hidden"):
+        assert 0.2 <= report["quality"][figure] <= 1, figure
     assert report["peak_memory_mb"] < 4096
     assert report["splats"]["count"] > 10_000
     assert [s["stage"] for s in report["stages"]][:4] == ["photo", "portrait", "head", "views"]

@@ -114,6 +114,11 @@ def add_photos(parser: Parser) -> None:
         action="store_true",
         help="splats, plain meshes and views show the face at rest (default: the expression of the first photo)",
     )
+    group.add_argument(
+        "--strict",
+        action="store_true",
+        help="a result that would be poor is an error (status 8), and nothing but the report is written",
+    )
     parser.removed["--keep-expression"] = "the photo's expression is kept by default; --neutral gives the face at rest"
 
 
@@ -272,7 +277,7 @@ def add_head_files(parser: Parser) -> None:
 def add_report(group: argparse._ArgumentGroup) -> None:
     """Add the report."""
     group.add_argument(
-        "--report", type=Path, metavar="FILE.json", help="choices and why, times, memory, fit errors, licences"
+        "--report", type=Path, metavar="FILE.json", help="choices and why, quality, times, memory, fit errors, licences"
     )
 
 
@@ -313,6 +318,7 @@ FLAGS = {
     "preview": "--preview",
     "report": "--report",
     "turntable": "--turntable",
+    "strict": "--strict",
     "directions.azimuths": "--azimuths",
     "directions.elevations": "--elevations",
     "directions.orbit": "--orbit",

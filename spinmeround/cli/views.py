@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         make_views(
             given.photos,
             settings=run_settings(given),
-            outputs=OutputOptions(views=given.out, report=given.report),
+            outputs=OutputOptions(views=given.out, report=given.report, strict=given.strict),
             directions=directions,
             orbit=given.orbit,
             watch=watch,

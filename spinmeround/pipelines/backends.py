@@ -16,6 +16,7 @@ from spinmeround.types import ColouredMesh, Licence, Mesh, Portrait, Progress, S
 if TYPE_CHECKING:
     from spinmeround.io.photo import Photo
     from spinmeround.pipelines.registered_head import RegisteredHeadOnSurface
+    from spinmeround.portrait.quality import PhotoMeasures
     from spinmeround.recon.cameras.photometric import CameraCorrection
 
 
@@ -26,6 +27,7 @@ class LoadedPortrait:
     Attributes:
         faces_seen: how many faces the photo has.
         face_taken: which one was taken, counted from 1 in the order of size.
+        measures: what the photo is worth.
         notes: what the user should know about this photo.
     """
 
@@ -33,6 +35,7 @@ class LoadedPortrait:
     portrait: Portrait
     faces_seen: int
     face_taken: int
+    measures: PhotoMeasures
     notes: tuple[str, ...] = ()
 
 
@@ -110,7 +113,8 @@ class Backends:
         found = make_portrait(
             photo, face=self.settings.photo.face, matte_model=self.matte_model, hair_model=self.hair_model
         )
-        return LoadedPortrait(path, found.portrait, found.faces_seen, found.face_taken, (*photo.notes, *found.notes))
+        notes = (*photo.notes, *found.notes)
+        return LoadedPortrait(path, found.portrait, found.faces_seen, found.face_taken, found.measures, notes)
 
     def refine_cameras(self, views: Views, *, seed: int, progress: Progress) -> CameraCorrection | None:
         """Refine the cameras of views; None if they are good as they are."""

@@ -11,7 +11,7 @@ from spinmeround.pipelines import report as reports
 from spinmeround.pipelines.outputs import OutputOptions, PathLike, as_paths
 from spinmeround.pipelines.portraits import PORTRAIT_STAGES, check_photos, describe_photos, load_portraits
 from spinmeround.pipelines.priors.directions import Direction, check_directions, orbit_directions
-from spinmeround.pipelines.run import Cancel, never, prepare_run
+from spinmeround.pipelines.run import Cancel, never, prepare_run, refuse_poor
 from spinmeround.pipelines.settings import RunSettings
 from spinmeround.runtime.stages import Stages, Watch, unwatched
 from spinmeround.types import ViewRequest, Views
@@ -30,7 +30,8 @@ def make_views(
     """Turn one to several photos of one person into RGB, world normals and masks from all sides.
 
     Args:
-        outputs: ``views`` is the folder to write, in the layout of nerfstudio's ``transforms.json``.
+        outputs: ``views`` is the folder to write, in the layout of nerfstudio's ``transforms.json``; ``report`` and
+            ``strict`` count, too.
         directions: azimuth and elevation of each camera, degrees; azimuth 0 faces the subject and grows toward the
             subject's left.
         orbit: a named camera orbit instead, by default that of the quality. The photos' own cameras then come first.
@@ -50,20 +51,22 @@ def make_views(
         loaded = load_portraits(photos, run.backends, stages)
         portraits = [each.portrait for each in loaded]
         result = prior.generate(portraits, request, seed=run.settings.seed, stages=stages)
-        views = result.views
+        views, quality = result.views, reports.judge(loaded, result)
+        known = {"photos": describe_photos(loaded), "quality": quality.described(), **result.report}
+        refuse_poor(run, quality, stages, report=known, licences=run.backends.stage_one_licences)
         if run.outputs.views is not None:
             with stages("files"):
                 write_views(run.outputs.views, views)
     if run.outputs.report is not None:
         report = {
             **reports.common(run.choices, seed=run.settings.seed, records=stages.records),
-            "photos": describe_photos(loaded),
-            **result.report,
+            **known,
             "views": {"count": len(views), "size_px": views.cameras.width_px},
             "files": [str(run.outputs.views)] if run.outputs.views else [],
             "licences": reports.licences(run.backends.stage_one_licences),
         }
         reports.write_report(run.outputs.report, report)
+    reports.announce(quality)
     return views
 
 

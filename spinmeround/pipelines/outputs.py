@@ -31,6 +31,8 @@ class OutputOptions:
         report: JSON file: choices and why, times, memory, fit errors, licences.
         preview: PNG contact sheet.
         turntable: MP4 video of one turn.
+        strict: whether a result that is poor by the report's ``quality`` is an error, before anything but the report is
+            written; what is fitted to a folder of views has no such verdict.
     """
 
     ply: OutputKind = "splats"
@@ -38,6 +40,7 @@ class OutputOptions:
     report: PathLike | None = None
     preview: PathLike | None = None
     turntable: PathLike | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Outputs:
 
     Attributes:
         lods: which of the meshes hold a coarser level of detail, and which.
+        strict: whether a poor result is an error.
     """
 
     splats: tuple[Path, ...] = ()
@@ -55,6 +59,7 @@ class Outputs:
     preview: Path | None = None
     turntable: Path | None = None
     lods: Mapping[Path, int] = field(default_factory=dict)
+    strict: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -120,6 +125,7 @@ def check_outputs(
         preview=preview,
         turntable=turntable,
         lods=lods,
+        strict=options.strict,
     )
 
 

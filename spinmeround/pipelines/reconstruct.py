@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from spinmeround.configs import preset
+from spinmeround.pipelines import report as reports
 from spinmeround.pipelines.outputs import OutputOptions, PathLike, as_paths
 from spinmeround.pipelines.portraits import PORTRAIT_STAGES, check_photos, describe_photos, load_portraits
 from spinmeround.pipelines.resume import load_prior_result
-from spinmeround.pipelines.run import Cancel, finish_run, never, prepare_run, run_stage_two
+from spinmeround.pipelines.run import Cancel, finish_run, never, prepare_run, refuse_poor, run_stage_two
 from spinmeround.pipelines.settings import RunSettings
 from spinmeround.pipelines.stage_two import RequestedResults
 from spinmeround.recon.cameras.motion import describe_motion
@@ -46,6 +47,7 @@ def reconstruct(
         WeightsError, MissingDependencyError: something that the settings need is not on this machine.
         ResourceError: memory or disk ran out.
         FitError: no head fits the photos.
+        PoorResultError: the head would be poor, and ``outputs.strict`` makes that an error.
     """
     photos = as_paths(photos)
     check_photos(photos)
@@ -53,8 +55,7 @@ def reconstruct(
         settings or RunSettings(), as_paths(out), outputs or OutputOptions(), inputs=photos, with_prior=True
     )
     prior, request = run.backends.prior, ViewRequest()
-    prior_seconds = prior.planned_stages(request)
-    seconds = {**preset(run.settings.quality).seconds, **prior_seconds}
+    seconds = {**preset(run.settings.quality).seconds, **(prior_seconds := prior.planned_stages(request))}
     stage_two = RequestedResults.by_outputs(run.outputs, run.settings.mesh).stages(run.outputs)
     planned = [*PORTRAIT_STAGES, *prior_seconds, *stage_two]
     stages, store = Stages(planned, expected_s=seconds, cancel=cancel), run.open_store(photos)
@@ -67,12 +68,12 @@ def reconstruct(
             load_prior_result,
             keep=lambda result: result.head is None,
         )
-        crops = [portrait.rgb for portrait in portraits]
+        quality = reports.judge(loaded, first)
+        known = {"photos": describe_photos(loaded), "quality": quality.described(), **first.report}
+        refuse_poor(run, quality, stages, report=known, licences=run.backends.stage_one_licences)
+        crops = [each.rgb for each in portraits]
         outcome = run_stage_two(run, first.views, store, stages, head=first.head, crops=crops)
-    report = {
-        "photos": describe_photos(loaded),
-        **first.report,
-        **describe_motion(first.views.cameras, outcome.built.views),
-        **outcome.report,
-    }
-    return finish_run(run, outcome, store, stages, report=report, licences=run.backends.stage_one_licences)
+    report = {**known, **describe_motion(first.views.cameras, outcome.built.views), **outcome.report}
+    made = finish_run(run, outcome, store, stages, report=report, licences=run.backends.stage_one_licences)
+    reports.announce(quality)
+    return made

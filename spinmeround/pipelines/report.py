@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spinmeround import weights
 from spinmeround.io.atomic import atomic_file
+from spinmeround.pipelines.backends import LoadedPortrait
 from spinmeround.pipelines.choices import Choice
 from spinmeround.runtime.stages import StageRecord
-from spinmeround.types import Licence
+from spinmeround.types import Licence, PriorResult
+
+if TYPE_CHECKING:
+    from spinmeround.inspection.quality import Quality
+
+log = logging.getLogger(__name__)
 
 _PACKAGES = (
     "torch", "numpy", "scipy", "numba", "scikit-image", "opencv-python-headless", "xatlas",
@@ -37,6 +44,25 @@ def common(choices: Mapping[str, Choice], *, seed: int, records: Sequence[StageR
         "peak_memory_mb": round(max((r.peak_memory_mb for r in records), default=0)),
         "versions": _versions(),
     }
+
+
+def judge(loaded: Sequence[LoadedPortrait], made: PriorResult) -> Quality:
+    """Judge photos and head before anything is made of the views: whoever asked for strictness need not wait.
+
+    Of a head that the template was not fitted for, only the photos are known.
+    """
+    from spinmeround.inspection.quality import assess, measure_head
+    from spinmeround.template.generator import TemplateHead
+
+    head = None
+    if isinstance(made.head, TemplateHead):
+        head = measure_head(made.head, [each.portrait for each in loaded])
+    return assess([each.measures for each in loaded], head)
+
+
+def announce(quality: Quality) -> None:
+    """Say in one line what to think of the result."""
+    log.log(logging.WARNING if quality.verdict == "poor" else logging.INFO, "%s", quality.sentence)
 
 
 def licences(stage_one: Sequence[Licence] | None) -> list[dict[str, str]]:

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
+from spinmeround.errors import PoorResultError
 from spinmeround.pipelines import report as reports
 from spinmeround.pipelines.animation import Animation, load_animation
 from spinmeround.pipelines.avatars import (
@@ -37,6 +38,9 @@ from spinmeround.pipelines.stage_two import (
 from spinmeround.protocols import RiggableHead
 from spinmeround.runtime.stages import Stages, check_memory
 from spinmeround.types import Avatar, Licence, Reconstruction, Views
+
+if TYPE_CHECKING:
+    from spinmeround.inspection.quality import Quality
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +110,31 @@ def prepare_run(
         backends.prior  # noqa: B018 - says what is missing now rather than after the first stages
     check_memory(settings.quality, splats=settings.splats)
     return Run(settings, choices, outputs, animation, no_avatar, backends)
+
+
+def refuse_poor(
+    run: Run, quality: Quality, stages: Stages, *, report: Mapping[str, Any], licences: Sequence[Licence]
+) -> None:
+    """End a run whose result would be poor, if that is to be an error; the report is written all the same.
+
+    Raises:
+        PoorResultError: and nothing but the report was written.
+    """
+    if quality.verdict != "poor" or not run.outputs.strict:
+        return
+    if run.outputs.report is not None:
+        whole = {
+            **reports.common(run.choices, seed=run.settings.seed, records=stages.records),
+            **report,
+            "files": [],
+            "licences": reports.licences(licences),
+        }
+        reports.write_report(run.outputs.report, whole)
+    raise PoorResultError(
+        f"the head would be poor, and was not made: {'; '.join(quality.reasons)}; use a better photo, add others "
+        "of the same person, or be less strict to get what there is",
+        settings=("strict",),
+    )
 
 
 def run_stage_two(

@@ -15,8 +15,9 @@ from spinmeround.io.photo import Photo
 from spinmeround.portrait import matting
 from spinmeround.portrait.head_map import HeadMap
 from spinmeround.portrait.landmarks import FaceMesh, find_faces
-from spinmeround.portrait.matting import INSIDE, SelfieMatte, foreground_colours
+from spinmeround.portrait.matting import INSIDE, SelfieMatte, foreground_colours, person_prior
 from spinmeround.portrait.pose import FACE_HEIGHT_CM, fit_head
+from spinmeround.portrait.quality import PhotoMeasures, measure_photo
 from spinmeround.portrait.segmentation import NetworkHair
 from spinmeround.portrait.suitability import check_face
 from spinmeround.protocols import HairModel, MatteModel
@@ -74,6 +75,7 @@ class PortraitResult:
         faces_seen: faces in the photo.
         face_taken: which one, counted from 1, largest first.
         face_heights_px: hairline to chin of every face seen, pixels of the photo, largest first.
+        measures: what the photo is worth.
         notes: what the user should know.
     """
 
@@ -82,6 +84,7 @@ class PortraitResult:
     face_taken: int
     face_heights_px: tuple[float, ...]
     presence: float
+    measures: PhotoMeasures
     notes: tuple[str, ...] = ()
 
 
@@ -125,9 +128,11 @@ def make_portrait(
     frame = fit_head(mesh)
     notes += check_face(turned.rgb, mesh, frame, _name(photo))
     models = _Models(matte_model or SelfieMatte(), hair_model or NetworkHair())
-    portrait, more = _crop_and_matte(turned, mesh, frame, [other for other in faces if other is not mesh], models)
+    portrait, measures, more = _crop_and_matte(
+        turned, mesh, frame, [other for other in faces if other is not mesh], models
+    )
     heights = tuple(round(m.height_px, 1) for m in faces)
-    return PortraitResult(portrait, len(faces), taken, heights, mesh.presence, (*notes, *more))
+    return PortraitResult(portrait, len(faces), taken, heights, mesh.presence, measures, (*notes, *more))
 
 
 def _name(photo: Photo) -> str:
@@ -160,8 +165,11 @@ def _turned(photo: Photo, quarters: int) -> Photo:
 
 def _crop_and_matte(
     photo: Photo, mesh: FaceMesh, frame: HeadFrame, others: list[FaceMesh], models: _Models
-) -> tuple[Portrait, list[str]]:
-    """Make the portrait and notes; widen the crop if the hair does not fit, or is so large that the matte missed it."""
+) -> tuple[Portrait, PhotoMeasures, list[str]]:
+    """Make the portrait, its measures, and notes.
+
+    The crop is widened if the hair does not fit, or is so large that the matte missed it.
+    """
     notes: list[str] = []
     for factor in _CROP_SCALES:
         crop_from_photo = place_crop(frame, factor)
@@ -189,7 +197,9 @@ def _crop_and_matte(
         head_pose_deg=frame.angles_deg,
         crop_from_source=crop_from_photo @ photo.photo_from_source,
     )
-    return portrait, notes
+    # What another matte model thought is not known.
+    person = person_prior(crop.rgb) if isinstance(models.matte, SelfieMatte) else None
+    return portrait, measure_photo(photo.rgb, mesh, portrait, head=head, person=person), notes
 
 
 def place_crop(frame: HeadFrame, factor: float = 1.0) -> Float[np.ndarray, "3 3"]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from spinmeround.geometry import resized
 from spinmeround.template.avatar.build import AvatarDetail, Lod, build_avatar
 from spinmeround.template.avatar.rest_pose import rest_vertices
 from spinmeround.template.fit.fitter import FittedHead, fit_head
@@ -68,6 +69,12 @@ class TemplateHead:
         coarse = self.head.neutral if neutral else self.head.posed(0)
         vertices = flatten_covered_ears(self.model, self.model.dense(coarse), self.ears_covered)
         return render_views(Skin(self.model, vertices, self.skin.albedo), self.hair, cameras, names=names)
+
+    def as_photographed(self, photo: int, *, size_px: int) -> Views:
+        """Render the head from the camera of one photo and with its expression, the whole portrait square."""
+        vertices = flatten_covered_ears(self.model, self.model.dense(self.head.posed(photo)), self.ears_covered)
+        camera = resized(self.photo_cameras[photo], size_px, size_px)
+        return render_views(Skin(self.model, vertices, self.skin.albedo), self.hair, camera)
 
     def avatar(self, *, lod: Lod = 0, texture_px: int = 2048, normal_map: bool = False) -> Avatar:
         """Build the head with bones and morph targets, at rest; see ``build_avatar`` and ``repaint_lids``.

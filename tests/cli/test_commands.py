@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from spinmeround.errors import FitError, ResourceError
 from spinmeround.io import write_views
 from spinmeround.io.pictures import encode_png
 from spinmeround.orbits import orbit_cameras
-from tests.pipelines.fakes import install, sphere_views
+from tests.pipelines.fakes import GOOD_PHOTO, install, sphere_views
 
 COMMANDS = {"recon": recon, "views": views, "fit": fit, "weights": weights, "doctor": doctor}
 
@@ -271,6 +272,7 @@ def test_the_whole_command_on_a_sphere(sphere, bad, tmp_path, capsys):
     told = capsys.readouterr().err
     assert code == 0
     assert "prior: template (" in told
+    assert told.rstrip().endswith("quality: good")
     assert "warning: " in told
     assert "2 faces; took the largest" in told
     assert re.search(r"\[1/9\] reading the photo\n.*\[9/9\] drawing the preview\n", told, re.DOTALL)
@@ -278,6 +280,18 @@ def test_the_whole_command_on_a_sphere(sphere, bad, tmp_path, capsys):
     report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert report["seed"] == 7
     assert [p["face_taken"] for p in report["photos"]] == [2, 2]
+
+
+@pytest.mark.parametrize("command", ["recon", "views"])
+def test_strict_is_an_error_for_a_poor_result(command, sphere, bad, tmp_path, capsys):
+    sphere(measures=replace(GOOD_PHOTO, yaw_deg=57.0))
+    out = tmp_path / ("a.ply" if command == "recon" else "views")
+    assert run(command, bad / "text.jpg", "--out", out, "--quality", "draft", "--quiet", "--strict") == 8
+    told = capsys.readouterr().err
+    assert told.startswith(f"spmr-{command}: the head would be poor")
+    assert "turned aside by 57 degrees" in told
+    assert told.endswith("(--strict)\n")
+    assert not out.exists()
 
 
 def test_quiet_says_nothing_and_verbose_more(sphere, bad, tmp_path, capsys):

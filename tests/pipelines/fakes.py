@@ -17,6 +17,7 @@ from spinmeround.pipelines.backends import Backends, LoadedPortrait
 from spinmeround.pipelines.priors.directions import orbit_directions
 from spinmeround.pipelines.priors.template import cameras_around, texture_fractions
 from spinmeround.pipelines.settings import RunSettings
+from spinmeround.portrait.quality import PhotoMeasures
 from spinmeround.protocols import StageRunner
 from spinmeround.recon.cameras.photometric import CameraCorrection
 from spinmeround.types import (
@@ -78,6 +79,20 @@ HEAD_REPORT: dict[str, Any] = {
     "observed_share": {"skin": 0.3, "hair": None},
 }
 PHOTO_CAMERA = orbit_cameras([10.0], [0.0], size_px=64)
+
+
+GOOD_PHOTO = PhotoMeasures(
+    blur_px=0.5,
+    face_height_px=300.0,
+    light_stops=1.0,
+    burnt_out=0.0,
+    black=0.0,
+    yaw_deg=0.0,
+    pitch_deg=0.0,
+    covered=0.0,
+    matte_doubt=0.02,
+    head_cut=0.0,
+)
 
 
 class MovingHead:
@@ -153,6 +168,7 @@ class FakeBackends(Backends):
     Args:
         before: called with the name of each part as it begins to work; what it raises, the part raises.
         head: what the prior offers as a head; anything that cannot move by default.
+        measures: of each photo.
     """
 
     def __init__(
@@ -162,9 +178,10 @@ class FakeBackends(Backends):
         before: Callable[[str], None] = lambda part: None,
         faces_seen: int = 1,
         head: object | None = "a head that does not move",
+        measures: PhotoMeasures = GOOD_PHOTO,
     ) -> None:
         super().__init__(settings or RunSettings(quality="draft", prior="template", device="cpu"))
-        self.before, self.faces_seen = before, faces_seen
+        self.before, self.faces_seen, self.measures = before, faces_seen, measures
         if self.settings.prior == "template":
             self.prior = FakePrior(self.settings, before=before, head=head)
 
@@ -181,7 +198,7 @@ class FakeBackends(Backends):
         if self.faces_seen == 0:
             raise NoFaceError(f"{path}: no face found; use a photo in which the face is seen")
         notes = (f"{self.faces_seen} faces; took the largest",) if self.faces_seen > 1 else ()
-        return LoadedPortrait(path, portrait(), self.faces_seen, self.settings.photo.face or 1, notes)
+        return LoadedPortrait(path, portrait(), self.faces_seen, self.settings.photo.face or 1, self.measures, notes)
 
     def refine_cameras(self, views: Views, *, seed: int, progress: Progress) -> CameraCorrection | None:
         self.before("cameras")

@@ -12,13 +12,30 @@ import pygltflib
 import pytest
 
 from spinmeround import make_views, reconstruct
-from spinmeround.errors import CancelledError, InputError, NoFaceError, OutputError, ResourceError, WeightsError
+from spinmeround.errors import (
+    CancelledError,
+    InputError,
+    NoFaceError,
+    OutputError,
+    PoorResultError,
+    ResourceError,
+    WeightsError,
+)
 from spinmeround.geometry import project
 from spinmeround.io import read_avatar, read_mesh, read_splats, read_views
 from spinmeround.io.pictures import read_picture
 from spinmeround.pipelines.outputs import OutputOptions
 from spinmeround.pipelines.settings import AvatarOptions, PhotoOptions, RunSettings
-from tests.pipelines.fakes import HEAD_REPORT, PHOTO_CAMERA, RADIUS, FakeBackends, MovingHead, install, sphere_texture
+from tests.pipelines.fakes import (
+    GOOD_PHOTO,
+    HEAD_REPORT,
+    PHOTO_CAMERA,
+    RADIUS,
+    FakeBackends,
+    MovingHead,
+    install,
+    sphere_texture,
+)
 
 PARTS = ("photo", "portrait", "head", "surface", "splats", "texture")
 DRAFT = RunSettings(quality="draft")
@@ -190,6 +207,10 @@ def test_report_says_what_was_chosen_and_why_and_what_it_took(photo, tmp_path):
     ]
     assert all(s["seconds"] >= 0 and s["peak_memory_mb"] > 10 for s in report["stages"])
     assert report["photos"] == [{"file": "face.jpg", "faces_seen": 1, "face_taken": 1, "notes": []}]
+    assert report["quality"]["verdict"] == "good"
+    assert report["quality"]["reasons"] == []
+    assert report["quality"]["sharpness"] == 1
+    assert report["quality"]["likeness"] is None, "nothing is known of a sphere's likeness"
     assert report["head"] == HEAD_REPORT
     assert report["texture"] == {"skin": {"observed": 0.3, "invented": 0.7}}
     assert {"torch", "numpy", "python"} <= set(report["versions"])
@@ -397,3 +418,41 @@ def test_asked_directions_are_taken_alone(photo):
         make_views(photo, directions=[(0, 90)])
     with pytest.raises(InputError, match="orbit-16"):
         make_views(photo, orbit="orbit-7")
+
+
+BLURRED = replace(GOOD_PHOTO, blur_px=4.0)
+
+
+def test_a_poor_result_is_made_and_told(backends, photo, tmp_path, caplog):
+    backends(measures=BLURRED)
+    result = reconstruct(photo, out=tmp_path / "a.ply", settings=DRAFT)
+    assert result.files == (tmp_path / "a.ply",)
+    assert result.report["quality"]["verdict"] == "poor"
+    assert result.report["quality"]["reasons"] == ["the photo is blurred"]
+    assert caplog.records[-1].getMessage() == "quality: poor (the photo is blurred)"
+    assert caplog.records[-1].levelname == "WARNING"
+
+
+@pytest.mark.parametrize("make", ["head", "views"])
+def test_strict_runs_make_nothing_of_a_poor_photo_but_the_report(make, backends, photo, tmp_path):
+    entered: list[str] = []
+    backends(measures=BLURRED, before=entered.append)
+    outputs = OutputOptions(report=tmp_path / "r.json", strict=True)
+    with pytest.raises(PoorResultError, match="the photo is blurred; use a better photo") as raised:
+        if make == "head":
+            reconstruct(photo, out=tmp_path / "a.ply", settings=DRAFT, outputs=outputs)
+        else:
+            make_views(photo, settings=DRAFT, outputs=replace(outputs, views=tmp_path / "views"))
+    assert raised.value.settings == ("strict",)
+    assert entered == ["photo", "portrait", "head", "views"]
+    assert left_behind(tmp_path) == {"face.jpg", "r.json"}
+    report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert report["quality"]["verdict"] == "poor"
+    assert report["files"] == []
+
+
+def test_strict_runs_keep_good_and_fair_results(backends, photo, tmp_path):
+    for name, measures in (("good", GOOD_PHOTO), ("fair", replace(GOOD_PHOTO, blur_px=1.9))):
+        backends(measures=measures)
+        result = reconstruct(photo, out=tmp_path / f"{name}.ply", settings=DRAFT, outputs=OutputOptions(strict=True))
+        assert result.report["quality"]["verdict"] == name
