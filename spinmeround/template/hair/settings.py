@@ -268,9 +268,9 @@ class HairColourSettings:
     """
 
     depth_tolerance: float = 0.02
-    erosion_px: int = 5
+    erosion_px: int = 11
     matte_blur_px: float = 2
-    min_facing: float = 0.12
+    min_facing: float = 0.2
     facing_range: float = 0.4
     matte_gain: float = 2.5
     matte_offset: float = 1.2

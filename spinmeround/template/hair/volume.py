@@ -230,14 +230,17 @@ def hair_surface(
     shape = np.ceil((high - low) / s.voxel).astype(int) + 1
     axes = [low[k] + s.voxel * np.arange(shape[k]) for k in range(3)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    distance, skin_distance = _shell_distance(model, neutral_dense, coverage, thickness, points)
-    distance = np.maximum(distance, neutral_dense[covered, 1].min() - s.margin_voxels * s.voxel - points[:, 1])
+    distance, thinnest, skin_distance = _shell_distance(model, neutral_dense, coverage, thickness, points)
+    below = neutral_dense[covered, 1].min() - s.margin_voxels * s.voxel - points[:, 1]
+    distance, thinnest = np.maximum(distance, below), np.maximum(thinnest, below)
     if hanging is not None:
         distance = np.minimum(distance, hanging.distance(points))
     for photo in evidence:
         distance = np.minimum(distance, inflated_distance(photo, points))
     for photo in evidence:
         distance = np.maximum(distance, _carving_distance(photo, points))
+    # Where the bare head is wider than the matte, hair still covers it.
+    distance = np.minimum(distance, thinnest)
     truncated = np.clip(distance, -s.truncation, s.truncation).reshape(shape)
     volume = gaussian_filter(truncated, s.blur_voxels)
     if volume.min() >= 0:
@@ -263,7 +266,10 @@ def _bounds(covered_vertices, thickest: float, hanging: HangingHair | None, evid
 
 
 def _shell_distance(model: HeadModel, vertices, coverage, thickness, points):
-    """Signed distance to the skin offset by the thickness, and to the skin itself (negative inside), head units."""
+    """Return signed distances, head units, negative inside: to the shell, to the thinnest one, and to the skin.
+
+    The shell is the skin offset by the thickness.
+    """
     s = _VOLUME
     normals = vertex_normals(vertices, model.dense_faces)
     index = np.nonzero(_outer_skin(model))[0]
@@ -278,8 +284,8 @@ def _shell_distance(model: HeadModel, vertices, coverage, thickness, points):
     # Near the skin the distance to the tangent plane is more accurate, farther away the one to the vertex is.
     signed = np.where(length < s.plane_distance, along, np.copysign(length, along))
     soft = np.clip((coverage - s.shell_from_coverage) / s.shell_coverage_range, 0, 1)[nearest]
-    offset = thickness[nearest] * soft + s.shell_above_skin * soft - s.shell_below_skin * (1 - soft)
-    return signed - offset, signed
+    thinnest = s.shell_above_skin * soft - s.shell_below_skin * (1 - soft)
+    return signed - thickness[nearest] * soft - thinnest, np.where(soft > 0, signed - thinnest, s.truncation), signed
 
 
 def _carving_distance(photo: PhotoEvidence, points):
