@@ -23,6 +23,7 @@ SCRIPTS = (
     "interop_splats",
     "interop_nerfstudio",
     "whole_head",
+    "expression_scores",
     "shape_synthetic",
     "splats_heldout",
     "splats_clean",

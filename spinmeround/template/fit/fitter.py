@@ -16,6 +16,7 @@ from spinmeround.template.fit.canonical_frame import (
     pose_in_canonical,
     similarity_free_surface,
 )
+from spinmeround.template.fit.expression_prior import slopes_and_sigmas
 from spinmeround.template.fit.free_form import (
     LinearResiduals,
     closure_residuals,
@@ -136,24 +137,24 @@ def fit_head(
 
 
 def _fit_priors(model: HeadModel, portraits: Sequence[Portrait]) -> FitPriors:
-    """Return the priors of all unknowns; the expressions' means are the detector's scores."""
+    """Return the priors of all unknowns; those of expressions follow the detector's scores."""
     principal = np.array([name.startswith("pca_") for name in model.shape_names])
     index = np.arange(len(principal))
     first = index < model.shape_mirror
-    gaze = np.array([name.startswith("eyeLook") for name in model.expression_names])
+    slope, expression_sigma = slopes_and_sigmas(model.expression_names)
     return FitPriors(
         shape_sigma=np.where(principal, 1.0, _PRIORS.local_shape_sigma),
         mirror_pairs=np.stack([index[first], np.asarray(model.shape_mirror)[first]], axis=1),
         mirror_sigma=_PRIORS.mirror_sigma,
         shape_limit=np.where(principal, _PRIORS.principal_limit, _PRIORS.local_limit),
-        expressions=tuple(np.clip(p.blendshapes, 0, 1).astype(np.float64) for p in portraits),
-        expression_sigma=np.where(gaze, _PRIORS.gaze_sigma, _PRIORS.expression_sigma),
+        expressions=tuple(slope * np.clip(p.blendshapes, 0, 1) for p in portraits),
+        expression_sigma=expression_sigma,
         log_distance=_LOG_DISTANCE,
     )
 
 
 def _first_state(surface: MorphableSurface, portraits: Sequence[Portrait], priors: FitPriors) -> FitState:
-    """Return the mean shape, the detector's expressions, and scaled orthographic poses."""
+    """Return the mean shape, the expected expressions, and scaled orthographic poses."""
     shape = np.zeros(len(priors.shape_sigma))
     poses = []
     for portrait, expression in zip(portraits, priors.expressions, strict=True):

@@ -14,23 +14,21 @@ from dataclasses import dataclass
 class PriorSettings:
     """Priors of the maximum a posteriori fit, as standard deviations. Principal components of shape have 1.
 
+    Those of expressions are in ``expression_prior``.
+
     Attributes:
         camera_distance: mean of the camera's distance: portraits are taken from about 1.1 m.
         log_distance_sigma: of its logarithm: rarely from two thirds or 1.5 of that.
         local_shape_sigma: of the parameters that change one place of the face.
         mirror_sigma: of the difference between the parameters of a mirrored pair.
-        expression_sigma: around the scores of the expression detector.
-        gaze_sigma: the same for the gaze.
         principal_limit: bound on the absolute value of a principal component, standard deviations.
         local_limit: bound on the absolute value of a local parameter.
     """
 
     camera_distance: float = 2.7
     log_distance_sigma: float = 0.2
-    local_shape_sigma: float = 0.15
+    local_shape_sigma: float = 0.3
     mirror_sigma: float = 0.1
-    expression_sigma: float = 0.25
-    gaze_sigma: float = 0.3
     principal_limit: float = 3.0
     local_limit: float = 1.0
 
@@ -92,9 +90,9 @@ class FitSettings:
     )
     final_steps: int = 5
     front: float = -0.05
-    personal_weight: float = 8.0
+    personal_weight: float = 16.0
     corrective_weight: float = 40.0
-    personal: Elasticity = Elasticity(stiffness=3e5, rest_sigma=0.005, mirror_sigma=0.004)
+    personal: Elasticity = Elasticity(stiffness=1e5, rest_sigma=0.01, mirror_sigma=0.004)
     corrective: Elasticity = Elasticity(stiffness=8e3, rest_sigma=0.03, mirror_sigma=1.0)
     corrective_max_sigma: float = 0.015
     guide_vertices: int = 60
