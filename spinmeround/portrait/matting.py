@@ -17,6 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 from jaxtyping import Bool, Float
+from scipy.ndimage import gaussian_filter
 
 from spinmeround import weights
 from spinmeround.portrait import tflite
@@ -61,6 +62,10 @@ class _MatteSettings:
         unknown_cm: so far outside it pixels are uncertain; single strands reach that far.
         flyaway: probability of hair from which on a pixel farther out is uncertain, too, ...
         flyaway_cm: ... up to this distance.
+        beside_cm: the background up to this distance may shine through hair.
+        colour_bins, colour_blur_bins: of the histograms in Lab that say so, and their blur.
+        colour_ratio, colour_floor: a pixel of hair is uncertain if its colour is so many times as usual in the
+            background; rarer colours of hair count as this usual.
         expected_weight: weight of what the networks say at each pixel that is solved for, against the Laplacian.
         expected_cm: standard deviation of the blur of what they say.
     """
@@ -81,6 +86,11 @@ class _MatteSettings:
     unknown_cm: float = 0.8
     flyaway: float = 0.05
     flyaway_cm: float = 1.6
+    beside_cm: float = 4.0
+    colour_bins: int = 20
+    colour_blur_bins: float = 0.8
+    colour_ratio: float = 10.0
+    colour_floor: float = 2e-5
     expected_weight: float = 0.03
     expected_cm: float = 0.15
 
@@ -233,7 +243,9 @@ def closed_form_alpha(
     )
     depth, distance = (cv2.distanceTransform(each.astype(np.uint8), cv2.DIST_L2, 5) / px for each in (inside, ~inside))
     trimap = np.full(inside.shape, 0.5)
-    trimap[(depth > s.certain_cm) & (sure > s.certain)] = 1
+    core = (depth > s.certain_cm) & (sure > s.certain)
+    beside = (distance > s.unknown_cm) & (distance < s.beside_cm)
+    trimap[core & ~((hair > INSIDE) & _looks_like(small, beside, rather_than=core & (hair > INSIDE)))] = 1
     trimap[distance > np.where(hair > s.flyaway, s.flyaway_cm, s.unknown_cm)] = 0
     ratio = _ALPHA_PX / len(rgb)
     part = tuple(slice(int(np.ceil(each[0] * ratio)), int((each[-1] + 1) * ratio)) for each in (rows, columns))
@@ -242,6 +254,21 @@ def closed_form_alpha(
     alpha[part] = _solve_matting(small[part], trimap[part], expected[part])
     soft = cv2.resize(alpha, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     return np.where(observed, np.clip(soft, 0, 1), np.float32(0))
+
+
+def _looks_like(
+    rgb: Float[np.ndarray, "h w 3"], first: Bool[np.ndarray, "h w"], *, rather_than: Bool[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "h w"]:
+    """Return the pixels whose colour is far more usual in the first region: a wall seen through hair."""
+    s, bins = _MATTE, _MATTE.colour_bins
+    lab = cv2.cvtColor(rgb.astype(np.float32), cv2.COLOR_RGB2LAB)
+    cell = np.clip((lab - [0, -60, -60]) / [100, 120, 120] * bins, 0, bins - 1).astype(int)
+    index = (cell[..., 0] * bins + cell[..., 1]) * bins + cell[..., 2]
+    usual = []
+    for region in (first, rather_than):
+        counts = np.bincount(index[region], minlength=bins**3).reshape((bins,) * 3)
+        usual.append(gaussian_filter(counts / max(region.sum(), 1), s.colour_blur_bins).ravel()[index])
+    return usual[0] > s.colour_ratio * np.maximum(usual[1], s.colour_floor)
 
 
 def _solve_matting(

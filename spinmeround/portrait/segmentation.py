@@ -73,14 +73,29 @@ def parse(
     headwear = _headwear(small, cloth > skin, person & ~hair, head)
     clothes = person & ~hair & ~headwear & ~_face_skin(skin, cloth, person & ~hair & ~headwear, small, head)
     soft, left = [], alpha
+    nearest = _nearest_pixel(person)
     for mask, radius_cm in (
         (hair, REGIONS.hair_radius_cm),
         (headwear, REGIONS.clothes_radius_cm),
         (clothes, REGIONS.clothes_radius_cm),
     ):
-        soft.append(np.minimum(soften(crop.rgb, crop.observed, mask.astype(np.float32), radius_cm), left))
+        # Single strands beyond the border are of what they come from.
+        mask = mask.ravel()[nearest].astype(np.float32)
+        soft.append(np.minimum(soften(crop.rgb, crop.observed, mask, radius_cm), left))
         left = left - soft[-1]
     return Segmentation(hair=soft[0], headwear=soft[1], clothes=soft[2])
+
+
+def _nearest_pixel(mask: Bool[np.ndarray, "w w"]) -> Integer[np.ndarray, "w w"]:
+    """Return the flat index of the pixel of a mask that is nearest to each pixel; its own where the mask is empty."""
+    if not mask.any():
+        return np.arange(mask.size).reshape(mask.shape)
+    _, label = cv2.distanceTransformWithLabels(
+        (~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    source = np.zeros(int(label.max()) + 1, np.int64)
+    source[label[mask]] = np.flatnonzero(mask)
+    return source[label]
 
 
 def _never_hair(head: HeadMap) -> Bool[np.ndarray, "w w"]:

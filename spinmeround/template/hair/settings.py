@@ -18,6 +18,8 @@ class CoverageSettings:
         facing_power: exponent of the cosine in the weight of an observation.
         matte_gain: with ``matte_offset`` turns alpha into a weight, ``gain * alpha - offset`` clipped to [0, 1].
         matte_offset: with a gain of 2, pixels of the matte's soft edge (alpha below 0.3) do not count.
+        beyond_outline: so far beyond the person's outline its nearest pixel says what a vertex shows, in sides of the
+            crop.
         observation_weight: of a vertex that is seen frontally, against ``prior_weight_on_scalp`` and ``smoothness``.
         prior_weight_on_scalp: of the prior on the anatomical scalp.
         prior_weight_elsewhere: of the prior (no hair) on all other skin; higher, so that no hair spreads to unseen skin
@@ -39,6 +41,7 @@ class CoverageSettings:
     facing_power: float = 1.5
     matte_gain: float = 2
     matte_offset: float = 0.6
+    beyond_outline: float = 0.04
     observation_weight: float = 4
     prior_weight_on_scalp: float = 0.05
     prior_weight_elsewhere: float = 0.3

@@ -33,7 +33,7 @@ from spinmeround.template.hair.settings import (
     ThicknessSettings,
 )
 from spinmeround.template.model.head_model import HeadModel
-from spinmeround.types import Mesh
+from spinmeround.types import Mesh, Portrait
 
 _COVERAGE, _EARS, _THICKNESS = CoverageSettings(), EarSettings(), ThicknessSettings()
 _VOLUME, _CARVING = HairVolumeSettings(), CarvingSettings()
@@ -59,8 +59,8 @@ def hair_coverage(model: HeadModel, evidence: Sequence[PhotoEvidence]) -> Float[
         # Hair beside the head hides skin that faces slightly away, so a little of the far side counts as well.
         facing = np.clip(photo.facing + _COVERAGE.facing_slack, 0, 1)
         trust = np.where(photo.visible, facing**_COVERAGE.facing_power, 0)
-        hair = sample(photo.portrait.hair, photo.pixels)
-        alpha = sample(photo.portrait.alpha, photo.pixels)
+        hair_map, known = _hair_of_nearest(photo.portrait)
+        hair, alpha = sample(hair_map, photo.pixels), sample(known, photo.pixels)
         trust *= np.clip(alpha * _COVERAGE.matte_gain - _COVERAGE.matte_offset, 0, 1)
         weight += trust
         total += trust * hair
@@ -78,6 +78,22 @@ def hair_coverage(model: HeadModel, evidence: Sequence[PhotoEvidence]) -> Float[
     grows = np.where(_outer_skin(model), 1 - model.masks["neck"], 0)
     coverage = np.clip(solved, 0, 1) * grows
     return np.where(_on_large_patches(model, coverage > _COVERAGE.patch_coverage), coverage, 0)
+
+
+def _hair_of_nearest(portrait: Portrait) -> tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
+    """Return the matte of hair, continued beyond the person by the nearest pixel, and where that can be said.
+
+    The fitted head may be wider than the person: what it has beyond the outline is what the outline shows.
+    """
+    person = (portrait.alpha > _INSIDE) & portrait.observed
+    distance, label = cv2.distanceTransformWithLabels(
+        (~person).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    source = np.zeros(int(label.max()) + 1, np.int64)
+    source[label[person]] = np.flatnonzero(person)
+    reach_px = _COVERAGE.beyond_outline * len(person)
+    near = (distance < reach_px) & portrait.observed
+    return portrait.hair.ravel()[source[label]], near.astype(np.float64)
 
 
 def _outer_skin(model: HeadModel) -> Bool[np.ndarray, "m"]:
@@ -102,7 +118,7 @@ def _decide_ears(model: HeadModel, evidence: Sequence[PhotoEvidence], weight, to
         for photo in evidence:
             near = ear & photo.nearly_visible
             if near.sum() > _EARS.min_visible_fraction * ear.sum():
-                hair = sample(photo.portrait.hair, photo.pixels[near]).mean()
+                hair = sample(_hair_of_nearest(photo.portrait)[0], photo.pixels[near]).mean()
                 hair_of_ear[side] = max(hair_of_ear.get(side, 0.0), float(hair))
     if hair_of_ear:
         for side in ("ear_left", "ear_right"):
