@@ -81,7 +81,7 @@ PHOTO_CAMERA = orbit_cameras([10.0], [0.0], size_px=64)
 
 
 class MovingHead:
-    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool) -> Avatar:
+    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool, delight: float) -> Avatar:
         mesh = sphere_texture(sphere_mesh())
         if normal_map:
             mesh = dataclasses.replace(mesh, normal_map=flat_map())

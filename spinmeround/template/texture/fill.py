@@ -15,7 +15,7 @@ from spinmeround.template.model.atlas import Atlas
 
 @dataclass(frozen=True)
 class _BlendSettings:
-    """Constants of ``blend_under``.
+    """Constants of ``tone_matched``.
 
     Attributes:
         tone_tolerance: a difference so large between two layers counts half when their tone is matched, sRGB in [0, 1]:
@@ -111,11 +111,31 @@ def blend_under(
     *,
     prior_weight: float,
 ) -> Layer:
-    """Put one layer under another so that no border shows.
+    """Put one layer under another so that no border shows: its tone is matched, and the transition is soft by weight.
 
-    Where both are trusted their difference is measured. Interpolated over the surface, it moves the low frequencies of
-    the lower layer onto those of the upper one; the rest is a soft transition by weight. Method: seamless cloning by a
-    membrane (Perez et al. 2003), with soft borders.
+    Args:
+        prior_weight: of no difference, see ``tone_matched``.
+    """
+    moved = tone_matched(top, below, atlas, membrane, inside, prior_weight=prior_weight)
+    under = (1 - top.weight) * below.weight
+    weight = top.weight + under
+    top_fraction = (top.weight / np.maximum(weight, 1e-6))[..., None]
+    return Layer(np.clip(top.rgb * top_fraction + moved * (1 - top_fraction), 0, 1).astype(np.float32), weight)
+
+
+def tone_matched(
+    top: Layer,
+    below: Layer,
+    atlas: Atlas,
+    membrane: MembraneSolver,
+    inside: Bool[np.ndarray, "t t"],
+    *,
+    prior_weight: float,
+) -> Float[np.ndarray, "t t 3"]:
+    """Return the colours of one layer with the low frequencies of another.
+
+    Where both are trusted their difference is measured, and interpolated over the surface. Method: seamless cloning by
+    a membrane (Perez et al. 2003).
 
     Args:
         prior_weight: of no difference, against differences between neighbouring vertices.
@@ -129,11 +149,7 @@ def blend_under(
     smooth = membrane.interpolate(
         difference, _BLEND.data_weight * confidence, np.zeros_like(difference), prior_weight=prior_weight
     )
-    moved = below.rgb + atlas.spread(smooth)
-    under = (1 - top.weight) * below.weight
-    weight = top.weight + under
-    top_fraction = (top.weight / np.maximum(weight, 1e-6))[..., None]
-    return Layer(np.clip(top.rgb * top_fraction + moved * (1 - top_fraction), 0, 1).astype(np.float32), weight)
+    return below.rgb + atlas.spread(smooth)
 
 
 def synthesise_skin_grain(
