@@ -102,8 +102,12 @@ class Prior(Protocol):
 class RiggableHead(Protocol):
     """A head that can be made to move: a prior may offer one in ``PriorResult.head``."""
 
-    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool) -> Avatar:
-        """Return the head with bones and morph targets, neutral at rest."""
+    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool, delight: float) -> Avatar:
+        """Return the head with bones and morph targets, neutral at rest.
+
+        Args:
+            delight: fraction of the photos' light that is taken out of the skin's colours, in [0, 1].
+        """
         ...
 
 

@@ -231,6 +231,8 @@ def add_avatar(parser: Parser) -> None:
     group.add_argument(
         "--texture-size", type=int, choices=(256, 512, 1024, 2048), default=2048, help="in pixels (default: 2048)"
     )
+    out = "of the photo's light taken out of an avatar's skin, 0 to 1 (default: 0.7)"
+    group.add_argument("--delight", type=float, default=0.7, metavar="FRACTION", help=out)
     group.add_argument(
         "--expression",
         action="append",
@@ -295,6 +297,7 @@ FLAGS = {
     "avatar.rig": "--no-rig",
     "avatar.lod": "--lod",
     "avatar.texture_px": "--texture-size",
+    "avatar.delight": "--delight",
     "avatar.expression": "--expression",
     "avatar.animate": "--animate",
     "diffusion.identity": "--identity",

@@ -116,7 +116,10 @@ def make_avatar(
                 no_avatar = NoAvatar(str(error))
             else:
                 avatar = rigged.avatar(
-                    lod=options.lod, texture_px=options.texture_px, normal_map=backends.settings.mesh.normal_map
+                    lod=options.lod,
+                    texture_px=options.texture_px,
+                    normal_map=backends.settings.mesh.normal_map,
+                    delight=options.delight,
                 )
                 registration = {"registration": rigged.report} if isinstance(rigged, RegisteredHeadOnSurface) else {}
                 report = {"made": True, "level_of_detail": options.lod} | _described(avatar) | registration

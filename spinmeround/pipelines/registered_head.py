@@ -41,7 +41,9 @@ class RegisteredHeadOnSurface:
         """How well the template lies on the surface."""
         return {"face_found_in_views": self.face_view_count} | self.registered.report
 
-    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool = False) -> Avatar:
+    def avatar(
+        self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool = False, delight: float = 0.7
+    ) -> Avatar:
         """Return the head with bones and morph targets, neutral at rest, upright and looking ahead."""
         from spinmeround.recon.texture.atlas import Atlas
         from spinmeround.recon.texture.bake import bake_onto_atlas
@@ -64,7 +66,7 @@ class RegisteredHeadOnSurface:
             model,
             head.neutral,
             ear_coverage(head, self.surface),
-            complete_texture(head, skin, inner),
+            complete_texture(head, skin, inner, delight=delight),
             None,
             AvatarDetail(lod, texture_px, normal_map),
             extra_parts=self._leftover_parts(leftovers, occluders, lod, texture_px // 2, normal_map),

@@ -121,6 +121,7 @@ class AvatarOptions:
         rig: whether files that can hold an avatar hold one; else they hold a plain mesh.
         lod: level of detail: about 30,000, 12,000 or 4,000 triangles.
         texture_px: side of the skin's texture.
+        delight: fraction of the photos' light that is taken out of the skin's colours, in [0, 1].
         expression: shown by the avatar in the preview: numbers in [0, 1] by ARKit's names or VRM's presets.
         animate: a CSV of Live Link Face, baked into the files that can hold a clip.
     """
@@ -128,8 +129,16 @@ class AvatarOptions:
     rig: bool = True
     lod: Literal[0, 1, 2] = 0
     texture_px: int = 2048
+    delight: float = 0.7
     expression: Mapping[str, float] = field(default_factory=dict)
     animate: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.delight <= 1:
+            raise InputError(
+                f"the light can be taken out by a fraction from 0 to 1, not by {self.delight:g}; 0 keeps the photo's",
+                settings=("avatar.delight",),
+            )
 
 
 @dataclass(frozen=True)

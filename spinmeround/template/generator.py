@@ -76,13 +76,19 @@ class TemplateHead:
         camera = resized(self.photo_cameras[photo], size_px, size_px)
         return render_views(Skin(self.model, vertices, self.skin.albedo), self.hair, camera)
 
-    def avatar(self, *, lod: Lod = 0, texture_px: int = 2048, normal_map: bool = False) -> Avatar:
+    def avatar(self, *, lod: Lod = 0, texture_px: int = 2048, normal_map: bool = False, delight: float = 0.7) -> Avatar:
         """Build the head with bones and morph targets, at rest; see ``build_avatar`` and ``repaint_lids``.
 
         The first photo's expression is its pose ``photo``.
+
+        Args:
+            delight: fraction of the photo's light that is taken out of the skin's colours, in [0, 1].
         """
         moving = self.skin.albedo if self.skin.animatable_albedo is None else self.skin.animatable_albedo
-        albedo = repaint_lids(self.model, shared_atlas(len(moving)), moving, best_lid_trust(self.head))
+        atlas = shared_atlas(len(moving))
+        if self.skin.light is not None:
+            moving = self.skin.light.taken_out(atlas, moving, self.skin.observed, delight)
+        albedo = repaint_lids(self.model, atlas, moving, best_lid_trust(self.head))
         at_rest = build_avatar(
             self.model,
             rest_vertices(self.head),

@@ -17,10 +17,11 @@ from spinmeround.template.texture.bake import SkinTexture, shared_atlas
 from spinmeround.template.texture.eyes import complete_eyes
 from spinmeround.template.texture.fill import Layer
 from spinmeround.template.texture.lids import lid_trust, repaint_lids
-from spinmeround.template.texture.lighting import shading_correction
+from spinmeround.template.texture.lighting import photo_shading
 from spinmeround.template.texture.lips import complete_lips
 from spinmeround.template.texture.mouth import complete_mouth
 from spinmeround.template.texture.projection import face_openings
+from spinmeround.template.texture.skin_tone import SkinPlaces, usual_skin
 from spinmeround.types import Views
 
 _FRONT = np.array([0.0, 0.0, RADIUS])
@@ -55,12 +56,15 @@ def complete_texture(
     head: RegisteredHead,
     skin: tuple[Float[np.ndarray, "t t 3"], Float[np.ndarray, "t t"]],
     inner: tuple[Float[np.ndarray, "t t 3"], Float[np.ndarray, "t t"]],
+    *,
+    delight: float,
 ) -> SkinTexture:
     """Even out the lighting of the skin, and paint what no view shows of lids, lips, eyes and mouth.
 
     Args:
         skin: colours and the weight with which they were seen, from the first of ``split_views``; colours are complete.
         inner: the same from the second; colours are invalid where the weight is 0.
+        delight: fraction of the light that is taken out, in [0, 1].
     """
     model = head.model
     atlas = shared_atlas(len(skin[0]))
@@ -69,8 +73,15 @@ def complete_texture(
     bare = atlas.spread(np.asarray(1 - np.maximum(model.masks["scalp"], model.masks["lips"]), np.float64)[:, None])
     seen = np.where(on_skin, skin[1] * bare[..., 0], 0).astype(np.float32)
     colours, weight_sum = atlas.gather(skin[0], seen, len(posed))
-    factor = shading_correction(colours, vertex_normals(posed, model.dense_faces), weight_sum)
-    relit = skin[0] * atlas.spread(factor)
+    sure = SkinPlaces.on(model).sure
+    shading = photo_shading(
+        colours,
+        vertex_normals(posed, model.dense_faces),
+        weight_sum,
+        sure=sure,
+        skin_rgb=usual_skin(colours, weight_sum, sure),
+    )
+    relit = skin[0] / np.maximum(atlas.spread(shading**delight), 1e-3)
     shown = Layer(relit.astype(np.float32), skin[1].astype(np.float32))
     relit = complete_lips(model, atlas, shown, head.posed, head.neutral)
     relit = repaint_lids(model, atlas, relit, lid_trust(model, posed, model.dense(head.neutral), _FRONT))

@@ -1,44 +1,44 @@
-"""The lighting of a photo, estimated from smooth shading, and a correction that takes its one-sidedness out."""
+"""The light of a photo, estimated from the shading of skin, and how much of an even sky each place sees."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
 from spinmeround.geometry import vertex_normals
 from spinmeround.mesh_raster import rasterize_pixels
+from spinmeround.template.model.atlas import Atlas
 
-_RIDGE = np.array([0.0, 0.02, 0.02, 0.02, 0.1, 0.1, 0.1, 0.1, 0.1])
+_GAMMA = 2.2
+"""sRGB is taken for this power of linear light, so that a factor on light is a factor on the coded colour."""
+_RIDGE = np.array([0.0, 0.02, 0.02, 0.02, 0.05, 0.05, 0.05, 0.05, 0.05])
 """Tikhonov weight of each harmonic, in the order of ``_basis``; higher degrees are less certain."""
-_REMOVED = np.array([0, 0.8, 0.1, 0.2, 0.8, 0.1, 0.8, 0.2, 0.2])
-"""Fraction taken out of each harmonic (1, x, y, z, xy, yz, xz, xx - yy, zz): most of what is brighter on one side,
-little of the rest, which makes an unlit picture look solid and the face look like the photo."""
 
 
 @dataclass(frozen=True)
-class _LightingSettings:
-    """Constants of ``shading_correction``. Errors and limits are natural logarithms of sRGB colours.
+class _LightSettings:
+    """Constants of ``photo_shading``. Errors are natural logarithms of linear light.
 
     Attributes:
-        min_vertices: with fewer coloured vertices the lighting cannot be estimated.
-        min_colour: darker colours are taken for this one, sRGB in [0, 1]: the logarithm of black has no bound.
+        min_vertices: with fewer coloured vertices the light cannot be estimated.
         rounds: of iteratively reweighted least squares.
         cauchy_scale: scale of the Cauchy weights, in medians of the error.
         min_error: least median error that sets that scale.
-        chroma_fraction: part of the coloured lighting that is taken for lighting. Colour belongs to the skin more than
-            to the lighting: cheeks are red also on the lit side.
-        max_change: no colour is changed by more than this.
+        chroma_fraction: part of the coloured shading that is taken for light. Colour belongs to the skin more than to
+            the light: cheeks are red also on the lit side.
+        darkest: no place gets less light than this, relative to sure skin; deeper shadows are cast ones, ...
+        brightest: ... and none more than this.
     """
 
     min_vertices: int = 200
-    min_colour: float = 0.02
-    rounds: int = 6
+    rounds: int = 8
     cauchy_scale: float = 1.5
-    min_error: float = 0.02
+    min_error: float = 0.05
     chroma_fraction: float = 0.3
-    max_change: float = 0.5
+    darkest: float = 0.3
+    brightest: float = 1.8
 
 
 @dataclass(frozen=True)
@@ -60,43 +60,101 @@ class _OcclusionSettings:
     depth_offset: float = 4
 
 
-_LIGHTING, _OCCLUSION = _LightingSettings(), _OcclusionSettings()
+_LIGHT, _OCCLUSION = _LightSettings(), _OcclusionSettings()
 
 
-def shading_correction(
-    rgb: Float[np.ndarray, "m 3"], normals: Float[np.ndarray, "m 3"], weight: Float[np.ndarray, "m"]
+def photo_shading(
+    rgb: Float[np.ndarray, "m 3"],
+    normals: Float[np.ndarray, "m 3"],
+    weight: Float[np.ndarray, "m"],
+    *,
+    sure: Float[np.ndarray, "m"],
+    skin_rgb: Float[np.ndarray, "3"],
 ) -> Float[np.ndarray, "m 3"]:
-    """Return the factor on the colour at each normal that evens out the lighting of a photo.
+    """Return the factor on sRGB colours by which a photo's light shades each normal.
 
-    Second-order spherical harmonics of the normal (Ramamoorthi & Hanrahan 2001 for why nine numbers suffice) are fitted
-    to logarithms of skin colours. Spots, brows and beard are outliers; Cauchy weights take them out over a few rounds.
-    ``_REMOVED`` says how much of each harmonic is taken out; the mean over the seen skin stays.
+    Linear light on skin of one colour is fitted with second-order spherical harmonics of the normal (Ramamoorthi &
+    Hanrahan 2001 for why nine numbers suffice). Errors are relative to what is expected; spots, brows, beard and cast
+    shadows are outliers, which Cauchy weights take out over a few rounds. A light of one colour is fitted first, then,
+    with ``chroma_fraction``, that of each channel.
 
     Args:
-        rgb: colours seen at the vertices; only those with weight count.
+        rgb: colours seen at the vertices, sRGB; only those with weight count.
         normals: unit normals, world frame.
         weight: of each vertex, not negative.
+        sure: weight of each vertex in what counts as unshaded.
+        skin_rgb: the skin's usual colour there, sRGB.
 
     Returns:
-        Factors, all 1 if too little is seen.
+        Factors whose mean over seen, unshaded vertices is 1; all 1 if too little is seen. To take the light out, divide
+        by them.
     """
     used = weight > 0
-    if used.sum() < _LIGHTING.min_vertices:
+    if used.sum() < _LIGHT.min_vertices:
         return np.ones_like(rgb)
-    target, trust = np.log(np.clip(rgb[used], _LIGHTING.min_colour, 1.0)), weight[used].astype(np.float64)
+    trust = weight[used].astype(np.float64)
+    light = np.clip(rgb[used] / skin_rgb, 1e-2, None) ** _GAMMA
     basis = _basis(normals)
-    design, coefficients = basis[used], np.zeros((9, 3))
-    for _ in range(_LIGHTING.rounds):
-        total = max(trust.sum(), 1e-9)
-        matrix = (design * trust[:, None]).T @ design / total + np.diag(_RIDGE) + 1e-9 * np.eye(9)
-        coefficients = np.linalg.solve(matrix, (design * trust[:, None]).T @ target / total)
-        error = np.linalg.norm(target - design @ coefficients, axis=1)
-        scale = _LIGHTING.cauchy_scale * max(float(np.median(error)), _LIGHTING.min_error)
-        trust = weight[used] / (1 + (error / scale) ** 2)
-    grey = coefficients.mean(1, keepdims=True)
-    removed = _REMOVED[:, None] * (grey + _LIGHTING.chroma_fraction * (coefficients - grey))
-    removed[0] = -np.average(design[:, 1:] @ removed[1:], axis=0, weights=weight[used])
-    return np.exp(-np.clip(basis @ removed, -_LIGHTING.max_change, _LIGHTING.max_change))
+    design = basis[used]
+    grey, trust = _fit_light(design, light.mean(1), trust)
+    shading = np.repeat((basis @ grey)[:, None], 3, axis=1)
+    for channel in range(3):
+        own, _ = _fit_light(design, light[:, channel], trust)
+        shading[:, channel] += _LIGHT.chroma_fraction * (basis @ (own - grey))
+    shading = np.clip(shading, _LIGHT.darkest, _LIGHT.brightest) ** (1 / _GAMMA)
+    unshaded = trust * (sure[used] + 1e-6)
+    return shading / np.exp(np.average(np.log(shading[used]), axis=0, weights=unshaded))
+
+
+@dataclass(frozen=True)
+class SkinLight:
+    """A photo's light on the head's skin: factors on the sRGB colours at each dense vertex.
+
+    Attributes:
+        seen: where the photo shows skin.
+        hidden: where it shows none; that on sure skin, 1, where nothing near is seen either.
+    """
+
+    seen: Float[np.ndarray, "m 3"]
+    hidden: Float[np.ndarray, "m 3"]
+
+    def on_texels(
+        self, atlas: Atlas, observed: Float32[np.ndarray, "t t"], fraction: float
+    ) -> Float32[np.ndarray, "t t 3"]:
+        """Return the factor on each texel, of a fraction of the light in [0, 1]; 0 outside all charts.
+
+        Args:
+            observed: weight of the photos in each texel.
+        """
+        seen, hidden = atlas.spread(self.seen**fraction), atlas.spread(self.hidden**fraction)
+        return hidden + observed[..., None] * (seen - hidden)
+
+    def taken_out(
+        self, atlas: Atlas, rgb: Float32[np.ndarray, "t t 3"], observed: Float32[np.ndarray, "t t"], fraction: float
+    ) -> Float32[np.ndarray, "t t 3"]:
+        """Return a lit texture with a fraction of the light, in [0, 1], taken out."""
+        inside = atlas.part >= 0
+        even = rgb.copy()
+        even[inside] = np.clip(rgb / np.maximum(self.on_texels(atlas, observed, fraction), 1e-3), 0, 1)[inside]
+        return atlas.padded(even, inside)
+
+
+def _fit_light(
+    design: Float[np.ndarray, "n 9"], light: Float[np.ndarray, "n"], weight: Float[np.ndarray, "n"]
+) -> tuple[Float[np.ndarray, "9"], Float[np.ndarray, "n"]]:
+    """Return the light's harmonics, and the weights less those of outliers."""
+    trust, expected = weight, np.full(len(light), float(np.median(light)))
+    coefficients = np.zeros(9)
+    for _ in range(_LIGHT.rounds):
+        scaled = trust / expected**2
+        scaled /= scaled.sum()
+        matrix = (design * scaled[:, None]).T @ design + np.diag(_RIDGE) + 1e-9 * np.eye(9)
+        coefficients = np.linalg.solve(matrix, (design * scaled[:, None]).T @ light)
+        expected = np.clip(design @ coefficients, _LIGHT.darkest, None)
+        error = np.abs(np.log(light / expected))
+        scale = _LIGHT.cauchy_scale * max(float(np.median(error)), _LIGHT.min_error)
+        trust = weight / (1 + (error / scale) ** 2)
+    return coefficients, trust
 
 
 def ambient_occlusion(vertices: Float[np.ndarray, "m 3"], faces: np.ndarray) -> Float[np.ndarray, "m"]:

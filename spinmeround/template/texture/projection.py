@@ -50,6 +50,8 @@ class _ProjectionSettings:
         openings_blur_px: standard deviation of the soft border of eyes and mouth.
         teeth_margin_px: by so much the mouth's opening is dilated where skin is concerned: a tooth that gets onto a lip
             shows far more than a lip that goes on behind a tooth.
+        other: pixels with more hair, clothes and headwear than this border on skin.
+        border_share: width of that border, fraction of the distance between the outer corners of the eyes.
     """
 
     reference_px: int = 768
@@ -67,6 +69,8 @@ class _ProjectionSettings:
     edge_px: float = 4.0
     openings_blur_px: float = 1
     teeth_margin_px: float = 2
+    other: float = 0.15
+    border_share: float = 0.15
 
 
 _PROJECTION = _ProjectionSettings()
@@ -84,6 +88,7 @@ class Projection:
         hair: fraction of hair in the texel's pixel.
         facing: cosine between the surface's normal and the direction to the camera.
         sharpness: pixels of the photo to a head unit on the surface; 0 where it faces away.
+        border: 1 next to what hides skin in the photo, as hair and clothes do, 0 far from it.
         normals: unit normals of the posed head at the dense vertices, world frame.
     """
 
@@ -92,6 +97,7 @@ class Projection:
     hair: Float32[np.ndarray, "t t"]
     facing: Float32[np.ndarray, "t t"]
     sharpness: Float32[np.ndarray, "t t"]
+    border: Float32[np.ndarray, "t t"]
     normals: Float[np.ndarray, "m 3"]
 
 
@@ -115,7 +121,8 @@ def project_photo(
     rgb = _continue_skin_over_silhouette(portrait)
     rgb = cv2.resize(rgb, (large.width_px, large.height_px), interpolation=cv2.INTER_CUBIC)
     openings, dilated = face_openings(portrait.landmarks_px, portrait.alpha.shape[0], portrait.alpha.shape[1])
-    maps = np.dstack([skin_trust * (1 - dilated), inner_trust * openings, portrait.hair]).astype(np.float32)
+    layers = [skin_trust * (1 - dilated), inner_trust * openings, portrait.hair, _border_of_skin(portrait)]
+    maps = np.dstack(layers).astype(np.float32)
     depth = np.where(np.isfinite(buffer.depth), buffer.depth, 0).astype(np.float32)
     out_rgb, out_maps = _look_up(atlas.face, texels, np.clip(rgb, 0, 1).astype(np.float32), maps, depth)
     oblique, full = _PROJECTION.facing
@@ -124,7 +131,9 @@ def project_photo(
     # A smoothstep, written out: multiplied in another order the bytes would differ.
     weight = allowed * angle * angle * (3 - 2 * angle)
     sharpness = camera.intrinsics_px[0, 0, 0] * np.clip(texels[..., 3], 0, 1) / np.maximum(texels[..., 2], 1e-3)
-    return Projection(out_rgb, weight, out_maps[..., 2], texels[..., 3], sharpness.astype(np.float32), normals)
+    return Projection(
+        out_rgb, weight, out_maps[..., 2], texels[..., 3], sharpness.astype(np.float32), out_maps[..., 3], normals
+    )
 
 
 def _continue_skin_over_silhouette(portrait: Portrait) -> Float32[np.ndarray, "h w 3"]:
@@ -150,6 +159,14 @@ def _continue_skin_over_silhouette(portrait: Portrait) -> Float32[np.ndarray, "h
     weight = cv2.GaussianBlur((~pure & ~hair).astype(np.float32), (0, 0), _PROJECTION.edge_blur_px * scale)
     weight = np.where(hair, 0, np.where(person, weight, 1))[..., None]
     return (portrait.foreground * (1 - weight) + continued * weight).astype(np.float32)
+
+
+def _border_of_skin(portrait: Portrait) -> Float32[np.ndarray, "h w"]:
+    """Return 1 where hair, clothes or headwear begin, falling to 0 on the skin away from them."""
+    other = portrait.hair + portrait.clothes + portrait.headwear > _PROJECTION.other
+    distance_px = cv2.distanceTransform((~other).astype(np.uint8), cv2.DIST_L2, _DISTANCE_MASK_PX)
+    eyes_px = np.linalg.norm(portrait.landmarks_px[_RIGHT_EYE[0]] - portrait.landmarks_px[_LEFT_EYE[0]])
+    return np.clip(1 - distance_px / (_PROJECTION.border_share * max(float(eyes_px), 1.0)), 0, 1).astype(np.float32)
 
 
 def face_openings(
@@ -197,7 +214,7 @@ def _look_up(face, texels, rgb, maps, depth):
     size = face.shape[0]
     height, width = depth.shape
     zoom = rgb.shape[0] / height
-    out_rgb, out_maps = np.zeros((size, size, 3), np.float32), np.zeros((size, size, 3), np.float32)
+    out_rgb, out_maps = np.zeros((size, size, 3), np.float32), np.zeros((size, size, maps.shape[2]), np.float32)
     for row in numba.prange(size):
         for column in range(size):
             if face[row, column] < 0:
@@ -217,7 +234,7 @@ def _look_up(face, texels, rgb, maps, depth):
             fx, fy = px - i, py - j
             far = max(max(depth[j, i], depth[j, i + 1]), max(depth[j + 1, i], depth[j + 1, i + 1]))
             hidden = z > far + _DEPTH_TOLERANCE
-            for c in range(3):
+            for c in range(maps.shape[2]):
                 upper = maps[j, i, c] * (1 - fx) + maps[j, i + 1, c] * fx
                 lower = maps[j + 1, i, c] * (1 - fx) + maps[j + 1, i + 1, c] * fx
                 out_maps[row, column, c] = upper * (1 - fy) + lower * fy

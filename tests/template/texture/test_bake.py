@@ -6,16 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from spinmeround.geometry import project
-from spinmeround.mesh_raster import interpolate, rasterize
-from spinmeround.orbits import orbit_cameras
-from spinmeround.template.fit.fitter import FittedHead, FittedPhoto
 from spinmeround.template.model.atlas import build_atlas
-from spinmeround.template.model.head_model import PARTS, landmark_points, load_head_model
+from spinmeround.template.model.head_model import PARTS, load_head_model
 from spinmeround.template.texture.bake import bake_skin_texture
 from spinmeround.template.texture.fill import Layer, MembraneSolver, blend_under, synthesise_skin_grain
-from spinmeround.template.texture.lighting import ambient_occlusion, shading_correction
-from spinmeround.types import Portrait
+from spinmeround.template.texture.lighting import ambient_occlusion, photo_shading
+from tests.template.texture.painted import painted_portrait
 
 
 @pytest.fixture(scope="module")
@@ -95,21 +91,23 @@ def test_untrusted_colours_do_not_show(model, atlas):
     assert np.allclose(blended.weight[skin], 0.3)
 
 
-def test_lighting_from_one_side_is_taken_out():
+def test_light_from_one_side_is_found():
     rng = np.random.default_rng(0)
     normals = rng.standard_normal((4000, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     weight = (normals[:, 2] > 0.2).astype(float)
+    sure = (normals[:, 2] > 0.9).astype(float)
     skin = np.array([0.8, 0.6, 0.5])
-    shaded = skin * np.exp(0.3 * normals[:, :1])
+    light = (1 + 0.5 * normals[:, :1]) ** (1 / 2.2)
+    shaded = skin * light
     shaded[::10] = 0.1
-    factor = shading_correction(shaded, normals, weight)
+    shading = photo_shading(shaded, normals, weight, sure=sure, skin_rgb=skin)
     seen = (weight > 0) & (np.arange(4000) % 10 != 0)
-    slope = [np.polyfit(normals[seen, 0], np.log(c[seen, 0]), 1)[0] for c in (shaded, shaded * factor)]
-    assert slope[0] == pytest.approx(0.3)
-    assert abs(slope[1]) < 0.09
-    assert np.average(np.log(factor[:, 0]), weights=weight) == pytest.approx(0, abs=0.02)
-    assert np.allclose(shading_correction(shaded, normals, np.zeros(4000)), 1), "nothing seen, nothing changed"
+    assert np.abs(shading / light - 1)[seen].max() < 0.08
+    assert np.std((shaded / shading)[seen], axis=0).max() < 0.2 * np.std(shaded[seen], axis=0).min()
+    assert np.average(np.log(shading[:, 0]), weights=weight * sure) == pytest.approx(0, abs=0.02)
+    nothing = photo_shading(shaded, normals, np.zeros(4000), sure=sure, skin_rgb=skin)
+    assert np.allclose(nothing, 1), "nothing seen, nothing changed"
 
 
 def test_occlusion_finds_hollows(model):
@@ -134,34 +132,6 @@ def test_grain_has_the_strength_of_the_patch_and_no_mean():
 EYES = [PARTS.index("eye_left"), PARTS.index("eye_right")]
 
 
-def _painted_portrait(model, paint):
-    """A photo of the mean head, painted by position, without hair or clothes."""
-    camera = orbit_cameras([0.0], [0.0], size_px=512)
-    dense = model.dense(model.mean)
-    buffer = rasterize(dense, model.dense_faces, camera, 0)
-    alpha = (buffer.face >= 0).astype(np.float32)
-    landmarks = landmark_points(model, model.mean)
-    pixels = project(np.asarray(landmarks, np.float64), camera.camera_from_world[0], camera.intrinsics_px[0])[:, :2]
-    none = np.zeros_like(alpha)
-    rgb = interpolate(paint(dense), model.dense_faces, buffer)
-    portrait = Portrait(
-        rgb=rgb,
-        alpha=alpha,
-        hair=none,
-        clothes=none,
-        headwear=none,
-        foreground=rgb,
-        observed=np.ones(alpha.shape, bool),
-        landmarks_px=pixels,
-        blendshapes=np.zeros(52),
-        head_pose_deg=np.zeros(3),
-        crop_from_source=np.eye(3),
-    )
-    still = np.zeros_like(model.mean, np.float64)
-    photo = FittedPhoto(camera, np.zeros(52), still, 0.0, 0.0, 1.0)
-    return portrait, FittedHead(model, np.zeros(len(model.shape_names)), still, model.mean.astype(np.float64), (photo,))
-
-
 def test_whole_texture_keeps_what_is_seen_and_completes_the_rest(model):
     def paint(points):
         colours = np.array([0.7, 0.5, 0.42]) + 0.04 * np.sin(30 * points[:, 1:2]) + 0 * points[:, :1]
@@ -171,7 +141,7 @@ def test_whole_texture_keeps_what_is_seen_and_completes_the_rest(model):
             colours[ball] = np.where(aside > 0.6 * aside.max(), 0.2, 0.75)[:, None]
         return colours.astype(np.float32)
 
-    portrait, head = _painted_portrait(model, paint)
+    portrait, head = painted_portrait(model, paint)
     texture = bake_skin_texture(model, head, [portrait], np.zeros(model.subdivision.shape[0]), seed=3)
     again = bake_skin_texture(model, head, [portrait], np.zeros(model.subdivision.shape[0]), seed=3)
     assert np.array_equal(texture.albedo, again.albedo)

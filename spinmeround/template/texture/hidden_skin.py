@@ -1,0 +1,255 @@
+"""Skin that no photo shows: continued from what is surely this person's skin, and nothing foreign with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+from scipy.spatial import cKDTree
+
+from spinmeround.numerics import smooth_ramp
+from spinmeround.template.model.atlas import Atlas
+from spinmeround.template.model.head_model import HeadModel, landmark_points
+from spinmeround.template.texture.fill import Layer, MembraneSolver, blend_under, synthesise_skin_grain, tone_matched
+from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, between, unlikeness, usual_skin
+
+_CHEEKS_AND_FOREHEAD = (50, 280, 151, 205, 425)
+"""Landmarks on large patches of plain skin."""
+
+
+@dataclass(frozen=True)
+class _HiddenSettings:
+    """Constants of hidden skin. Unlikeness is that of ``skin_tone``, weights and fractions are in [0, 1].
+
+    Attributes:
+        trust_power: power of the weights with which texels give their vertex its colour.
+        half_weight: summed texel weight at which the colour of a vertex counts half, texels.
+        around_weight: weight of single vertices against their neighbours where a texel is compared with the skin
+            around it: a few centimetres are averaged.
+        around_prior: weight of the person's usual skin in that comparison.
+        foreign: unlikeness to the skin around between which a texel comes to be something else.
+        blob: standard deviation of the blur that a one-sided spot must outlast to be foreign, fraction of the texture's
+            side: moles and freckles are smaller.
+        twin: unlikeness of the mirrored place between which a spot comes to be on both sides, and this person's.
+        well_seen: weights between which a texel is seen so well that what looks like a beard there is one: along the
+            contour it may as well be a shadow or the background.
+        rim: standard deviation by which what is foreign is widened: pixels at its border have mixed colours; fraction
+            of the texture's side.
+        rim_gain: factor on the blurred doubt, so that all of what was doubted goes.
+        seen_prior_weight: weight of "no difference" when the mirror image takes the tone of what is seen.
+        invented_prior_weight: the same for invented colours, whose tone has to match near their border only.
+        skin_prior_weight: weight of the person's usual skin against differences between neighbours: it wins a few
+            centimetres from what is seen.
+        lip_share: of that weight taken away on lips, which continue their own colour.
+        ear_tint: factor on the usual colour at the ears, where blood shows more.
+        open_percentile: percentile of the ambient visibility from which on a place is open and not darkened.
+        hollow_brightness: brightness that invented colours have in the deepest hollow; 1 is that in the open.
+        hair_ranks: part of the hair's weight, from dark to bright, of which the mean is taken.
+        min_hair_weight: that needs this summed weight, texels, ...
+        hair_to_skin: ... or the hair is so bright relative to skin.
+    """
+
+    trust_power: int = 3
+    half_weight: float = 2.0
+    around_weight: float = 0.03
+    around_prior: float = 1e-3
+    foreign: tuple[float, float] = (1.2, 2.2)
+    blob: float = 0.005
+    twin: tuple[float, float] = (0.5, 1.0)
+    well_seen: tuple[float, float] = (0.5, 0.95)
+    rim: float = 0.002
+    rim_gain: float = 2.0
+    seen_prior_weight: float = 1e-3
+    invented_prior_weight: float = 0.02
+    skin_prior_weight: float = 0.01
+    lip_share: float = 0.95
+    ear_tint: tuple[float, float, float] = (1.03, 0.94, 0.94)
+    open_percentile: float = 70
+    hollow_brightness: float = 0.85
+    hair_ranks: tuple[float, float] = (0.2, 0.9)
+    min_hair_weight: float = 20
+    hair_to_skin: float = 0.5
+
+
+_HIDDEN = _HiddenSettings()
+
+
+@dataclass(frozen=True)
+class SkinCanvas:
+    """Where the head's skin is painted.
+
+    Attributes:
+        inside: texels of skin.
+        membrane: over the dense vertices of skin.
+        hair_coverage: fraction of hair over each dense vertex.
+        places: where skin is sure, and where a beard may grow.
+    """
+
+    model: HeadModel
+    atlas: Atlas
+    inside: Bool[np.ndarray, "t t"]
+    membrane: MembraneSolver
+    hair_coverage: Float[np.ndarray, "m"]
+    places: SkinPlaces
+
+    def gather(self, layer: Layer) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m"]]:
+        """Return the colours that a layer has at the dense vertices, and their summed weights."""
+        weight = np.where(self.inside, layer.weight**_HIDDEN.trust_power, 0).astype(np.float32)
+        return self.atlas.gather(layer.rgb, weight, len(self.hair_coverage))
+
+    def spread(self, values: Float[np.ndarray, "m"]) -> Float32[np.ndarray, "t t"]:
+        """Interpolate one value for each dense vertex over the texels."""
+        return self.atlas.spread(np.asarray(values, np.float64)[:, None])[..., 0]
+
+
+@dataclass(frozen=True)
+class _Tone:
+    """What is known about the skin from what is seen.
+
+    Attributes:
+        usual: the person's usual colour, sRGB.
+        likely: per dense vertex, how likely what is seen there is bare skin; lips are.
+        beard: per dense vertex, how far what is unlike skin is a beard.
+        beard_rgb: its colour, sRGB; that of skin if there is none.
+    """
+
+    usual: Float[np.ndarray, "3"]
+    likely: Float[np.ndarray, "m"]
+    beard: Float[np.ndarray, "m"]
+    beard_rgb: Float[np.ndarray, "3"]
+
+
+def complete_skin(
+    canvas: SkinCanvas,
+    seen: Layer,
+    border: Float32[np.ndarray, "t t"],
+    visibility: Float[np.ndarray, "m"],
+    *,
+    rng: np.random.Generator,
+) -> Layer:
+    """Return skin everywhere: what is seen, under it its mirror image, under that the person's usual skin with grain.
+
+    Args:
+        seen: skin with the photo's light taken out.
+        border: per texel, 1 next to what hides skin in the photo (hair, clothes), 0 far from it.
+        visibility: ambient visibility of each dense vertex.
+        rng: draws the grain.
+
+    Returns:
+        Colours without light; weights are those with which the photos show in them.
+    """
+    seen = _without_foreign(canvas, seen, border)
+    atlas, membrane, inside = canvas.atlas, canvas.membrane, canvas.inside
+    weight = atlas.mirrored(seen.weight)
+    rgb = atlas.mirrored(seen.rgb * seen.weight[..., None]) / np.maximum(weight, 1e-4)[..., None]
+    mirrored = Layer(rgb.astype(np.float32), np.where(inside, weight, 0).astype(np.float32))
+    known = blend_under(seen, mirrored, atlas, membrane, inside, prior_weight=_HIDDEN.seen_prior_weight)
+    colours, weight_sum = canvas.gather(known)
+    tone = _tone_of(canvas, colours, weight_sum)
+    base = _continued_skin(canvas, tone, colours, weight_sum, visibility)
+    grain = synthesise_skin_grain(known, _landmark_texels(canvas)[list(_CHEEKS_AND_FOREHEAD)], rng=rng)
+    bare = 1 - canvas.spread(canvas.hair_coverage)
+    invented = (atlas.spread(base) + (grain * bare)[..., None]).astype(np.float32)
+    # The tone is that of bare skin alone: at the border of a beard or of hair there is none to be matched.
+    skin_weight = (known.weight * canvas.spread(tone.likely)).astype(np.float32)
+    below = Layer(invented, inside.astype(np.float32))
+    moved = tone_matched(
+        Layer(known.rgb, skin_weight), below, atlas, membrane, inside, prior_weight=_HIDDEN.invented_prior_weight
+    )
+    shown = known.weight[..., None]
+    return Layer((known.rgb * shown + moved * (1 - shown)).astype(np.float32), seen.weight)
+
+
+def _tone_of(canvas: SkinCanvas, colours: Float[np.ndarray, "m 3"], weight_sum: Float[np.ndarray, "m"]) -> _Tone:
+    """Return what the colours at the dense vertices tell about the skin."""
+    bare_sum = weight_sum * (1 - canvas.hair_coverage)
+    usual = usual_skin(colours, bare_sum, canvas.places.sure)
+    unlike = unlikeness(colours, usual)
+    beard = beardedness(unlike, bare_sum, canvas.places)
+    hairs = bare_sum * canvas.places.beard_core * beard * unlike
+    beard_rgb = np.average(colours, axis=0, weights=hairs) if hairs.sum() > 0 else usual
+    likely = np.maximum((1 - canvas.hair_coverage) * (1 - beard) / (1 + unlike**4), canvas.model.masks["lips"])
+    return _Tone(usual, likely, beard, beard_rgb)
+
+
+def _without_foreign(canvas: SkinCanvas, seen: Layer, border: Float32[np.ndarray, "t t"]) -> Layer:
+    """Take the weight from texels that do not belong on this person's skin.
+
+    Foreign is what looks unlike the skin around it where something else is near or usual: at the border of hair
+    and clothes (rims of hair, collars, earrings), on neck and ears, where the weight is low; and larger
+    spots on one side of the face only (hands, microphones, curls). Beards stay, and so does the centre of the face.
+    """
+    colours, weight_sum = canvas.gather(seen)
+    tone = _tone_of(canvas, colours, weight_sum)
+    confidence = _HIDDEN.around_weight * tone.likely * weight_sum / (weight_sum + _HIDDEN.half_weight)
+    prior = np.broadcast_to(tone.usual, colours.shape)
+    smooth = canvas.membrane.interpolate(colours, confidence, prior, prior_weight=_HIDDEN.around_prior)
+    around, used = canvas.atlas.spread(smooth), canvas.inside & (seen.weight > 0)
+    unlike = np.zeros(used.shape, np.float32)
+    unlike[used] = unlikeness(seen.rgb[used], around[used])
+    size = canvas.atlas.size
+    large = cv2.GaussianBlur(unlike, (0, 0), _HIDDEN.blob * size)
+    twin_weight, twin = canvas.atlas.mirrored(seen.weight), canvas.atlas.mirrored(large)
+    one_sided = smooth_ramp(large, *_HIDDEN.foreign) * (1 - smooth_ramp(twin, *_HIDDEN.twin)) * twin_weight
+    masks = canvas.model.masks
+    aside = 1 - canvas.spread(canvas.places.own)
+    off_face = np.maximum.reduce([masks["neck"], masks["ear_left"], masks["ear_right"]])
+    on_face = seen.weight * (1 - canvas.spread(off_face))
+    suspect = np.maximum(1 - on_face, border * aside)
+    doubt = np.maximum(smooth_ramp(unlike, *_HIDDEN.foreign) * suspect, one_sided * aside)
+    beard = canvas.spread(tone.beard) * smooth_ramp(seen.weight, *_HIDDEN.well_seen)
+    hairs = used & (beard > 0)
+    unlike_beard = unlikeness(seen.rgb[hairs], between(seen.rgb[hairs], tone.usual, tone.beard_rgb))
+    beard[hairs] *= 1 - smooth_ramp(unlike_beard, *_HIDDEN.foreign)
+    doubt *= (1 - beard) * (1 - canvas.spread(canvas.hair_coverage)) * used
+    doubt = np.clip(_HIDDEN.rim_gain * cv2.GaussianBlur(doubt.astype(np.float32), (0, 0), _HIDDEN.rim * size), 0, 1)
+    return Layer(seen.rgb, (seen.weight * (1 - doubt)).astype(np.float32))
+
+
+def _continued_skin(
+    canvas: SkinCanvas,
+    tone: _Tone,
+    colours: Float[np.ndarray, "m 3"],
+    weight_sum: Float[np.ndarray, "m"],
+    visibility: Float[np.ndarray, "m"],
+) -> Float[np.ndarray, "m 3"]:
+    """Return a colour for every vertex: bare skin continued, far from it the usual one, and hair under hair."""
+    ears = np.maximum(canvas.model.masks["ear_left"], canvas.model.masks["ear_right"])[:, None]
+    prior = tone.usual * (1 + ears * (np.array(_HIDDEN.ear_tint) - 1))
+    confidence = tone.likely * weight_sum / (weight_sum + _HIDDEN.half_weight)
+    prior_weight = _HIDDEN.skin_prior_weight * (1 - _HIDDEN.lip_share * canvas.model.masks["lips"])
+    smooth = canvas.membrane.interpolate(colours, confidence, prior, prior_weight=prior_weight)
+    open_sky = max(float(np.percentile(visibility, _HIDDEN.open_percentile)), 1e-6)
+    openness = np.clip(visibility / open_sky, 0, 1)[:, None]
+    smooth = smooth * (_HIDDEN.hollow_brightness + (1 - _HIDDEN.hollow_brightness) * openness)
+    under_hair = np.square(canvas.hair_coverage)[:, None]
+    return smooth * (1 - under_hair) + _hair_colour(canvas, tone, colours, weight_sum) * under_hair
+
+
+def _hair_colour(
+    canvas: SkinCanvas, tone: _Tone, colours: Float[np.ndarray, "m 3"], weight_sum: Float[np.ndarray, "m"]
+) -> Float[np.ndarray, "3"]:
+    """Return the mean colour of hair, without its shadows and highlights."""
+    weight = weight_sum * canvas.hair_coverage**2
+    used = np.flatnonzero(weight > 0)
+    if weight[used].sum() < _HIDDEN.min_hair_weight:
+        return _HIDDEN.hair_to_skin * tone.usual
+    order = used[np.argsort(colours[used].sum(1), kind="stable")]
+    rank = np.cumsum(weight[order]) / weight[order].sum()
+    darkest, brightest = _HIDDEN.hair_ranks
+    kept = order[(rank > darkest) & (rank < brightest)]
+    return np.average(colours[kept], axis=0, weights=weight[kept])
+
+
+def _landmark_texels(canvas: SkinCanvas) -> np.ndarray:
+    """Return (column, row) of the texel nearest to each landmark."""
+    model, size = canvas.model, canvas.atlas.size
+    landmarks = landmark_points(model, model.mean)
+    dense = model.dense(model.mean)
+    any_uv = np.zeros(len(dense), int)
+    any_uv[model.dense_faces.ravel()] = model.uv_faces.ravel()
+    nearest = cKDTree(dense).query(landmarks)[1]
+    uv = model.uv[any_uv[nearest]]
+    return np.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size], axis=1).astype(int)

@@ -1,0 +1,172 @@
+"""The person's own skin: its usual colour from places that are skin in everybody, and what is unlike it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial import cKDTree
+
+from spinmeround.geometry import MILLIMETRE
+from spinmeround.numerics import smooth_ramp
+from spinmeround.template.model.head_model import HeadModel, landmark_points
+
+_SURE = (50, 280, 101, 330, 117, 346, 205, 425, 36, 266, 151, 9, 4, 108, 337)
+"""Landmarks on cheeks, nose and forehead: skin in everybody, whatever grows or is worn elsewhere."""
+_BEARD_CORE = (152, 175, 199, 200, 164, 167, 393, 136, 365, 149, 378)
+"""Landmarks where a beard or moustache grows if there is any: chin, upper lip, edge of the jaw."""
+_FEATURES = (61, 291, 164, 0, 17, 4, 2, 48, 278, 168, 33, 133, 362, 263, 70, 107, 336, 300)
+"""Landmarks on mouth, nose, eyes and brows."""
+_NOSE_BASE, _EAR_BASE, _CHIN, _EYE_CORNER = 2, 323, 152, 263
+_MIN_COLOUR = 0.02
+"""Darker colours are taken for this one, sRGB in [0, 1]: the logarithm of black has no bound."""
+
+
+@dataclass(frozen=True)
+class _ToneSettings:
+    """Constants of what counts as the person's skin. Differences are natural logarithms of sRGB colours.
+
+    Attributes:
+        sure_radius_mm: patches around the landmarks on sure skin, millimetres.
+        core_radius_mm: patches around the landmarks on a beard, millimetres.
+        min_weight: sure skin needs this summed weight, or a colour that most people are near to is taken, texels.
+        rounds: of reweighting; beards, glasses, shadows and highlights on a part of the patches lose their say.
+        robust_scale: vertices that are unlike the median by so many times the tolerances count half.
+        brightness: difference in brightness that is half-way to something else: soft shadows are within it.
+        chroma: difference in colour without brightness that is half-way to something else.
+        features_mm: distances to mouth, nose, eyes and brows between which the centre of the face ends, millimetres.
+        bearded: fraction of the beard's core that is unlike skin between which a face becomes bearded.
+        core_unlike: unlikeness from which a place in the core is hair.
+        beard_edge_mm: the border of where beards grow is so soft, millimetres.
+        beard_below_chin_mm: they grow down to here, millimetres.
+    """
+
+    sure_radius_mm: float = 9
+    core_radius_mm: float = 6
+    min_weight: float = 20
+    rounds: int = 6
+    robust_scale: float = 0.5
+    brightness: float = 0.35
+    chroma: float = 0.11
+    features_mm: tuple[float, float] = (24, 36)
+    bearded: tuple[float, float] = (0.25, 0.6)
+    core_unlike: float = 1.0
+    beard_edge_mm: float = 8
+    beard_below_chin_mm: float = 25
+
+
+_TONE = _ToneSettings()
+_DEFAULT_SKIN_RGB = np.array([0.72, 0.55, 0.47])
+"""Colour of skin where a photo shows too little of it, sRGB."""
+
+
+@dataclass(frozen=True)
+class SkinPlaces:
+    """Where on the head skin is sure, and where a beard may grow, per dense vertex.
+
+    Attributes:
+        sure: 1 on patches of cheeks, nose and forehead, falling to 0 at their border.
+        own: 1 near mouth, nose, eyes and brows, where all that is seen is this person's, and above the eyes, where hair
+            begins; 0 on cheeks, jaw and neck.
+        beard: 1 where a beard may grow, with a soft border.
+        beard_core: vertices that are hair in all who have a beard.
+    """
+
+    sure: Float[np.ndarray, "m"]
+    own: Float[np.ndarray, "m"]
+    beard: Float[np.ndarray, "m"]
+    beard_core: Float[np.ndarray, "m"]
+
+    @staticmethod
+    def on(model: HeadModel) -> SkinPlaces:
+        """Return the places on the dense vertices of the mean head."""
+        dense = np.asarray(model.dense(model.mean), np.float64)
+        landmarks = np.asarray(landmark_points(model, model.mean), np.float64)
+        core = cKDTree(landmarks[list(_BEARD_CORE)]).query(dense)[0] < _TONE.core_radius_mm * MILLIMETRE
+        near_sure = cKDTree(landmarks[list(_SURE)]).query(dense)[0] / (_TONE.sure_radius_mm * MILLIMETRE)
+        nose, ear, chin, eye = landmarks[[_NOSE_BASE, _EAR_BASE, _CHIN, _EYE_CORNER]]
+        aside = np.clip(np.abs(dense[:, 0]) / abs(ear[0]), 0, 1)
+        upper = nose[1] + aside * (ear[1] - nose[1])
+        edge = _TONE.beard_edge_mm * MILLIMETRE
+        beard = smooth_ramp(upper - dense[:, 1], -edge / 2, edge / 2)
+        lower = chin[1] - _TONE.beard_below_chin_mm * MILLIMETRE
+        beard = beard * smooth_ramp(dense[:, 1], lower - edge, lower + edge)
+        beard = beard * smooth_ramp(dense[:, 2], ear[2] - 4 * edge, ear[2] - 2 * edge) * (1 - model.masks["lips"])
+        to_feature = cKDTree(landmarks[list(_FEATURES)]).query(dense)[0] / MILLIMETRE
+        return SkinPlaces(
+            sure=np.clip(1 - near_sure**2, 0, 1) * (1 - model.masks["lids"]),
+            own=np.maximum(
+                1 - smooth_ramp(to_feature, *_TONE.features_mm), smooth_ramp(dense[:, 1] - eye[1], 0.0, edge)
+            ),
+            beard=beard,
+            beard_core=core.astype(np.float64),
+        )
+
+
+def usual_skin(
+    rgb: Float[np.ndarray, "m 3"], weight_sum: Float[np.ndarray, "m"], sure: Float[np.ndarray, "m"]
+) -> Float[np.ndarray, "3"]:
+    """Return the person's usual colour of skin from sure places, sRGB.
+
+    It is a reweighted mean around the median of the logarithms, so that less than half of the places may be in a
+    shadow, in a highlight, behind glasses or under a beard.
+
+    Args:
+        rgb: colours seen at dense vertices.
+        weight_sum: how much of each vertex is seen, texels.
+        sure: of ``SkinPlaces``.
+    """
+    weight = sure * weight_sum
+    if weight.sum() < _TONE.min_weight:
+        return _DEFAULT_SKIN_RGB
+    used = weight > 0
+    logs, trust = log_colour(rgb[used]), weight[used]
+    centre = np.array([_weighted_median(logs[:, c], trust) for c in range(3)])
+    for _ in range(_TONE.rounds):
+        likely = trust / (1 + (_difference(logs - centre) / _TONE.robust_scale) ** 4)
+        centre = np.average(logs, axis=0, weights=likely)
+    return np.exp(centre)
+
+
+def unlikeness(rgb: Float[np.ndarray, "*n 3"], reference: Float[np.ndarray, "... 3"]) -> Float[np.ndarray, "*n"]:
+    """Return how unlike a reference skin colours are: 0 the same, 1 half-way to something else."""
+    return _difference(log_colour(rgb) - log_colour(reference))
+
+
+def beardedness(
+    unlike: Float[np.ndarray, "m"], weight_sum: Float[np.ndarray, "m"], places: SkinPlaces
+) -> Float[np.ndarray, "m"]:
+    """Return, per dense vertex, how far what is unlike skin is a beard there: it belongs on the face.
+
+    A face is bearded if chin, upper lip and jaw are, wherever they are seen.
+    """
+    weight = places.beard_core * weight_sum
+    hairy = float(np.average(unlike > _TONE.core_unlike, weights=weight)) if weight.sum() > 0 else 0.0
+    return places.beard * smooth_ramp(np.array([hairy]), *_TONE.bearded)
+
+
+def between(
+    rgb: Float[np.ndarray, "*n 3"], first: Float[np.ndarray, "3"], second: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "*n 3"]:
+    """Return the nearest colours, in logarithms, on the line between two: skin that more or less of a beard covers."""
+    start, direction = log_colour(first), log_colour(second) - log_colour(first)
+    along = (log_colour(rgb) - start) @ direction / max(float(direction @ direction), 1e-9)
+    return np.exp(start + np.clip(along, 0, 1)[..., None] * direction)
+
+
+def log_colour(rgb: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+    """Return the natural logarithm of colours that are not darker than a bound."""
+    return np.log(np.maximum(rgb, _MIN_COLOUR))
+
+
+def _difference(log_ratio: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
+    brightness = log_ratio.mean(-1)
+    chroma = np.sqrt(np.square(log_ratio - brightness[..., None]).sum(-1))
+    return np.hypot(brightness / _TONE.brightness, chroma / _TONE.chroma)
+
+
+def _weighted_median(values: Float[np.ndarray, "n"], weight: Float[np.ndarray, "n"]) -> float:
+    order = np.argsort(values, kind="stable")
+    total = np.cumsum(weight[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])

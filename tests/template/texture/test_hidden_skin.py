@@ -1,0 +1,140 @@
+"""Skin that no photo shows has the colour of sure skin, whatever a beard, a light or a collar do to the photo."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+from spinmeround.geometry import vertex_normals
+from spinmeround.template.model.head_model import load_head_model
+from spinmeround.template.texture.bake import TEXTURE_PX, SkinTexture, bake_skin_texture, shared_atlas
+from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, unlikeness, usual_skin
+from tests.template.texture.painted import painted_portrait
+
+SKIN = np.array([0.72, 0.52, 0.43])
+BEARD = np.array([0.3, 0.28, 0.27])
+FRONTAL_LIGHT = 0.75 ** (1 / 2.2)
+"""What light from the side leaves of the sRGB colour of skin that looks ahead: sure skin is taken for unshaded."""
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_head_model()
+
+
+@pytest.fixture(scope="module")
+def places(model):
+    return SkinPlaces.on(model)
+
+
+def _side_light(model, points):
+    """Light that falls from the subject's left, as a factor on sRGB colours."""
+    return (0.75 + 0.5 * vertex_normals(points, model.dense_faces)[:, :1]) ** (1 / 2.2)
+
+
+def _is_beard(points):
+    return (points[:, 1] < -0.2) & (points[:, 1] > -0.33) & (points[:, 2] > 0.08)
+
+
+def _is_collar(points):
+    return points[:, 1] < -0.44
+
+
+@pytest.fixture(scope="module")
+def difficult(model) -> SkinTexture:
+    """A bearded head in a light from the side, over a collar with a dark rim that is taken for skin."""
+
+    def paint(points):
+        colours = np.where(_is_beard(points)[:, None], BEARD, SKIN)
+        rim = (points[:, 1] < -0.41) & ~_is_collar(points)
+        colours = np.where(rim[:, None], 0.12, np.where(_is_collar(points)[:, None], [0.1, 0.15, 0.5], colours))
+        return (colours * _side_light(model, points)).astype(np.float32)
+
+    portrait, head = painted_portrait(model, paint, clothes=_is_collar)
+    return bake_skin_texture(model, head, [portrait], np.zeros(model.subdivision.shape[0]), seed=0)
+
+
+def _bare(model, texture):
+    """Return texels of outer skin, without lids, lips, nostrils and the mouth's inside."""
+    atlas = shared_atlas(TEXTURE_PX)
+    other = np.maximum.reduce([model.masks[name] for name in ("cavity", "lips", "nostrils", "lids")])
+    return (atlas.part == 0) & (atlas.spread(other[:, None])[..., 0] < 0.1)
+
+
+def _difference(rgb, reference):
+    lab = rgb2lab(np.asarray(rgb, np.float64).reshape(-1, 3))
+    return deltaE_ciede2000(lab, np.broadcast_to(rgb2lab(reference), lab.shape))
+
+
+def test_unseen_skin_has_the_colour_of_sure_skin(model, difficult):
+    unseen = _bare(model, difficult) & (difficult.observed < 0.05)
+    assert unseen.sum() > 500_000
+    difference = _difference(difficult.albedo[unseen], SKIN * FRONTAL_LIGHT)
+    assert np.median(difference) < 3
+    assert np.percentile(difference, 95) < 12, "no spot of beard, collar or its rim"
+
+
+def test_a_collars_rim_is_not_printed_on_the_neck(model, difficult):
+    atlas = shared_atlas(TEXTURE_PX)
+    place = atlas.spread(np.asarray(model.dense(model.mean), np.float64))
+    rim = _bare(model, difficult) & (place[..., 1] < -0.415) & (place[..., 1] > -0.43)
+    assert np.median(_difference(difficult.albedo[rim], SKIN * FRONTAL_LIGHT)) < 8
+    assert difficult.observed[rim].mean() < 0.2
+
+
+def test_a_beard_stays_where_it_is(model, difficult):
+    atlas = shared_atlas(TEXTURE_PX)
+    place = atlas.spread(np.asarray(model.dense(model.mean), np.float64))
+    chin = _bare(model, difficult) & _is_beard(place.reshape(-1, 3)).reshape(place.shape[:2])
+    chin &= (np.abs(place[..., 0]) < 0.05) & (place[..., 1] < -0.24) & (place[..., 1] > -0.3)
+    assert chin.sum() > 1000
+    assert np.median(difficult.albedo[chin].mean(-1)) < 0.4
+    behind = _bare(model, difficult) & (place[..., 2] < -0.05) & (place[..., 1] > -0.4)
+    assert np.percentile(difficult.albedo[behind].mean(-1), 0.5) > 1.3 * (BEARD * FRONTAL_LIGHT).mean()
+
+
+def test_no_seam_at_the_border_of_what_is_seen_in_a_light_from_the_side(model):
+    def paint(points):
+        return (SKIN * _side_light(model, points)).astype(np.float32)
+
+    portrait, head = painted_portrait(model, paint)
+    texture = bake_skin_texture(model, head, [portrait], np.zeros(model.subdivision.shape[0]), seed=0)
+    atlas = shared_atlas(TEXTURE_PX)
+    place = atlas.spread(np.asarray(model.dense(model.mean), np.float64))
+    cheek = _bare(model, texture) & (np.abs(place[..., 1] + 0.1) < 0.04) & (np.abs(place[..., 0]) > 0.1)
+    smooth = texture.albedo.mean(-1)
+    inner = cheek[:, :-8] & cheek[:, 8:] & (atlas.face[:, :-8] >= 0)
+    border = inner & (np.abs(texture.observed[:, 4:-4] - 0.5) < 0.4)
+    assert border.sum() > 500
+    steps = np.abs(smooth[:, 8:] - smooth[:, :-8])[border]
+    assert np.percentile(steps, 98) < 0.06
+    seen = cheek & (texture.observed > 0.95)
+    truth = atlas.spread(paint(model.dense(model.mean)).astype(np.float64))
+    assert np.abs(texture.albedo - truth)[seen].mean() < 0.02, "what is seen looks as in the photo"
+    left, right = (cheek & (texture.observed > 0.5) & (side * place[..., 0] > 0) for side in (1, -1))
+    assert texture.light is not None
+    even = texture.light.taken_out(atlas, texture.albedo, texture.observed, 1.0)
+    lit_step, even_step = (abs(rgb[left].mean() - rgb[right].mean()) for rgb in (texture.albedo, even))
+    assert lit_step > 0.1
+    assert even_step < 0.25 * lit_step
+
+
+def test_usual_skin_ignores_what_covers_less_than_half_of_the_sure_places(model, places):
+    points = model.dense(model.mean)
+    colours = np.tile(SKIN, (len(points), 1))
+    weight = np.full(len(points), 5.0)
+    assert np.allclose(usual_skin(colours, weight, places.sure), SKIN)
+    shadow = points[:, 0] > 0.02
+    colours[shadow] *= 0.45
+    assert np.abs(usual_skin(colours, weight, places.sure) - SKIN).max() < 0.04
+    assert 0.3 < usual_skin(colours, np.zeros(len(points)), places.sure).mean() < 0.8, "nothing seen, an average"
+
+
+def test_a_face_is_bearded_if_its_chin_and_lip_are(model, places):
+    points = model.dense(model.mean)
+    weight = np.full(len(points), 5.0)
+    bearded = np.where((places.beard > 0.1)[:, None], BEARD, SKIN)
+    assert beardedness(unlikeness(bearded, SKIN), weight, places).max() > 0.95
+    curl = np.where(((points[:, 0] > 0.1) & (points[:, 1] < 0))[:, None], BEARD, SKIN)
+    assert beardedness(unlikeness(curl, SKIN), weight, places).max() == 0
