@@ -105,6 +105,12 @@ def add_photos(parser: Parser) -> None:
     group.add_argument(
         "--keep-expression", action="store_true", help="keep the expression of the first photo (default: neutral)"
     )
+    group.add_argument(
+        "--glasses",
+        choices=("keep", "remove"),
+        default="keep",
+        help="keep glasses, painted on the face, or remove them: skin fills in for their frame (default: %(default)s)",
+    )
 
 
 def add_effort(parser: Parser) -> None:
@@ -269,6 +275,7 @@ def add_report(group: argparse._ArgumentGroup) -> None:
 FLAGS = {
     "photo.face": "--face",
     "photo.keep_expression": "--keep-expression",
+    "photo.glasses": "--glasses",
     "photo.matte": "--matte",
     "photo.hair": "--hair",
     "capture.normal_frame": "--normal-frame",
