@@ -68,9 +68,10 @@ def measure_photo(photo: Path) -> tuple[dict[str, float], UInt8[np.ndarray, "h w
 
 
 def _classes_picture(portrait: Portrait) -> UInt8[np.ndarray, "s s 3"]:
-    """Return the portrait over grey, its hair tinted red, its clothes blue."""
+    """Return the portrait over grey, its hair tinted red, its headwear green, its clothes blue."""
     over = portrait.rgb * portrait.alpha[..., None] + 0.6 * (1 - portrait.alpha[..., None])
-    for matte, tint in ((portrait.hair, [1.0, 0.1, 0.1]), (portrait.clothes, [0.1, 0.2, 1.0])):
+    red, green, blue = [1.0, 0.1, 0.1], [0.1, 1.0, 0.2], [0.1, 0.2, 1.0]
+    for matte, tint in ((portrait.hair, red), (portrait.headwear, green), (portrait.clothes, blue)):
         over = over * (1 - 0.4 * matte[..., None]) + 0.4 * matte[..., None] * np.array(tint)
     return (np.clip(over, 0, 1) * 255).astype(np.uint8)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -29,6 +29,7 @@ _NETWORK_PX = 512
 """Side of the network's input and output."""
 
 
+@runtime_checkable
 class HairNetwork(Protocol):
     """A network that finds hair."""
 

@@ -260,7 +260,7 @@ def avatar() -> Avatar:
     model = load_head_model()
     skin = SkinTexture(np.full((128, 128, 3), 0.5, np.float32), np.zeros((128, 128), np.float32))
     return build_avatar(
-        model, model.mean, np.zeros(model.subdivision.shape[0]), skin, None, AvatarDetail(lod=1, texture_px=128)
+        model, model.mean, np.zeros(model.subdivision.shape[0]), skin, (), AvatarDetail(lod=1, texture_px=128)
     )
 
 
