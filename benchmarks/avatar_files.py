@@ -92,7 +92,7 @@ def _avatar(model: HeadModel, neutral: Float[np.ndarray, "v 3"], lod) -> Avatar:
     photo = cv2.resize(skimage.data.astronaut(), (_TEXTURE_PX, _TEXTURE_PX), interpolation=cv2.INTER_CUBIC)
     skin = SkinTexture(np.asarray(photo, np.float32) / 255, np.ones(photo.shape[:2], np.float32))
     uncovered = np.zeros(model.subdivision.shape[0])
-    return build_avatar(model, neutral, uncovered, skin, None, AvatarDetail(lod, _TEXTURE_PX))
+    return build_avatar(model, neutral, uncovered, skin, (), AvatarDetail(lod, _TEXTURE_PX))
 
 
 def _worst_budget(avatars: dict[int, Avatar]) -> Figure:

@@ -65,7 +65,7 @@ def mean_avatar(*, skin_px: int, lod: int, texture_px: int, normal_map: bool = F
     model = load_head_model()
     skin = SkinTexture(np.full((skin_px, skin_px, 3), 0.5, np.float32), np.zeros((skin_px, skin_px), np.float32))
     uncovered = np.zeros(model.subdivision.shape[0])
-    return build_avatar(model, model.mean, uncovered, skin, None, AvatarDetail(lod, texture_px, normal_map))
+    return build_avatar(model, model.mean, uncovered, skin, (), AvatarDetail(lod, texture_px, normal_map))
 
 
 def rotation_about_y(degrees: float) -> Float[np.ndarray, "4 4"]:

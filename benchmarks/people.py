@@ -56,7 +56,7 @@ def measure_photo(photo: Path) -> tuple[dict[str, float], UInt8[np.ndarray, "h w
     camera = resized(head.photo_cameras[0], _SIZE_PX, _SIZE_PX)
     shown = heads.picture(head, heads.orbited(camera, AZIMUTHS_DEG), neutral=False)
     sides = [(azimuth_deg, 0.0) for azimuth_deg in (0.0, 90.0, 180.0, -90.0)]
-    around, _ = cameras_around(sides, size_px=_SIZE_PX, focal_widths=WHOLE_FOCAL_WIDTHS, hair=head.hair_above_neck)
+    around, _ = cameras_around(sides, size_px=_SIZE_PX, focal_widths=WHOLE_FOCAL_WIDTHS, hair=head.coverings_above_neck)
     neutral = heads.picture(head, around, neutral=True)
     pictures = dict(zip([*map(str, AZIMUTHS_DEG), FRONTAL], [*shown, neutral[0]], strict=True))
     figures = {name: identity.distance(reference, identity.descriptor(each)) for name, each in pictures.items()}
@@ -70,9 +70,10 @@ def measure_photo(photo: Path) -> tuple[dict[str, float], UInt8[np.ndarray, "h w
 
 
 def _classes_picture(portrait: Portrait) -> UInt8[np.ndarray, "s s 3"]:
-    """Return the portrait over grey, its hair tinted red, its clothes blue."""
+    """Return the portrait over grey, its hair tinted red, its headwear green, its clothes blue."""
     over = portrait.rgb * portrait.alpha[..., None] + 0.6 * (1 - portrait.alpha[..., None])
-    for matte, tint in ((portrait.hair, [1.0, 0.1, 0.1]), (portrait.clothes, [0.1, 0.2, 1.0])):
+    red, green, blue = [1.0, 0.1, 0.1], [0.1, 1.0, 0.2], [0.1, 0.2, 1.0]
+    for matte, tint in ((portrait.hair, red), (portrait.headwear, green), (portrait.clothes, blue)):
         over = over * (1 - 0.4 * matte[..., None]) + 0.4 * matte[..., None] * np.array(tint)
     return (np.clip(over, 0, 1) * 255).astype(np.uint8)
 

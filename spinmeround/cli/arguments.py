@@ -115,6 +115,12 @@ def add_photos(parser: Parser) -> None:
         help="splats, plain meshes and views show the face at rest (default: the expression of the first photo)",
     )
     group.add_argument(
+        "--glasses",
+        choices=("keep", "remove"),
+        default="keep",
+        help="keep glasses, painted on the face, or remove them: skin fills in for their frame (default: %(default)s)",
+    )
+    group.add_argument(
         "--strict",
         action="store_true",
         help="a result that would be poor is an error (status 8), and nothing but the report is written",
@@ -286,6 +292,7 @@ def add_report(group: argparse._ArgumentGroup) -> None:
 FLAGS = {
     "photo.face": "--face",
     "photo.neutral": "--neutral",
+    "photo.glasses": "--glasses",
     "photo.matte": "--matte",
     "photo.hair": "--hair",
     "capture.normal_frame": "--normal-frame",

@@ -111,7 +111,11 @@ class Backends:
         from spinmeround.portrait import make_portrait
 
         found = make_portrait(
-            photo, face=self.settings.photo.face, matte_model=self.matte_model, hair_model=self.hair_model
+            photo,
+            face=self.settings.photo.face,
+            matte_model=self.matte_model,
+            hair_model=self.hair_model,
+            remove_glasses=self.settings.photo.glasses == "remove",
         )
         notes = (*photo.notes, *found.notes)
         return LoadedPortrait(path, found.portrait, found.faces_seen, found.face_taken, found.measures, notes)

@@ -67,7 +67,7 @@ class RegisteredHeadOnSurface:
             head.neutral,
             ear_coverage(head, self.surface),
             complete_texture(head, skin, inner, delight=delight),
-            None,
+            (),
             AvatarDetail(lod, texture_px, normal_map),
             extra_parts=self._leftover_parts(leftovers, occluders, lod, texture_px // 2, normal_map),
             fine_normals=self._fine_normals(mesh, texture_px) if normal_map else None,

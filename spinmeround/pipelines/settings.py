@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from spinmeround.diffusion.inputs import Sampling
 
 Device = Literal["auto", "cpu", "cuda"]
+GlassesChoice = Literal["keep", "remove"]
+"""Leave glasses painted on the face, or fill in skin for their frame."""
 CameraTrust = Literal["auto", "keep", "register"]
 """Refine cameras that turn out to be off, keep all as they are, or refine all before anything else."""
 
@@ -41,12 +43,14 @@ class PhotoOptions:
         face: which face to take where a photo has several, 1 for the largest; by default the largest.
         neutral: splats, plain meshes and views show the face at rest; by default they show the expression of the first
             photo. Avatars rest neutral either way.
+        glasses: ``keep`` leaves them painted on the face, ``remove`` fills in skin for their frame.
         matte: name of the matte model.
         hair: name of the hair model; ``auto`` takes the best that can be had.
     """
 
     face: int | None = None
     neutral: bool = False
+    glasses: GlassesChoice = "keep"
     matte: str = "selfie"
     hair: str = "auto"
 

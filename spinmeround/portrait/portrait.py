@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from spinmeround.errors import InputError, NoFaceError
 from spinmeround.io.photo import Photo
 from spinmeround.portrait import matting
+from spinmeround.portrait.glasses import has_glasses, without_glasses
 from spinmeround.portrait.head_map import HeadMap
 from spinmeround.portrait.landmarks import FaceMesh, find_faces
 from spinmeround.portrait.matting import INSIDE, SelfieMatte, foreground_colours, person_prior
@@ -101,6 +102,7 @@ def make_portrait(
     face: int | None = None,
     matte_model: MatteModel | None = None,
     hair_model: HairModel | None = None,
+    remove_glasses: bool = False,
 ) -> PortraitResult:
     """Make the portrait of one person of a photo.
 
@@ -108,6 +110,7 @@ def make_portrait(
         face: which one, counted from 1 in the order of size; default: the largest.
         matte_model: finds the person's pixels; default: ``SelfieMatte``.
         hair_model: segments them; default: ``NetworkHair``.
+        remove_glasses: fill the frame of glasses with the skin beside it.
 
     Raises:
         NoFaceError: no usable face: none at all, cut by the border, turned away, or not a photo of a person.
@@ -128,9 +131,8 @@ def make_portrait(
     frame = fit_head(mesh)
     notes += check_face(turned.rgb, mesh, frame, _name(photo))
     models = _Models(matte_model or SelfieMatte(), hair_model or NetworkHair())
-    portrait, measures, more = _crop_and_matte(
-        turned, mesh, frame, [other for other in faces if other is not mesh], models
-    )
+    others = [other for other in faces if other is not mesh]
+    portrait, measures, more = _crop_and_matte(turned, mesh, frame, others, models, remove_glasses=remove_glasses)
     heights = tuple(round(m.height_px, 1) for m in faces)
     return PortraitResult(portrait, len(faces), taken, heights, mesh.presence, measures, (*notes, *more))
 
@@ -164,7 +166,13 @@ def _turned(photo: Photo, quarters: int) -> Photo:
 
 
 def _crop_and_matte(
-    photo: Photo, mesh: FaceMesh, frame: HeadFrame, others: list[FaceMesh], models: _Models
+    photo: Photo,
+    mesh: FaceMesh,
+    frame: HeadFrame,
+    others: list[FaceMesh],
+    models: _Models,
+    *,
+    remove_glasses: bool,
 ) -> tuple[Portrait, PhotoMeasures, list[str]]:
     """Make the portrait, its measures, and notes.
 
@@ -184,13 +192,15 @@ def _crop_and_matte(
         notes.append("the hair reaches over the border of the photo; what lies beyond is made up")
     if mesh.height_px < _CROP.small_face_px:
         notes.append(f"the face is only {mesh.height_px:.0f} pixels high; 250 or more give a better head")
+    rgb, more = _handle_glasses(crop, remove=remove_glasses)
+    notes += more
     portrait = Portrait(
-        rgb=crop.rgb,
+        rgb=rgb,
         alpha=alpha,
         hair=classes.hair,
         clothes=classes.clothes,
         headwear=np.zeros_like(alpha) if classes.headwear is None else classes.headwear,
-        foreground=foreground_colours(crop.rgb, alpha),
+        foreground=foreground_colours(rgb, alpha),
         observed=crop.observed,
         landmarks_px=crop.face.landmarks_px.astype(np.float32),
         blendshapes=mesh.blendshapes,
@@ -200,6 +210,15 @@ def _crop_and_matte(
     # What another matte model thought is not known.
     person = person_prior(crop.rgb) if isinstance(models.matte, SelfieMatte) else None
     return portrait, measure_photo(photo.rgb, mesh, portrait, head=head, person=person), notes
+
+
+def _handle_glasses(crop: HeadCrop, *, remove: bool) -> tuple[Float[np.ndarray, "s s 3"], list[str]]:
+    """Return the crop's colours, without the frame of glasses if that is asked for, and notes."""
+    if not has_glasses(crop.rgb, crop.face.landmarks_px):
+        return crop.rgb, ["no glasses found to remove"] if remove else []
+    if remove:
+        return without_glasses(crop.rgb, crop.face.landmarks_px), ["glasses found; skin was filled in for their frame"]
+    return crop.rgb, ["glasses found; their frame is painted on the face (--glasses remove fills in skin)"]
 
 
 def place_crop(frame: HeadFrame, factor: float = 1.0) -> Float[np.ndarray, "3 3"]:

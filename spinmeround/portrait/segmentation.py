@@ -69,8 +69,10 @@ def parse(
     )
     person = matte > INSIDE
     hair = _keep_rooted((likely > INSIDE) & person & ~_never_hair(head), head)
-    skin, cloth = _skin_and_cloth(_PixelFeatures.of(small, person, head), person & ~hair, head)
-    headwear = _headwear(small, cloth > skin, person & ~hair, head)
+    features = _PixelFeatures.of(small, person, head)
+    skin, cloth = _skin_and_cloth(features, person & ~hair, head)
+    headwear = _with_its_colours(features, _headwear(small, cloth > skin, person & ~hair, head), hair, head)
+    hair = hair & ~headwear
     clothes = person & ~hair & ~headwear & ~_face_skin(skin, cloth, person & ~hair & ~headwear, small, head)
     soft, left = [], alpha
     nearest = _nearest_pixel(person)
@@ -265,13 +267,37 @@ def _headwear(
         return nothing
     grown = cv2.dilate(largest.astype(np.uint8), _disc(2 * thin)) > 0
     # What is above it and no hair is the same hat: a badge, a fold, a stripe.
-    return _filled(largest | (grown & closed & bare & (head.height > s.crown_height)) & ~head.inside_face) & bare
+    return _filled(largest | (grown & closed & bare & (head.height > s.crown_height)) & ~head.inside_face, head) & bare
 
 
-def _filled(mask: Bool[np.ndarray, "w w"]) -> Bool[np.ndarray, "w w"]:
-    """Return a mask without holes."""
+def _with_its_colours(
+    features: _PixelFeatures, headwear: Bool[np.ndarray, "w w"], hair: Bool[np.ndarray, "w w"], head: HeadMap
+) -> Bool[np.ndarray, "w w"]:
+    """Return headwear with what borders on it in its own colours, such as the brim of a cap beside the face."""
+    s, scale = HEADWEAR, head.frame.scale_px
+    if not headwear.any():
+        return headwear
+    own, skin = (features.likelihood(each.astype(np.float64)) for each in (headwear, head.certain_skin))
+    # What was taken for hair may itself be the brim, and teach the wrong colour.
+    others = hair & (own < s.own_colour * skin)
+    others = np.maximum(features.likelihood(others.astype(np.float64)), skin)
+    near = cv2.dilate(headwear.astype(np.uint8), _disc(round(s.reach_cm * scale))) > 0
+    alike = near & features.person & (own > s.own_colour * others) & ~head.features & (head.height > s.lowest_height)
+    thin = max(1, round(REGIONS.bridge_cm * scale))
+    # The underside of a brim is in the shadow, and as dark as hair.
+    closed = cv2.morphologyEx((headwear | alike).astype(np.uint8), cv2.MORPH_CLOSE, _disc(3 * thin))
+    closed &= (headwear | ~head.features) & features.person
+    whole = cv2.morphologyEx(closed, cv2.MORPH_OPEN, _disc(thin)) | headwear
+    _, labels = cv2.connectedComponents(whole)
+    return _filled(np.isin(labels, np.unique(labels[headwear])), head) & features.person
+
+
+def _filled(mask: Bool[np.ndarray, "w w"], head: HeadMap) -> Bool[np.ndarray, "w w"]:
+    """Return a mask without holes, but for the one that a scarf leaves for the face."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(np.zeros(mask.shape, np.uint8), contours, -1, 1, cv2.FILLED) > 0
+    whole = cv2.drawContours(np.zeros(mask.shape, np.uint8), contours, -1, 1, cv2.FILLED) > 0
+    _, holes = cv2.connectedComponents((whole & ~mask).astype(np.uint8))
+    return whole & ~np.isin(holes, np.setdiff1d(holes[head.certain_skin], [0]))
 
 
 def _disc(radius_px: int) -> UInt8[np.ndarray, "k k"]:

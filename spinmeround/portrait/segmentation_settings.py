@@ -149,6 +149,8 @@ class HeadwearSettings:
             smaller.
         least_lightness, least_chroma: difference from the median colour of the cheeks in Lab, one of which headwear
             has: a bald head has neither.
+        reach_cm: so far from it its brim, or a fold in another light, may lie.
+        own_colour: how much likelier than hair or skin such a pixel's colour is to be the headwear's.
     """
 
     crown_height: float = 0.9
@@ -157,6 +159,8 @@ class HeadwearSettings:
     least_fraction: float = 0.35
     least_lightness: float = 18.0
     least_chroma: float = 12.0
+    reach_cm: float = 3.0
+    own_colour: float = 2.0
 
 
 FEATURES = FeatureSettings()

@@ -14,20 +14,28 @@ from spinmeround.template.avatar.build import AvatarDetail, Lod, build_avatar
 from spinmeround.template.avatar.rest_pose import rest_vertices
 from spinmeround.template.fit.fitter import FittedHead, fit_head
 from spinmeround.template.fit.photo_balance import balance_photos
-from spinmeround.template.fit.photo_lookup import gather_evidence
+from spinmeround.template.fit.photo_lookup import PhotoEvidence, gather_evidence
 from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.hair.volume import (
     flatten_covered_ears,
     hair_coverage,
     hair_surface,
     hair_thickness,
+    is_stubble,
+)
+from spinmeround.template.headwear import (
+    as_hair,
+    headwear_coverage,
+    headwear_evidence,
+    headwear_surface,
+    paint_headwear,
 )
 from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel, load_head_model
-from spinmeround.template.render import Hair, Skin, render_views
+from spinmeround.template.render import Covering, Skin, render_views
 from spinmeround.template.texture.bake import SkinTexture, bake_skin_texture, shared_atlas
 from spinmeround.template.texture.lids import best_lid_trust, repaint_lids
-from spinmeround.types import Avatar, Cameras, Portrait, Progress, Views, no_progress
+from spinmeround.types import Avatar, Cameras, Mesh, Portrait, Progress, Views, no_progress
 
 PHOTO_POSE = "photo"
 """Name of the avatar's pose that has the expression of the first photo."""
@@ -41,17 +49,24 @@ class TemplateHead:
         photo_cameras: one ``Cameras`` of length one per photo, in pixels of its portrait.
         head: the fitted shape, expressions and cameras.
         skin: the baked texture of the skin.
-        hair: None if the head is bald.
-        ears_covered: fraction of hair over each dense vertex; ears that it covers are flattened.
-        report: landmark errors, overlap of the silhouettes, and observed fractions of skin and hair.
+        hair: None if the head is bald or shaved.
+        ears_covered: fraction of hair and headwear over each dense vertex; ears that they cover are flattened.
+        report: landmark errors, overlap of the silhouettes, and observed fractions of skin, hair and headwear.
+        headwear: None if nothing is worn on the head.
     """
 
     model: HeadModel
     head: FittedHead
     skin: SkinTexture
-    hair: Hair | None
+    hair: Covering | None
     ears_covered: np.ndarray
     report: dict[str, Any]
+    headwear: Covering | None = None
+
+    @property
+    def coverings(self) -> tuple[Covering, ...]:
+        """Hair and headwear, as far as there are any."""
+        return tuple(each for each in (self.hair, self.headwear) if each is not None)
 
     @property
     def photo_cameras(self) -> tuple[Cameras, ...]:
@@ -59,22 +74,22 @@ class TemplateHead:
         return tuple(photo.camera for photo in self.head.photos)
 
     @property
-    def hair_above_neck(self) -> Float[np.ndarray, "n 3"]:
-        """The hair's vertices in the world frame, without those below the neck's edge, where pictures of heads end."""
-        vertices = np.zeros((0, 3)) if self.hair is None else self.hair.mesh.vertices
+    def coverings_above_neck(self) -> Float[np.ndarray, "n 3"]:
+        """Vertices of hair and headwear, world frame, without those below the neck's edge, where pictures end."""
+        vertices = np.concatenate([np.zeros((0, 3)), *(each.mesh.vertices for each in self.coverings)])
         return vertices[vertices[:, 1] > neck_cut.HEIGHT]
 
     def render(self, cameras: Cameras, *, neutral: bool = False, names: tuple[str, ...] = ()) -> Views:
         """Render views of the head with the first photo's expression, or at rest if ``neutral`` is set."""
         coarse = self.head.neutral if neutral else self.head.posed(0)
         vertices = flatten_covered_ears(self.model, self.model.dense(coarse), self.ears_covered)
-        return render_views(Skin(self.model, vertices, self.skin.albedo), self.hair, cameras, names=names)
+        return render_views(Skin(self.model, vertices, self.skin.albedo), self.coverings, cameras, names=names)
 
     def as_photographed(self, photo: int, *, size_px: int) -> Views:
         """Render the head from the camera of one photo and with its expression, the whole portrait square."""
         vertices = flatten_covered_ears(self.model, self.model.dense(self.head.posed(photo)), self.ears_covered)
         camera = resized(self.photo_cameras[photo], size_px, size_px)
-        return render_views(Skin(self.model, vertices, self.skin.albedo), self.hair, camera)
+        return render_views(Skin(self.model, vertices, self.skin.albedo), self.coverings, camera)
 
     def avatar(self, *, lod: Lod = 0, texture_px: int = 2048, normal_map: bool = False, delight: float = 0.7) -> Avatar:
         """Build the head with bones and morph targets, at rest; see ``build_avatar`` and ``repaint_lids``.
@@ -94,7 +109,7 @@ class TemplateHead:
             rest_vertices(self.head),
             self.ears_covered,
             replace(self.skin, albedo=albedo),
-            self.hair,
+            self.coverings,
             AvatarDetail(lod, texture_px, normal_map),
         )
         weights = zip(self.model.expression_names, self.head.photos[0].expression.tolist(), strict=True)
@@ -129,24 +144,51 @@ class TemplateGenerator:
         """
         model = load_head_model()
         self._progress(0.0, "fitting the head")
-        head = fit_head(portraits, model)
+        covered = [as_hair(portrait) for portrait in portraits]
+        head = fit_head(covered, model)
         self._progress(0.35, "shaping the hair")
         evidence = balance_photos(model, gather_evidence(model, head, portraits))
-        coverage = hair_coverage(model, evidence)
-        thickness = hair_thickness(model, coverage, evidence)
-        neutral = flatten_covered_ears(model, model.dense(head.neutral), coverage)
-        surface = hair_surface(model, neutral, coverage, thickness, evidence)
+        surfaces, coverage = _shape_coverings(model, head, evidence)
         self._progress(0.6, "painting the skin")
-        skin = bake_skin_texture(model, head, [photo.portrait for photo in evidence], coverage)
-        hair = None
-        if surface is not None:
-            self._progress(0.85, "painting the hair")
-            hair = Hair(surface, paint_hair(surface, evidence, rng=np.random.default_rng(seed)))
+        skin = bake_skin_texture(model, head, [as_hair(photo.portrait) for photo in evidence], coverage)
+        self._progress(0.85, "painting the hair")
+        hair, headwear = _paint_coverings(surfaces, evidence, rng=np.random.default_rng(seed))
         self._progress(1.0, "head ready")
-        return TemplateHead(model, head, skin, hair, coverage, _report(head, skin, hair))
+        return TemplateHead(model, head, skin, hair, coverage, _report(head, skin, hair, headwear), headwear)
 
 
-def _report(head: FittedHead, skin: SkinTexture, hair: Hair | None) -> dict[str, Any]:
+def _shape_coverings(
+    model: HeadModel, head: FittedHead, evidence: Sequence[PhotoEvidence]
+) -> tuple[tuple[Mesh | None, Mesh | None], Float[np.ndarray, "m"]]:
+    """Return the surfaces of hair and headwear, and the fraction of both over each dense vertex."""
+    cloth_evidence = headwear_evidence(evidence)
+    worn = headwear_coverage(model, cloth_evidence)
+    grown = hair_coverage(model, evidence) * (1 - worn)
+    coverage = np.minimum(grown + worn, 1)
+    neutral = flatten_covered_ears(model, model.dense(head.neutral), coverage)
+    headwear = headwear_surface(model, neutral, worn, cloth_evidence)
+    hair = None
+    if not is_stubble(model, grown, evidence):
+        thickness = hair_thickness(model, grown, evidence)
+        hidden = None if headwear is None else worn
+        hair = hair_surface(model, neutral, grown, thickness, evidence, hidden=hidden)
+    return (hair, headwear), coverage
+
+
+def _paint_coverings(
+    surfaces: tuple[Mesh | None, Mesh | None], evidence: Sequence[PhotoEvidence], *, rng: np.random.Generator
+) -> tuple[Covering | None, Covering | None]:
+    """Return hair and headwear with their colours."""
+    hair, headwear = surfaces
+    return (
+        None if hair is None else Covering("hair", hair, paint_hair(hair, evidence, rng=rng)),
+        None
+        if headwear is None
+        else Covering("headwear", headwear, paint_headwear(headwear, headwear_evidence(evidence))),
+    )
+
+
+def _report(head: FittedHead, skin: SkinTexture, hair: Covering | None, headwear: Covering | None) -> dict[str, Any]:
     """Return what ``report.json`` says about the head; its keys are part of that format."""
     return {
         "photos": [
@@ -160,5 +202,6 @@ def _report(head: FittedHead, skin: SkinTexture, hair: Hair | None) -> dict[str,
         "observed_share": {
             "skin": round(float(skin.observed.mean()), 4),
             "hair": round(hair.texture.observed_fraction, 4) if hair else None,
+            "headwear": round(headwear.texture.observed_fraction, 4) if headwear else None,
         },
     }

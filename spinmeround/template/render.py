@@ -1,13 +1,13 @@
-"""Renderings of a finished template head: skin, eyes, mouth and hair in one depth buffer, anti-aliased, unlit."""
+"""Renderings of a finished template head: skin, eyes, mouth, hair and headwear in one depth buffer, unlit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, Integer
+from jaxtyping import Bool, Float, Float32, Integer
 
 from spinmeround import mesh_raster
 from spinmeround.geometry import resized, vertex_normals
@@ -48,14 +48,19 @@ class Skin:
 
 
 @dataclass(frozen=True)
-class Hair:
-    """The hair's surface, world frame, and its colours."""
+class Covering:
+    """What covers the scalp: the surface of hair or headwear, world frame, and its colours.
 
+    Attributes:
+        name: of its part in meshes and avatars, ``"hair"`` or ``"headwear"``.
+    """
+
+    name: str
     mesh: Mesh
     texture: HairTexture
 
 
-def render_views(skin: Skin, hair: Hair | None, cameras: Cameras, *, names: tuple[str, ...] = ()) -> Views:
+def render_views(skin: Skin, coverings: Sequence[Covering], cameras: Cameras, *, names: tuple[str, ...] = ()) -> Views:
     """Render the head for each camera.
 
     Returns:
@@ -67,13 +72,16 @@ def render_views(skin: Skin, hair: Hair | None, cameras: Cameras, *, names: tupl
     vertices, faces = skin_mesh.vertices, skin_mesh.faces
     corner_uv = skin_cut.at_corners(skin.model.uv[skin.model.uv_faces.ravel()])
     normals = vertex_normals(vertices, faces)
-    if hair is not None:
-        hair_cut = neck_cut.cut(hair.mesh.vertices, hair.mesh.faces)
-        hair_mesh = neck_cut.split_crease(hair_cut.vertices, hair_cut.faces)
-        faces = np.concatenate([faces, hair_mesh.faces + len(vertices)])
-        normals = np.concatenate([normals, vertex_normals(hair_mesh.vertices, hair_mesh.faces)])
-        vertices = np.concatenate([vertices, hair_mesh.vertices])
-    scene = _Scene(vertices, faces, normals, corner_uv, skin.albedo, hair.texture if hair else None)
+    ends = [len(faces)]
+    for covering in coverings:
+        above = neck_cut.cut(covering.mesh.vertices, covering.mesh.faces)
+        mesh = neck_cut.split_crease(above.vertices, above.faces)
+        faces = np.concatenate([faces, mesh.faces + len(vertices)])
+        normals = np.concatenate([normals, vertex_normals(mesh.vertices, mesh.faces)])
+        vertices = np.concatenate([vertices, mesh.vertices])
+        ends.append(len(faces))
+    textures = tuple(covering.texture for covering in coverings)
+    scene = _Scene(vertices, faces, normals, corner_uv, skin.albedo, textures, tuple(ends))
     shape = (len(cameras), cameras.height_px, cameras.width_px)
     rgb, world = np.zeros((*shape, 3), np.float32), np.zeros((*shape, 3), np.float32)
     alpha = np.zeros(shape, np.float32)
@@ -122,19 +130,30 @@ def _average(values, samples: int):
 
 @dataclass(frozen=True)
 class _Scene:
-    """What is drawn: faces of the skin first, which have ``corner_uv``, then those of the hair."""
+    """What is drawn: faces of the skin first, which have ``corner_uv``, then those of the coverings.
+
+    Attributes:
+        coverings: colours of hair and headwear.
+        ends: number of faces of the skin, then with each covering one more number, which counts its faces as well.
+    """
 
     vertices: Float[np.ndarray, "v 3"]
     faces: Integer[np.ndarray, "f 3"]
     normals: Float[np.ndarray, "v 3"]
     corner_uv: Float[np.ndarray, "s 3 2"]
     albedo: Float[np.ndarray, "th tw 3"]
-    hair: HairTexture | None
+    coverings: tuple[HairTexture, ...]
+    ends: tuple[int, ...]
 
-    def hair_points(self, buffer: mesh_raster.FaceBuffer, hit) -> Float[np.ndarray, "n 3"]:
-        """Return the world positions of samples on the hair."""
-        corners = self.vertices[self.faces[buffer.face[hit]]]
-        return np.einsum("nkc,nk->nc", corners, buffer.barycentric[hit])
+    def covered(
+        self, buffer: mesh_raster.FaceBuffer
+    ) -> Iterator[tuple[HairTexture, Bool[np.ndarray, "h w"], Float[np.ndarray, "n 3"]]]:
+        """Yield the texture of each covering that is seen, the samples that see it, and their world positions."""
+        for texture, first, end in zip(self.coverings, self.ends[:-1], self.ends[1:], strict=True):
+            hit = (buffer.face >= first) & (buffer.face < end)
+            if hit.any():
+                corners = self.vertices[self.faces[buffer.face[hit]]]
+                yield texture, hit, np.einsum("nkc,nk->nc", corners, buffer.barycentric[hit])
 
 
 def _colours(scene: _Scene, buffer: mesh_raster.FaceBuffer) -> Float[np.ndarray, "h w 3"]:
@@ -143,9 +162,8 @@ def _colours(scene: _Scene, buffer: mesh_raster.FaceBuffer) -> Float[np.ndarray,
     on_skin = (buffer.face >= 0) & (buffer.face < len(scene.corner_uv))
     uv = np.einsum("nkc,nk->nc", scene.corner_uv[buffer.face[on_skin]], buffer.barycentric[on_skin])
     colours[on_skin] = sample_texture(scene.albedo, uv)
-    on_hair = buffer.face >= len(scene.corner_uv)
-    if scene.hair is not None and on_hair.any():
-        colours[on_hair], _ = scene.hair.sample(scene.hair_points(buffer, on_hair))
+    for texture, hit, points in scene.covered(buffer):
+        colours[hit], _ = texture.sample(points)
     return colours
 
 
@@ -153,9 +171,8 @@ def _normals(scene: _Scene, buffer: mesh_raster.FaceBuffer) -> Float[np.ndarray,
     """Unit world normal per sample, 0 where nothing is hit."""
     normals = mesh_raster.interpolate(scene.normals.astype(np.float32), scene.faces, buffer)
     normals /= np.maximum(np.sqrt(np.einsum("hwc,hwc->hw", normals, normals)), 1e-6)[..., None]
-    on_hair = buffer.face >= len(scene.corner_uv)
-    if scene.hair is not None and on_hair.any():
-        normals[on_hair] = _tilt_by_strands(scene.hair, scene.hair_points(buffer, on_hair), normals[on_hair])
+    for texture, hit, points in scene.covered(buffer):
+        normals[hit] = _tilt_by_strands(texture, points, normals[hit])
     return normals
 
 
@@ -165,7 +182,7 @@ def sample_texture(albedo: Float[np.ndarray, "th tw 3"], uv: Float[np.ndarray, "
     return sample(albedo, np.stack([uv[:, 0] * width, (1 - uv[:, 1]) * height], axis=1))
 
 
-def strand_normals(hair: Hair) -> Float32[np.ndarray, "th tw 3"]:
+def strand_normals(hair: Covering) -> Float32[np.ndarray, "th tw 3"]:
     """Return unit world normals of the outermost hair with its strands, at each texel of the hair's map."""
     points, normals, occupied = surface_of_map(hair.mesh, hair.texture.centre)
     unit = normals[occupied] / np.maximum(np.linalg.norm(normals[occupied], axis=1, keepdims=True), 1e-9)

@@ -264,7 +264,7 @@ def avatar() -> Avatar:
     model = load_head_model()
     skin = SkinTexture(np.full((128, 128, 3), 0.5, np.float32), np.zeros((128, 128), np.float32))
     uncovered = np.zeros(model.subdivision.shape[0])
-    built = build_avatar(model, model.mean, uncovered, skin, None, AvatarDetail(lod=1, texture_px=128))
+    built = build_avatar(model, model.mean, uncovered, skin, (), AvatarDetail(lod=1, texture_px=128))
     return replace(built, poses={"photo": {"jawOpen": 0.25, "mouthSmileLeft": 0.5, "eyeLookUpLeft": 0.125}})
 
 

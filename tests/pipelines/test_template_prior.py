@@ -17,7 +17,7 @@ from tests.pipelines.fakes import HEAD_REPORT, PHOTO_CAMERA, portrait, sphere_me
 class FittedSphere:
     """Stands for a fitted head; remembers how it was drawn."""
 
-    report, photo_cameras, hair_above_neck = HEAD_REPORT, (PHOTO_CAMERA,), np.zeros((0, 3))
+    report, photo_cameras, coverings_above_neck = HEAD_REPORT, (PHOTO_CAMERA,), np.zeros((0, 3))
 
     def render(self, cameras, *, neutral, names):
         self.neutral = neutral

@@ -19,7 +19,7 @@ CAMERAS = orbit_cameras([20, 150], [12, -14], size_px=64, focal_widths=WHOLE_FOC
 
 
 def test_unit_normals_and_plain_colours_wherever_there_is_coverage(skin):
-    views = render_views(skin, None, CAMERAS)
+    views = render_views(skin, (), CAMERAS)
     inside = views.alpha > 0
     assert ((views.alpha > 0) & (views.alpha < 1)).any()
     np.testing.assert_allclose(np.linalg.norm(views.normals_world[inside], axis=-1), 1, atol=1e-5)
@@ -30,9 +30,9 @@ def test_unit_normals_and_plain_colours_wherever_there_is_coverage(skin):
 
 
 def test_large_pictures_are_drawn_in_strips_that_do_not_show(skin, monkeypatch):
-    whole = render_views(skin, None, CAMERAS)
+    whole = render_views(skin, (), CAMERAS)
     monkeypatch.setattr(render, "_MAX_SAMPLES", 64 * 16 * 24)
-    strips = render_views(skin, None, CAMERAS)
+    strips = render_views(skin, (), CAMERAS)
     np.testing.assert_allclose(strips.rgb, whole.rgb, atol=1e-6)
     np.testing.assert_array_equal(strips.alpha, whole.alpha)
     np.testing.assert_allclose(strips.normals_world, whole.normals_world, atol=1e-6)

@@ -60,7 +60,7 @@ class TemplatePrior:
                 size_px=quality.view_size_px,
                 photo_cameras=head.photo_cameras if request.photo_cameras else (),
                 focal_widths=WHOLE_FOCAL_WIDTHS if request.whole_head else FOCAL_WIDTHS,
-                hair=head.hair_above_neck if request.whole_head else None,
+                hair=head.coverings_above_neck if request.whole_head else None,
             )
             views = head.render(cameras, neutral=self._settings.photo.neutral, names=names)
         return PriorResult(views, {"head": head.report, "texture": texture_fractions(head.report)}, head)

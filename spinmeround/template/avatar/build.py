@@ -17,7 +17,7 @@ from spinmeround.template.hair.volume import flatten_covered_ears
 from spinmeround.template.model import neck_cut
 from spinmeround.template.model.expression_transfer import personal_morphs
 from spinmeround.template.model.head_model import PARTS, HeadModel
-from spinmeround.template.render import Hair
+from spinmeround.template.render import Covering
 from spinmeround.template.texture.bake import SkinTexture
 from spinmeround.types import Avatar, AvatarPart, Mesh, TexturedMesh
 
@@ -25,8 +25,8 @@ Lod = Literal[0, 1, 2]
 MAX_FACES: dict[Lod, int] = {0: 30_000, 1: 12_000, 2: 4_000}
 """Triangles of each level of detail, all parts together."""
 
-_MAX_HAIR_FRACTION = 0.3
-"""Largest part of the triangles for hair."""
+_MAX_COVERING_FRACTION = 0.3
+"""Largest part of the triangles for hair and headwear together."""
 _REFERENCE_TEXTURE_PX = 2048
 """Side of the skin's texture with which the hair's has the size it was painted in."""
 _MODEL_PARTS = {
@@ -36,7 +36,7 @@ _MODEL_PARTS = {
     "tongue": ("tongue",),
 }
 """Parts of the head model in each mesh of the avatar."""
-_ROUGHNESS = {"skin": 0.6, "eyes": 0.1, "teeth": 0.3, "tongue": 0.4, "hair": 0.8}
+_ROUGHNESS = {"skin": 0.6, "eyes": 0.1, "teeth": 0.3, "tongue": 0.4, "hair": 0.8, "headwear": 0.8}
 """Of each mesh's material, in [0, 1]."""
 
 
@@ -46,7 +46,7 @@ class AvatarDetail:
 
     Attributes:
         lod: level of detail, see ``MAX_FACES``.
-        texture_px: side of the skin's texture; that of the hair is half as wide.
+        texture_px: side of the skin's texture; that of hair and headwear is half as wide.
         normal_map: whether parts carry what the level of detail loses of the head's form, and its hair's strands.
     """
 
@@ -60,7 +60,7 @@ def build_avatar(
     neutral: Float[np.ndarray, "n 3"],
     ear_coverage: Float[np.ndarray, "m"],
     skin: SkinTexture,
-    hair: Hair | None,
+    coverings: Sequence[Covering],
     detail: AvatarDetail,
     *,
     extra_parts: Sequence[AvatarPart] = (),
@@ -70,7 +70,8 @@ def build_avatar(
 
     Args:
         neutral: coarse vertices at rest.
-        ear_coverage: fraction of hair over each dense vertex; ears that it covers lie flat.
+        ear_coverage: fraction of hair and headwear over each dense vertex; ears that they cover lie flat.
+        coverings: hair and headwear.
         extra_parts: parts that are complete already; they count among the triangles.
         fine_normals: for normal maps, normals finer than the head model, in the tangent space of its dense mesh, as
             large as the texture.
@@ -80,10 +81,11 @@ def build_avatar(
     morphs = personal_morphs(model, neutral)
     parts = list(extra_parts)
     budget = MAX_FACES[lod] - sum(len(part.mesh.faces) for part in parts)
-    if hair is not None:
-        visible_hair = replace(hair, mesh=remove_hair_in_mouth(model, rest, hair.mesh))
-        part = _hair_part(visible_hair, int(_MAX_HAIR_FRACTION * budget), texture_px)
-        parts.append(replace(part, mesh=with_strand_normals(part.mesh, hair)) if normal_map else part)
+    share = _MAX_COVERING_FRACTION * budget / max(len(coverings), 1)
+    for covering in coverings:
+        visible = replace(covering, mesh=remove_hair_in_mouth(model, rest, covering.mesh))
+        part = _covering_part(visible, int(share), texture_px)
+        parts.append(replace(part, mesh=with_strand_normals(part.mesh, covering)) if normal_map else part)
         budget -= len(parts[-1].mesh.faces)
     chosen = level_of_detail(model, budget, lambda faces: _count_above_cut(rest, faces))
     albedo = _resized(skin.albedo, texture_px, texture_px)
@@ -160,17 +162,17 @@ def remove_hair_in_mouth(model: HeadModel, rest: Float[np.ndarray, "m 3"], hair:
     return Mesh(hair.vertices[used], compact.reshape(-1, 3))
 
 
-def _hair_part(hair: Hair, max_faces: int, texture_px: int) -> AvatarPart:
-    surface = _simplified(hair.mesh, max_faces)
-    corner_uv = hair.texture.corner_uv(surface.vertices, surface.faces)
-    height, width = (round(side * texture_px / _REFERENCE_TEXTURE_PX) for side in hair.texture.albedo.shape[:2])
-    albedo = _resized(hair.texture.albedo, width, height)
+def _covering_part(covering: Covering, max_faces: int, texture_px: int) -> AvatarPart:
+    surface, texture = _simplified(covering.mesh, max_faces), covering.texture
+    corner_uv = texture.corner_uv(surface.vertices, surface.faces)
+    height, width = (round(side * texture_px / _REFERENCE_TEXTURE_PX) for side in texture.albedo.shape[:2])
+    albedo = _resized(texture.albedo, width, height)
     mesh, _ = _cut(surface.vertices, surface.faces, corner_uv, np.zeros((len(surface.vertices), 1)), albedo)
-    return rigid_part("hair", mesh, HEAD)
+    return rigid_part(covering.name, mesh, HEAD)
 
 
 def rigid_part(name: str, mesh: TexturedMesh, joint: int) -> AvatarPart:
-    """Return hair or clothes, rigid with one bone."""
+    """Return hair, headwear or clothes, rigid with one bone."""
     joints = np.zeros((len(mesh.vertices), 4), np.int64)
     joints[:, 0] = joint
     weights = np.eye(4)[np.zeros(len(joints), np.int64)]

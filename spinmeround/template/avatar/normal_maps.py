@@ -12,7 +12,7 @@ from spinmeround.images import resize
 from spinmeround.io.meshes.corners import smooth_normals
 from spinmeround.tangent_space import fill_from_nearest, texel_frames
 from spinmeround.template.model.head_model import HeadModel
-from spinmeround.template.render import Hair, strand_normals
+from spinmeround.template.render import Covering, strand_normals
 from spinmeround.types import AvatarPart, TexturedMesh
 
 
@@ -42,7 +42,7 @@ def with_head_normals(
     return [replace(part, mesh=replace(part.mesh, normal_map=normal_map)) for part in parts]
 
 
-def with_strand_normals(mesh: TexturedMesh, hair: Hair) -> TexturedMesh:
+def with_strand_normals(mesh: TexturedMesh, hair: Covering) -> TexturedMesh:
     """Return a level of detail of the hair with a map of the whole hair's normals, tilted by its strands."""
     height, width = mesh.albedo.shape[:2]
     whole = strand_normals(hair)

@@ -34,6 +34,8 @@ class CoverageSettings:
         min_seen_vertices: with fewer seen vertices nothing is said about baldness.
         min_contour_vertices: with fewer contour vertices the contour is not used.
         hairy_scalp: mean coverage of the visible scalp from which the head does not count as bald at all.
+        min_hat: fraction of the visible scalp under headwear from which a head wears a hat.
+        hairy_quantile: of the coverage of what the hat leaves visible of the scalp, by which it is judged then.
         bald_range: by so much less coverage it counts as bald entirely.
     """
 
@@ -55,6 +57,8 @@ class CoverageSettings:
     min_seen_vertices: int = 20
     min_contour_vertices: int = 10
     hairy_scalp: float = 0.35
+    min_hat: float = 0.2
+    hairy_quantile: float = 0.9
     bald_range: float = 0.25
 
 
@@ -98,6 +102,10 @@ class ThicknessSettings:
         hairline_coverage: coverage below which skin is outside the hairline.
         hairline_fraction: of the full thickness that hair has on the hairline itself.
         rise_distance: distance behind the hairline over which hair reaches its full thickness.
+        sure_scalp: value of the scalp mask from which the contour tells stubble; ears stand out beside its border.
+        stubble_cosine: absolute cosine below which a vertex is near enough to the contour to tell stubble.
+        stubble: median thickness on the contour below which hair is stubble (3 mm).
+        min_stubble_vertices: with fewer measured vertices hair is none.
     """
 
     contour_cosine: float = 0.35
@@ -120,6 +128,10 @@ class ThicknessSettings:
     hairline_coverage: float = 0.4
     hairline_fraction: float = 0.25
     rise_distance: float = 0.05
+    sure_scalp: float = 0.7
+    stubble_cosine: float = 0.15
+    stubble: float = 0.0075
+    min_stubble_vertices: int = 100
 
 
 @dataclass(frozen=True)

@@ -98,11 +98,10 @@ def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, rng: np.random.
         rng: draws the noise of synthesised strands.
     """
     s = _SETTINGS
-    centre = hair.vertices.mean(0) * [1, 0, 1]
-    centre[1] = hair.vertices[:, 1].max() - _RADIUS - _BELOW_TOP
+    centre = centre_of_map(hair)
     position, normal, occupied = surface_of_map(hair, centre)
-    colour, trust = _project_photos(hair, position, normal, occupied, evidence)
-    base = _base_colour(colour, trust)
+    colour, trust = project_photos(hair, position, normal, occupied, evidence)
+    base = base_colour(colour, trust)
     seen = np.where(trust[..., None] > 0, colour - base, 0)
     synthetic = synthesise_strands(evidence, strand_orientation(colour, trust), _TEXEL, rng=rng)
     blend = cv2.GaussianBlur(np.clip(trust * s.blend_gain, 0, 1), (0, 0), s.blend_blur_texels)[..., None]
@@ -110,6 +109,13 @@ def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, rng: np.random.
     strands = (seen * blend + synthetic * (1 - blend)) / np.sqrt(blend**2 + (1 - blend) ** 2)
     albedo = np.clip(base + strands, 0, 1).astype(np.float32)
     return HairTexture(centre, albedo, _relief(strands), trust.astype(np.float32), occupied)
+
+
+def centre_of_map(hair: Mesh) -> Float[np.ndarray, "3"]:
+    """Return the point on the axis of the skull around which a surface is unrolled, world frame."""
+    centre = hair.vertices.mean(0) * [1, 0, 1]
+    centre[1] = hair.vertices[:, 1].max() - _RADIUS - _BELOW_TOP
+    return centre
 
 
 def _unroll(points, centre):
@@ -150,7 +156,13 @@ def surface_of_map(
     return values[..., :3], values[..., 3:], buffer.face >= 0
 
 
-def _project_photos(hair: Mesh, position, normal, occupied, evidence: Sequence[PhotoEvidence]):
+def project_photos(
+    hair: Mesh,
+    position: Float32[np.ndarray, "th tw 3"],
+    normal: Float32[np.ndarray, "th tw 3"],
+    occupied: Bool[np.ndarray, "th tw"],
+    evidence: Sequence[PhotoEvidence],
+) -> tuple[Float32[np.ndarray, "th tw 3"], Float32[np.ndarray, "th tw"]]:
     """Return the colour of the photo that sees each texel best, and its weight in [0, 1]."""
     points, normals = position[occupied].astype(np.float64), normal[occupied]
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
@@ -191,12 +203,22 @@ def _look_up(hair: Mesh, points, normals, photo: PhotoEvidence):
     return sample(photo.portrait.foreground, pixels), trust, sharpness
 
 
-def _base_colour(colour, trust):
-    """Colour without strands: blurred at ever finer scales, so that unseen texels take the nearest seen colour."""
-    overall = (colour * trust[..., None]).sum((0, 1)) / max(trust.sum(), 1e-6)
-    base = np.broadcast_to(overall, colour.shape)
+def base_colour(
+    colour: Float32[np.ndarray, "th tw 3"],
+    trust: Float32[np.ndarray, "th tw"],
+    *,
+    overall: Float[np.ndarray, "3"] | None = None,
+    prior: float = _SETTINGS.prior_weight,
+) -> Float[np.ndarray, "th tw 3"]:
+    """Return colours without detail: blurred at ever finer scales, so that unseen texels take the nearest seen colour.
+
+    Args:
+        overall: colour far from all that is seen; by default the mean of what is seen.
+        prior: weight of the colour at the next coarser scale.
+    """
+    mean = (colour * trust[..., None]).sum((0, 1)) / max(trust.sum(), 1e-6)
+    base = np.broadcast_to(mean if overall is None else overall, colour.shape)
     premultiplied = np.dstack([colour * trust[..., None], trust])
-    prior = _SETTINGS.prior_weight
     for sigma in _SETTINGS.base_blurs_texels:
         blurred = blur_cyclic(premultiplied, sigma)
         base = (blurred[..., :3] + prior * base) / (blurred[..., 3:] + prior)

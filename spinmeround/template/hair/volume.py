@@ -62,9 +62,11 @@ def hair_coverage(model: HeadModel, evidence: Sequence[PhotoEvidence]) -> Float[
         hair_map, known = _hair_of_nearest(photo.portrait)
         hair, alpha = sample(hair_map, photo.pixels), sample(known, photo.pixels)
         trust *= np.clip(alpha * _COVERAGE.matte_gain - _COVERAGE.matte_offset, 0, 1)
+        # A hat shows neither hair nor a bald head.
+        trust *= 1 - sample(photo.portrait.headwear, photo.pixels)
         weight += trust
         total += trust * hair
-    _decide_ears(model, evidence, weight, total)
+    decide_ears(model, evidence, weight, total)
     observed = np.where(weight > 0, total / np.maximum(weight, _TINY), 0)
     bare = _bareness(scalp, weight, observed, evidence)
     prior = scalp * (1 - bare)
@@ -75,7 +77,7 @@ def hair_coverage(model: HeadModel, evidence: Sequence[PhotoEvidence]) -> Float[
     system = sp.diags(data + prior_weight) + _COVERAGE.smoothness * laplacian
     solved = spsolve(system.tocsc(), data * observed + prior_weight * prior)
     # Over the neck hair hangs, it does not grow there.
-    grows = np.where(_outer_skin(model), 1 - model.masks["neck"], 0)
+    grows = np.where(outer_skin(model), 1 - model.masks["neck"], 0)
     coverage = np.clip(solved, 0, 1) * grows
     return np.where(_on_large_patches(model, coverage > _COVERAGE.patch_coverage), coverage, 0)
 
@@ -96,7 +98,7 @@ def _hair_of_nearest(portrait: Portrait) -> tuple[Float[np.ndarray, "h w"], Floa
     return portrait.hair.ravel()[source[label]], near.astype(np.float64)
 
 
-def _outer_skin(model: HeadModel) -> Bool[np.ndarray, "m"]:
+def outer_skin(model: HeadModel) -> Bool[np.ndarray, "m"]:
     """Dense vertices of the skin without the inside of eye sockets and mouth."""
     return model.dense_vertices_of("skin") & (model.masks["cavity"] < _INSIDE)
 
@@ -110,7 +112,7 @@ def _on_large_patches(model: HeadModel, covered: Bool[np.ndarray, "m"]) -> Bool[
     return ~covered | (size[patch] >= _COVERAGE.min_patch_fraction * size.max())
 
 
-def _decide_ears(model: HeadModel, evidence: Sequence[PhotoEvidence], weight, total) -> None:
+def decide_ears(model: HeadModel, evidence: Sequence[PhotoEvidence], weight, total) -> None:
     """Set each ear to covered or bare as a whole, in place; an ear that no photo shows follows the other one."""
     hair_of_ear = {}
     for side in ("ear_left", "ear_right"):
@@ -139,6 +141,13 @@ def _bareness(scalp, weight, observed, evidence: Sequence[PhotoEvidence]) -> flo
     # The occluding contour shows the sides: a bald crown with hair around it keeps its hair at the back.
     on_contour = observed[contour].mean() if contour.sum() >= s.min_contour_vertices else 0.0
     hairy = max(observed[seen].mean(), on_contour)
+    visible = [photo.visible & (scalp > s.certain_scalp) for photo in evidence]
+    under_hat = np.concatenate(
+        [sample(photo.portrait.headwear, photo.pixels[near]) for photo, near in zip(evidence, visible, strict=True)]
+    )
+    if under_hat.mean() > s.min_hat:
+        # Below a hat only the ends of the scalp are seen: hair anywhere there is hair.
+        hairy = max(hairy, np.quantile(observed[seen], s.hairy_quantile))
     return float(np.clip((s.hairy_scalp - hairy) / s.bald_range, 0, 1))
 
 
@@ -163,6 +172,16 @@ def hair_thickness(
 ) -> Float[np.ndarray, "m"]:
     """Return the distance from the skin to the outside of the hair at each dense vertex, head units.
 
+    That of ``contour_thickness``, less at the hairline.
+    """
+    return contour_thickness(model, coverage, evidence) * _hairline_ramp(model, coverage)
+
+
+def contour_thickness(
+    model: HeadModel, coverage: Float[np.ndarray, "m"], evidence: Sequence[PhotoEvidence]
+) -> Float[np.ndarray, "m"]:
+    """Return how far what covers the scalp reaches from the skin at each dense vertex, head units.
+
     It is measured at vertices on the occluding contour of a photo, along their normal in the picture, to where the hair
     ends. A smooth field (membrane plus thin plate) interpolates it over the rest of the scalp. Where the photo ends
     before the hair does, the measurement is a lower bound and gets a smaller weight.
@@ -184,8 +203,22 @@ def hair_thickness(
     value = np.where(bare, 0.0, np.where(measured, total / np.maximum(weight, _TINY), prior))
     laplacian = mesh_laplacian(model.dense_faces, count)
     system = sp.diags(data + s.ridge) + s.membrane * laplacian + s.thin_plate * (laplacian @ laplacian)
-    solved = np.clip(spsolve(system.tocsc(), data * value), 0.0, s.max_thickness)
-    return solved * _hairline_ramp(model, coverage)
+    return np.clip(spsolve(system.tocsc(), data * value), 0.0, s.max_thickness)
+
+
+def is_stubble(model: HeadModel, coverage: Float[np.ndarray, "m"], evidence: Sequence[PhotoEvidence]) -> bool:
+    """Check whether hair is too short for a surface of its own: the silhouette runs along the scalp.
+
+    Such hair is a tint of the skin's texture; a shell would have an edge that a shaved head has not.
+    """
+    s = _THICKNESS
+    offsets = []
+    for photo in evidence:
+        contour = (np.abs(photo.facing) < s.stubble_cosine) & photo.visible & (coverage > _INSIDE)
+        offset, complete = _contour_offsets(photo, np.nonzero(contour & (model.masks["scalp"] > s.sure_scalp))[0])
+        offsets.append(offset[complete])
+    measured = np.concatenate(offsets)
+    return len(measured) >= s.min_stubble_vertices and bool(np.median(measured) < s.stubble)
 
 
 def _hairline_ramp(model: HeadModel, coverage):
@@ -230,8 +263,14 @@ def hair_surface(
     coverage: Float[np.ndarray, "m"],
     thickness: Float[np.ndarray, "m"],
     evidence: Sequence[PhotoEvidence],
+    *,
+    hidden: Float[np.ndarray, "m"] | None = None,
 ) -> Mesh | None:
-    """Return the outside of the hair as a mesh in the world frame; None if the head is bald."""
+    """Return the outside of the hair as a mesh in the world frame; None if the head is bald.
+
+    Args:
+        hidden: fraction of headwear over each dense vertex; no hair rises above or through it.
+    """
     s = _VOLUME
     covered = coverage > _INSIDE
     if covered.sum() < s.min_covered_vertices:
@@ -246,7 +285,7 @@ def hair_surface(
     shape = np.ceil((high - low) / s.voxel).astype(int) + 1
     axes = [low[k] + s.voxel * np.arange(shape[k]) for k in range(3)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    distance, thinnest, skin_distance = _shell_distance(model, neutral_dense, coverage, thickness, points)
+    distance, thinnest, skin_distance, nearest = _shell_distance(model, neutral_dense, coverage, thickness, points)
     below = neutral_dense[covered, 1].min() - s.margin_voxels * s.voxel - points[:, 1]
     distance, thinnest = np.maximum(distance, below), np.maximum(thinnest, below)
     if hanging is not None:
@@ -257,6 +296,8 @@ def hair_surface(
         distance = np.maximum(distance, _carving_distance(photo, points))
     # Where the bare head is wider than the matte, hair still covers it.
     distance = np.minimum(distance, thinnest)
+    if hidden is not None:
+        distance = np.maximum(distance, (hidden[nearest] - _INSIDE) * s.truncation)
     truncated = np.clip(distance, -s.truncation, s.truncation).reshape(shape)
     volume = gaussian_filter(truncated, s.blur_voxels)
     if volume.min() >= 0:
@@ -284,11 +325,11 @@ def _bounds(covered_vertices, thickest: float, hanging: HangingHair | None, evid
 def _shell_distance(model: HeadModel, vertices, coverage, thickness, points):
     """Return signed distances, head units, negative inside: to the shell, to the thinnest one, and to the skin.
 
-    The shell is the skin offset by the thickness.
+    The shell is the skin offset by the thickness. Then follows the nearest vertex of the skin.
     """
     s = _VOLUME
     normals = vertex_normals(vertices, model.dense_faces)
-    index = np.nonzero(_outer_skin(model))[0]
+    index = np.nonzero(outer_skin(model))[0]
     reach = thickness.max() + s.near_voxels * s.voxel
     length, nearest = cKDTree(vertices[index]).query(points, workers=-1, distance_upper_bound=reach)
     # Far from the skin only the sign is needed, which a subset of the vertices gives in less time.
@@ -301,7 +342,8 @@ def _shell_distance(model: HeadModel, vertices, coverage, thickness, points):
     signed = np.where(length < s.plane_distance, along, np.copysign(length, along))
     soft = np.clip((coverage - s.shell_from_coverage) / s.shell_coverage_range, 0, 1)[nearest]
     thinnest = s.shell_above_skin * soft - s.shell_below_skin * (1 - soft)
-    return signed - thickness[nearest] * soft - thinnest, np.where(soft > 0, signed - thinnest, s.truncation), signed
+    shell = signed - thickness[nearest] * soft - thinnest
+    return shell, np.where(soft > 0, signed - thinnest, s.truncation), signed, nearest
 
 
 def _carving_distance(photo: PhotoEvidence, points):
@@ -319,7 +361,9 @@ def _carving_distance(photo: PhotoEvidence, points):
     row = np.clip(pixels[:, 1].astype(int), 0, height - 1)
     seen = observed[row, column] & (pixels[:, :2] >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
     # Carved exactly along the rays through the silhouette, the hair would have a sharp edge there.
-    background = sample(_signed_distance_px(photo.portrait.alpha < _INSIDE), pixels) * units_per_px - s.silhouette_slack
+    # What lies beyond the photo's border is no background.
+    background = (photo.portrait.alpha < _INSIDE) & photo.portrait.observed
+    background = sample(_signed_distance_px(background), pixels) * units_per_px - s.silhouette_slack
     without_hair = (photo.portrait.hair < s.max_hair).astype(np.uint8)
     bare = (cv2.medianBlur(without_hair, s.median_px) > 0) & (photo.portrait.alpha > _INSIDE)
     not_hair = sample(_signed_distance_px(bare), pixels) * units_per_px

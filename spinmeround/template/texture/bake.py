@@ -110,7 +110,7 @@ def bake_skin_texture(
         prior_weight=_BAKE.seen_prior_weight,
     )
     skin_seen, inner_seen = merged.skin, merged.inner
-    border = sum(share * photo.border for share, photo in zip(merged.shares, photos, strict=True))
+    border = np.sum([share * photo.border for share, photo in zip(merged.shares, photos, strict=True)], axis=0)
     visibility = ambient_occlusion(model.dense(head.neutral), model.dense_faces)
     complete = complete_skin(canvas, skin_seen, border, visibility, rng=np.random.default_rng(seed))
     lit = complete.rgb * photos[0].light.on_texels(atlas, complete.weight, 1.0)

@@ -205,7 +205,7 @@ def avatars(model) -> dict[int, Avatar]:
     skin = painted(model)
     uncovered = np.zeros(model.subdivision.shape[0])
     return {
-        lod: build_avatar(model, person(model, 1), uncovered, skin, None, AvatarDetail(lod, 128)) for lod in (0, 1, 2)
+        lod: build_avatar(model, person(model, 1), uncovered, skin, (), AvatarDetail(lod, 128)) for lod in (0, 1, 2)
     }
 
 
@@ -292,7 +292,7 @@ def test_levels_are_subsets_whose_faces_never_lie_upside_down(model):
 
 def test_the_same_head_gives_the_same_avatar(model, avatars):
     uncovered = np.zeros(model.subdivision.shape[0])
-    again = build_avatar(model, person(model, 1), uncovered, painted(model), None, AvatarDetail(2, 128))
+    again = build_avatar(model, person(model, 1), uncovered, painted(model), (), AvatarDetail(2, 128))
     for one, two in zip(avatars[2].parts, again.parts, strict=True):
         for field in dataclasses.fields(one.mesh):
             np.testing.assert_array_equal(getattr(one.mesh, field.name), getattr(two.mesh, field.name))

@@ -13,7 +13,7 @@ from spinmeround.template.avatar.build import AvatarDetail, build_avatar
 from spinmeround.template.avatar.normal_maps import with_strand_normals
 from spinmeround.template.hair.texture import HEIGHT, WIDTH, HairTexture
 from spinmeround.template.model.head_model import load_head_model
-from spinmeround.template.render import Hair
+from spinmeround.template.render import Covering
 from spinmeround.template.texture.bake import SkinTexture
 from spinmeround.types import Avatar, Mesh, TexturedMesh
 from tests.pipelines.fakes import sphere_mesh
@@ -26,7 +26,7 @@ def bald(lod: int = 0, **how) -> Avatar:
     model = load_head_model()
     skin = SkinTexture(np.full((_PX, _PX, 3), 0.5, np.float32), np.zeros((_PX, _PX), np.float32))
     bare = np.zeros(model.subdivision.shape[0])
-    return build_avatar(model, model.mean, bare, skin, None, AvatarDetail(lod, _PX, normal_map=True), **how)
+    return build_avatar(model, model.mean, bare, skin, (), AvatarDetail(lod, _PX, normal_map=True), **how)
 
 
 def dense_normals() -> np.ndarray:
@@ -85,8 +85,8 @@ def test_strands_tilt_the_normals_of_the_hair_across_the_seam_too():
         ball.vertices, ball.faces, uv.reshape(-1, 2), np.arange(ball.faces.size).reshape(-1, 3), texture.albedo
     )
     whole = Mesh(ball.vertices, ball.faces)
-    smooth = with_strand_normals(mesh, Hair(whole, replace(texture, relief=0 * relief))).normal_map
-    rough = with_strand_normals(mesh, Hair(whole, texture)).normal_map
+    smooth = with_strand_normals(mesh, Covering("hair", whole, replace(texture, relief=0 * relief))).normal_map
+    rough = with_strand_normals(mesh, Covering("hair", whole, texture)).normal_map
     assert smooth.shape == texture.albedo.shape
     occupied = slice(100, 500)
     assert np.percentile(smooth[occupied, :, 2], 1) > np.cos(np.radians(3))

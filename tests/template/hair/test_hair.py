@@ -13,7 +13,7 @@ from spinmeround.template.hair import volume
 from spinmeround.template.hair.strand_texture import strand_orientation, synthesise_strands
 from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.model.head_model import load_head_model
-from spinmeround.template.render import Hair, Skin, render_views
+from spinmeround.template.render import Covering, Skin, render_views
 from spinmeround.types import Portrait
 
 SIZE = 384
@@ -186,7 +186,7 @@ def test_the_map_wraps_without_a_seam(capped):
 def test_render_gives_straight_colour_unit_normals_and_soft_edges(model):
     cameras = orbit_cameras([0.0, 90.0], [0.0, 0.0], size_px=96)
     colour = np.broadcast_to(np.float32(SKIN_RGB), (8, 8, 3))
-    views = render_views(Skin(model, model.dense(model.mean), colour), None, cameras, names=("front", "side"))
+    views = render_views(Skin(model, model.dense(model.mean), colour), (), cameras, names=("front", "side"))
     inside = views.alpha > 0
     np.testing.assert_allclose(views.rgb[inside], np.broadcast_to(SKIN_RGB, views.rgb[inside].shape), atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(views.normals_world[views.alpha == 1], axis=-1), 1, atol=1e-4)
@@ -196,8 +196,8 @@ def test_render_gives_straight_colour_unit_normals_and_soft_edges(model):
 
 def test_hair_hides_the_skin_below_it(model, capped):
     evidence, _, surface = capped
-    hair = Hair(surface, paint_hair(surface, evidence, rng=np.random.default_rng(0)))
+    hair = Covering("hair", surface, paint_hair(surface, evidence, rng=np.random.default_rng(0)))
     colour = np.broadcast_to(np.float32(SKIN_RGB), (8, 8, 3))
-    views = render_views(Skin(model, model.dense(model.mean), colour), hair, orbit_cameras([180], [0], size_px=64))
+    views = render_views(Skin(model, model.dense(model.mean), colour), (hair,), orbit_cameras([180], [0], size_px=64))
     back_of_head = images.composite(views.rgb, views.alpha)[0, 10:24, 26:38]
     assert np.abs(back_of_head - HAIR_RGB).mean() < 0.15
