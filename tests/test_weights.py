@@ -89,7 +89,8 @@ def test_registry_says_what_everything_is():
         if entry.manual is None:
             assert len(entry.sha256 or "") == 64
             assert (entry.size or 0) > 0
-            assert len(entry.sources) >= (2 if entry.needed_by_all else 1), "an official address and at least one wheel"
+            needs_wheel = entry.needed_by_all and not entry.optional
+            assert len(entry.sources) >= (2 if needs_wheel else 1), "an official address and at least one wheel"
             urls = [s for s in entry.sources if isinstance(s, weights.UrlSource)]
             assert all(s.url.startswith("https://") for s in urls)
             assert isinstance(entry.sources[0], weights.UrlSource)

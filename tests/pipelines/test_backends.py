@@ -15,6 +15,7 @@ from spinmeround.errors import InputError, ResourceError
 from spinmeround.io import read_splats, write_views
 from spinmeround.orbits import ORBITS, orbit_cameras
 from spinmeround.pipelines.backends import build_backends, make_rasterizer
+from spinmeround.pipelines.settings import PhotoOptions
 from spinmeround.protocols import HairModel, MatteModel, Rasterizer, SplatFitter, SurfaceFitter
 from spinmeround.recon.mesh_surface.fitter import NormalSurfaceFitter
 from spinmeround.recon.raster.gaussians import NumbaRasterizer
@@ -51,7 +52,7 @@ def test_the_signed_distance_is_rendered_on_a_gpu_where_one_is_asked_for(device,
 
 
 def test_every_built_in_part_keeps_its_protocol():
-    backends = build_backends(settings())
+    backends = build_backends(settings(photo=PhotoOptions(hair="builtin")))
     assert isinstance(backends.matte_model, MatteModel)
     assert isinstance(backends.hair_model, HairModel)
     assert isinstance(make_rasterizer(settings()), NumbaRasterizer | Rasterizer)
