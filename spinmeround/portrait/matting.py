@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer
 from scipy.ndimage import gaussian_filter
 
 from spinmeround import weights
@@ -63,9 +63,14 @@ class _MatteSettings:
         flyaway: probability of hair from which on a pixel farther out is uncertain, too, ...
         flyaway_cm: ... up to this distance.
         beside_cm: the background up to this distance may shine through hair.
+        wall_cm: background up to this distance from an average head and trunk tells the wall's colours.
+        wall_colour: a colour is no wall's if less than this fraction of the wall has it.
         colour_bins, colour_blur_bins: of the histograms in Lab that say so, and their blur.
-        colour_ratio, colour_floor: a pixel of hair is uncertain if its colour is so many times as usual in the
-            background; rarer colours of hair count as this usual.
+        colour_ratio, colour_floor: a pixel of hair is wall if its colour is so many times as usual there; rarer colours
+            of hair count as this usual.
+        inner_cm: so far inside the outline hair is hair.
+        see_through_cm: so far inside a wall may be seen through hair.
+        see_through_alpha: factor on the weight of such colours.
         expected_weight: weight of what the networks say at each pixel that is solved for, against the Laplacian.
         expected_cm: standard deviation of the blur of what they say.
     """
@@ -87,10 +92,15 @@ class _MatteSettings:
     flyaway: float = 0.05
     flyaway_cm: float = 1.6
     beside_cm: float = 4.0
+    wall_cm: float = 8.0
+    wall_colour: float = 1e-4
     colour_bins: int = 20
     colour_blur_bins: float = 0.8
     colour_ratio: float = 10.0
     colour_floor: float = 2e-5
+    inner_cm: float = 1.5
+    see_through_cm: float = 3.0
+    see_through_alpha: float = 0.05
     expected_weight: float = 0.03
     expected_cm: float = 0.15
 
@@ -149,7 +159,7 @@ class SelfieMatte:
         )
         if crop.alpha is not None:
             person, hair = np.minimum(person, crop.alpha), np.minimum(hair, crop.alpha)
-        mask = _person_mask(person, hair, head, _belongs_to_neighbour(head, near))
+        mask = _person_mask(crop.rgb, person, hair, head, _belongs_to_neighbour(head, near))
         if crop.alpha is not None and _is_same_person(crop.alpha, mask):
             return crop.alpha
         alpha = closed_form_alpha(crop.rgb, crop.observed, mask, person=person, hair=hair)
@@ -189,6 +199,7 @@ def _belongs_to_neighbour(head: HeadMap, neighbours: Sequence[HeadMap]) -> Bool[
 
 
 def _person_mask(
+    rgb: Float[np.ndarray, "s s 3"],
     person: Float[np.ndarray, "s s"],
     hair: Float[np.ndarray, "s s"],
     head: HeadMap,
@@ -197,6 +208,7 @@ def _person_mask(
     """Return the person at ``WORK_PX``: one region with the face.
 
     Args:
+        rgb: the crop.
         person, hair: probabilities by the networks.
         theirs: pixels of other people.
     """
@@ -206,8 +218,24 @@ def _person_mask(
     near |= may_be_hat & (head.distance_to_person_cm < _MATTE.hat_reach_cm)
     is_hair = hair > INSIDE
     bare = (person > INSIDE) & near & ~is_hair
-    bare = _joined_to_face(bare, head) | (bare & (head.ear > _MATTE.ear))
+    bare = _joined_to_face(bare, head) | (bare & (head.ear > _MATTE.ear)) | _unlike_wall(rgb, bare, person, head)
     return _connected_to_face(((bare | is_hair) & ~theirs) | head.inside_face, head)
+
+
+def _unlike_wall(
+    rgb: Float[np.ndarray, "s s 3"],
+    bare: Bool[np.ndarray, "w w"],
+    person: Float[np.ndarray, "w w"],
+    head: HeadMap,
+) -> Bool[np.ndarray, "w w"]:
+    """Return what is near the head and has no colour of the background: dyed hair, say, that the network missed."""
+    s = _MATTE
+    beside = (person < INSIDE) & (head.distance_to_person_cm < s.wall_cm)
+    if not beside.any():
+        return np.zeros_like(bare)
+    index = _colour_index(cv2.resize(rgb, (WORK_PX, WORK_PX), interpolation=cv2.INTER_AREA))
+    usual = gaussian_filter(_colour_histogram(index, beside), s.colour_blur_bins).ravel()[index]
+    return bare & (head.distance_to_person_cm < s.reach_cm) & (usual < s.wall_colour)
 
 
 def _joined_to_face(bare: Bool[np.ndarray, "w w"], head: HeadMap) -> Bool[np.ndarray, "w w"]:
@@ -243,9 +271,7 @@ def closed_form_alpha(
     )
     depth, distance = (cv2.distanceTransform(each.astype(np.uint8), cv2.DIST_L2, 5) / px for each in (inside, ~inside))
     trimap = np.full(inside.shape, 0.5)
-    core = (depth > s.certain_cm) & (sure > s.certain)
-    beside = (distance > s.unknown_cm) & (distance < s.beside_cm)
-    trimap[core & ~((hair > INSIDE) & _looks_like(small, beside, rather_than=core & (hair > INSIDE)))] = 1
+    trimap[(depth > s.certain_cm) & (sure > s.certain)] = 1
     trimap[distance > np.where(hair > s.flyaway, s.flyaway_cm, s.unknown_cm)] = 0
     ratio = _ALPHA_PX / len(rgb)
     part = tuple(slice(int(np.ceil(each[0] * ratio)), int((each[-1] + 1) * ratio)) for each in (rows, columns))
@@ -256,18 +282,29 @@ def closed_form_alpha(
     return np.where(observed, np.clip(soft, 0, 1), np.float32(0))
 
 
+def _colour_index(rgb: Float[np.ndarray, "h w 3"]) -> Integer[np.ndarray, "h w"]:
+    """Return the bin of each pixel in a histogram over Lab."""
+    bins = _MATTE.colour_bins
+    lab = cv2.cvtColor(rgb.astype(np.float32), cv2.COLOR_RGB2LAB)
+    cell = np.clip((lab - [0, -60, -60]) / [100, 120, 120] * bins, 0, bins - 1).astype(int)
+    return (cell[..., 0] * bins + cell[..., 1]) * bins + cell[..., 2]
+
+
+def _colour_histogram(index: Integer[np.ndarray, "h w"], region: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "b b b"]:
+    """Return the fraction of a region in each bin."""
+    bins = _MATTE.colour_bins
+    return np.bincount(index[region], minlength=bins**3).reshape((bins,) * 3) / max(region.sum(), 1)
+
+
 def _looks_like(
     rgb: Float[np.ndarray, "h w 3"], first: Bool[np.ndarray, "h w"], *, rather_than: Bool[np.ndarray, "h w"]
 ) -> Bool[np.ndarray, "h w"]:
     """Return the pixels whose colour is far more usual in the first region: a wall seen through hair."""
-    s, bins = _MATTE, _MATTE.colour_bins
-    lab = cv2.cvtColor(rgb.astype(np.float32), cv2.COLOR_RGB2LAB)
-    cell = np.clip((lab - [0, -60, -60]) / [100, 120, 120] * bins, 0, bins - 1).astype(int)
-    index = (cell[..., 0] * bins + cell[..., 1]) * bins + cell[..., 2]
-    usual = []
-    for region in (first, rather_than):
-        counts = np.bincount(index[region], minlength=bins**3).reshape((bins,) * 3)
-        usual.append(gaussian_filter(counts / max(region.sum(), 1), s.colour_blur_bins).ravel()[index])
+    s, index = _MATTE, _colour_index(rgb)
+    usual = [
+        gaussian_filter(_colour_histogram(index, region), s.colour_blur_bins).ravel()[index]
+        for region in (first, rather_than)
+    ]
     return usual[0] > s.colour_ratio * np.maximum(usual[1], s.colour_floor)
 
 
@@ -294,8 +331,23 @@ def _solve_matting(
     return np.clip(alpha, 0, 1).reshape(trimap.shape)
 
 
-def foreground_colours(rgb: Float[np.ndarray, "s s 3"], alpha: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s 3"]:
-    """Return the person's own colours: without the background's where a pixel holds both, continued outside."""
+def foreground_colours(
+    rgb: Float[np.ndarray, "s s 3"], alpha: Float[np.ndarray, "s s"], hair: Float[np.ndarray, "s s"]
+) -> Float[np.ndarray, "s s 3"]:
+    """Return the person's own colours: without the background's where a pixel holds both, continued outside.
+
+    What is called hair and has the colour of the wall beside it is wall seen through hair: it tells no colour of hair.
+    """
+    s, px = _MATTE, len(rgb) / _CROP_CM
+    depth, distance = (
+        cv2.distanceTransform(each.astype(np.uint8), cv2.DIST_L2, 5) / px for each in (alpha > INSIDE, alpha <= INSIDE)
+    )
+    is_hair = hair > INSIDE
+    beside = (distance > s.unknown_cm) & (distance < s.beside_cm)
+    inner = is_hair & (depth > s.inner_cm)
+    if inner.any() and beside.any():
+        wall = is_hair & (depth < s.see_through_cm) & _looks_like(rgb, beside, rather_than=inner)
+        alpha = np.where(wall, s.see_through_alpha, 1) * alpha
     # Kernels are compiled when this is imported.
     from pymatting.foreground.estimate_foreground_ml import estimate_foreground_ml
 

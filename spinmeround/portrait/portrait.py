@@ -200,7 +200,7 @@ def _crop_and_matte(
         hair=classes.hair,
         clothes=classes.clothes,
         headwear=np.zeros_like(alpha) if classes.headwear is None else classes.headwear,
-        foreground=foreground_colours(rgb, alpha),
+        foreground=foreground_colours(rgb, alpha, on_head),
         observed=crop.observed,
         landmarks_px=crop.face.landmarks_px.astype(np.float32),
         blendshapes=mesh.blendshapes,

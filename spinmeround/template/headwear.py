@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 
 from spinmeround.images import sample
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, mesh_laplacian
+from spinmeround.template.hair.photo_projection import ProjectedPhoto
 from spinmeround.template.hair.texture import (
     HairTexture,
     base_colour,
@@ -193,4 +194,5 @@ def paint_headwear(surface: Mesh, evidence: Sequence[PhotoEvidence]) -> HairText
     plain = base_colour(colour, trust, overall=overall, prior=s.fade)
     seen = np.clip(trust * s.blend_gain, 0, 1)[..., None]
     albedo = np.clip(colour * seen + plain * (1 - seen), 0, 1).astype(np.float32)
-    return HairTexture(centre, albedo, np.zeros(trust.shape), trust.astype(np.float32), occupied)
+    photos = tuple(ProjectedPhoto.of(photo, surface) for photo in evidence[::-1])
+    return HairTexture(centre, albedo, np.zeros(trust.shape), trust.astype(np.float32), occupied, photos)

@@ -163,7 +163,10 @@ def _colours(scene: _Scene, buffer: mesh_raster.FaceBuffer) -> Float[np.ndarray,
     uv = np.einsum("nkc,nk->nc", scene.corner_uv[buffer.face[on_skin]], buffer.barycentric[on_skin])
     colours[on_skin] = sample_texture(scene.albedo, uv)
     for texture, hit, points in scene.covered(buffer):
-        colours[hit], _ = texture.sample(points)
+        corners = scene.normals[scene.faces[buffer.face[hit]]]
+        normals = np.einsum("nkc,nk->nc", corners, buffer.barycentric[hit])
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
+        colours[hit] = texture.colours(points, normals)
     return colours
 
 

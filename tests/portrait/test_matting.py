@@ -216,7 +216,7 @@ def test_alpha_follows_a_strand_and_colours_come_without_the_wall():
     assert np.abs(alpha - coverage).mean() < 0.004
     assert alpha[177:182, 384].mean() > 0.5 * coverage[177:182, 384].mean()
     assert alpha[177:180, 345:375].max() < 0.15
-    colours = matting.foreground_colours(rgb, coverage)
+    colours = matting.foreground_colours(rgb, coverage, coverage)
     assert np.abs(colours[coverage > 0.2] - disc_rgb).max() < 0.1
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, median_filter
 
 from spinmeround.geometry import project
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
@@ -111,9 +111,10 @@ def measure_hanging_hair(
     taper = np.clip((heights - heights[lowest]) / s.end_height, 0, 1) ** 0.5 * s.end_narrowing + (1 - s.end_narrowing)
     # The crown is the shell's: the hanging hair closes below it.
     taper *= np.clip((heights[-1] - heights) / s.crown_height, 0, 1) ** 0.5
+    sides = (_fill_rows(extent, seen) for extent, seen in ((left, left_rows), (right, right_rows)))
     left, right = (
-        gaussian_filter1d(np.maximum(_fill_rows(extent, seen), skull) * taper, s.side_blur_rows)
-        for extent, seen in ((left, left_rows), (right, right_rows))
+        gaussian_filter1d(np.maximum(median_filter(side, s.side_rows), skull) * taper, s.side_blur_rows)
+        for side in sides
     )
     back = _back_depth(scalp, heights, typical) * taper
     falls_in_front = (hangs[0], hangs[1])

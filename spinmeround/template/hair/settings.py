@@ -215,6 +215,7 @@ class HangingHairSettings:
         end_height: height above the lower end over which hair widens to its full width.
         end_narrowing: fraction of its width that hair loses at the lower end.
         crown_height: height below the crown over which hanging hair closes; above it the shell takes over.
+        side_rows: half widths are medians over so many rows: a lock that sticks out is no curtain.
         side_blur_rows: standard deviation of the smoothing of the half widths over the rows.
         back_blur_rows: the same for the depth of the back.
         skull_band: vertices within this height of a row count for its half width.
@@ -236,6 +237,7 @@ class HangingHairSettings:
     end_height: float = 0.08
     end_narrowing: float = 0.25
     crown_height: float = 0.06
+    side_rows: int = 15
     side_blur_rows: float = 3
     back_blur_rows: float = 2
     skull_band: float = 0.015
@@ -260,6 +262,24 @@ class InflationSettings:
     taper: float = 0.06
     thinnest: float = 0.004
     far: float = 0.06
+
+
+@dataclass(frozen=True)
+class PhotoProjectionSettings:
+    """When a photo is looked up straight from where it sees a surface.
+
+    Attributes:
+        erosion_px: side of the square by which the matte is eroded; blur_px: standard deviation that softens it.
+        facing: cosines of normal and line of sight between which the photo takes over.
+        matte: values of the eroded matte between which it does.
+        depth_tolerance: a point this far behind the nearest surface still counts as seen, head units.
+    """
+
+    erosion_px: int = 5
+    blur_px: float = 1.5
+    facing: tuple[float, float] = (0.05, 0.3)
+    matte: tuple[float, float] = (0.5, 0.9)
+    depth_tolerance: float = 0.01
 
 
 @dataclass(frozen=True)

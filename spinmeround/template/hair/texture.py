@@ -21,6 +21,7 @@ from spinmeround.images import sample
 from spinmeround.template.fit.photo_balance import agreed_tone, best_seen_shares
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
 from spinmeround.template.hair.map_smoothing import blur_cyclic
+from spinmeround.template.hair.photo_projection import ProjectedPhoto
 from spinmeround.template.hair.settings import HairColourSettings
 from spinmeround.template.hair.strand_texture import LUMINANCE, strand_orientation, synthesise_strands
 from spinmeround.types import Mesh
@@ -53,6 +54,7 @@ class HairTexture:
         relief: height of the strands, zero mean, unit standard deviation.
         observed: weight in [0, 1] of the photos in each texel.
         occupied: texels that hold hair.
+        photos: shown in the map's place where they see the surface, the later over the earlier.
     """
 
     centre: Float[np.ndarray, "3"]
@@ -60,6 +62,7 @@ class HairTexture:
     relief: Float[np.ndarray, "th tw"]
     observed: Float32[np.ndarray, "th tw"]
     occupied: Bool[np.ndarray, "th tw"]
+    photos: tuple[ProjectedPhoto, ...] = ()
 
     @property
     def observed_fraction(self) -> float:
@@ -76,6 +79,13 @@ class HairTexture:
         wrapped = np.concatenate([channels[:, -1:], channels, channels[:, :1]], axis=1)
         values = sample(wrapped, np.stack([np.mod(texels[:, 0], WIDTH) + 1, texels[:, 1]], axis=1))
         return values[:, :3], values[:, 3]
+
+    def colours(self, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        """Return the colour at world points with unit normals on the hair's surface."""
+        colours, _ = self.sample(points)
+        for photo in self.photos:
+            colours = photo.paint(colours, points, normals)
+        return colours
 
     def corner_uv(
         self, vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]
@@ -108,7 +118,8 @@ def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, rng: np.random.
     # Blending two uncorrelated patterns lowers their variance; the square root restores it.
     strands = (seen * blend + synthetic * (1 - blend)) / np.sqrt(blend**2 + (1 - blend) ** 2)
     albedo = np.clip(base + strands, 0, 1).astype(np.float32)
-    return HairTexture(centre, albedo, _relief(strands), trust.astype(np.float32), occupied)
+    photos = tuple(ProjectedPhoto.of(photo, hair) for photo in evidence[::-1])
+    return HairTexture(centre, albedo, _relief(strands), trust.astype(np.float32), occupied, photos)
 
 
 def centre_of_map(hair: Mesh) -> Float[np.ndarray, "3"]:

@@ -58,7 +58,7 @@ class _BakeSettings:
     hair_excess: float = 0.15
     hair_excess_range: float = 0.35
     seen_prior_weight: float = 1e-3
-    known_light: tuple[float, float] = (0.0, 0.5)
+    known_light: tuple[float, float] = (0.0, 0.4)
     light_detail: float = 0.05
 
 
