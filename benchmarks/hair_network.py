@@ -1,4 +1,4 @@
-"""The package's own hair network and hair by colour histograms, each against MediaPipe's hair network.
+"""The package's own hair network against MediaPipe's hair network.
 
     python benchmarks/hair_network.py [--quick] [--sheet OUT.png]
 
@@ -16,7 +16,6 @@ import numpy as np
 import people
 from command_line import Pictures, benchmark_parser, run_with_pictures
 from jaxtyping import Bool, Float, UInt8
-from spinmeround.portrait.tissue import parse
 from tables import Figure, print_table
 
 from spinmeround.portrait.hair_network import OwnHairNetwork
@@ -28,7 +27,6 @@ from spinmeround.types import FaceGeometry, Portrait
 
 LEAST_HAIR = 0.03
 """Fraction of the crop that is hair, above which the intersection over union says something."""
-_NETWORK, _HISTOGRAM = "own network", "histogram"
 _TILE_PX = 192
 
 
@@ -46,20 +44,13 @@ def iou(found: Bool[np.ndarray, "s s"], true: Bool[np.ndarray, "s s"]) -> float:
 
 
 def measure_photo(photo: Path, network: OwnHairNetwork) -> tuple[dict[str, float], UInt8[np.ndarray, "h w 3"]]:
-    """Return the figures of one photo, and a row of pictures: the crop, and the hair by each method."""
+    """Return the figures of one photo, and a row of pictures: the crop, its hair by MediaPipe, and by our network."""
     portrait = heads.portrait_of(photo)
     head = head_map_of(portrait)
     true = people.official_hair(portrait) & portrait.observed
-    histogram = parse(portrait.rgb, portrait.observed, portrait.alpha, head).hair
-    masks = {
-        _NETWORK: (network.hair_probability(portrait.rgb, head) > 0.5) & portrait.observed,
-        _HISTOGRAM: histogram > 0.5,
-    }
-    figures = {"hair": float(true.mean())}
-    for name, mask in masks.items():
-        figures[name] = iou(mask, true)
-        figures[f"{name}, too much"] = float((mask & ~true).mean())
-    row = [_tinted(portrait.rgb, mask) for mask in (np.zeros_like(true), true, *masks.values())]
+    found = (network.hair_probability(portrait.rgb, head) > 0.5) & portrait.observed
+    figures = {"hair": float(true.mean()), "IoU": iou(found, true), "too much": float((found & ~true).mean())}
+    row = [_tinted(portrait.rgb, mask) for mask in (np.zeros_like(true), true, found)]
     return figures, np.hstack(row)
 
 
@@ -86,15 +77,13 @@ def figures_of(people_figures: list[dict[str, float]]) -> list[Figure]:
     """Return the figures and bars from the figures by photo."""
     hairy = [figures for figures in people_figures if figures["hair"] > LEAST_HAIR]
     bald = [figures for figures in people_figures if figures["hair"] <= LEAST_HAIR]
-    result = []
-    for name, mean_bar, worst_bar in ((_NETWORK, 0.8, 0.6), (_HISTOGRAM, None, None)):
-        values = [figures[name] for figures in hairy]
-        result.append(Figure(f"{name}: IoU, mean", float(np.mean(values)), mean_bar, at_most=False))
-        result.append(Figure(f"{name}: IoU, worst", min(values), worst_bar, at_most=False))
-        extra = max((figures[f"{name}, too much"] for figures in bald), default=0.0)
-        what = f"{name}: hair by mistake where there is little, worst"
-        result.append(Figure(what, extra, note="fraction of the crop"))
-    return result
+    values = [figures["IoU"] for figures in hairy]
+    extra = max((figures["too much"] for figures in bald), default=0.0)
+    return [
+        Figure("own hair network: IoU, mean", float(np.mean(values)), 0.8, at_most=False),
+        Figure("own hair network: IoU, worst", min(values), 0.6, at_most=False),
+        Figure("own hair network: hair by mistake where there is little", extra, note="worst, fraction of the crop"),
+    ]
 
 
 def measure(*, quick: bool) -> list[Figure]:
@@ -104,7 +93,7 @@ def measure(*, quick: bool) -> list[Figure]:
 
 def main() -> None:
     """Print the figures."""
-    parser = benchmark_parser(__doc__, quick="four people", sheet="each photo, and its hair by three methods")
+    parser = benchmark_parser(__doc__, quick="four people", sheet="each photo, and its hair by both networks")
     run_with_pictures(measure_with_pictures, parser, title="hair network")
 
 

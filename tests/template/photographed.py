@@ -43,6 +43,8 @@ def photographed(
                 alpha=alpha,
                 hair=none,
                 clothes=none,
+                headwear=none,
+                foreground=brightened(painted, np.asarray(gain)).astype(np.float32),
                 observed=np.ones(alpha.shape, bool),
                 landmarks_px=project(marks, camera.camera_from_world[0], camera.intrinsics_px[0])[:, :2],
                 blendshapes=np.zeros(52),

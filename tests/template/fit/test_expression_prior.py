@@ -31,7 +31,7 @@ def _photo(model, vertices, scores) -> Portrait:
     none = np.zeros_like(alpha)
     observed = np.ones(alpha.shape, bool)
     rgb = np.ones((SIZE, SIZE, 3), np.float32)
-    return Portrait(rgb, alpha, none, none, observed, pixels, blendshapes, np.zeros(3), np.eye(3))
+    return Portrait(rgb, alpha, none, none, none, rgb, observed, pixels, blendshapes, np.zeros(3), np.eye(3))
 
 
 def _shape(model, **values) -> np.ndarray:
