@@ -68,8 +68,9 @@ def parse(
         cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (crop.rgb, alpha, hair_probability)
     )
     person = matte > INSIDE
-    hair = _keep_rooted((likely > INSIDE) & person & ~_never_hair(head), head)
     features = _PixelFeatures.of(small, person, head)
+    hair = _keep_rooted((likely > INSIDE) & person & ~_never_hair(head), head)
+    hair = _with_missed_fringe(features, hair, head)
     skin, cloth = _skin_and_cloth(features, person & ~hair, head)
     headwear = _with_its_colours(features, _headwear(small, cloth > skin, person & ~hair, head), hair, head)
     hair = hair & ~headwear
@@ -86,6 +87,26 @@ def parse(
         soft.append(np.minimum(soften(crop.rgb, crop.observed, mask, radius_cm), left))
         left = left - soft[-1]
     return Segmentation(hair=soft[0], headwear=soft[1], clothes=soft[2])
+
+
+def _with_missed_fringe(
+    features: _PixelFeatures, hair: Bool[np.ndarray, "w w"], head: HeadMap
+) -> Bool[np.ndarray, "w w"]:
+    """Return the hair with what is in one piece with it over the brows and has its colours rather than the skin's.
+
+    Networks leave out shiny fringes. Where they see hair on little of the scalp, it is a hat's or a balding head's.
+    """
+    s = REGIONS
+    scalp = features.person & (head.height > s.fringe_height) & ~head.features
+    if not scalp.any() or hair[scalp].mean() < s.hairy_scalp:
+        return hair
+    like_hair = features.likelihood((hair & scalp).astype(np.float64))
+    like_skin = features.likelihood(head.certain_skin.astype(np.float64))
+    missed = scalp & ~hair & (like_hair > s.fringe_odds * like_skin)
+    thin = max(1, round(s.bridge_cm * head.frame.scale_px))
+    missed = cv2.morphologyEx(missed.astype(np.uint8), cv2.MORPH_OPEN, _disc(thin)) > 0
+    _, labels = cv2.connectedComponents((hair | missed).astype(np.uint8))
+    return hair | (missed & np.isin(labels, np.unique(labels[hair])))
 
 
 def _nearest_pixel(mask: Bool[np.ndarray, "w w"]) -> Integer[np.ndarray, "w w"]:

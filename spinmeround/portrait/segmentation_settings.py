@@ -112,6 +112,9 @@ class RegionSettings:
         beard_height: below it, and less than half a chin's width aside or deep inside the cheek, hair is beard.
         beard_depth_cm: distance inside the face oval from which on hair on the lower cheek is beard.
         beard_end_height: a beard hangs down to there.
+        fringe_height: above it a fringe hangs.
+        hairy_scalp: fraction of what is above it that is seen as hair, from which on a fringe may have been missed.
+        fringe_odds: a fringe's colours are so many times as usual in the hair as in skin.
         scalp_height, scalp_depth_cm: where hair roots: above the middle of the face and not deep inside it.
         root_cm2, part_cm2: least area of roots, and of a part without any.
         braid_height, braid_gap_cm: a part without roots is hair if it reaches above the first and is nearer to
@@ -125,6 +128,9 @@ class RegionSettings:
     beard_height: float = 0.35
     beard_depth_cm: float = 1.0
     beard_end_height: float = -0.3
+    fringe_height: float = 0.8
+    hairy_scalp: float = 0.4
+    fringe_odds: float = 3.0
     scalp_height: float = 0.5
     scalp_depth_cm: float = 0.5
     root_cm2: float = 1.5
