@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -79,14 +80,19 @@ def choose_prior(requested: str, *, device: str, options: DiffusionOptions, neut
 
 
 def choose_hair(requested: str) -> Choice:
-    """Select what finds hair; a substitute for the best is told as a warning."""
+    """Select what finds hair."""
     if requested != "auto":
         return Choice(requested, requested, "asked for")
     from spinmeround.portrait.hair_segmentation import choose_hair_network
 
-    selected, reason = choose_hair_network()
-    log.log(logging.INFO if selected == "mediapipe" else logging.WARNING, "hair: %s (%s)", selected, reason)
-    return Choice(requested, selected, reason)
+    return _announced("hair", Choice(requested, *choose_hair_network()))
+
+
+def warn_of_substitutes(choices: Mapping[str, Choice]) -> None:
+    """Say, once the photos are understood, what stood in for something better."""
+    hair = choices["hair"]
+    if hair.requested == "auto" and hair.selected == "builtin":
+        log.warning("hair was found by the package's own small network: %s", hair.reason)
 
 
 def choose_device(requested: Device) -> Choice:

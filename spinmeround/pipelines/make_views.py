@@ -8,6 +8,7 @@ from spinmeround.configs import preset
 from spinmeround.errors import InputError
 from spinmeround.io import write_views
 from spinmeround.pipelines import report as reports
+from spinmeround.pipelines.choices import warn_of_substitutes
 from spinmeround.pipelines.outputs import OutputOptions, PathLike, as_paths
 from spinmeround.pipelines.portraits import PORTRAIT_STAGES, check_photos, describe_photos, load_portraits
 from spinmeround.pipelines.priors.directions import Direction, check_directions, orbit_directions
@@ -49,6 +50,7 @@ def make_views(
     stages = Stages(planned, expected_s=seconds, cancel=cancel)
     with watch(stages):
         loaded = load_portraits(photos, run.backends, stages)
+        warn_of_substitutes(run.choices)
         portraits = [each.portrait for each in loaded]
         result = prior.generate(portraits, request, seed=run.settings.seed, stages=stages)
         views, quality = result.views, reports.judge(loaded, result)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from spinmeround.configs import preset
 from spinmeround.pipelines import report as reports
+from spinmeround.pipelines.choices import warn_of_substitutes
 from spinmeround.pipelines.outputs import OutputOptions, PathLike, as_paths
 from spinmeround.pipelines.portraits import PORTRAIT_STAGES, check_photos, describe_photos, load_portraits
 from spinmeround.pipelines.resume import load_prior_result
@@ -49,8 +50,7 @@ def reconstruct(
         FitError: no head fits the photos.
         PoorResultError: the head would be poor, and ``outputs.strict`` makes that an error.
     """
-    photos = as_paths(photos)
-    check_photos(photos)
+    check_photos(photos := as_paths(photos))
     run = prepare_run(
         settings or RunSettings(), as_paths(out), outputs or OutputOptions(), inputs=photos, with_prior=True
     )
@@ -61,6 +61,7 @@ def reconstruct(
     stages, store = Stages(planned, expected_s=seconds, cancel=cancel), run.open_store(photos)
     with watch(stages), store:
         loaded = load_portraits(photos, run.backends, stages)
+        warn_of_substitutes(run.choices)
         portraits = [each.portrait for each in loaded]
         first = store.get_or_make(
             "views",

@@ -218,7 +218,7 @@ def _person_mask(
     near |= may_be_hat & (head.distance_to_person_cm < _MATTE.hat_reach_cm)
     is_hair = hair > INSIDE
     bare = (person > INSIDE) & near & ~is_hair
-    bare = _joined_to_face(bare, head) | (bare & (head.ear > _MATTE.ear)) | _unlike_wall(rgb, bare, person, head)
+    bare = joined_to_face(bare, head) | (bare & (head.ear > _MATTE.ear)) | _unlike_wall(rgb, bare, person, head)
     return _connected_to_face(((bare | is_hair) & ~theirs) | head.inside_face, head)
 
 
@@ -238,7 +238,7 @@ def _unlike_wall(
     return bare & (head.distance_to_person_cm < s.reach_cm) & (usual < s.wall_colour)
 
 
-def _joined_to_face(bare: Bool[np.ndarray, "w w"], head: HeadMap) -> Bool[np.ndarray, "w w"]:
+def joined_to_face(bare: Bool[np.ndarray, "w w"], head: HeadMap) -> Bool[np.ndarray, "w w"]:
     """Drop what is beside or above the head without being hair and without reaching the face: a wall, a stranger."""
     beside = head.height > _MATTE.beside_height
     _, labels = cv2.connectedComponents(((bare | head.inside_face) & beside).astype(np.uint8), connectivity=4)

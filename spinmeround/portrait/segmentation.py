@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from spinmeround.portrait.hair_segmentation import HairNetwork, default_hair_network
 from spinmeround.portrait.head_map import HeadMap
-from spinmeround.portrait.matting import INSIDE, WORK_PX, soften
+from spinmeround.portrait.matting import INSIDE, WORK_PX, joined_to_face, soften
 from spinmeround.portrait.segmentation_settings import FEATURES, HEADWEAR, LEARNING, PRIOR, REGIONS
 from spinmeround.types import HeadCrop, Licence, Segmentation
 
@@ -74,6 +74,9 @@ def parse(
     skin, cloth = _skin_and_cloth(features, person & ~hair, head)
     headwear = _with_its_colours(features, _headwear(small, cloth > skin, person & ~hair, head), hair, head)
     hair = hair & ~headwear
+    bare = person & ~hair & ~headwear
+    # What hair parts from the face is hair of other colours, or an ear.
+    hair |= bare & ~joined_to_face(bare, head) & (head.ear < REGIONS.ear)
     clothes = person & ~hair & ~headwear & ~_face_skin(skin, cloth, person & ~hair & ~headwear, small, head)
     soft, left = [], alpha
     nearest = _nearest_pixel(person)

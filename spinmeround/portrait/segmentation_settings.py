@@ -112,6 +112,7 @@ class RegionSettings:
         beard_height: below it, and less than half a chin's width aside or deep inside the cheek, hair is beard.
         beard_depth_cm: distance inside the face oval from which on hair on the lower cheek is beard.
         beard_end_height: a beard hangs down to there.
+        ear: likelihood of an ear from which on what is parted from the face is no hair.
         fringe_height: above it a fringe hangs.
         hairy_scalp: fraction of what is above it that is seen as hair, from which on a fringe may have been missed.
         fringe_odds: a fringe's colours are so many times as usual in the hair as in skin.
@@ -128,6 +129,7 @@ class RegionSettings:
     beard_height: float = 0.35
     beard_depth_cm: float = 1.0
     beard_end_height: float = -0.3
+    ear: float = 0.4
     fringe_height: float = 0.8
     hairy_scalp: float = 0.4
     fringe_odds: float = 3.0

@@ -225,5 +225,7 @@ class FakeBackends(Backends):
 
 
 def install(monkeypatch: Any, kind: type[FakeBackends] = FakeBackends, **how: Any) -> None:
-    """Let every run of this process work with fakes."""
+    """Let every run of this process work with fakes, and with the same hair network on every machine."""
+    choose = "spinmeround.portrait.hair_segmentation.choose_hair_network"
+    monkeypatch.setattr(choose, lambda: ("mediapipe", "the best that can be had"))
     monkeypatch.setattr("spinmeround.pipelines.run.build_backends", lambda settings: kind(settings, **how))

@@ -7,9 +7,11 @@ import importlib.util
 import pytest
 
 from spinmeround.errors import InputError, MissingDependencyError, WeightsError
+from spinmeround.pipelines import choices
 from spinmeround.pipelines.choices import choose_device, choose_prior
 from spinmeround.pipelines.priors.diffusion import DiffusionPrior
-from spinmeround.pipelines.settings import DiffusionOptions, RunSettings
+from spinmeround.pipelines.settings import DiffusionOptions, PhotoOptions, RunSettings
+from spinmeround.portrait import hair_segmentation
 
 
 @pytest.fixture
@@ -59,3 +61,15 @@ def test_options_of_the_diffusion_prior_belong_to_it(asked):
 def test_cuda_without_gsplat_names_the_command():
     with pytest.raises(MissingDependencyError, match=r"pip install .*cuda"):
         choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("asked", "took", "warned"), [("auto", "builtin", 1), ("auto", "mediapipe", 0), ("builtin", "", 0)]
+)
+def test_a_substitute_for_the_best_hair_network_is_told(asked, took, warned, monkeypatch, caplog):
+    monkeypatch.setattr(hair_segmentation, "choose_hair_network", lambda: (took, "so it is"))
+    settings, chosen = choices.resolve(RunSettings(prior="template", photo=PhotoOptions(hair=asked)), with_prior=True)
+    assert settings.photo.hair == (took or asked)
+    with caplog.at_level("WARNING"):
+        choices.warn_of_substitutes(chosen)
+    assert len(caplog.records) == warned
