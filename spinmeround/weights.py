@@ -143,7 +143,8 @@ def path(name: str, *, fetch: bool = True, progress: DownloadProgress | None = N
     """Return the path of a model file, verified against the registry.
 
     Args:
-        fetch: get the file if it is absent. A wrong file is never replaced without a request.
+        fetch: get the file if it is absent. A wrong file is never replaced without a request, and an optional one that
+            could not be had is tried again by ``fetch`` only.
 
     Raises:
         WeightsError: unknown name, absent and unavailable, or not what the registry says.
@@ -152,7 +153,8 @@ def path(name: str, *, fetch: bool = True, progress: DownloadProgress | None = N
     wanted = entry(name)
     target = folder() / name
     if not target.is_file():
-        if fetch and wanted.needed_by_all:
+        # What can be done without is asked for once: later runs begin no connection.
+        if fetch and wanted.needed_by_all and not _unreachable(target).exists():
             return _fetch_one(wanted, target, progress)
         raise WeightsError(_absent_message(wanted, target))
     if problem := _problem(wanted, target):
@@ -200,6 +202,11 @@ def verify() -> list[tuple[Entry, State, str]]:
         else:
             result.append((one, "ok", str(target)))
     return result
+
+
+def _unreachable(target: Path) -> Path:
+    """Return the file that says that an optional file could not be had."""
+    return target.with_name(target.name + ".unreachable")
 
 
 def _user_cache() -> Path:
@@ -253,10 +260,13 @@ def _fetch_one(wanted: Entry, target: Path, progress: DownloadProgress | None) -
                 failure = _try_source(source, wanted, part, progress)
                 if failure is None:
                     part.replace(target)
+                    _unreachable(target).unlink(missing_ok=True)
                     log.info("%s: from %s", target, source)
                     return target
                 log.debug("%s: %s: %s", wanted.name, source, failure)
                 failures.append(f"{source}: {failure}")
+            if wanted.optional:
+                _unreachable(target).touch()
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise ResourceError(f"no space left for {target} ({wanted.size} bytes)") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 import trimesh
 
 from spinmeround import weights
+from spinmeround.errors import WeightsError
 from spinmeround.io import read_splats, read_views
 from spinmeround.io.pictures import read_picture
 
@@ -48,6 +50,8 @@ def main_job(tmp_path_factory) -> Callable[[], Path]:
     import skimage.data
     import skimage.io
 
+    with contextlib.suppress(WeightsError):
+        weights.fetch()
     needed = [each for each in weights.verify() if each[0].needed_by_all and not each[0].optional]
     unfit = [f"{entry.name}: {said}" for entry, state, said in needed if state != "ok"]
     if unfit:

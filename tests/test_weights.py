@@ -9,6 +9,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -304,3 +305,20 @@ def test_what_not_everybody_may_use_comes_only_by_name_and_its_licence_first(ser
     assert fetched.read_bytes() == CONTENT
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == ["net.tflite, which is fetched now, has this licence: not for sale"]
+
+
+def test_what_can_be_done_without_is_asked_for_once(server, folder, monkeypatch):
+    closed, open_ = (weights.UrlSource(f"http://127.0.0.1:{port}/good") for port in (1, server.server_port))
+    entry = weights.Entry("net.tflite", "free", "a test", len(CONTENT), SHA256, (closed,), optional=True)
+    monkeypatch.setattr(weights, "entries", lambda: (entry,))
+    with pytest.raises(WeightsError, match=r"could not get net\.tflite"):
+        weights.path("net.tflite")
+    assert weights.fetch() == [], "it stops nobody"
+    monkeypatch.setattr(weights, "entries", lambda: (replace(entry, sources=(open_,)),))
+    with pytest.raises(WeightsError, match="is absent"):
+        weights.path("net.tflite")
+    assert server.ranges == [], "a later run begins no connection"
+    (fetched,) = weights.fetch()
+    assert weights.path("net.tflite") == fetched
+    assert fetched.read_bytes() == CONTENT
+    assert not list(folder.glob("*.unreachable"))
