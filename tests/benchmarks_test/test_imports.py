@@ -13,10 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 IMPORT_EACH = """
 import importlib, sys, traceback
 from pathlib import Path
-folder = Path(sys.argv[1])
-sys.path.insert(0, str(folder))  # as for a script, which sees the modules beside it
 failed = 0
-for path in sorted(folder.glob("*.py")):
+for path in sorted(Path(sys.argv[1]).glob("*.py")):
     try:
         importlib.import_module(path.stem)
     except Exception:
@@ -29,8 +27,9 @@ sys.exit(failed)
 @pytest.mark.parametrize("folder", ["benchmarks", "tools"])
 def test_modules_import(folder):
     """In a process of its own, where shapes are not checked: wrapping all of the package would take a minute."""
-    # Some tools draw the synthetic people of benchmarks/.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])}
+    # A script sees the modules beside it; some tools draw the synthetic people of benchmarks/.
+    seen = dict.fromkeys([ROOT, ROOT / folder, ROOT / "benchmarks"])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, seen))}
     command = [sys.executable, "-c", IMPORT_EACH, str(ROOT / folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
