@@ -1,4 +1,4 @@
-"""Which pixels are hair: MediaPipe's hair network, at two scales and mirrored."""
+"""Which pixels are hair: MediaPipe's hair network, or the package's own where that cannot be had."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class HairNetwork(Protocol):
         ...
 
     def probability(self, crop: HeadCrop) -> Float[np.ndarray, "s s"]:
-        """Return the probability of hair at each pixel of a crop, beards included."""
+        """Return the probability of hair at each pixel of a crop; beards may count."""
         ...
 
 

@@ -188,11 +188,11 @@ def paint_headwear(surface: Mesh, evidence: Sequence[PhotoEvidence]) -> HairText
     s = _CLOTH
     centre = centre_of_map(surface)
     position, normal, occupied = surface_of_map(surface, centre)
-    colour, trust = project_photos(surface, position, normal, occupied, evidence)
+    photos = [ProjectedPhoto.of(photo, surface) for photo in evidence]
+    colour, trust = project_photos(photos, position, normal, occupied)
     certain = trust > s.min_trust
     overall = np.median(colour[certain if certain.any() else trust > 0].reshape(-1, 3), axis=0)
     plain = base_colour(colour, trust, overall=overall, prior=s.fade)
     seen = np.clip(trust * s.blend_gain, 0, 1)[..., None]
     albedo = np.clip(colour * seen + plain * (1 - seen), 0, 1).astype(np.float32)
-    photos = tuple(ProjectedPhoto.of(photo, surface) for photo in evidence[::-1])
-    return HairTexture(centre, albedo, np.zeros(trust.shape), trust.astype(np.float32), occupied, photos)
+    return HairTexture(centre, albedo, np.zeros(trust.shape), trust.astype(np.float32), occupied, photos[0])

@@ -1,4 +1,4 @@
-"""Photos looked up straight from where they see a surface, which a map around the head would stretch."""
+"""Photos looked up from the points of a surface that they see."""
 
 from __future__ import annotations
 
@@ -53,29 +53,30 @@ class ProjectedPhoto:
             np.minimum(depth, photo.skin_depth),
         )
 
-    def paint(
-        self, colours: Float[np.ndarray, "n 3"], points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]
-    ) -> Float[np.ndarray, "n 3"]:
-        """Return colours with the photo's in their place where it sees the points well.
+    def look_up(
+        self, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]
+    ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+        """Return the colour at points of the surface, its trust in [0, 1], and how sharp it is.
 
         Args:
-            points: on the surface, world frame.
+            points: world frame.
             normals: unit normals there.
+
+        Returns:
+            Colour and trust, and the pixels to a head unit on the surface; all 0 where the photo does not see it.
         """
-        eye = -self.camera_from_world[:3, :3].T @ self.camera_from_world[:3, 3]
-        toward = eye - points
-        facing = (toward * normals).sum(1) / np.linalg.norm(toward, axis=1)
-        near = np.flatnonzero(facing > _SETTINGS.facing[0])
-        pixels = project(points[near], self.camera_from_world, self.intrinsics_px)
+        s = _SETTINGS
         height, width = self.trust.shape
+        toward = -self.camera_from_world[:3, :3].T @ self.camera_from_world[:3, 3] - points
+        facing = (toward * normals).sum(1) / np.linalg.norm(toward, axis=1)
+        near = np.flatnonzero(facing > s.facing[0])
+        pixels = project(points[near], self.camera_from_world, self.intrinsics_px)
         column, row = pixels[:, 0].astype(int), pixels[:, 1].astype(int)
         within = (pixels[:, :2] >= 0).all(1) & (column < width) & (row < height)
         near, pixels, column, row = near[within], pixels[within], column[within], row[within]
-        seen = pixels[:, 2] < self.depth[row, column] + _SETTINGS.depth_tolerance
-        weight = smooth_ramp(facing[near], *_SETTINGS.facing) * smooth_ramp(
-            sample(self.trust, pixels), *_SETTINGS.matte
-        )
-        weight = (weight * seen)[:, None]
-        out = colours.copy()
-        out[near] = colours[near] * (1 - weight) + sample(self.rgb, pixels) * weight
-        return out
+        seen = pixels[:, 2] < self.depth[row, column] + s.depth_tolerance
+        rgb, trust, sharpness = np.zeros((len(points), 3)), np.zeros(len(points)), np.zeros(len(points))
+        rgb[near] = sample(self.rgb, pixels)
+        trust[near] = smooth_ramp(facing[near], *s.facing) * smooth_ramp(sample(self.trust, pixels), *s.matte) * seen
+        sharpness[near] = self.intrinsics_px[0, 0] * facing[near] / pixels[:, 2]
+        return rgb, trust, sharpness

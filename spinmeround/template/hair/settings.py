@@ -266,20 +266,20 @@ class InflationSettings:
 
 @dataclass(frozen=True)
 class PhotoProjectionSettings:
-    """When a photo is looked up straight from where it sees a surface.
+    """How far a photo is trusted to show a surface.
 
     Attributes:
         erosion_px: side of the square by which the matte is eroded; blur_px: standard deviation that softens it.
-        facing: cosines of normal and line of sight between which the photo takes over.
+        facing: cosines of normal and line of sight between which trust grows from 0 to 1.
         matte: values of the eroded matte between which it does.
         depth_tolerance: a point this far behind the nearest surface still counts as seen, head units.
     """
 
     erosion_px: int = 5
-    blur_px: float = 1.5
-    facing: tuple[float, float] = (0.05, 0.3)
+    blur_px: float = 2.0
+    facing: tuple[float, float] = (0.08, 0.4)
     matte: tuple[float, float] = (0.5, 0.9)
-    depth_tolerance: float = 0.01
+    depth_tolerance: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -287,13 +287,6 @@ class HairColourSettings:
     """Colour of the hair: projected from the photos, with its low frequencies extended over the whole map.
 
     Attributes:
-        depth_tolerance: hair this far behind the nearest surface still counts as visible.
-        erosion_px: side of the square by which the hair matte is eroded.
-        matte_blur_px: standard deviation that softens the eroded matte.
-        min_facing: cosine up to which hair is not used.
-        facing_range: by so much larger a cosine the photo is fully used.
-        matte_gain: with ``matte_offset`` turns the matte into a weight, ``gain * matte - offset`` clipped to [0, 1].
-        matte_offset: with a gain of 2.5, pixels count from a matte of 0.48 on.
         min_weight: texels with less weight show no colour.
         blend_gain: how soon the photo's strands replace synthesised ones as the weight grows.
         blend_blur_texels: standard deviation of that blend.
@@ -302,13 +295,6 @@ class HairColourSettings:
         prior_weight: of the colour at the next coarser scale; matters only where nothing near is seen.
     """
 
-    depth_tolerance: float = 0.02
-    erosion_px: int = 11
-    matte_blur_px: float = 2
-    min_facing: float = 0.2
-    facing_range: float = 0.4
-    matte_gain: float = 2.5
-    matte_offset: float = 1.2
     min_weight: float = 1e-3
     blend_gain: float = 1.6
     blend_blur_texels: float = 2

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Integer
 
 from spinmeround import mesh_raster
-from spinmeround.geometry import project, vertex_normals
+from spinmeround.geometry import vertex_normals
 from spinmeround.images import sample
 from spinmeround.template.fit.photo_balance import agreed_tone, best_seen_shares
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
@@ -54,7 +54,8 @@ class HairTexture:
         relief: height of the strands, zero mean, unit standard deviation.
         observed: weight in [0, 1] of the photos in each texel.
         occupied: texels that hold hair.
-        photos: shown in the map's place where they see the surface, the later over the earlier.
+        photo: the first one, shown in the map's place where it sees the surface: a map around the head stretches what
+            faces forward beside it.
     """
 
     centre: Float[np.ndarray, "3"]
@@ -62,7 +63,7 @@ class HairTexture:
     relief: Float[np.ndarray, "th tw"]
     observed: Float32[np.ndarray, "th tw"]
     occupied: Bool[np.ndarray, "th tw"]
-    photos: tuple[ProjectedPhoto, ...] = ()
+    photo: ProjectedPhoto | None = None
 
     @property
     def observed_fraction(self) -> float:
@@ -83,9 +84,10 @@ class HairTexture:
     def colours(self, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Return the colour at world points with unit normals on the hair's surface."""
         colours, _ = self.sample(points)
-        for photo in self.photos:
-            colours = photo.paint(colours, points, normals)
-        return colours
+        if self.photo is None:
+            return colours
+        seen, trust, _ = self.photo.look_up(points, normals)
+        return colours * (1 - trust[:, None]) + seen * trust[:, None]
 
     def corner_uv(
         self, vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]
@@ -110,7 +112,8 @@ def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, rng: np.random.
     s = _SETTINGS
     centre = centre_of_map(hair)
     position, normal, occupied = surface_of_map(hair, centre)
-    colour, trust = project_photos(hair, position, normal, occupied, evidence)
+    photos = [ProjectedPhoto.of(photo, hair) for photo in evidence]
+    colour, trust = project_photos(photos, position, normal, occupied)
     base = base_colour(colour, trust)
     seen = np.where(trust[..., None] > 0, colour - base, 0)
     synthetic = synthesise_strands(evidence, strand_orientation(colour, trust), _TEXEL, rng=rng)
@@ -118,8 +121,7 @@ def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, rng: np.random.
     # Blending two uncorrelated patterns lowers their variance; the square root restores it.
     strands = (seen * blend + synthetic * (1 - blend)) / np.sqrt(blend**2 + (1 - blend) ** 2)
     albedo = np.clip(base + strands, 0, 1).astype(np.float32)
-    photos = tuple(ProjectedPhoto.of(photo, hair) for photo in evidence[::-1])
-    return HairTexture(centre, albedo, _relief(strands), trust.astype(np.float32), occupied, photos)
+    return HairTexture(centre, albedo, _relief(strands), trust.astype(np.float32), occupied, photos[0])
 
 
 def centre_of_map(hair: Mesh) -> Float[np.ndarray, "3"]:
@@ -168,50 +170,27 @@ def surface_of_map(
 
 
 def project_photos(
-    hair: Mesh,
+    photos: Sequence[ProjectedPhoto],
     position: Float32[np.ndarray, "th tw 3"],
     normal: Float32[np.ndarray, "th tw 3"],
     occupied: Bool[np.ndarray, "th tw"],
-    evidence: Sequence[PhotoEvidence],
 ) -> tuple[Float32[np.ndarray, "th tw 3"], Float32[np.ndarray, "th tw"]]:
     """Return the colour of the photo that sees each texel best, and its weight in [0, 1]."""
     points, normals = position[occupied].astype(np.float64), normal[occupied]
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
     colours, trusts, qualities = [], [], []
-    for photo in evidence:
-        rgb, trust, sharpness = _look_up(hair, points, normals, photo)
+    for photo in photos:
+        rgb, trust, sharpness = photo.look_up(points, normals)
         colours.append(rgb)
         trusts.append(trust)
         qualities.append(trust * sharpness)
-    if len(evidence) > 1:  # hair shines: its light differs more from photo to photo than that of skin
+    if len(photos) > 1:  # hair shines: its light differs more from photo to photo than that of skin
         colours = agreed_tone(colours, [trust > _SETTINGS.observed_weight for trust in trusts])
     best = sum(rgb * share[:, None] for rgb, share in zip(colours, best_seen_shares(qualities), strict=True))
     colour, weight = np.zeros((HEIGHT, WIDTH, 3), np.float32), np.zeros((HEIGHT, WIDTH), np.float32)
     weight[occupied] = np.max(trusts, axis=0)
     colour[occupied] = best
     return np.where(weight[..., None] > _SETTINGS.min_weight, colour, 0), weight
-
-
-def _look_up(hair: Mesh, points, normals, photo: PhotoEvidence):
-    """Return colour, trust in [0, 1] and pixels to a head unit of hair in one photo."""
-    s = _SETTINGS
-    height, width = photo.portrait.alpha.shape
-    hair_pixels = project(hair.vertices, photo.camera_from_world, photo.intrinsics_px)
-    depth = mesh_raster.rasterize_pixels(hair_pixels, hair.faces, width, height).depth
-    depth = np.minimum(depth, photo.skin_depth)
-    pixels = project(points, photo.camera_from_world, photo.intrinsics_px)
-    eye = -photo.camera_from_world[:3, :3].T @ photo.camera_from_world[:3, 3]
-    facing = ((eye - points) * normals).sum(1) / np.linalg.norm(eye - points, axis=1)
-    column = np.clip(pixels[:, 0].astype(int), 0, width - 1)
-    row = np.clip(pixels[:, 1].astype(int), 0, height - 1)
-    visible = pixels[:, 2] < depth[row, column] + s.depth_tolerance
-    matte = (photo.portrait.hair * photo.portrait.observed).astype(np.float32)
-    matte = cv2.erode(matte, np.ones((s.erosion_px, s.erosion_px)))
-    matte = cv2.GaussianBlur(matte, (0, 0), s.matte_blur_px)
-    trust = np.clip((facing - s.min_facing) / s.facing_range, 0, 1) * visible
-    trust *= np.clip(sample(matte, pixels) * s.matte_gain - s.matte_offset, 0, 1)
-    sharpness = photo.intrinsics_px[0, 0] * np.clip(facing, 0, 1) / pixels[:, 2]
-    return sample(photo.portrait.foreground, pixels), trust, sharpness
 
 
 def base_colour(
