@@ -83,7 +83,10 @@ class TemplateHead:
         """Render views of the head with the first photo's expression, or at rest if ``neutral`` is set."""
         coarse = self.head.neutral if neutral else self.head.posed(0)
         vertices = flatten_covered_ears(self.model, self.model.dense(coarse), self.ears_covered)
-        return render_views(Skin(self.model, vertices, self.skin.albedo), self.coverings, cameras, names=names)
+        albedo = self.skin.albedo
+        if neutral and self.skin.resting_albedo is not None:
+            albedo = self.skin.resting_albedo
+        return render_views(Skin(self.model, vertices, albedo), self.coverings, cameras, names=names)
 
     def as_photographed(self, photo: int, *, size_px: int) -> Views:
         """Render the head from the camera of one photo and with its expression, the whole portrait square."""
@@ -102,7 +105,7 @@ class TemplateHead:
         moving = self.skin.albedo if self.skin.animatable_albedo is None else self.skin.animatable_albedo
         atlas = shared_atlas(len(moving))
         if self.skin.light is not None:
-            moving = self.skin.light.taken_out(atlas, moving, self.skin.observed, delight)
+            moving = self.skin.light.taken_out(atlas, moving, delight)
         albedo = repaint_lids(self.model, atlas, moving, best_lid_trust(self.head))
         at_rest = build_avatar(
             self.model,

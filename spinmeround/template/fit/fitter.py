@@ -223,7 +223,7 @@ def _corrective(
     pose, expression = state.poses[photo], state.expressions[photo]
     posed = PosedSurface.from_state(canonical, pose, state.shape, expression)
     max_sigma = _SETTINGS.corrective_max_sigma
-    landmarks = landmark_term(canonical, portrait, pose, posed, slide=True, max_sigma=max_sigma)
+    landmarks = landmark_term(canonical, portrait, pose, posed, slide=True, lip_edges=True, max_sigma=max_sigma)
     silhouette = silhouette_term(canonical, portrait, pose, posed)
     weight = _SETTINGS.corrective_weight
     residuals = [_linearised(term, pose, state.shape, expression, weight=weight) for term in (landmarks, silhouette)]

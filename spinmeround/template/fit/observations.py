@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Integer
 
 from spinmeround.geometry import vertex_normals
 from spinmeround.portrait import landmarks as face_mesh
+from spinmeround.template.fit.lip_edges import parted_lip_edges
 from spinmeround.template.fit.residuals import (
     PointTerm,
     Pose,
@@ -100,6 +101,7 @@ def landmark_term(
     posed: PosedSurface,
     *,
     slide: bool,
+    lip_edges: bool = False,
     max_sigma: float = np.inf,
 ) -> PointTerm:
     """Return the residuals of the 478 landmarks; with ``slide`` those of the face's contour may move along it.
@@ -109,6 +111,7 @@ def landmark_term(
     counts.
 
     Args:
+        lip_edges: match the mouth's opening to the visible edges of the lips, see ``lip_edges``.
         max_sigma: no landmark's place on the model counts as less certain than this, head units.
     """
     s = _LANDMARKS
@@ -130,6 +133,11 @@ def landmark_term(
         normal_px /= np.maximum(np.linalg.norm(normal_px, axis=1, keepdims=True), 1e-9)
         whiten[hidden] = contour_whitening(normal_px, sigma_px[hidden])
         weight[hidden] = s.weight
+    if lip_edges:
+        eyes_px = eye_distance_px(portrait.landmarks_px)
+        lips, edge = parted_lip_edges(surface.model, posed.vertices, pose, portrait.landmarks_px, eyes_px)
+        points = points.replaced(lips, surface.vertices, edge)
+        weight[lips] = s.weight
     return PointTerm(points, portrait.landmarks_px, whiten, s.robust_sigmas, weight)
 
 

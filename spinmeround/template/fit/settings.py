@@ -131,6 +131,21 @@ class LandmarkSettings:
 
 
 @dataclass(frozen=True)
+class LipEdgeSettings:
+    """Search for the visible edges of parted lips.
+
+    Attributes:
+        min_gap: lips are parted by more than this, eye distances.
+        reach: vertices within this distance of the line on which the lips meet may be the edge, head units.
+        aside: ... if they are no further than this beside the landmark.
+    """
+
+    min_gap: float = 0.04
+    reach: float = 0.025
+    aside: float = 0.006
+
+
+@dataclass(frozen=True)
 class SilhouetteSettings:
     """Residuals of the silhouette.
 

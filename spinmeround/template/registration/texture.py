@@ -45,10 +45,10 @@ def split_views(head: RegisteredHead, views: Views) -> tuple[Views, Views]:
     for index in np.flatnonzero(frontal > 0):
         camera = views.cameras
         pixels = project(landmarks, camera.camera_from_world[index], camera.intrinsics_px[index])[:, :2]
-        inside, dilated = face_openings(pixels, height, width)
-        skin[index] *= 1 - dilated
+        openings = face_openings(pixels, height, width)
+        skin[index] *= 1 - np.maximum(openings.inside, openings.open_mouth)
         if index == frontal.argmax():
-            inner[index] = views.weight[index] * inside
+            inner[index] = views.weight[index] * openings.inside
     return replace(views, weight=skin), replace(views, weight=inner)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
+from spinmeround.geometry import camera_centres
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.fitter import FittedHead
 from spinmeround.template.model.atlas import Atlas, build_atlas
@@ -18,7 +19,7 @@ from spinmeround.template.texture.fill import Layer, MembraneSolver
 from spinmeround.template.texture.hidden_skin import SkinCanvas, complete_skin
 from spinmeround.template.texture.lighting import SkinLight, ambient_occlusion, photo_shading
 from spinmeround.template.texture.mouth import complete_mouth
-from spinmeround.template.texture.occluding_contour import correct_contour_colours
+from spinmeround.template.texture.occluding_contour import contour_light
 from spinmeround.template.texture.photo_merge import PhotoLayer, merge_photos, photo_fitness
 from spinmeround.template.texture.projection import project_photo
 from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, unlikeness, usual_skin
@@ -45,10 +46,12 @@ class _BakeSettings:
         hair_excess_range: ... and all of it after this much more.
         seen_prior_weight: weight of "no difference" when the tone of two seen layers is matched; small, since both
             show the same person.
-        known_light: cosines between normal and line of sight between which the light becomes known. No photo shows
-            what light falls on skin it does not see, which is taken for that on sure skin.
         light_detail: weight of the light on single vertices against that on their neighbours: skin scatters light, and
             fitted normals are not certain, so that two centimetres are averaged.
+        light_half_weight: summed weight at which a vertex is half seen as far as light is concerned, texels.
+        light_seen: weight of the light on seen vertices against that on their neighbours, where it is continued.
+        light_even: weight of an even light there: it wins a few centimetres from what is seen. No photo shows what
+            light falls on skin that it does not see.
     """
 
     side_distance: tuple[float, float] = (0.085, 0.135)
@@ -58,8 +61,10 @@ class _BakeSettings:
     hair_excess: float = 0.15
     hair_excess_range: float = 0.35
     seen_prior_weight: float = 1e-3
-    known_light: tuple[float, float] = (0.0, 0.4)
     light_detail: float = 0.05
+    light_half_weight: float = 2.0
+    light_seen: float = 2.0
+    light_even: float = 0.1
 
 
 _BAKE = _BakeSettings()
@@ -71,15 +76,19 @@ class SkinTexture:
 
     Attributes:
         albedo: sRGB texture, row 0 at the top. Where the photos show skin it is lit as in the first of them, and so is
-            skin that none shows. Eyes and mouth are as the photos show them: with the shadow of lids, and lashes.
+            skin that none shows. Eyes and mouth are as that photo shows them with its expression: with the shadow of
+            lids, with lashes, with teeth up to the lips.
         observed: weight in [0, 1] of the photos in each texel, rather than of a mirror image or of invented colours.
-        animatable_albedo: the same with whole eyes and teeth, none of them in a shadow, for a head whose eyes turn and
+        resting_albedo: the same for the face at rest: what showed in an open mouth is not on lips that are closed. None
+            if ``albedo`` is so already.
+        animatable_albedo: that with whole eyes and teeth, none of them in a shadow, for a head whose eyes turn and
             whose mouth opens. None if ``albedo`` is so already.
         light: the first photo's light. Without it, skin has its colour under an even light. None if there is none.
     """
 
     albedo: Float32[np.ndarray, "t t 3"]
     observed: Float32[np.ndarray, "t t"]
+    resting_albedo: Float32[np.ndarray, "t t 3"] | None = None
     animatable_albedo: Float32[np.ndarray, "t t 3"] | None = None
     light: SkinLight | None = None
 
@@ -113,17 +122,17 @@ def bake_skin_texture(
     border = np.sum([share * photo.border for share, photo in zip(merged.shares, photos, strict=True)], axis=0)
     visibility = ambient_occlusion(model.dense(head.neutral), model.dense_faces)
     complete = complete_skin(canvas, skin_seen, border, visibility, rng=np.random.default_rng(seed))
-    lit = complete.rgb * photos[0].light.on_texels(atlas, complete.weight, 1.0)
+    skin = complete.rgb * photos[0].light.on_texels(atlas, 1.0)
     eyes, mouth = complete_eyes(model, atlas, inner_seen), complete_mouth(model, atlas, inner_seen)
     whole, seen_weight = eyes.rgb + mouth.rgb, inner_seen.weight[..., None]
     as_seen = inner_seen.rgb * seen_weight + whole * (1 - seen_weight)
+    resting, animatable = (np.where(canvas.inside[..., None], skin, inner) for inner in (as_seen, whole))
+    shown = photos[0].in_openings[..., None]
+    expressive = resting * (1 - shown) + photos[0].layer.inner.rgb * shown
     inside = atlas.part >= 0
-    albedo, animatable = (
-        atlas.padded(np.clip(np.where(canvas.inside[..., None], lit, inner), 0, 1), inside)
-        for inner in (as_seen, whole)
-    )
     observed = np.where(inside, np.where(canvas.inside, complete.weight, inner_seen.weight), 0).astype(np.float32)
-    return SkinTexture(albedo, observed, animatable, photos[0].light)
+    padded = [atlas.padded(np.clip(rgb, 0, 1), inside) for rgb in (expressive, resting, animatable)]
+    return SkinTexture(padded[0], observed, padded[1], padded[2], photos[0].light)
 
 
 @functools.lru_cache(maxsize=1)
@@ -150,6 +159,7 @@ class _ProjectedPhoto:
 
     layer: PhotoLayer
     border: Float32[np.ndarray, "t t"]
+    in_openings: Float32[np.ndarray, "t t"]
     light: SkinLight
 
 
@@ -157,20 +167,26 @@ def _project(canvas: SkinCanvas, portrait: Portrait, head: FittedHead, index: in
     """Look a photo up, and part its skin's colours from its light."""
     model, atlas, inside = canvas.model, canvas.atlas, canvas.inside
     camera, posed = head.photos[index].camera, model.dense(head.posed(index))
-    projection = project_photo(model, atlas, portrait, camera, posed)
+    projection = project_photo(model, atlas, portrait, camera, posed, canvas.places.features)
     coverage = canvas.spread(canvas.hair_coverage)
     obstruction = np.clip((projection.hair - coverage - _BAKE.hair_excess) / _BAKE.hair_excess_range, 0, 1)
     seen = Layer(projection.rgb, np.where(inside, projection.weight * (1 - obstruction), 0).astype(np.float32))
     plain = inside & (projection.hair < _BAKE.max_plain_hair) & (coverage < _BAKE.max_plain_coverage)
     side = smooth_ramp(np.abs(model.dense(model.mean)[:, 0]), *_BAKE.side_distance)
-    seen = correct_contour_colours(atlas, canvas.membrane, seen, projection.facing, plain, side)
-    light = _light_of(canvas, seen, plain, projection.normals, camera)
-    delit = (seen.rgb / np.maximum(atlas.spread(light.seen), 1e-3)).astype(np.float32)
+    facing = _facing(projection.normals, posed, camera)
+    at_contour = contour_light(atlas, canvas.membrane, seen, facing, plain, side)
+    # What flares up there is light from behind, which looks like paint from anywhere else.
+    flare = at_contour.mean(1, keepdims=True) > 1
+    seen = Layer(
+        (seen.rgb / np.maximum(atlas.spread(np.where(flare, at_contour, 1)), 1e-3)).astype(np.float32), seen.weight
+    )
+    light = _light_of(canvas, seen, plain, projection.normals, np.where(flare, 1, at_contour))
+    delit = (seen.rgb / np.maximum(light.on_texels(atlas, 1.0), 1e-3)).astype(np.float32)
     inner = Layer(projection.rgb, np.where(inside, 0, projection.weight).astype(np.float32))
     moved = np.linalg.norm(posed - model.dense(head.posed(0)), axis=1)
     fitness = photo_fitness(projection.sharpness, atlas, moved)
     layer = PhotoLayer(Layer(delit, seen.weight), inner, fitness, projection.hair)
-    return _ProjectedPhoto(layer, projection.border, light)
+    return _ProjectedPhoto(layer, projection.border, projection.in_openings, light)
 
 
 def _light_of(
@@ -178,21 +194,35 @@ def _light_of(
     seen: Layer,
     plain: Bool[np.ndarray, "t t"],
     normals: Float[np.ndarray, "m 3"],
-    camera: Cameras,
+    at_contour: Float[np.ndarray, "m 3"],
 ) -> SkinLight:
-    """Return a photo's light, fitted on the skin of the face."""
+    """Return a photo's light: fitted on the skin of the face, and continued evenly where none is seen.
+
+    Args:
+        at_contour: the light's own factor near the occluding contour.
+    """
+    model, atlas, membrane = canvas.model, canvas.atlas, canvas.membrane
     weight = np.where(plain & (seen.weight > _BAKE.min_plain_weight), seen.weight, 0).astype(np.float32)
-    colours, weight_sum = canvas.atlas.gather(seen.rgb, weight, len(normals))
+    even = (seen.rgb / np.maximum(atlas.spread(at_contour), 1e-3)).astype(np.float32)
+    colours, weight_sum = atlas.gather(even, weight, len(normals))
     usual = usual_skin(colours, weight_sum, canvas.places.sure)
-    face = canvas.model.masks["face"] * (1 - canvas.model.masks["lips"]) * (1 - canvas.model.masks["lids"])
-    unlike = unlikeness(colours, usual)
-    beard = beardedness(unlike, weight_sum, canvas.places)
+    face = model.masks["face"] * (1 - model.masks["lips"]) * (1 - model.masks["lids"])
+    beard = beardedness(unlikeness(colours, usual), weight_sum, canvas.places)
     shading = photo_shading(colours, normals, weight_sum * face * (1 - beard), sure=canvas.places.sure, skin_rgb=usual)
-    backward = -camera.camera_from_world[0, 2, :3]
-    known = smooth_ramp(normals @ backward, *_BAKE.known_light)[:, None]
     smooth = np.full(len(normals), _BAKE.light_detail)
-    shading = canvas.membrane.interpolate(shading, smooth, shading, prior_weight=0.0)
+    shading = membrane.interpolate(shading, smooth, shading, prior_weight=0.0) * at_contour
+    _, seen_sum = atlas.gather(seen.rgb, seen.weight, len(normals))
+    confidence = _BAKE.light_seen * seen_sum / (seen_sum + _BAKE.light_half_weight)
+    log_light = np.log(np.maximum(shading, 1e-3))
+    log_light = membrane.interpolate(log_light, confidence, np.zeros_like(log_light), prior_weight=_BAKE.light_even)
     outside = np.zeros((len(normals), 1))
-    outside[np.unique(canvas.model.dense_faces[canvas.model.dense_part == _SKIN])] = 1
-    shading = shading ** (outside * (1 - canvas.model.masks["cavity"][:, None]))
-    return SkinLight(shading, shading**known)
+    outside[np.unique(model.dense_faces[model.dense_part == _SKIN])] = 1
+    return SkinLight(np.exp(log_light * outside * (1 - model.masks["cavity"][:, None])))
+
+
+def _facing(
+    normals: Float[np.ndarray, "m 3"], posed: Float[np.ndarray, "m 3"], camera: Cameras
+) -> Float[np.ndarray, "m"]:
+    """Return the cosine between normal and line of sight at each vertex."""
+    toward = camera_centres(camera)[0] - posed
+    return (normals * toward).sum(1) / np.linalg.norm(toward, axis=1)

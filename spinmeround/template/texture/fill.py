@@ -120,7 +120,7 @@ def blend_under(
     under = (1 - top.weight) * below.weight
     weight = top.weight + under
     top_fraction = (top.weight / np.maximum(weight, 1e-6))[..., None]
-    return Layer(np.clip(top.rgb * top_fraction + moved * (1 - top_fraction), 0, 1).astype(np.float32), weight)
+    return Layer((top.rgb * top_fraction + moved * (1 - top_fraction)).astype(np.float32), weight)
 
 
 def tone_matched(

@@ -108,34 +108,25 @@ def photo_shading(
 
 @dataclass(frozen=True)
 class SkinLight:
-    """A photo's light on the head's skin: factors on the sRGB colours at each dense vertex.
+    """A photo's light on the head's skin.
 
     Attributes:
-        seen: where the photo shows skin.
-        hidden: where it shows none; that on sure skin, 1, where nothing near is seen either.
+        shading: factor on the sRGB colour at each dense vertex.
     """
 
-    seen: Float[np.ndarray, "m 3"]
-    hidden: Float[np.ndarray, "m 3"]
+    shading: Float[np.ndarray, "m 3"]
 
-    def on_texels(
-        self, atlas: Atlas, observed: Float32[np.ndarray, "t t"], fraction: float
-    ) -> Float32[np.ndarray, "t t 3"]:
-        """Return the factor on each texel, of a fraction of the light in [0, 1]; 0 outside all charts.
-
-        Args:
-            observed: weight of the photos in each texel.
-        """
-        seen, hidden = atlas.spread(self.seen**fraction), atlas.spread(self.hidden**fraction)
-        return hidden + observed[..., None] * (seen - hidden)
+    def on_texels(self, atlas: Atlas, fraction: float) -> Float32[np.ndarray, "t t 3"]:
+        """Return the factor on each texel, of a fraction of the light in [0, 1]; 0 outside all charts."""
+        return atlas.spread(self.shading**fraction)
 
     def taken_out(
-        self, atlas: Atlas, rgb: Float32[np.ndarray, "t t 3"], observed: Float32[np.ndarray, "t t"], fraction: float
+        self, atlas: Atlas, rgb: Float32[np.ndarray, "t t 3"], fraction: float
     ) -> Float32[np.ndarray, "t t 3"]:
         """Return a lit texture with a fraction of the light, in [0, 1], taken out."""
         inside = atlas.part >= 0
         even = rgb.copy()
-        even[inside] = np.clip(rgb / np.maximum(self.on_texels(atlas, observed, fraction), 1e-3), 0, 1)[inside]
+        even[inside] = np.clip(rgb / np.maximum(self.on_texels(atlas, fraction), 1e-3), 0, 1)[inside]
         return atlas.padded(even, inside)
 
 

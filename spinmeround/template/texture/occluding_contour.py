@@ -1,11 +1,11 @@
-"""Colours near a photo's occluding contour: shading falls off or flares up there, which is no colour of the skin."""
+"""Light near a photo's occluding contour: shading falls off or flares up there, which is no colour of the skin."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float
 
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.model.atlas import Atlas
@@ -14,7 +14,7 @@ from spinmeround.template.texture.fill import Layer, MembraneSolver
 
 @dataclass(frozen=True)
 class _ContourSettings:
-    """Constants of ``correct_contour_colours``. Brightness and limits are natural logarithms of sRGB colours.
+    """Constants of ``contour_light``. Brightness and limits are natural logarithms of sRGB colours.
 
     Attributes:
         facing: cosines between normal and line of sight between which a colour changes from one of the contour to one
@@ -43,33 +43,35 @@ class _ContourSettings:
 _CONTOUR = _ContourSettings()
 
 
-def correct_contour_colours(
+def contour_light(
     atlas: Atlas,
     membrane: MembraneSolver,
     seen: Layer,
-    facing: Float32[np.ndarray, "t t"],
+    facing: Float[np.ndarray, "m"],
     plain: Bool[np.ndarray, "t t"],
     side: Float[np.ndarray, "m"],
-) -> Layer:
-    """Give skin near a photo's occluding contour the tint of skin that faces the camera.
+) -> Float[np.ndarray, "m 3"]:
+    """Return the factor on sRGB colours by which skin near a photo's occluding contour differs from skin that faces it.
 
-    The low frequencies of all seen skin are compared with what skin that faces the camera would continue with. Their
-    ratio is taken out, the more the more oblique the line of sight. High frequencies such as pores and stubble stay.
+    The low frequencies of all seen skin are compared with what skin that faces the camera would continue with. Divided
+    by the factor, oblique skin has the tint of the rest, the more the more oblique it is; high frequencies such as
+    pores and stubble stay.
 
     Args:
-        facing: cosine between normal and line of sight at each texel.
+        facing: cosine between normal and line of sight at each dense vertex.
         plain: texels that show skin and neither hair nor an opening.
         side: per dense vertex, 1 on the sides of the head, 0 where eyes, nose and mouth have slopes of their own.
 
     Returns:
-        The layer with corrected colours and the same weights; unchanged if no skin faces the camera.
+        Factors at the dense vertices; all 1 if no skin faces the camera.
     """
-    contour = atlas.spread(side[:, None])[..., 0] * (1 - smooth_ramp(facing, *_CONTOUR.facing))
+    contour = side * (1 - smooth_ramp(facing, *_CONTOUR.facing))
     weight = np.where(plain, seen.weight, 0).astype(np.float32)
     colours, weight_sum = atlas.gather(seen.rgb, weight, len(side))
-    trusted, trusted_sum = atlas.gather(seen.rgb, (weight * (1 - contour)).astype(np.float32), len(side))
+    facing_weight = weight * (1 - atlas.spread(contour[:, None])[..., 0])
+    trusted, trusted_sum = atlas.gather(seen.rgb, facing_weight.astype(np.float32), len(side))
     if trusted_sum.sum() <= 0:
-        return seen
+        return np.ones((len(side), 3))
     mean = np.average(trusted, axis=0, weights=trusted_sum)
     prior = np.broadcast_to(np.log(np.clip(mean, _CONTOUR.min_colour, 1)), trusted.shape)
 
@@ -88,5 +90,4 @@ def correct_contour_colours(
     change = np.clip(wanted - present, -_CONTOUR.max_change, _CONTOUR.max_change)
     brightness = change.mean(1, keepdims=True)
     change += brightness * (np.where(brightness > 0, _CONTOUR.brightened, _CONTOUR.darkened) - 1)
-    rgb = seen.rgb * np.exp(atlas.spread(change) * contour[..., None])
-    return Layer(np.clip(rgb, 0, 1).astype(np.float32), seen.weight)
+    return np.exp(-change * contour[:, None])

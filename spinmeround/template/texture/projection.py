@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import cv2
 import numba
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 
 from spinmeround.geometry import camera_centres, project, resized, vertex_normals
 from spinmeround.mesh_raster import rasterize
+from spinmeround.numerics import smooth_ramp
 from spinmeround.template.model.atlas import Atlas
 from spinmeround.template.model.head_model import PARTS, HeadModel
 from spinmeround.types import Cameras, Portrait
@@ -37,6 +38,7 @@ class _ProjectionSettings:
         reference_px: side of the crop in which the distances are given; they scale with the crop.
         supersampling: photos are enlarged so many times by a cubic spline, so that bilinear look-ups keep them sharp.
         facing: the weight grows from 0 to 1 between these cosines of normal and line of sight.
+        facing_features: the same around eyes, nose and mouth, where nothing but the face lies behind a contour.
         min_alpha: pixels with less of the person are background.
         max_clothes: pixels with more clothes than this are no skin.
         max_hair: pixels with more hair than this are no skin.
@@ -48,8 +50,8 @@ class _ProjectionSettings:
         untrusted_px: pixels nearer than this to a border have no weight; does not scale.
         edge_px: distance over which the weight grows from there to 1.
         openings_blur_px: standard deviation of the soft border of eyes and mouth.
-        teeth_margin_px: by so much the mouth's opening is dilated where skin is concerned: a tooth that gets onto a lip
-            shows far more than a lip that goes on behind a tooth.
+        margin_px: by so much openings are widened, and mouths are closed that are parted by less than twice as much: a
+            tooth that gets onto a lip shows far more than a lip that goes on behind a tooth.
         other: pixels with more hair, clothes and headwear than this border on skin.
         border_share: width of that border, fraction of the distance between the outer corners of the eyes.
     """
@@ -57,6 +59,7 @@ class _ProjectionSettings:
     reference_px: int = 768
     supersampling: int = 2
     facing: tuple[float, float] = (0.08, 0.4)
+    facing_features: tuple[float, float] = (0.0, 0.15)
     min_alpha: float = 0.6
     max_clothes: float = 0.3
     max_hair: float = 0.3
@@ -68,7 +71,7 @@ class _ProjectionSettings:
     untrusted_px: float = 2
     edge_px: float = 4.0
     openings_blur_px: float = 1
-    teeth_margin_px: float = 2
+    margin_px: float = 2
     other: float = 0.15
     border_share: float = 0.15
 
@@ -84,7 +87,9 @@ class Projection:
     Attributes:
         rgb: colour of each texel in the photo, sRGB.
         weight: trust in [0, 1]: visible, facing the camera, far from borders, neither clothes nor background. Skin
-            has weight outside the openings of eyes and mouth only, eyes and mouth inside only.
+            has weight outside an open mouth only, eyes and mouth inside their openings only.
+        in_openings: trust in what shows in the openings of eyes and mouth and at their borders, whatever part of the
+            head is there.
         hair: fraction of hair in the texel's pixel.
         facing: cosine between the surface's normal and the direction to the camera.
         sharpness: pixels of the photo to a head unit on the surface; 0 where it faces away.
@@ -98,41 +103,61 @@ class Projection:
     facing: Float32[np.ndarray, "t t"]
     sharpness: Float32[np.ndarray, "t t"]
     border: Float32[np.ndarray, "t t"]
+    in_openings: Float32[np.ndarray, "t t"]
     normals: Float[np.ndarray, "m 3"]
 
 
 def project_photo(
-    model: HeadModel, atlas: Atlas, portrait: Portrait, camera: Cameras, posed: Float[np.ndarray, "m 3"]
+    model: HeadModel,
+    atlas: Atlas,
+    portrait: Portrait,
+    camera: Cameras,
+    posed: Float[np.ndarray, "m 3"],
+    features: Float[np.ndarray, "m"],
 ) -> Projection:
     """Look every texel up in a photo.
 
     Args:
         posed: dense vertices with the photo's expression, world frame.
+        features: per dense vertex, 1 around eyes, nose and mouth.
     """
     normals = vertex_normals(posed, model.dense_faces)
     buffer = rasterize(posed, model.dense_faces, camera, 0)
-    skin_trust, inner_trust = _pixel_trust(portrait, buffer.depth)
+    part = np.where(buffer.face >= 0, model.dense_part[buffer.face], -1)
+    inner = (part >= 0) & (part != PARTS.index("skin"))
+    skin_trust, inner_trust = _pixel_trust(portrait, buffer.depth, inner)
     toward = camera_centres(camera)[0] - posed
     facing = (normals * toward).sum(1, keepdims=True) / np.linalg.norm(toward, axis=1, keepdims=True)
     pixels = project(posed, camera.camera_from_world[0], camera.intrinsics_px[0])
-    texels = atlas.spread(np.concatenate([pixels, facing], axis=1))
+    texels = atlas.spread(np.concatenate([pixels, facing, features[:, None]], axis=1))
     zoom = _PROJECTION.supersampling
     large = resized(camera, zoom * camera.width_px, zoom * camera.height_px)
     rgb = _continue_skin_over_silhouette(portrait)
     rgb = cv2.resize(rgb, (large.width_px, large.height_px), interpolation=cv2.INTER_CUBIC)
-    openings, dilated = face_openings(portrait.landmarks_px, portrait.alpha.shape[0], portrait.alpha.shape[1])
-    layers = [skin_trust * (1 - dilated), inner_trust * openings, portrait.hair, _border_of_skin(portrait)]
+    openings = face_openings(portrait.landmarks_px, portrait.alpha.shape[0], portrait.alpha.shape[1])
+    layers = [
+        skin_trust * (1 - openings.open_mouth),
+        inner_trust * openings.inside,
+        inner_trust * openings.around,
+        portrait.hair,
+        _border_of_skin(portrait),
+    ]
     maps = np.dstack(layers).astype(np.float32)
     depth = np.where(np.isfinite(buffer.depth), buffer.depth, 0).astype(np.float32)
     out_rgb, out_maps = _look_up(atlas.face, texels, np.clip(rgb, 0, 1).astype(np.float32), maps, depth)
-    oblique, full = _PROJECTION.facing
-    angle = np.clip((texels[..., 3] - oblique) / (full - oblique), 0, 1)
+    angle = smooth_ramp(texels[..., 3], *_PROJECTION.facing)
+    angle += texels[..., 4] * (smooth_ramp(texels[..., 3], *_PROJECTION.facing_features) - angle)
     allowed = np.where(atlas.part == PARTS.index("skin"), out_maps[..., 0], out_maps[..., 1])
-    # A smoothstep, written out: multiplied in another order the bytes would differ.
-    weight = allowed * angle * angle * (3 - 2 * angle)
     sharpness = camera.intrinsics_px[0, 0, 0] * np.clip(texels[..., 3], 0, 1) / np.maximum(texels[..., 2], 1e-3)
     return Projection(
-        out_rgb, weight, out_maps[..., 2], texels[..., 3], sharpness.astype(np.float32), out_maps[..., 3], normals
+        rgb=out_rgb,
+        weight=(allowed * angle).astype(np.float32),
+        in_openings=out_maps[..., 2],
+        hair=out_maps[..., 3],
+        border=out_maps[..., 4],
+        facing=texels[..., 3],
+        sharpness=sharpness.astype(np.float32),
+        normals=normals,
     )
 
 
@@ -169,36 +194,53 @@ def _border_of_skin(portrait: Portrait) -> Float32[np.ndarray, "h w"]:
     return np.clip(1 - distance_px / (_PROJECTION.border_share * max(float(eyes_px), 1.0)), 0, 1).astype(np.float32)
 
 
-def face_openings(
-    landmarks_px: Float[np.ndarray, "478 2"], height_px: int, width_px: int
-) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
-    """Return 1 inside the eyes and between the lips, 0 on skin, with a soft border; then with the mouth dilated.
+@dataclass(frozen=True)
+class FaceOpenings:
+    """Openings of the face in a photo, each 1 inside and 0 outside with a soft border.
 
-    The dilated mouth is for skin: no tooth may get onto a lip.
+    Attributes:
+        inside: eyes and mouth as their landmarks outline them.
+        around: the same, a little wider.
+        open_mouth: the mouth a little wider, 0 if it is closed.
     """
+
+    inside: Float32[np.ndarray, "h w"]
+    around: Float32[np.ndarray, "h w"]
+    open_mouth: Float32[np.ndarray, "h w"]
+
+
+def face_openings(landmarks_px: Float[np.ndarray, "478 2"], height_px: int, width_px: int) -> FaceOpenings:
+    """Return the openings of the face."""
     scale = height_px / _PROJECTION.reference_px
     eyes, mouth = (np.zeros((height_px, width_px), np.uint8) for _ in range(2))
     for drawn, ring in ((eyes, _RIGHT_EYE), (eyes, _LEFT_EYE), (mouth, _INNER_LIPS)):
         corners = np.round(landmarks_px[ring] * 2**_FRACTION_BITS).astype(np.int32)
         cv2.fillPoly(drawn, [corners], 255, cv2.LINE_AA, _FRACTION_BITS)
-    steps = max(1, round(_PROJECTION.teeth_margin_px * scale))
-    dilated = cv2.dilate(mouth, _NEIGHBOURS, iterations=steps)
+    steps = max(1, round(_PROJECTION.margin_px * scale))
+    parted = cv2.morphologyEx(mouth, cv2.MORPH_OPEN, _NEIGHBOURS, iterations=steps)
+    both = np.maximum(eyes, mouth)
+    wide = [cv2.dilate(mask, _NEIGHBOURS, iterations=steps) for mask in (both, parted)]
     blur_px = _PROJECTION.openings_blur_px * scale
-    soft = [cv2.GaussianBlur(np.maximum(eyes, m).astype(np.float32) / 255, (0, 0), blur_px) for m in (mouth, dilated)]
-    return soft[0], soft[1]
+    return FaceOpenings(*(cv2.GaussianBlur(m.astype(np.float32) / 255, (0, 0), blur_px) for m in (both, *wide)))
 
 
 def _pixel_trust(
-    portrait: Portrait, depth: Float[np.ndarray, "h w"]
+    portrait: Portrait, depth: Float[np.ndarray, "h w"], inner: Bool[np.ndarray, "h w"]
 ) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
     """Return the trust of each pixel for skin, and for what lies in openings.
 
     It grows with the distance from the matte's border and from clothes. For skin it also grows with the distance from
-    jumps in depth; eyes and teeth always lie behind such a jump.
+    jumps in depth from one piece of skin to another.
+
+    Args:
+        depth: of the head at each pixel; infinite beside it.
+        inner: pixels of eyes and mouth, which always lie behind such a jump.
     """
     edge_px = _PROJECTION.edge_px * portrait.alpha.shape[0] / _PROJECTION.reference_px
-    near = np.where(np.isfinite(depth), depth, 1e3).astype(np.float32)
-    jump = cv2.dilate(near, _NEIGHBOURS) - cv2.erode(near, _NEIGHBOURS) > _PROJECTION.depth_step
+    depth = np.where(np.isfinite(depth), depth, 1e3)
+    farthest = cv2.dilate(np.where(inner, 0, depth).astype(np.float32), _NEIGHBOURS)
+    nearest = cv2.erode(np.where(inner, 1e3, depth).astype(np.float32), _NEIGHBOURS)
+    jump = farthest - nearest > _PROJECTION.depth_step
     clothes = (portrait.clothes > _PROJECTION.max_clothes).astype(np.uint8)
     clothes = cv2.dilate(clothes, _NEIGHBOURS, iterations=max(1, round(edge_px / 2)))
     free = (portrait.alpha > _PROJECTION.min_alpha) & portrait.observed & (clothes == 0)
@@ -239,5 +281,5 @@ def _look_up(face, texels, rgb, maps, depth):
                 lower = maps[j + 1, i, c] * (1 - fx) + maps[j + 1, i + 1, c] * fx
                 out_maps[row, column, c] = upper * (1 - fy) + lower * fy
             if hidden:
-                out_maps[row, column, :2] = 0.0
+                out_maps[row, column, :3] = 0.0
     return out_rgb, out_maps

@@ -67,13 +67,15 @@ class SkinPlaces:
 
     Attributes:
         sure: 1 on patches of cheeks, nose and forehead, falling to 0 at their border.
-        own: 1 near mouth, nose, eyes and brows, where all that is seen is this person's, and above the eyes, where hair
-            begins; 0 on cheeks, jaw and neck.
+        features: 1 around mouth, nose, eyes and brows, 0 elsewhere.
+        own: 1 there, where all that is seen is this person's, and above the eyes, where hair begins; 0 on cheeks, jaw
+            and neck.
         beard: 1 where a beard may grow, with a soft border.
         beard_core: vertices that are hair in all who have a beard.
     """
 
     sure: Float[np.ndarray, "m"]
+    features: Float[np.ndarray, "m"]
     own: Float[np.ndarray, "m"]
     beard: Float[np.ndarray, "m"]
     beard_core: Float[np.ndarray, "m"]
@@ -94,11 +96,11 @@ class SkinPlaces:
         beard = beard * smooth_ramp(dense[:, 1], lower - edge, lower + edge)
         beard = beard * smooth_ramp(dense[:, 2], ear[2] - 4 * edge, ear[2] - 2 * edge) * (1 - model.masks["lips"])
         to_feature = cKDTree(landmarks[list(_FEATURES)]).query(dense)[0] / MILLIMETRE
+        features = 1 - smooth_ramp(to_feature, *_TONE.features_mm)
         return SkinPlaces(
             sure=np.clip(1 - near_sure**2, 0, 1) * (1 - model.masks["lids"]),
-            own=np.maximum(
-                1 - smooth_ramp(to_feature, *_TONE.features_mm), smooth_ramp(dense[:, 1] - eye[1], 0.0, edge)
-            ),
+            features=features,
+            own=np.maximum(features, smooth_ramp(dense[:, 1] - eye[1], 0.0, edge)),
             beard=beard,
             beard_core=core.astype(np.float64),
         )

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from spinmeround.geometry import vertex_normals
 from spinmeround.template.model.atlas import build_atlas
 from spinmeround.template.model.head_model import PARTS, load_head_model
 from spinmeround.template.texture.bake import bake_skin_texture
@@ -157,6 +158,10 @@ def test_whole_texture_keeps_what_is_seen_and_completes_the_rest(model):
     assert np.abs(texture.albedo - truth)[eyes].mean() < 0.05, "a still picture has the photo's eyes, lashes and all"
     lashes = eyes & (truth.mean(-1) < 0.25)
     assert lashes.sum() > 100
+    rim = (fine.part == 0) & (fine.spread(model.masks["lids"].astype(np.float64)[:, None])[..., 0] > 0.9)
+    facing = fine.spread(vertex_normals(model.dense(model.mean), model.dense_faces)[:, 2:])[..., 0] > 0.3
+    assert np.percentile(np.abs(texture.albedo - truth)[rim & facing], 90) < 0.1, "lids are seen up to their margins"
+    assert (texture.observed[rim & facing] > 0.9).mean() > 0.9
     whole = texture.animatable_albedo
     assert whole is not None
     assert whole[lashes].mean() > texture.albedo[lashes].mean() + 0.2, "lashes would turn with a moving eye"
