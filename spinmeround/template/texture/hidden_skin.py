@@ -38,6 +38,8 @@ class _HiddenSettings:
         rim: standard deviation by which what is foreign is widened: pixels at its border have mixed colours; fraction
             of the texture's side.
         rim_gain: factor on the blurred doubt, so that all of what was doubted goes.
+        unseen: weight below which a texel is not seen, as far as the transition to what is seen is concerned.
+        feather: width of that transition on cheeks, jaw and neck, fraction of the texture's side.
         seen_prior_weight: weight of "no difference" when the mirror image takes the tone of what is seen.
         invented_prior_weight: the same for invented colours, whose tone has to match near their border only.
         skin_prior_weight: weight of the person's usual skin against differences between neighbours: it wins a few
@@ -61,6 +63,8 @@ class _HiddenSettings:
     well_seen: tuple[float, float] = (0.5, 0.95)
     rim: float = 0.002
     rim_gain: float = 2.0
+    unseen: float = 0.2
+    feather: float = 0.015
     seen_prior_weight: float = 1e-3
     invented_prior_weight: float = 0.02
     skin_prior_weight: float = 0.01
@@ -205,7 +209,11 @@ def _without_foreign(canvas: SkinCanvas, seen: Layer, border: Float32[np.ndarray
     beard[hairs] *= 1 - smooth_ramp(unlike_beard, *_HIDDEN.foreign)
     doubt *= (1 - beard) * (1 - canvas.spread(canvas.hair_coverage)) * used
     doubt = np.clip(_HIDDEN.rim_gain * cv2.GaussianBlur(doubt.astype(np.float32), (0, 0), _HIDDEN.rim * size), 0, 1)
-    return Layer(seen.rgb, (seen.weight * (1 - doubt)).astype(np.float32))
+    weight = seen.weight * (1 - doubt)
+    unseen = canvas.inside & (weight < _HIDDEN.unseen)
+    from_unseen = cv2.distanceTransform((~unseen).astype(np.uint8), cv2.DIST_L2, 5) / (_HIDDEN.feather * size)
+    feathered = np.minimum(weight, np.maximum(smooth_ramp(from_unseen, 0.0, 1.0), 1 - aside))
+    return Layer(seen.rgb, feathered.astype(np.float32))
 
 
 def _continued_skin(

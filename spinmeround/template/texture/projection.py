@@ -39,6 +39,7 @@ class _ProjectionSettings:
         supersampling: photos are enlarged so many times by a cubic spline, so that bilinear look-ups keep them sharp.
         facing: the weight grows from 0 to 1 between these cosines of normal and line of sight.
         facing_features: the same around eyes, nose and mouth, where nothing but the face lies behind a contour.
+        contour: cosines between which skin comes to lie along the photo's contour, where shadows behind it mix in.
         min_alpha: pixels with less of the person are background.
         max_clothes: pixels with more clothes than this are no skin.
         max_hair: pixels with more hair than this are no skin.
@@ -60,6 +61,7 @@ class _ProjectionSettings:
     supersampling: int = 2
     facing: tuple[float, float] = (0.08, 0.4)
     facing_features: tuple[float, float] = (0.0, 0.15)
+    contour: tuple[float, float] = (0.3, 0.65)
     min_alpha: float = 0.6
     max_clothes: float = 0.3
     max_hair: float = 0.3
@@ -93,7 +95,8 @@ class Projection:
         hair: fraction of hair in the texel's pixel.
         facing: cosine between the surface's normal and the direction to the camera.
         sharpness: pixels of the photo to a head unit on the surface; 0 where it faces away.
-        border: 1 next to what hides skin in the photo, as hair and clothes do, 0 far from it.
+        border: 1 next to what hides skin in the photo, as hair and clothes do, and along the photo's contour, 0 far from
+            both.
         normals: unit normals of the posed head at the dense vertices, world frame.
     """
 
@@ -154,7 +157,7 @@ def project_photo(
         weight=(allowed * angle).astype(np.float32),
         in_openings=out_maps[..., 2],
         hair=out_maps[..., 3],
-        border=out_maps[..., 4],
+        border=np.maximum(out_maps[..., 4], 1 - smooth_ramp(texels[..., 3], *_PROJECTION.contour)).astype(np.float32),
         facing=texels[..., 3],
         sharpness=sharpness.astype(np.float32),
         normals=normals,
