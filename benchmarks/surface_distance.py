@@ -108,19 +108,33 @@ def _tangent_step(source: np.ndarray, target: np.ndarray, normals: np.ndarray, w
     return Alignment(scale, rotation, middle + step[3:6] - scale * rotation @ middle)
 
 
-def distance_after_alignment(
+def best_alignment(
     truth: Float[np.ndarray, "n 3"], surface: Surface, start: Alignment, *, steps: int = 40
-) -> Float[np.ndarray, "n"]:
-    """Return distances of true points to a surface after the best similarity, in the units of ``truth``.
+) -> Alignment:
+    """Return the similarity that brings true points nearest to a surface.
 
     Args:
         start: initial alignment of the frame of ``truth`` to that of ``surface``, within a head's width.
     """
-    points, scale = start(truth), start.scale
+    found = start
     for _ in range(steps):
+        points = found(truth)
         nearest, normals = surface.nearest(points)
         gaps = np.linalg.norm(nearest - points, axis=1)
         weights = 1 / np.sqrt(1 + (gaps / (2 * np.median(gaps) + 1e-12)) ** 2)
         step = _tangent_step(points, nearest, normals, weights)
-        points, scale = step(points), scale * step.scale
-    return np.linalg.norm(surface.nearest(points)[0] - points, axis=1) / scale
+        found = Alignment(step.scale * found.scale, step.rotation @ found.rotation, step(found.translation))
+    return found
+
+
+def distances(truth: Float[np.ndarray, "n 3"], surface: Surface, alignment: Alignment) -> Float[np.ndarray, "n"]:
+    """Return distances of aligned true points to a surface, in the units of ``truth``."""
+    points = alignment(truth)
+    return np.linalg.norm(surface.nearest(points)[0] - points, axis=1) / alignment.scale
+
+
+def distance_after_alignment(
+    truth: Float[np.ndarray, "n 3"], surface: Surface, start: Alignment
+) -> Float[np.ndarray, "n"]:
+    """Return distances of true points to a surface after the best similarity, in the units of ``truth``."""
+    return distances(truth, surface, best_alignment(truth, surface, start))

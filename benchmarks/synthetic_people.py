@@ -230,10 +230,14 @@ def _photo_cameras(rng: np.random.Generator, count: int) -> Cameras:
     return Cameras(np.stack(poses), np.array(intrinsics), PHOTO_SIZE_PX, PHOTO_SIZE_PX)
 
 
-def make_person(seed: int, *, photos: int = 1) -> Person:
-    """Return a person and photos of them; the first photo does not depend on how many are asked for."""
+def make_person(seed: int, *, photos: int = 1, side_lit: bool = False) -> Person:
+    """Return a person and photos of them; the first photo does not depend on how many are asked for.
+
+    Args:
+        side_lit: light one side of the face, and leave the other dark.
+    """
     view, light = (np.random.default_rng([seed, stream]) for stream in (1, 2))
-    return _photographed(seed, _photo_cameras(view, 3), photos, lambda _: light)
+    return _photographed(seed, _photo_cameras(view, 3), photos, lambda _: light, side_lit=side_lit)
 
 
 def make_person_around(seed: int, azimuths_deg: Sequence[float]) -> Person:
@@ -254,6 +258,7 @@ def _photographed(
     light_rng: Callable[[int], np.random.Generator],
     *,
     expressions: int = 3,
+    side_lit: bool = False,
 ) -> Person:
     maker = head_maker()
     rng = np.random.default_rng([seed, 0])
@@ -263,7 +268,9 @@ def _photographed(
     neutral, posed = maker.neutral_and_posed(shape, drawn)
     paint = synthetic_paint.draw_paint(shape[0], rng)
     taken = [
-        synthetic_photo.photograph(maker.canvas, posed[k % len(posed)], paint, cameras, k, light_rng(k))
+        synthetic_photo.photograph(
+            maker.canvas, posed[k % len(posed)], paint, cameras, k, light_rng(k), side_lit=side_lit
+        )
         for k in range(photos)
     ]
     kept = Cameras(cameras.camera_from_world[:photos], cameras.intrinsics_px[:photos], PHOTO_SIZE_PX, PHOTO_SIZE_PX)

@@ -68,12 +68,17 @@ def photograph(
     cameras: Cameras,
     index: int,
     rng: np.random.Generator,
+    *,
+    side_lit: bool = False,
 ) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
     """Return a noisy picture of a person from one camera, and the head's coverage of each pixel.
 
     The head is skin, eyes and hair down to the rim of the neck.
+
+    Args:
+        side_lit: light one side of the face, and leave the other dark.
     """
-    subject, light = dressed(canvas, vertices_mm, paint), _draw_light(rng)
+    subject, light = dressed(canvas, vertices_mm, paint), (_draw_side_light if side_lit else _draw_light)(rng)
     size = _SAMPLES * cameras.width_px
     fine = resized(cameras, size, size)
     buffer = rasterize(subject.vertices, subject.faces, fine, index)
@@ -226,6 +231,16 @@ def _draw_light(rng: np.random.Generator) -> _Light:
     warm, strength, weaker = rng.uniform(-0.08, 0.08), rng.uniform(0.45, 0.9), rng.uniform(0.1, 0.35)
     colours = np.array([[strength], [weaker]]) * [[1 + warm, 1, 1 - warm], [1 - warm, 1, 1 + warm]]
     return _Light(np.array(directions), colours, np.array([0.45, 0.46, 0.48]), np.array([0.28, 0.26, 0.24]))
+
+
+def _draw_side_light(rng: np.random.Generator) -> _Light:
+    """Draw a strong key light from the left or the right, a hardly visible fill light, and a dim sky."""
+    key = np.radians(rng.choice([-1, 1]) * rng.uniform(60, 85))
+    high, low = np.radians(rng.uniform(5, 35)), np.radians(rng.uniform(-5, 30))
+    directions = [[np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)] for a, e in ((key, high), (-key, low))]
+    warm, strength = rng.uniform(-0.08, 0.08), rng.uniform(1.0, 1.4)
+    colours = np.array([[strength], [0.04]]) * [[1 + warm, 1, 1 - warm], [1 - warm, 1, 1 + warm]]
+    return _Light(np.array(directions), colours, np.array([0.16, 0.16, 0.17]), np.array([0.08, 0.08, 0.07]))
 
 
 def _background(size: int, rng: np.random.Generator) -> Float[np.ndarray, "h w 3"]:

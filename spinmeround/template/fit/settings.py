@@ -90,9 +90,9 @@ class FitSettings:
     )
     final_steps: int = 5
     front: float = -0.05
-    personal_weight: float = 16.0
+    personal_weight: float = 20.0
     corrective_weight: float = 40.0
-    personal: Elasticity = Elasticity(stiffness=1e5, rest_sigma=0.01, mirror_sigma=0.004)
+    personal: Elasticity = Elasticity(stiffness=5e4, rest_sigma=0.012, mirror_sigma=0.005)
     corrective: Elasticity = Elasticity(stiffness=8e3, rest_sigma=0.03, mirror_sigma=1.0)
     corrective_max_sigma: float = 0.015
     guide_vertices: int = 60
@@ -105,7 +105,7 @@ class LandmarkSettings:
 
     Attributes:
         detector_sigma: noise of a detected landmark, eye distances; adds to the uncertainty of its place on the model.
-        weight: of each landmark: the detector's errors on one face are correlated, so ten count as one.
+        weight: of each landmark: the detector's errors on one face are correlated, so about seven count as one.
         iris_weight: factor on the irises' centres: nothing else constrains the gaze.
         facing_offset: with ``facing_range`` turns the cosine into a weight, ``(cosine + offset) / range``.
         facing_range: landmarks that face away further than the offset have the least weight.
@@ -118,7 +118,7 @@ class LandmarkSettings:
     """
 
     detector_sigma: float = 0.012
-    weight: float = 0.1
+    weight: float = 0.15
     iris_weight: float = 8.0
     facing_offset: float = 0.15
     facing_range: float = 0.45
