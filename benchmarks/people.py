@@ -79,10 +79,14 @@ def _classes_picture(portrait: Portrait) -> UInt8[np.ndarray, "s s 3"]:
 
 
 def silhouette_iou(head: TemplateHead, portrait: Portrait) -> float:
-    """Return the intersection over union of the rendered head and what the networks see, above the chin."""
+    """Return the intersection over union of the rendered head and what the networks see, above the chin.
+
+    Clothes do not count: the head ends above the shoulders, which a photo may show beside the jaw.
+    """
     camera = head.photo_cameras[0]
     drawn = head.render(camera).alpha[0] > 0.5
     counts = portrait.observed & (np.arange(len(drawn)) < portrait.landmarks_px[152, 1])[:, None]
+    counts &= portrait.clothes < 0.5
     seen = person_of_networks(portrait)
     return float((drawn & seen & counts).sum() / max(((drawn | seen) & counts).sum(), 1))
 

@@ -13,6 +13,7 @@ from spinmeround.numerics import smooth_ramp
 from spinmeround.template.model.atlas import Atlas
 from spinmeround.template.model.head_model import HeadModel, landmark_points
 from spinmeround.template.texture.fill import Layer, MembraneSolver, blend_under, synthesise_skin_grain, tone_matched
+from spinmeround.template.texture.lips import seam_shadow
 from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, between, unlikeness, usual_skin
 
 _CHEEKS_AND_FOREHEAD = (50, 280, 151, 205, 425)
@@ -232,6 +233,7 @@ def _continued_skin(
     open_sky = max(float(np.percentile(visibility, _HIDDEN.open_percentile)), 1e-6)
     openness = np.clip(visibility / open_sky, 0, 1)[:, None]
     smooth = smooth * (_HIDDEN.hollow_brightness + (1 - _HIDDEN.hollow_brightness) * openness)
+    smooth = smooth * seam_shadow(canvas.model)[:, None]
     under_hair = np.square(canvas.hair_coverage)[:, None]
     return smooth * (1 - under_hair) + _hair_colour(canvas, tone, colours, weight_sum) * under_hair
 

@@ -51,8 +51,9 @@ class _ProjectionSettings:
         untrusted_px: pixels nearer than this to a border have no weight; does not scale.
         edge_px: distance over which the weight grows from there to 1.
         openings_blur_px: standard deviation of the soft border of eyes and mouth.
-        margin_px: by so much openings are widened, and mouths are closed that are parted by less than twice as much: a
-            tooth that gets onto a lip shows far more than a lip that goes on behind a tooth.
+        margin_px: by so much openings are widened, and mouths are closed that are parted by less than twice as much.
+        teeth_margin_px: by so much an open mouth is widened where skin is concerned: a tooth that gets onto a lip shows
+            far more than a lip that goes on behind a tooth.
         other: pixels with more hair, clothes and headwear than this border on skin.
         border_share: width of that border, fraction of the distance between the outer corners of the eyes.
     """
@@ -74,6 +75,7 @@ class _ProjectionSettings:
     edge_px: float = 4.0
     openings_blur_px: float = 1
     margin_px: float = 2
+    teeth_margin_px: float = 1
     other: float = 0.15
     border_share: float = 0.15
 
@@ -204,7 +206,7 @@ class FaceOpenings:
     Attributes:
         inside: eyes and mouth as their landmarks outline them.
         around: the same, a little wider.
-        open_mouth: the mouth a little wider, 0 if it is closed.
+        open_mouth: the mouth wider still, 0 if it is closed.
     """
 
     inside: Float32[np.ndarray, "h w"]
@@ -219,12 +221,14 @@ def face_openings(landmarks_px: Float[np.ndarray, "478 2"], height_px: int, widt
     for drawn, ring in ((eyes, _RIGHT_EYE), (eyes, _LEFT_EYE), (mouth, _INNER_LIPS)):
         corners = np.round(landmarks_px[ring] * 2**_FRACTION_BITS).astype(np.int32)
         cv2.fillPoly(drawn, [corners], 255, cv2.LINE_AA, _FRACTION_BITS)
-    steps = max(1, round(_PROJECTION.margin_px * scale))
+    steps, teeth_steps = (max(1, round(px * scale)) for px in (_PROJECTION.margin_px, _PROJECTION.teeth_margin_px))
     parted = cv2.morphologyEx(mouth, cv2.MORPH_OPEN, _NEIGHBOURS, iterations=steps)
     both = np.maximum(eyes, mouth)
-    wide = [cv2.dilate(mask, _NEIGHBOURS, iterations=steps) for mask in (both, parted)]
+    around = cv2.dilate(both, _NEIGHBOURS, iterations=steps)
+    open_mouth = cv2.dilate(parted, _NEIGHBOURS, iterations=teeth_steps)
     blur_px = _PROJECTION.openings_blur_px * scale
-    return FaceOpenings(*(cv2.GaussianBlur(m.astype(np.float32) / 255, (0, 0), blur_px) for m in (both, *wide)))
+    soft = [cv2.GaussianBlur(m.astype(np.float32) / 255, (0, 0), blur_px) for m in (both, around, open_mouth)]
+    return FaceOpenings(*soft)
 
 
 def _pixel_trust(
