@@ -147,25 +147,35 @@ class _Scene:
 
     def covered(
         self, buffer: mesh_raster.FaceBuffer
-    ) -> Iterator[tuple[HairTexture, Bool[np.ndarray, "h w"], Float[np.ndarray, "n 3"]]]:
-        """Yield the texture of each covering that is seen, the samples that see it, and their world positions."""
+    ) -> Iterator[tuple[HairTexture, Bool[np.ndarray, "h w"], Float32[np.ndarray, "n 3"], Float32[np.ndarray, "n 3"]]]:
+        """Yield each covering that is seen: its texture, the samples that see it, their world positions and normals."""
         for texture, first, end in zip(self.coverings, self.ends[:-1], self.ends[1:], strict=True):
             hit = (buffer.face >= first) & (buffer.face < end)
             if hit.any():
-                corners = self.vertices[self.faces[buffer.face[hit]]]
-                yield texture, hit, np.einsum("nkc,nk->nc", corners, buffer.barycentric[hit])
+                values = _at(buffer, hit, np.concatenate([self.vertices, self.normals], axis=1), self.faces)
+                normals = values[:, 3:]
+                normals /= np.maximum(np.sqrt(np.einsum("nc,nc->n", normals, normals)), 1e-6)[:, None]
+                yield texture, hit, np.ascontiguousarray(values[:, :3]), np.ascontiguousarray(normals)
+
+
+def _at(
+    buffer: mesh_raster.FaceBuffer,
+    hit: Bool[np.ndarray, "h w"],
+    attributes: Float[np.ndarray, "v c"],
+    faces: Integer[np.ndarray, "f 3"],
+) -> Float32[np.ndarray, "n c"]:
+    """Interpolate vertex attributes at some of the samples."""
+    column = mesh_raster.FaceBuffer(*(field[hit][:, None] for field in (buffer.face, buffer.barycentric, buffer.depth)))
+    return mesh_raster.interpolate(attributes, faces, column)[:, 0]
 
 
 def _colours(scene: _Scene, buffer: mesh_raster.FaceBuffer) -> Float[np.ndarray, "h w 3"]:
     """Colour per sample, 0 where nothing is hit."""
     colours = np.zeros((*buffer.face.shape, 3), np.float32)
     on_skin = (buffer.face >= 0) & (buffer.face < len(scene.corner_uv))
-    uv = np.einsum("nkc,nk->nc", scene.corner_uv[buffer.face[on_skin]], buffer.barycentric[on_skin])
-    colours[on_skin] = sample_texture(scene.albedo, uv)
-    for texture, hit, points in scene.covered(buffer):
-        corners = scene.normals[scene.faces[buffer.face[hit]]]
-        normals = np.einsum("nkc,nk->nc", corners, buffer.barycentric[hit])
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
+    corners = np.arange(3 * len(scene.corner_uv)).reshape(-1, 3)
+    colours[on_skin] = sample_texture(scene.albedo, _at(buffer, on_skin, scene.corner_uv.reshape(-1, 2), corners))
+    for texture, hit, points, normals in scene.covered(buffer):
         colours[hit] = texture.colours(points, normals)
     return colours
 
@@ -174,8 +184,8 @@ def _normals(scene: _Scene, buffer: mesh_raster.FaceBuffer) -> Float[np.ndarray,
     """Unit world normal per sample, 0 where nothing is hit."""
     normals = mesh_raster.interpolate(scene.normals.astype(np.float32), scene.faces, buffer)
     normals /= np.maximum(np.sqrt(np.einsum("hwc,hwc->hw", normals, normals)), 1e-6)[..., None]
-    for texture, hit, points in scene.covered(buffer):
-        normals[hit] = _tilt_by_strands(texture, points, normals[hit])
+    for texture, hit, points, on_covering in scene.covered(buffer):
+        normals[hit] = _tilt_by_strands(texture, points, on_covering)
     return normals
 
 
@@ -196,12 +206,13 @@ def strand_normals(hair: Covering) -> Float32[np.ndarray, "th tw 3"]:
 
 def _tilt_by_strands(texture: HairTexture, points, normals):
     """Tilt unit normals by the slope of the strands' relief, around the head and downward."""
-    around = np.cross([0.0, 1.0, 0.0], normals)
-    around /= np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-6)
-    along = np.cross(normals, around)
-    tilted = normals.astype(np.float64)
+    level = np.maximum(np.hypot(normals[:, 0], normals[:, 2]), 1e-6)
+    x, z = normals[:, 2] / level, -normals[:, 0] / level
+    around = np.stack([x, np.zeros_like(x), z], axis=1)
+    along = np.stack([normals[:, 1] * z, normals[:, 2] * x - normals[:, 0] * z, -normals[:, 1] * x], axis=1)
+    tilted = normals.copy()
     for tangent in (around, along):
         ahead, behind = (texture.sample(points + sign * _STRAND_STEP * tangent)[1] for sign in (1, -1))
         slope = np.clip((ahead - behind) * _STRAND_HEIGHT / (2 * _STRAND_STEP), -_MAX_STRAND_SLOPE, _MAX_STRAND_SLOPE)
         tilted -= slope[:, None] * tangent
-    return tilted / np.linalg.norm(tilted, axis=1, keepdims=True)
+    return tilted / np.sqrt(np.einsum("nc,nc->n", tilted, tilted))[:, None]

@@ -67,15 +67,17 @@ class ProjectedPhoto:
         """
         s = _SETTINGS
         height, width = self.trust.shape
-        toward = -self.camera_from_world[:3, :3].T @ self.camera_from_world[:3, 3] - points
-        facing = (toward * normals).sum(1) / np.linalg.norm(toward, axis=1)
+        centre = -self.camera_from_world[:3, :3].T @ self.camera_from_world[:3, 3]
+        toward = centre.astype(points.dtype) - points
+        facing = np.einsum("nc,nc->n", toward, normals) / np.sqrt(np.einsum("nc,nc->n", toward, toward))
         near = np.flatnonzero(facing > s.facing[0])
         pixels = project(points[near], self.camera_from_world, self.intrinsics_px)
         column, row = pixels[:, 0].astype(int), pixels[:, 1].astype(int)
         within = (pixels[:, :2] >= 0).all(1) & (column < width) & (row < height)
         near, pixels, column, row = near[within], pixels[within], column[within], row[within]
         seen = pixels[:, 2] < self.depth[row, column] + s.depth_tolerance
-        rgb, trust, sharpness = np.zeros((len(points), 3)), np.zeros(len(points)), np.zeros(len(points))
+        rgb = np.zeros((len(points), 3), np.float32)
+        trust, sharpness = (np.zeros(len(points), np.float32) for _ in range(2))
         rgb[near] = sample(self.rgb, pixels)
         trust[near] = smooth_ramp(facing[near], *s.facing) * smooth_ramp(sample(self.trust, pixels), *s.matte) * seen
         sharpness[near] = self.intrinsics_px[0, 0] * facing[near] / pixels[:, 2]

@@ -87,7 +87,9 @@ class HairTexture:
         if self.photo is None:
             return colours
         seen, trust, _ = self.photo.look_up(points, normals)
-        return colours * (1 - trust[:, None]) + seen * trust[:, None]
+        shown = trust > 0
+        colours[shown] += trust[shown, None] * (seen[shown] - colours[shown])
+        return colours
 
     def corner_uv(
         self, vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]
@@ -133,7 +135,7 @@ def centre_of_map(hair: Mesh) -> Float[np.ndarray, "3"]:
 
 def _unroll(points, centre):
     """Map world points to (column, row) of the map, texels."""
-    local = points - centre
+    local = points - centre.astype(points.dtype)
     around = np.arctan2(local[:, 0], local[:, 2])
     radius = np.hypot(local[:, 0], local[:, 2])
     over_the_top = np.arctan2(radius, local[:, 1]) * _RADIUS

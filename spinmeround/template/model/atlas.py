@@ -65,15 +65,15 @@ class Atlas:
         return cv2.remap(np.asarray(image, np.float32), grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
     def padded(
-        self, image: Float[np.ndarray, "t t 3"], inside: Bool[np.ndarray, "t t"]
-    ) -> Float32[np.ndarray, "t t 3"]:
+        self, image: Float[np.ndarray, "t t c"], inside: Bool[np.ndarray, "t t"]
+    ) -> Float32[np.ndarray, "t t c"]:
         """Extend colours into the gutters between charts, so that filtering at a border never reads background."""
         _, label = cv2.distanceTransformWithLabels(
             (~inside).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
         )
         nearest = np.zeros(int(label.max()) + 1, np.int64)
         nearest[label[inside]] = np.flatnonzero(inside.ravel())
-        return image.reshape(-1, 3)[nearest[label]].astype(np.float32)
+        return image.reshape(-1, image.shape[2])[nearest[label]].astype(np.float32)
 
 
 def build_atlas(model: HeadModel, size: int) -> Atlas:

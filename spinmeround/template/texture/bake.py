@@ -131,8 +131,9 @@ def bake_skin_texture(
     expressive = resting * (1 - shown) + photos[0].layer.inner.rgb * shown
     inside = atlas.part >= 0
     observed = np.where(inside, np.where(canvas.inside, complete.weight, inner_seen.weight), 0).astype(np.float32)
-    padded = [atlas.padded(np.clip(rgb, 0, 1), inside) for rgb in (expressive, resting, animatable)]
-    return SkinTexture(padded[0], observed, padded[1], padded[2], photos[0].light)
+    textures = atlas.padded(np.clip(np.dstack([expressive, resting, animatable]), 0, 1), inside)
+    albedo, resting, animatable = (np.ascontiguousarray(each) for each in np.split(textures, 3, axis=2))
+    return SkinTexture(albedo, observed, resting, animatable, photos[0].light)
 
 
 @functools.lru_cache(maxsize=1)

@@ -107,14 +107,16 @@ def _tooth_trust(
     seen: Layer, on_teeth: Bool[np.ndarray, "t t"], teeth: Float[np.ndarray, "3"]
 ) -> Float32[np.ndarray, "t t"]:
     """Return 1 well within visible teeth, 0 on lips and gums that were seen in their place."""
-    tint = seen.rgb / np.maximum(seen.rgb.mean(-1, keepdims=True), _MOUTH.min_channel)
+    rgb, weight = seen.rgb[on_teeth], seen.weight[on_teeth]
+    tint = rgb / np.maximum(rgb.mean(-1, keepdims=True), _MOUTH.min_channel)
     tint_difference = np.abs(tint - teeth / teeth.mean()).max(-1)
-    brightness = seen.rgb.mean(-1) / teeth.mean()
+    brightness = rgb.mean(-1) / teeth.mean()
     (strange, strange_range), (dark, dark_range) = _MOUTH.tint, _MOUTH.brightness
     similar_tint = np.clip((strange - tint_difference) / strange_range, 0, 1)
     tooth = similar_tint * np.clip((brightness - dark) / dark_range, 0, 1)
     feather_px = _MOUTH.feather * len(seen.weight)
-    inside = (on_teeth & (seen.weight * tooth > _MOUTH.min_tooth_weight)).astype(np.uint8)
+    inside = np.zeros(on_teeth.shape, np.uint8)
+    inside[on_teeth] = weight * tooth > _MOUTH.min_tooth_weight
     closed = cv2.morphologyEx(inside, cv2.MORPH_CLOSE, np.ones((3, 3)))
     depth_px = cv2.distanceTransform(closed, cv2.DIST_L2, 5)
     return (np.clip(depth_px / feather_px, 0, 1) * seen.weight * on_teeth).astype(np.float32)

@@ -97,8 +97,8 @@ class Projection:
         hair: fraction of hair in the texel's pixel.
         facing: cosine between the surface's normal and the direction to the camera.
         sharpness: pixels of the photo to a head unit on the surface; 0 where it faces away.
-        border: 1 next to what hides skin in the photo, as hair and clothes do, and along the photo's contour, 0 far from
-            both.
+        border: 1 next to what hides skin in the photo, as hair and clothes do, and along the photo's contour; 0 far
+            from both.
         normals: unit normals of the posed head at the dense vertices, world frame.
     """
 
