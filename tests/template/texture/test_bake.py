@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from spinmeround.geometry import vertex_normals
+from spinmeround.template.fit.lip_edges import LOWER_EDGE, UPPER_EDGE
 from spinmeround.template.model.atlas import build_atlas
 from spinmeround.template.model.head_model import PARTS, load_head_model
-from spinmeround.template.texture.bake import bake_skin_texture
+from spinmeround.template.texture.bake import TEXTURE_PX, bake_skin_texture, shared_atlas
 from spinmeround.template.texture.fill import Layer, MembraneSolver, blend_under, synthesise_skin_grain
 from spinmeround.template.texture.lighting import ambient_occlusion, photo_shading
 from tests.template.texture.painted import painted_portrait
@@ -173,3 +176,22 @@ def test_whole_texture_keeps_what_is_seen_and_completes_the_rest(model):
     mean = texture.albedo[hidden].mean(0)
     assert np.abs(mean - [0.7, 0.5, 0.42]).max() < 0.15
     assert mean[0] > mean[1] > mean[2]
+
+
+def test_teeth_show_up_to_the_lips_with_the_expression_and_not_on_closed_lips(model):
+    def paint(points):
+        return np.full((len(points), 3), [0.7, 0.45, 0.4], np.float32)
+
+    portrait, head = painted_portrait(model, paint)
+    landmarks_px, rgb = portrait.landmarks_px.copy(), portrait.rgb.copy()
+    landmarks_px[LOWER_EDGE, 1] += 14
+    mouth = np.concatenate([landmarks_px[UPPER_EDGE], landmarks_px[LOWER_EDGE][::-1]])
+    cv2.fillPoly(rgb, [np.round(mouth).astype(np.int32)], (0.95, 0.95, 0.95))
+    smiling = replace(portrait, landmarks_px=landmarks_px, rgb=rgb, foreground=rgb)
+    texture = bake_skin_texture(model, head, [smiling], np.zeros(model.subdivision.shape[0]))
+    atlas = shared_atlas(TEXTURE_PX)
+    lips = (atlas.part == 0) & (atlas.spread(model.masks["lips"].astype(np.float64)[:, None])[..., 0] > 0.5)
+    white = lips & (texture.albedo[..., 2] > 0.8)
+    assert white.sum() > 300, "the picture of the photo's expression has its teeth, whatever the model says is there"
+    assert texture.resting_albedo is not None
+    assert texture.resting_albedo[white][:, 2].mean() < 0.6
