@@ -15,11 +15,11 @@ from synthetic_paint import above_hairline, ear
 from spinmeround.numerics import smooth_ramp
 
 STYLES = {
-    "bald": 0.03,
+    "bald": 0.06,
     "buzz": 0.08,
     "short": 0.17,
     "fade": 0.06,
-    "horseshoe": 0.04,
+    "horseshoe": 0.07,
     "medium": 0.09,
     "bob": 0.08,
     "long": 0.2,
@@ -85,7 +85,7 @@ def draw_style(rng: np.random.Generator) -> Style:
         receding = rng.uniform(-6, 6)
     crown = rng.uniform(20, 60) if name in ("short", "buzz", "fade") and rng.random() < 0.2 else 0.0
     greying = rng.uniform(0.1, 0.7) if rng.random() < 0.15 else 0.0
-    return Style(name, colour, greying, cover, receding, crown, rng.uniform(0.0, 0.25), int(rng.integers(1 << 30)))
+    return Style(name, colour, greying, cover, receding, crown, rng.uniform(0.0, 0.12), int(rng.integers(1 << 30)))
 
 
 def growths_of(
@@ -198,7 +198,7 @@ def _hanging(
         **_curl(rng, 0.45),
     }
     fringe = (_angle_deg(place) < rng.uniform(30, 55)) & (place[:, 2] > -15) & (rng.random(len(place)) < 0.9)
-    if rng.random() > 0.5:
+    if rng.random() > 0.35:
         fringe &= False
     shortened = rng.uniform(45, 85)
     aside = np.array([rng.uniform(-0.8, 0.8), -0.3, 0.9])
