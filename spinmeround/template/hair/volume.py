@@ -340,6 +340,8 @@ def _shell_distance(model: HeadModel, vertices, coverage, thickness, points):
     along = ((points - vertices[nearest]) * normals[nearest]).sum(1)
     # Near the skin the distance to the tangent plane is more accurate, farther away the one to the vertex is.
     signed = np.where(length < s.plane_distance, along, np.copysign(length, along))
+    # Beside the open end of the neck the nearest normal may point away from what is outside.
+    signed = np.where(length > np.ptp(vertices[index], axis=0).min() / 2, length, signed)
     soft = np.clip((coverage - s.shell_from_coverage) / s.shell_coverage_range, 0, 1)[nearest]
     thinnest = s.shell_above_skin * soft - s.shell_below_skin * (1 - soft)
     shell = signed - thickness[nearest] * soft - thinnest

@@ -52,6 +52,8 @@ class _BakeSettings:
         light_seen: weight of the light on seen vertices against that on their neighbours, where it is continued.
         light_even: weight of an even light there: it wins a few centimetres from what is seen. No photo shows what
             light falls on skin that it does not see.
+        hidden_level: strength of that light: 0 is that on sure skin, which faces the lamp more than most; 1, in
+            logarithms, the mean of what is seen.
     """
 
     side_distance: tuple[float, float] = (0.085, 0.135)
@@ -65,6 +67,7 @@ class _BakeSettings:
     light_half_weight: float = 2.0
     light_seen: float = 2.0
     light_even: float = 0.1
+    hidden_level: float = 0.5
 
 
 _BAKE = _BakeSettings()
@@ -215,7 +218,12 @@ def _light_of(
     _, seen_sum = atlas.gather(seen.rgb, seen.weight, len(normals))
     confidence = _BAKE.light_seen * seen_sum / (seen_sum + _BAKE.light_half_weight)
     log_light = np.log(np.maximum(shading, 1e-3))
-    log_light = membrane.interpolate(log_light, confidence, np.zeros_like(log_light), prior_weight=_BAKE.light_even)
+    if weight_sum.any():
+        level = _BAKE.hidden_level * np.average(log_light, axis=0, weights=weight_sum)
+    else:
+        level = np.zeros(3)
+    prior = np.broadcast_to(level, log_light.shape)
+    log_light = membrane.interpolate(log_light, confidence, prior, prior_weight=_BAKE.light_even)
     outside = np.zeros((len(normals), 1))
     outside[np.unique(model.dense_faces[model.dense_part == _SKIN])] = 1
     return SkinLight(np.exp(log_light * outside * (1 - model.masks["cavity"][:, None])))
