@@ -81,7 +81,8 @@ def _classes_picture(portrait: Portrait) -> UInt8[np.ndarray, "s s 3"]:
 def silhouette_iou(head: TemplateHead, portrait: Portrait) -> float:
     """Return the intersection over union of the rendered head and what the networks see, above the chin.
 
-    Clothes do not count: the head ends above the shoulders, which a photo may show beside the jaw.
+    Clothes, as the package itself finds them, do not count: the head ends above the shoulders, which a photo may show
+    beside the jaw.
     """
     camera = head.photo_cameras[0]
     drawn = head.render(camera).alpha[0] > 0.5

@@ -32,6 +32,7 @@ from spinmeround.template.hair.settings import (
     HairVolumeSettings,
     ThicknessSettings,
 )
+from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel
 from spinmeround.types import Mesh, Portrait
 
@@ -340,8 +341,8 @@ def _shell_distance(model: HeadModel, vertices, coverage, thickness, points):
     along = ((points - vertices[nearest]) * normals[nearest]).sum(1)
     # Near the skin the distance to the tangent plane is more accurate, farther away the one to the vertex is.
     signed = np.where(length < s.plane_distance, along, np.copysign(length, along))
-    # Beside the open end of the neck the nearest normal may point away from what is outside.
-    signed = np.where(length > np.ptp(vertices[index], axis=0).min() / 2, length, signed)
+    # At the open end of the neck, which no picture shows, normals do not tell inside from outside.
+    signed = np.where(vertices[nearest, 1] < neck_cut.HEIGHT, length, signed)
     soft = np.clip((coverage - s.shell_from_coverage) / s.shell_coverage_range, 0, 1)[nearest]
     thinnest = s.shell_above_skin * soft - s.shell_below_skin * (1 - soft)
     shell = signed - thickness[nearest] * soft - thinnest

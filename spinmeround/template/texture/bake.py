@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from spinmeround.geometry import camera_centres
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.fitter import FittedHead
 from spinmeround.template.model.atlas import Atlas, build_atlas
@@ -23,7 +22,7 @@ from spinmeround.template.texture.occluding_contour import contour_light
 from spinmeround.template.texture.photo_merge import PhotoLayer, merge_photos, photo_fitness
 from spinmeround.template.texture.projection import project_photo
 from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, unlikeness, usual_skin
-from spinmeround.types import Cameras, Portrait
+from spinmeround.types import Portrait
 
 TEXTURE_PX = 2048
 """Side of the baked texture, texels."""
@@ -157,7 +156,7 @@ class _ProjectedPhoto:
 
     Attributes:
         layer: the skin without the photo's light; eyes and mouth as they are.
-        border: see ``Projection``.
+        border: see ``Projection``, as for ``in_openings``.
         light: the photo's.
     """
 
@@ -177,15 +176,12 @@ def _project(canvas: SkinCanvas, portrait: Portrait, head: FittedHead, index: in
     seen = Layer(projection.rgb, np.where(inside, projection.weight * (1 - obstruction), 0).astype(np.float32))
     plain = inside & (projection.hair < _BAKE.max_plain_hair) & (coverage < _BAKE.max_plain_coverage)
     side = smooth_ramp(np.abs(model.dense(model.mean)[:, 0]), *_BAKE.side_distance)
-    facing = _facing(projection.normals, posed, camera)
-    at_contour = contour_light(atlas, canvas.membrane, seen, facing, plain, side)
+    at_contour = contour_light(atlas, canvas.membrane, seen, projection.facing, plain, side)
     # What flares up there is light from behind, which looks like paint from anywhere else.
     flare = at_contour.mean(1, keepdims=True) > 1
-    seen = Layer(
-        (seen.rgb / np.maximum(atlas.spread(np.where(flare, at_contour, 1)), 1e-3)).astype(np.float32), seen.weight
-    )
+    seen = Layer(_without_light(atlas, seen.rgb, np.where(flare, at_contour, 1)), seen.weight)
     light = _light_of(canvas, seen, plain, projection.normals, np.where(flare, 1, at_contour))
-    delit = (seen.rgb / np.maximum(light.on_texels(atlas, 1.0), 1e-3)).astype(np.float32)
+    delit = _without_light(atlas, seen.rgb, light.shading)
     inner = Layer(projection.rgb, np.where(inside, 0, projection.weight).astype(np.float32))
     moved = np.linalg.norm(posed - model.dense(head.posed(0)), axis=1)
     fitness = photo_fitness(projection.sharpness, atlas, moved)
@@ -207,8 +203,7 @@ def _light_of(
     """
     model, atlas, membrane = canvas.model, canvas.atlas, canvas.membrane
     weight = np.where(plain & (seen.weight > _BAKE.min_plain_weight), seen.weight, 0).astype(np.float32)
-    even = (seen.rgb / np.maximum(atlas.spread(at_contour), 1e-3)).astype(np.float32)
-    colours, weight_sum = atlas.gather(even, weight, len(normals))
+    colours, weight_sum = atlas.gather(_without_light(atlas, seen.rgb, at_contour), weight, len(normals))
     usual = usual_skin(colours, weight_sum, canvas.places.sure)
     face = model.masks["face"] * (1 - model.masks["lips"]) * (1 - model.masks["lids"])
     beard = beardedness(unlikeness(colours, usual), weight_sum, canvas.places)
@@ -229,9 +224,8 @@ def _light_of(
     return SkinLight(np.exp(log_light * outside * (1 - model.masks["cavity"][:, None])))
 
 
-def _facing(
-    normals: Float[np.ndarray, "m 3"], posed: Float[np.ndarray, "m 3"], camera: Cameras
-) -> Float[np.ndarray, "m"]:
-    """Return the cosine between normal and line of sight at each vertex."""
-    toward = camera_centres(camera)[0] - posed
-    return (normals * toward).sum(1) / np.linalg.norm(toward, axis=1)
+def _without_light(
+    atlas: Atlas, rgb: Float32[np.ndarray, "t t 3"], shading: Float[np.ndarray, "m 3"]
+) -> Float32[np.ndarray, "t t 3"]:
+    """Return a texture divided by factors at the dense vertices; it may be brighter than 1."""
+    return (rgb / np.maximum(atlas.spread(shading), 1e-3)).astype(np.float32)

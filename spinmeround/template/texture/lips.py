@@ -84,7 +84,6 @@ def complete_lips(
         neutral: the same at rest.
     """
     distance_mm = _distance_to_border_mm(model)
-    seam = seam_shadow(model)
     near = np.maximum(model.masks["lips"], 1 - smooth_ramp(distance_mm, *_LIP.all_lip_mm)) * (
         1 - smooth_ramp(distance_mm, *_LIP.affected_mm)
     )
@@ -110,14 +109,18 @@ def complete_lips(
         np.broadcast_to(usual.astype(np.float64), values.shape),
         prior_weight=_LIP.prior_weight,
     )
-    filled *= seam[:, None]
+    filled *= _seam_shadow(distance_mm)[:, None]
     weight = doubt[..., None]
     return (skin * (1 - weight) + atlas.spread(filled) * weight).astype(np.float32)
 
 
 def seam_shadow(model: HeadModel) -> Float[np.ndarray, "m"]:
     """Return the factor by which lips at rest are darker toward each other, at each dense vertex."""
-    return 1 - _LIP.seam_darkening * (1 - smooth_ramp(_distance_to_border_mm(model), *_LIP.seam_mm))
+    return _seam_shadow(_distance_to_border_mm(model))
+
+
+def _seam_shadow(distance_mm: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+    return 1 - _LIP.seam_darkening * (1 - smooth_ramp(distance_mm, *_LIP.seam_mm))
 
 
 def _gap(model: HeadModel, coarse: Float[np.ndarray, "n 3"]) -> float:

@@ -95,7 +95,7 @@ class Projection:
         in_openings: trust in what shows in the openings of eyes and mouth and at their borders, whatever part of the
             head is there.
         hair: fraction of hair in the texel's pixel.
-        facing: cosine between the surface's normal and the direction to the camera.
+        facing: cosine between the surface's normal and the direction to the camera at the dense vertices.
         sharpness: pixels of the photo to a head unit on the surface; 0 where it faces away.
         border: 1 next to what hides skin in the photo, as hair and clothes do, and along the photo's contour; 0 far
             from both.
@@ -105,7 +105,7 @@ class Projection:
     rgb: Float32[np.ndarray, "t t 3"]
     weight: Float32[np.ndarray, "t t"]
     hair: Float32[np.ndarray, "t t"]
-    facing: Float32[np.ndarray, "t t"]
+    facing: Float[np.ndarray, "m"]
     sharpness: Float32[np.ndarray, "t t"]
     border: Float32[np.ndarray, "t t"]
     in_openings: Float32[np.ndarray, "t t"]
@@ -160,7 +160,7 @@ def project_photo(
         in_openings=out_maps[..., 2],
         hair=out_maps[..., 3],
         border=np.maximum(out_maps[..., 4], 1 - smooth_ramp(texels[..., 3], *_PROJECTION.contour)).astype(np.float32),
-        facing=texels[..., 3],
+        facing=facing[:, 0],
         sharpness=sharpness.astype(np.float32),
         normals=normals,
     )
@@ -206,7 +206,7 @@ class FaceOpenings:
     Attributes:
         inside: eyes and mouth as their landmarks outline them.
         around: the same, a little wider.
-        open_mouth: the mouth wider still, 0 if it is closed.
+        open_mouth: the mouth a little wider; 0 if it is closed.
     """
 
     inside: Float32[np.ndarray, "h w"]

@@ -133,6 +133,17 @@ def test_long_hair_hangs_behind_the_neck_and_covers_the_ears(model, camera, buff
     assert below[:, 2].min() < -0.2, "it closes behind the neck"
 
 
+def test_nothing_far_from_the_skin_lies_under_it(model):
+    skin = model.dense(model.mean).astype(np.float64)
+    axis = np.arange(-0.8, 0.81, 0.1)
+    points = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
+    bare = np.zeros(len(skin))
+    _, _, skin_distance, _ = volume._shell_distance(model, skin, bare, bare, points)
+    beside = (points[:, 1] < skin[:, 1].max()) & (np.hypot(points[:, 0], points[:, 2]) > 0.5)
+    assert beside.sum() > 500
+    assert (skin_distance[beside] > 0).all(), "below the ears the nearest vertex is on the open end of the neck"
+
+
 def test_flattened_ears_lie_within_the_hair(model):
     vertices = model.dense(model.mean)
     flat = volume.flatten_covered_ears(model, vertices, np.ones(len(vertices)))

@@ -43,7 +43,7 @@ def test_a_grey_contour_turns_to_skin_and_the_front_stays(scene):
     facing, texels, rgb = _lit_from_the_front(scene)
     side = np.clip((np.abs(place[:, 0]) - 0.085) / 0.05, 0, 1)
     out = _evened(scene, rgb, facing, side)
-    front = skin & (texels > 0.75)
+    front = skin & (texels > 0.75)  # but for a few triangles, one corner of which is oblique
     assert np.percentile(np.abs(out - rgb)[front], 99.8) < 1e-6
     contour = skin & (texels > 0.1) & (texels < 0.3) & (atlas.spread(side[:, None])[..., 0] > 0.99)
     assert contour.sum() > 1000
