@@ -174,7 +174,7 @@ class HairVolumeSettings:
     shell_below_skin: float = 0.012
     max_below_skin: float = 0.008
     min_component_faces: int = 200
-    min_component_fraction: float = 0.02
+    min_component_fraction: float = 0.1
 
 
 @dataclass(frozen=True)
