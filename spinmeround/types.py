@@ -263,6 +263,26 @@ class TexturedMesh:
 
 
 @dataclass(frozen=True)
+class HairStrands:
+    """Hair as curves in the world frame, each from its root to its tip with the same number of points.
+
+    Attributes:
+        points: along each strand, the root first.
+        widths: diameter at each point, head units; 0 where a strand ends before its last point.
+        colours: sRGB in [0, 1] at each point.
+        root_uv: of the skin at the root, origin at the bottom-left of its texture.
+    """
+
+    points: Float[np.ndarray, "s p 3"]
+    widths: Float[np.ndarray, "s p"]
+    colours: Float[np.ndarray, "s p 3"]
+    root_uv: Float[np.ndarray, "s 2"]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+@dataclass(frozen=True)
 class Joint:
     """One bone of a skeleton, which at rest is turned like the world.
 
