@@ -370,3 +370,47 @@ class StrandSettings:
     colour_matte: float = 0.9
     quantile_range: tuple[float, float] = (0.02, 0.98)
     n_quantiles: int = 97
+
+
+@dataclass(frozen=True)
+class OrientedFilterSettings:
+    """The bank of oriented filters that measures the strands' orientation in a picture.
+
+    Attributes:
+        finest_wavelength: of the filters, and each further level doubles it: a strand clump is half a wavelength wide
+            (2.5 mm).
+        wavelength_px: of each filter on its own level of the image pyramid; the bank is the same for all.
+        n_levels: of the pyramid (2.5, 5 and 10 mm).
+        n_orientations: of the filters, each a quadrature pair. With 16 they overlap at half their height.
+        across_wavelengths: standard deviation of a filter's envelope across the strands, in wavelengths.
+        along_wavelengths: the same along them; longer filters resolve angles finer but smooth curls away.
+        reach_deviations: how far a filter reaches, in the standard deviations along the strands: 11 px are filtered
+            directly, larger filters by a Fourier transform at thrice the time.
+        contrast_wavelengths: standard deviation of the window in which the contrast is normalised.
+        min_contrast: standard deviation of luminance below which a window counts as flat; an 8-bit step is 0.004.
+        min_relative_contrast: the same against the median over the hair.
+        peak_power: exponent of the filters' energies in their mean, above 1 to follow the strongest of two crossing
+            orientations.
+        smoothing_wavelengths: standard deviation over which the orientations of each level are averaged at last.
+        coverage: fraction of a filter's window inside the matte from which confidence begins to rise, and at which it
+            is full.
+        anisotropy: length of the mean at doubled angle from which confidence begins to rise, and at which it is full.
+            White noise has 0.15.
+        half_energy: energy at which confidence is halved, against the median over the hair.
+    """
+
+    finest_wavelength: float = 0.0061
+    wavelength_px: float = 4.0
+    n_levels: int = 3
+    n_orientations: int = 16
+    across_wavelengths: float = 0.4
+    along_wavelengths: float = 0.75
+    reach_deviations: float = 1.6
+    contrast_wavelengths: float = 1.5
+    min_contrast: float = 0.004
+    min_relative_contrast: float = 0.2
+    peak_power: float = 1.5
+    smoothing_wavelengths: float = 0.8
+    coverage: tuple[float, float] = (0.8, 0.97)
+    anisotropy: tuple[float, float] = (0.2, 0.7)
+    half_energy: float = 0.1
