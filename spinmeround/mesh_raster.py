@@ -86,20 +86,63 @@ def _interpolate(attributes, faces, face, barycentric, out):
                     out[row, column, c] += barycentric[row, column, k] * attributes[faces[f, k], c]
 
 
+@numba.njit(cache=True)
+def _rows_of(pixels, faces, f, height):
+    """Return the first and last row whose centre a face covers; none if the last comes first."""
+    y0, y1, y2 = pixels[faces[f, 0], 1], pixels[faces[f, 1], 1], pixels[faces[f, 2], 1]
+    return max(0, int(np.ceil(min(y0, y1, y2) - 0.5))), min(height - 1, int(np.floor(max(y0, y1, y2) - 0.5)))
+
+
+@numba.njit(cache=True)
+def _columns_of(left, right, y, x0, y0, x1, y1, x2, y2, area):
+    """Narrow a face's columns to those it covers in one row, with one to spare on either side: a thin face crosses few
+    of its bounding box."""
+    x = left + 0.5
+    w0 = ((x1 - x) * (y2 - y) - (x2 - x) * (y1 - y)) / area
+    w1 = ((x2 - x) * (y0 - y) - (x0 - x) * (y2 - y)) / area
+    begin, end = left, right
+    # Each weight is linear along the row, and positive where the face is.
+    for weight, slope in ((w0, (y1 - y2) / area), (w1, (y2 - y0) / area), (1 - w0 - w1, (y0 - y1) / area)):
+        if abs(slope) * (right - left + 1) > _EDGE_SLACK:
+            zero = min(max(-weight / slope, -1.0), right - left + 1.0)
+            if slope > 0:
+                begin = max(begin, left + int(zero) - 1)
+            else:
+                end = min(end, left + int(zero) + 2)
+    return begin, end
+
+
+@numba.njit(cache=True)
+def _faces_of_bands(pixels, faces, height, bands):
+    """Return the faces that touch each band, in order, band after band, and where each band's begin."""
+    starts = np.zeros(bands + 1, np.int64)
+    for f in range(faces.shape[0]):
+        first, last = _rows_of(pixels, faces, f, height)
+        for band in range(first // _BAND_ROWS, last // _BAND_ROWS + 1 if first <= last else 0):
+            starts[band + 1] += 1
+    starts = np.cumsum(starts)
+    listed, filled = np.empty(starts[-1], np.int64), starts[:-1].copy()
+    for f in range(faces.shape[0]):
+        first, last = _rows_of(pixels, faces, f, height)
+        for band in range(first // _BAND_ROWS, last // _BAND_ROWS + 1 if first <= last else 0):
+            listed[filled[band]] = f
+            filled[band] += 1
+    return listed, starts
+
+
 @numba.njit(parallel=True, cache=True)
 def _draw(pixels, faces, face, barycentric, depth):
     """Draw all faces into each band of rows, with a depth test and perspective-correct barycentric coordinates."""
     height, width = face.shape
     bands = (height + _BAND_ROWS - 1) // _BAND_ROWS
+    listed, starts = _faces_of_bands(pixels, faces, height, bands)
     for band in numba.prange(bands):
         row0, row1 = band * _BAND_ROWS, min((band + 1) * _BAND_ROWS, height)
-        for f in range(faces.shape[0]):
+        for f in listed[starts[band] : starts[band + 1]]:
             a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
             y0, y1, y2 = pixels[a, 1], pixels[b, 1], pixels[c, 1]
-            first = max(row0, int(np.ceil(min(y0, y1, y2) - 0.5)))
-            last = min(row1 - 1, int(np.floor(max(y0, y1, y2) - 0.5)))
-            if first > last:
-                continue
+            first, last = _rows_of(pixels, faces, f, height)
+            first, last = max(row0, first), min(row1 - 1, last)
             x0, x1, x2 = pixels[a, 0], pixels[b, 0], pixels[c, 0]
             z0, z1, z2 = pixels[a, 2], pixels[b, 2], pixels[c, 2]
             area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
@@ -109,7 +152,8 @@ def _draw(pixels, faces, face, barycentric, depth):
             right = min(width - 1, int(np.floor(max(x0, x1, x2) - 0.5)))
             for row in range(first, last + 1):
                 y = row + 0.5
-                for column in range(left, right + 1):
+                begin, end = _columns_of(left, right, y, x0, y0, x1, y1, x2, y2, area)
+                for column in range(begin, end + 1):
                     x = column + 0.5
                     w0 = ((x1 - x) * (y2 - y) - (x2 - x) * (y1 - y)) / area
                     w1 = ((x2 - x) * (y0 - y) - (x0 - x) * (y2 - y)) / area
