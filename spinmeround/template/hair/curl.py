@@ -56,8 +56,8 @@ def measure_curl(
 
     The angle between the strands and their mean orientation over a window is the slope of the waves. A wave
     a sin(2 pi s / p) along the strands has slopes of the size 2 pi a / p, which change by 2 pi / p of that per unit of
-    length, and the same quantile of both has their ratio. The filters of the orientation see waves shorter than 20 mm
-    too small: half of them remains at 15 mm.
+    length, and the same quantile of both has their ratio. The filters of the orientation flatten short waves: of
+    1 mm in 20 mm half remains.
 
     Args:
         hair: matte in [0, 1].
