@@ -6,8 +6,8 @@ The people are those of ``people.py`` whose hair covers over 5 % of the portrait
 
 "angle" is the median angle between the strands' orientation in the photo and in our picture, where both show hair,
 weighted by the confidence of both; strands at random would have 45 degrees. "strands" is the mean confidence in our
-picture against that in the photo: below 1 the strands are less distinct. "fringe" is the rms variation of alpha along
-the outline in wavelengths of 2 to 8 mm, in millimetres of displaced outline, and the ratio of ours to the photo's.
+picture against that in the photo: below 1 the strands are less distinct. "fringe" is the rms displacement of the
+outline in wavelengths of 2 to 8 mm, soft alpha included, and the ratio of ours to the photo's.
 """
 
 from __future__ import annotations
@@ -51,9 +51,8 @@ class FringeSettings:
     Attributes:
         contour_blur: standard deviation of the blur of alpha whose contour is followed: longer waves of the outline
             than the band are part of that contour.
-        offsets: of the bands beside the contour, outward.
-        step: between samples along the contour.
-        across: samples across a band, evenly spaced over the distance to the next band.
+        reach: range across the contour over which alpha is summed, outward: wisps count up to there.
+        step: between samples along the contour, and across it.
         window: length of a window of the spectrum, Hann-weighted, half overlapping.
         wavelengths: shortest and longest of the band.
         hair_inside: so far inside the contour there must be hair of the photo.
@@ -62,9 +61,8 @@ class FringeSettings:
     """
 
     contour_blur: float = 2.0
-    offsets: tuple[float, ...] = (-2.0, -1.0, 0.0, 1.0, 2.0)
+    reach: tuple[float, float] = (-2.5, 4.0)
     step: float = 0.5
-    across: int = 4
     window: float = 24.0
     wavelengths: tuple[float, float] = (2.0, 8.0)
     hair_inside: float = 4.0
@@ -131,9 +129,8 @@ def _at(values: Float[np.ndarray, "h w"], points: Float[np.ndarray, "*n 2"]) -> 
 def fringe_mm(alpha: Float[np.ndarray, "h w"], counts: Bool[np.ndarray, "h w"], *, mm_px: float) -> float:
     """Return how ragged the outline of a matte is: the rms displacement in a band of wavelengths, millimetres.
 
-    Alpha is averaged over bands one millimetre wide that run beside the smoothed contour, and the powers of all bands
-    are added. A sharp outline that is displaced by less than a band then has the power of its displacement; so has a
-    soft one, and wisps outside it count by their opacity. A soft outline without wisps has none.
+    Alpha is summed along the normals of the smoothed contour. The sum varies along a sharp outline by its displacement;
+    along a soft one it does so too, and wisps outside it count by their opacity. Softness alone adds nothing.
 
     Args:
         counts: where the contour is used.
@@ -147,19 +144,17 @@ def fringe_mm(alpha: Float[np.ndarray, "h w"], counts: Bool[np.ndarray, "h w"], 
     taper = np.hanning(length + 1)[:-1]
     wavelengths = s.window / np.maximum(np.arange(length // 2 + 1), 1e-9)
     band = (wavelengths >= s.wavelengths[0] - 1e-6) & (wavelengths <= s.wavelengths[1] + 1e-6)
-    spacing = s.offsets[1] - s.offsets[0]
-    within = (np.arange(s.across) + 0.5) / s.across - 0.5
-    offsets = np.array(s.offsets)[:, None] + spacing * within
+    offsets = np.arange(s.reach[0] + s.step / 2, s.reach[1], s.step)
     powers = []
     for points, normals in contours(alpha, mm_px=mm_px):
         used = _at(counts.astype(np.float32), points) > 0.5
-        samples = points + (offsets * mm_px)[..., None, None] * normals
-        rows = _at(alpha, samples).mean(axis=1) * spacing
+        samples = points + (offsets * mm_px)[:, None, None] * normals
+        displacement = _at(alpha, samples).sum(axis=0) * s.step
         for first in range(0, len(points), length // 2):
             window = np.arange(first, first + length) % len(points)
             if len(points) >= length and used[window].all():
-                spectrum = np.fft.rfft((rows[:, window] - rows[:, window].mean(1, keepdims=True)) * taper, axis=1)
-                powers.append(2 * (np.abs(spectrum[:, band]) ** 2).sum() / (length * (taper**2).sum()))
+                spectrum = np.fft.rfft((displacement[window] - displacement[window].mean()) * taper)
+                powers.append(2 * (np.abs(spectrum[band]) ** 2).sum() / (length * (taper**2).sum()))
     return float(np.sqrt(np.mean(powers))) if powers else np.nan
 
 
