@@ -15,6 +15,7 @@ SCRIPTS = (
     "fit",
     "likeness",
     "people",
+    "hair",
     "hair_network",
     "likeness_floor",
     "likeness_glb",

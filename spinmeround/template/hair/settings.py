@@ -414,3 +414,33 @@ class OrientedFilterSettings:
     coverage: tuple[float, float] = (0.8, 0.97)
     anisotropy: tuple[float, float] = (0.2, 0.7)
     half_energy: float = 0.1
+
+
+@dataclass(frozen=True)
+class CurlSettings:
+    """Waves of strands around the flow of the hair.
+
+    Attributes:
+        flow_window: standard deviation of the window whose mean orientation is the flow (12 mm); longer waves than five
+            times that are part of it.
+        agreement_window: standard deviation of the window in which orientations must agree for coherence (8 mm).
+        min_confidence: of the orientation, from which a pixel counts for the waves.
+        min_pixels: with fewer nothing is said about them.
+        quantile: of the slopes and of their change, by which a sinusoid is fitted; robust where locks cross.
+        straight_slope: what slopes straight combed hair shows by its flow around the head, radians; taken off.
+        agreement: mean resultant length, confidence included, that counts as no coherence, and as full.
+        wavy_slope: slope of the waves from which hair is called wavy.
+        curly: coherence below which it is called curly.
+        coily: coherence below which it is called coily.
+    """
+
+    flow_window: float = 0.0292
+    agreement_window: float = 0.0195
+    min_confidence: float = 0.2
+    min_pixels: int = 400
+    quantile: float = 0.75
+    straight_slope: float = 0.1
+    agreement: tuple[float, float] = (0.1, 0.8)
+    wavy_slope: float = 0.1
+    curly: float = 0.65
+    coily: float = 0.35
