@@ -15,6 +15,7 @@ from spinmeround.template.avatar.rest_pose import rest_vertices
 from spinmeround.template.fit.fitter import FittedHead, fit_head
 from spinmeround.template.fit.photo_balance import balance_photos
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, gather_evidence
+from spinmeround.template.hair.strands import grow_strands
 from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.hair.volume import (
     flatten_covered_ears,
@@ -156,6 +157,12 @@ class TemplateGenerator:
         skin = bake_skin_texture(model, head, [as_hair(photo.portrait) for photo in evidence], coverage)
         self._progress(0.85, "painting the hair")
         hair, headwear = _paint_coverings(surfaces, evidence, rng=np.random.default_rng(seed))
+        if hair is not None:
+            neutral = flatten_covered_ears(model, model.dense(head.neutral), coverage)
+            strands = grow_strands(
+                model, neutral, coverage, hair.mesh, hair.texture, evidence, rng=np.random.default_rng(seed)
+            )
+            hair = replace(hair, strands=strands)
         self._progress(1.0, "head ready")
         return TemplateHead(model, head, skin, hair, coverage, _report(head, skin, hair, headwear), headwear)
 

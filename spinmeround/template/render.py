@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Integer
 
 from spinmeround import mesh_raster
-from spinmeround.geometry import resized, vertex_normals
+from spinmeround.geometry import camera_centres, resized, vertex_normals
 from spinmeround.images import sample
 from spinmeround.tangent_space import fill_from_nearest
+from spinmeround.template.hair.ribbons import Ribbons
 from spinmeround.template.hair.texture import HairTexture, surface_of_map
 from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel
-from spinmeround.types import Cameras, Mesh, Views
+from spinmeround.types import Cameras, HairStrands, Mesh, Views
 
-_COLOUR_SAMPLES, _NORMAL_SAMPLES = 4, 2
+_SAMPLES = 4
 """Samples per pixel along each axis. Strands of hair are about a pixel wide and silhouettes are sharp, so with fewer
-samples aliasing would differ between cameras and no head could match all views. Normals are smoother, and cost more."""
+samples aliasing would differ between cameras and no head could match all views."""
 
 _MAX_SAMPLES = 1 << 24
 """Samples shaded at a time; bounds the memory."""
@@ -29,6 +30,8 @@ _STRAND_HEIGHT = 0.0003
 """Standard deviation of the strands' height, head units (0.12 mm)."""
 _STRAND_STEP = 0.0015
 """Half the distance over which the slope of the strands' height is measured, head units (0.6 mm, a texel)."""
+_UNDER_STRANDS = 0.012
+"""How far the drawn surface lies under the tips of its strands, head units (5 mm)."""
 _MAX_STRAND_SLOPE = 0.7
 """Bound on that slope, so that no normal tilts by more than about 35 degrees along one axis."""
 
@@ -53,11 +56,21 @@ class Covering:
 
     Attributes:
         name: of its part in meshes and avatars, ``"hair"`` or ``"headwear"``.
+        strands: what stands on the surface, if it is hair.
     """
 
     name: str
     mesh: Mesh
     texture: HairTexture
+    strands: HairStrands | None = None
+
+    @property
+    def drawn_mesh(self) -> Mesh:
+        """The surface as it lies under its strands; itself without any."""
+        if self.strands is None:
+            return self.mesh
+        normals = vertex_normals(self.mesh.vertices, self.mesh.faces)
+        return Mesh(self.mesh.vertices - _UNDER_STRANDS * normals, self.mesh.faces)
 
 
 def render_views(skin: Skin, coverings: Sequence[Covering], cameras: Cameras, *, names: tuple[str, ...] = ()) -> Views:
@@ -74,23 +87,30 @@ def render_views(skin: Skin, coverings: Sequence[Covering], cameras: Cameras, *,
     normals = vertex_normals(vertices, faces)
     ends = [len(faces)]
     for covering in coverings:
-        above = neck_cut.cut(covering.mesh.vertices, covering.mesh.faces)
+        above = neck_cut.cut(covering.drawn_mesh.vertices, covering.drawn_mesh.faces)
         mesh = neck_cut.split_crease(above.vertices, above.faces)
         faces = np.concatenate([faces, mesh.faces + len(vertices)])
         normals = np.concatenate([normals, vertex_normals(mesh.vertices, mesh.faces)])
         vertices = np.concatenate([vertices, mesh.vertices])
         ends.append(len(faces))
     textures = tuple(covering.texture for covering in coverings)
-    scene = _Scene(vertices, faces, normals, corner_uv, skin.albedo, textures, tuple(ends))
+    surfaces = _Scene(vertices, faces, normals, corner_uv, skin.albedo, textures, tuple(ends))
+    ribbons = [
+        Ribbons.of(covering.strands, covering.mesh, floor=neck_cut.HEIGHT)
+        for covering in coverings
+        if covering.strands is not None
+    ]
     shape = (len(cameras), cameras.height_px, cameras.width_px)
     rgb, world = np.zeros((*shape, 3), np.float32), np.zeros((*shape, 3), np.float32)
     alpha = np.zeros(shape, np.float32)
-    for index in range(len(cameras)):
+    for index, eye in enumerate(camera_centres(cameras)):
+        scene = surfaces.with_ribbons(ribbons, eye)
         for rows, strip in _strips(cameras, index):
-            buffer = _rasterized(scene, strip, _COLOUR_SAMPLES)
-            alpha[index, rows] = _average((buffer.face >= 0).astype(np.float32), _COLOUR_SAMPLES)
-            rgb[index, rows] = _average(_colours(scene, buffer), _COLOUR_SAMPLES)
-            world[index, rows] = _average(_normals(scene, _rasterized(scene, strip, _NORMAL_SAMPLES)), _NORMAL_SAMPLES)
+            buffer = _rasterized(scene, strip)
+            size = (strip.height_px, strip.width_px)
+            alpha[index, rows] = _average((buffer.face >= 0).astype(np.float32), size)
+            rgb[index, rows] = _average(_colours(scene, buffer), size)
+            world[index, rows] = _average(_normals(scene, _inner_samples(buffer)), size)
         rgb[index] /= np.maximum(alpha[index], 1e-6)[..., None]
         world[index] = _unit_inside(world[index], alpha[index])
     return Views(cameras, np.clip(rgb, 0, 1), world, alpha, np.ones(shape, np.float32), names, exact_cameras=True)
@@ -98,7 +118,7 @@ def render_views(skin: Skin, coverings: Sequence[Covering], cameras: Cameras, *,
 
 def _strips(cameras: Cameras, index: int) -> Iterator[tuple[slice, Cameras]]:
     """Split one camera into cameras for a few rows each, so that the samples of large pictures fit into memory."""
-    height = max(1, _MAX_SAMPLES // (cameras.width_px * _COLOUR_SAMPLES**2))
+    height = max(1, _MAX_SAMPLES // (cameras.width_px * _SAMPLES**2))
     for top in range(0, cameras.height_px, height):
         rows = min(height, cameras.height_px - top)
         intrinsics_px = cameras.intrinsics_px[[index]].copy()
@@ -109,9 +129,17 @@ def _strips(cameras: Cameras, index: int) -> Iterator[tuple[slice, Cameras]]:
         )
 
 
-def _rasterized(scene: _Scene, camera: Cameras, samples: int) -> mesh_raster.FaceBuffer:
-    large = resized(camera, camera.width_px * samples, camera.height_px * samples)
+def _rasterized(scene: _Scene, camera: Cameras) -> mesh_raster.FaceBuffer:
+    large = resized(camera, camera.width_px * _SAMPLES, camera.height_px * _SAMPLES)
     return mesh_raster.rasterize(scene.vertices, scene.faces, large, 0)
+
+
+def _inner_samples(buffer: mesh_raster.FaceBuffer) -> mesh_raster.FaceBuffer:
+    """Return the four samples around each pixel's centre: normals are smooth and cost more than colours."""
+    height, width = buffer.face.shape
+    rows, columns = (np.flatnonzero(np.isin(np.arange(n) % _SAMPLES, (1, 2))) for n in (height, width))
+    inner = np.ix_(rows, columns)
+    return mesh_raster.FaceBuffer(buffer.face[inner], buffer.barycentric[inner], buffer.depth[inner])
 
 
 def _unit_inside(normals: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
@@ -122,10 +150,9 @@ def _unit_inside(normals: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "
     return np.where((length > 1e-3) & (alpha[..., None] > 0), normals / np.maximum(length, 1e-6), np.float32(0))
 
 
-def _average(values, samples: int):
-    """Average samples to pixels with a box filter."""
-    height, width = values.shape[0] // samples, values.shape[1] // samples
-    return cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA)
+def _average(samples, shape: tuple[int, int]):
+    """Average samples to the pixels of a picture with a box filter."""
+    return cv2.resize(samples, shape[::-1], interpolation=cv2.INTER_AREA)
 
 
 @dataclass(frozen=True)
@@ -134,7 +161,9 @@ class _Scene:
 
     Attributes:
         coverings: colours of hair and headwear.
-        ends: number of faces of the skin, then with each covering one more number, which counts its faces as well.
+        ends: number of faces of the skin, then with each covering one more number, which counts its faces as well;
+            behind the last come strands.
+        strand_colours: of the last vertices, which are those of the strands.
     """
 
     vertices: Float[np.ndarray, "v 3"]
@@ -144,6 +173,27 @@ class _Scene:
     albedo: Float[np.ndarray, "th tw 3"]
     coverings: tuple[HairTexture, ...]
     ends: tuple[int, ...]
+    strand_colours: Float[np.ndarray, "s 3"] | None = None
+
+    def with_ribbons(self, ribbons: Sequence[Ribbons], eye: Float[np.ndarray, "3"]) -> _Scene:
+        """Return the scene with strands that turn their width to a camera at ``eye``."""
+        if not ribbons:
+            return self
+        vertices, faces, normals, colours = [self.vertices], [self.faces], [self.normals], []
+        count = len(self.vertices)
+        for each in ribbons:
+            vertices.append(each.toward(eye))
+            faces.append(each.faces + count)
+            normals.append(np.repeat(each.normals, 2, axis=0))
+            colours.append(np.repeat(each.colours, 2, axis=0))
+            count += len(vertices[-1])
+        return replace(
+            self,
+            vertices=np.concatenate(vertices),
+            faces=np.concatenate(faces),
+            normals=np.concatenate(normals),
+            strand_colours=np.concatenate(colours),
+        )
 
     def covered(
         self, buffer: mesh_raster.FaceBuffer
@@ -177,6 +227,11 @@ def _colours(scene: _Scene, buffer: mesh_raster.FaceBuffer) -> Float[np.ndarray,
     colours[on_skin] = sample_texture(scene.albedo, _at(buffer, on_skin, scene.corner_uv.reshape(-1, 2), corners))
     for texture, hit, points, normals in scene.covered(buffer):
         colours[hit] = texture.colours(points, normals)
+    if scene.strand_colours is not None:
+        on_strands = buffer.face >= scene.ends[-1]
+        first = len(scene.vertices) - len(scene.strand_colours)
+        faces = scene.faces - first
+        colours[on_strands] = _at(buffer, on_strands, scene.strand_colours, faces)
     return colours
 
 

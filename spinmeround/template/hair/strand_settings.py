@@ -1,0 +1,141 @@
+"""Numbers of the growth of strands, one frozen dataclass for each step.
+
+Lengths are in head units (1 unit is 0.41 m).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class DirectionSettings:
+    """Direction of growth over the hair's surface.
+
+    Attributes:
+        smoothness: weight of the membrane between vertices.
+        falling_weight: of hair as it falls by itself, against 1 for a sure measurement.
+        rounds: how often the sign of the measured orientations is taken from the field and the field is solved.
+        whorl: direction from the middle of the hair to its whorl, world frame.
+        facing_up: height of the unit normal from which on hair begins to turn away from the whorl, and does entirely.
+        not_vertical: absolute height of a unit normal below which the vertical is far enough from it.
+        probe: by how much a vertex is moved to see where it goes in the picture.
+    """
+
+    smoothness: float = 1.0
+    falling_weight: float = 0.02
+    rounds: int = 4
+    whorl: tuple[float, float, float] = (0.0, 0.85, -0.53)
+    facing_up: tuple[float, float] = (0.35, 0.75)
+    not_vertical: float = 0.9
+    probe: float = 1e-3
+
+
+@dataclass(frozen=True)
+class GrowthSettings:
+    """How a strand runs through the volume of the hair.
+
+    Attributes:
+        cell: spacing of the grid.
+        margin_cells: of the grid around the hair.
+        plane_distance: below it the distance to the tangent plane is taken, above it that to the nearest vertex.
+        rim_width: within this distance of the open rim of the hair's surface nothing lies beside it.
+        beside_rim: height above the tangent plane, as a fraction of the distance, below which a point lies beside it.
+        step: between two points of a strand that grows (2.5 mm).
+        max_length: of a strand.
+        rise: distance from its depth at which a strand climbs with ``max_slope`` of its length on the surface.
+        max_slope: outward against along the surface.
+        turn: fraction by which a strand turns to where it wants in one step.
+        clearance: least distance from the skin.
+    """
+
+    cell: float = 0.014
+    margin_cells: int = 3
+    plane_distance: float = 0.02
+    rim_width: float = 0.008
+    beside_rim: float = 0.8
+    step: float = 0.006
+    max_length: float = 1.0
+    rise: float = 0.03
+    max_slope: float = 1.5
+    turn: float = 0.5
+    clearance: float = 0.002
+
+
+@dataclass(frozen=True)
+class StrandGrowthSettings:
+    """Which strands grow.
+
+    Attributes:
+        count: strands of a head whose whole scalp has hair.
+        min_coverage: of a vertex of the skin from which on strands grow there.
+        budget: points of all strands together.
+        min_points: of a strand; one that grew fewer is none.
+        max_points: of a strand.
+        points_of_wave: in one pitch.
+        max_spacing: of the points of a strand (7 mm).
+        typical_length: quantile of the lengths by which the number of points is chosen.
+        width: diameter of a strand, which stands for several hairs (.45 mm).
+        tip: diameter at the tip, of that at the root.
+        max_depth: how far below the surface the deepest strands run.
+        depth_of_thickness: bound on the same, of the hair's thickness at the root.
+        depth_power: exponent of an even draw: higher puts more strands near the surface.
+        hanging: hair that reaches this far below the ears is long: its strands end where it ends.
+        short_length: length of short hair, in thicknesses at its root.
+        least_length: added to it.
+        length_spread: standard deviation of the logarithm of lengths.
+        overshoot: mean of how far strands come out of the hair's surface.
+        hair_in_photo: value of the hair matte below which a photo shows that there is no strand.
+        before_skin: a point as much behind the skin or further is not shown by the photo.
+        tone_spread: standard deviation of the logarithm of a strand's lightness where no photo shows it.
+        deep_tone: lightness of the deepest strands.
+    """
+
+    count: int = 20000
+    min_coverage: float = 0.5
+    budget: int = 350_000
+    min_points: int = 4
+    max_points: int = 64
+    points_of_wave: float = 7.0
+    max_spacing: float = 0.018
+    typical_length: float = 0.75
+    width: float = 0.0011
+    tip: float = 0.35
+    max_depth: float = 0.03
+    depth_of_thickness: float = 0.7
+    depth_power: float = 2.0
+    hanging: float = 0.05
+    short_length: float = 3.0
+    least_length: float = 0.03
+    length_spread: float = 0.25
+    overshoot: float = 0.004
+    hair_in_photo: float = 0.3
+    before_skin: float = 0.004
+    tone_spread: float = 0.2
+    deep_tone: float = 0.6
+
+
+@dataclass(frozen=True)
+class StylingSettings:
+    """Locks and curls.
+
+    Attributes:
+        strands_in_lock: mean number of strands that gather around one of them.
+        gathering: most by which a strand's tip comes to that of its lock.
+        gathering_power: exponent of the way along the strand, by which it gathers.
+        max_amplitude: of curls (8 mm).
+        min_pitch: of curls (8 mm).
+        spread: standard deviation of the logarithm of a strand's amplitude and a lock's pitch.
+        phase_spread: standard deviation of a strand's phase within its lock, radians.
+        straight_root: from the root to full amplitude, in pitches.
+        flatness: amplitude toward the surface and away from it, of that along it.
+    """
+
+    strands_in_lock: int = 30
+    gathering: float = 0.7
+    gathering_power: float = 1.5
+    max_amplitude: float = 0.02
+    min_pitch: float = 0.02
+    spread: float = 0.25
+    phase_spread: float = 0.5
+    straight_root: float = 0.5
+    flatness: float = 0.6

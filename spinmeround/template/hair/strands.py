@@ -1,0 +1,173 @@
+"""Hair as strands: rooted on the scalp, grown through the hair's volume, coloured by the photos that see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+
+from spinmeround.geometry import project, vertex_normals
+from spinmeround.images import sample
+from spinmeround.template.fit.photo_lookup import PhotoEvidence
+from spinmeround.template.hair.curl import Curl, measure_curl
+from spinmeround.template.hair.direction_field import surface_directions
+from spinmeround.template.hair.growth import HairVolume, grow
+from spinmeround.template.hair.orientation import measure_orientation
+from spinmeround.template.hair.strand_settings import GrowthSettings, StrandGrowthSettings
+from spinmeround.template.hair.styling import styled
+from spinmeround.template.hair.texture import HairTexture
+from spinmeround.template.hair.volume import outer_skin
+from spinmeround.template.model.head_model import HeadModel
+from spinmeround.types import HairStrands, Mesh
+
+_SETTINGS = StrandGrowthSettings()
+
+_INSIDE = 0.5
+"""Value of a soft mask or matte in [0, 1] from which on a vertex or a pixel belongs to it."""
+
+
+def grow_strands(
+    model: HeadModel,
+    skin: Float[np.ndarray, "m 3"],
+    coverage: Float[np.ndarray, "m"],
+    hair: Mesh,
+    texture: HairTexture,
+    evidence: Sequence[PhotoEvidence],
+    *,
+    rng: np.random.Generator,
+) -> HairStrands:
+    """Grow strands wherever hair covers the scalp.
+
+    Args:
+        skin: dense vertices of the head at rest, world frame.
+        coverage: fraction of hair over each of them.
+        hair: the hair's outer surface.
+        texture: its colours.
+        rng: draws roots, depths, lengths and tones.
+    """
+    s = _SETTINGS
+    normals = vertex_normals(skin, model.dense_faces)
+    outer = outer_skin(model)
+    volume = HairVolume.of(
+        hair, surface_directions(hair, evidence), Mesh(skin[outer], np.zeros((0, 3), np.int64)), normals[outer]
+    )
+    faces = np.flatnonzero((coverage[model.dense_faces] > s.min_coverage).all(1) & outer[model.dense_faces].all(1))
+    face, corner_weights = _scatter(skin, model.dense_faces[faces], s.count * _covered_fraction(model, coverage), rng)
+    face = faces[face]
+    roots, root_normals = (
+        (each[model.dense_faces[face]] * corner_weights[..., None]).sum(1) for each in (skin, normals)
+    )
+    root_normals /= np.linalg.norm(root_normals, axis=1, keepdims=True)
+    thickness = volume.thickness(roots)
+    depths = np.minimum(s.max_depth, s.depth_of_thickness * thickness) * rng.random(len(roots)) ** s.depth_power
+    points, counts = grow(
+        volume,
+        roots,
+        root_normals,
+        depths=depths,
+        lengths=_lengths(model, skin, hair, thickness, rng),
+        overshoots=rng.exponential(s.overshoot, len(roots)),
+    )
+    for photo in evidence:
+        counts = np.minimum(counts, _shown_length(points, photo))
+    curl = _curl(evidence)
+    number, kept = _chosen(counts, curl, rng)
+    points = _resampled(points[kept], counts[kept], number)
+    points = styled(points, volume.outward(points), curl, rng=rng)
+    along = np.linspace(0, 1, number)
+    widths = np.broadcast_to(s.width * (1 - (1 - s.tip) * along**2), points.shape[:2]).copy()
+    root_uv = (model.uv[model.uv_faces[face[kept]]] * corner_weights[kept, :, None]).sum(1)
+    return HairStrands(points, widths, _colours(points, volume, depths[kept], texture, rng), root_uv)
+
+
+def _curl(evidence: Sequence[PhotoEvidence]) -> Curl:
+    """Return the waves that the photo with the most hair shows."""
+    photo = max(evidence, key=lambda each: (each.portrait.hair * each.portrait.observed).sum() / each.portrait.hair.size)
+    hair = photo.portrait.hair * photo.portrait.observed
+    unit_px = photo.intrinsics_px[0, 0] / photo.camera_from_world[2, 3]
+    return measure_curl(measure_orientation(photo.portrait.foreground, hair, unit_px=unit_px), hair, unit_px=unit_px)
+
+
+def _chosen(
+    counts: Integer[np.ndarray, "s"], curl: Curl, rng: np.random.Generator
+) -> tuple[int, Integer[np.ndarray, "k"]]:
+    """Return how many points a strand needs, and which strands to keep so that all points together fit the budget."""
+    s = _SETTINGS
+    long_enough = np.flatnonzero(counts >= s.min_points)
+    length = GrowthSettings().step * float(np.quantile(counts[long_enough], s.typical_length))
+    number = int(np.clip(length / min(curl.pitch / s.points_of_wave, s.max_spacing), s.min_points, s.max_points))
+    some = min(len(long_enough), s.budget // number)
+    return number, np.sort(rng.choice(long_enough, some, replace=False))
+
+
+def _covered_fraction(model: HeadModel, coverage: Float[np.ndarray, "m"]) -> float:
+    """Return covered vertices against those of the scalp."""
+    return float((coverage > _INSIDE).sum() / (model.masks["scalp"] > _INSIDE).sum())
+
+
+def _scatter(
+    vertices: Float[np.ndarray, "m 3"], faces: Integer[np.ndarray, "f 3"], count: float, rng: np.random.Generator
+) -> tuple[Integer[np.ndarray, "s"], Float[np.ndarray, "s 3"]]:
+    """Return faces and barycentric weights of points spread evenly by area."""
+    a, b, c = np.moveaxis(vertices[faces], 1, 0)
+    total = np.cumsum(np.linalg.norm(np.cross(b - a, c - a), axis=1))
+    number = max(1, round(count))
+    places = (np.arange(number) + rng.random(number)) / number * total[-1]
+    face = np.minimum(np.searchsorted(total, places, side="right"), len(faces) - 1)
+    u, v = rng.random(number), rng.random(number)
+    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
+    return face, np.stack([1 - u - v, u, v], axis=1)
+
+
+def _lengths(model: HeadModel, skin, hair: Mesh, thickness, rng: np.random.Generator) -> Float[np.ndarray, "s"]:
+    """Return the longest length of each strand: short hair is as long as it is thick, long hair as the volume holds."""
+    s = _SETTINGS
+    ears = (model.masks["ear_left"] > _INSIDE) | (model.masks["ear_right"] > _INSIDE)
+    if hair.vertices[:, 1].min() < skin[ears, 1].min() - s.hanging:
+        return np.full(len(thickness), np.inf)
+    return (s.short_length * thickness + s.least_length) * np.exp(rng.normal(0, s.length_spread, len(thickness)))
+
+
+def _shown_length(points: Float[np.ndarray, "s q 3"], photo: PhotoEvidence) -> Integer[np.ndarray, "s"]:
+    """Return how many points of each strand come before the first that a photo shows to be no hair."""
+    s = _SETTINGS
+    flat = points.reshape(-1, 3)
+    pixels = project(flat, photo.camera_from_world, photo.intrinsics_px)
+    height, width = photo.portrait.alpha.shape
+    within = (pixels[:, :2] >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
+    column, row = np.clip(pixels[:, 0].astype(int), 0, width - 1), np.clip(pixels[:, 1].astype(int), 0, height - 1)
+    middle = photo.camera_from_world[2, 3]
+    surface = np.where(np.isfinite(photo.skin_depth), photo.skin_depth, middle)[row, column]
+    before = pixels[:, 2] < surface + s.before_skin
+    bare: Bool[np.ndarray, "n"] = within & before & photo.portrait.observed[row, column]
+    bare &= (sample(photo.portrait.hair, pixels[:, :2]) < s.hair_in_photo) & (photo.portrait.alpha[row, column] > 0.5)
+    bare = bare.reshape(points.shape[:2])
+    # The root itself may lie on skin that the photo shows between hairs.
+    bare[:, :2] = False
+    return np.where(bare.any(1), bare.argmax(1), points.shape[1])
+
+
+def _resampled(
+    points: Float[np.ndarray, "s q 3"], counts: Integer[np.ndarray, "s"], number: int
+) -> Float[np.ndarray, "s p 3"]:
+    """Return each strand at ``number`` even steps of its own length."""
+    place = np.linspace(0, 1, number)[None] * (counts[:, None] - 1)
+    first = np.minimum(place.astype(int), np.maximum(counts[:, None] - 2, 0))
+    rows = np.arange(len(points))[:, None]
+    part = (place - first)[..., None]
+    return points[rows, first] * (1 - part) + points[rows, first + 1] * part
+
+
+def _colours(points, volume: HairVolume, depths, texture: HairTexture, rng: np.random.Generator):
+    """Return sRGB colours: the photo's where it sees a point, elsewhere the surface's with a tone for each strand."""
+    s = _SETTINGS
+    flat = points.reshape(-1, 3)
+    base, _ = texture.sample(flat)
+    tone = np.exp(rng.normal(0, s.tone_spread, len(points)))
+    tone *= 1 - (1 - s.deep_tone) * depths / s.max_depth
+    colours = base * np.repeat(tone, points.shape[1])[:, None]
+    if texture.photo is not None:
+        seen, trust, _ = texture.photo.look_up(flat, volume.outward(flat))
+        colours += trust[:, None] * (seen - colours)
+    return np.clip(colours, 0, 1).reshape(points.shape)

@@ -1,0 +1,51 @@
+"""What single strands do around the flow of the hair: they gather in locks, and curl."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial import cKDTree
+
+from spinmeround.template.hair.curl import Curl
+from spinmeround.template.hair.strand_settings import StylingSettings
+
+_SETTINGS = StylingSettings()
+
+_TINY = 1e-9
+"""Keeps divisions by lengths finite."""
+
+
+def styled(
+    points: Float[np.ndarray, "s p 3"],
+    outward: Float[np.ndarray, "s p 3"],
+    curl: Curl,
+    *,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "s p 3"]:
+    """Gather strands in locks toward their tips, and wind each lock into a helix of the measured amplitude and pitch.
+
+    Args:
+        points: strands at even steps, the root first.
+        outward: unit normals of the hair's surface near them.
+        curl: as the photo shows it.
+    """
+    s = _SETTINGS
+    guides = np.sort(rng.choice(len(points), max(1, len(points) // s.strands_in_lock), replace=False))
+    _, lock = cKDTree(points[guides, 0]).query(points[:, 0])
+    along = np.linspace(0, 1, points.shape[1])[None, :, None]
+    gathered = s.gathering * along**s.gathering_power * rng.random((len(points), 1, 1))
+    gathered = points + gathered * (points[guides][lock] - points)
+    step = np.linalg.norm(np.diff(points, axis=1), axis=2)
+    length = np.concatenate([np.zeros((len(points), 1)), np.cumsum(step, axis=1)], axis=1)
+    amplitude = min(curl.amplitude, s.max_amplitude) * np.exp(rng.normal(0, s.spread, len(points)))
+    pitch = max(curl.pitch, s.min_pitch) * np.exp(rng.normal(0, s.spread, len(guides)))[lock]
+    phase = rng.uniform(0, 2 * np.pi, len(guides))[lock] + rng.normal(0, s.phase_spread, len(points))
+    angle = phase[:, None] + 2 * np.pi * length / pitch[:, None]
+    # Curls open toward the tip; a root stays where it is.
+    radius = amplitude[:, None] * np.clip(length / (s.straight_root * pitch[:, None]), 0, 1)
+    tangents = np.gradient(points, axis=1)
+    across = np.cross(tangents, outward)
+    across /= np.maximum(np.linalg.norm(across, axis=2, keepdims=True), _TINY)
+    return gathered + radius[..., None] * (
+        np.sin(angle)[..., None] * across + s.flatness * np.cos(angle)[..., None] * outward
+    )
