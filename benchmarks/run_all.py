@@ -21,6 +21,7 @@ SCRIPTS = (
     "likeness_glb",
     "interop_three",
     "interop_blender_avatar",
+    "interop_hair",
     "interop_splats",
     "interop_nerfstudio",
     "whole_head",

@@ -32,6 +32,16 @@ def to_uint8(image: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
+def srgb_to_linear(rgb: Float[np.ndarray, "*s 3"]) -> Float[np.ndarray, "*s 3"]:
+    """Convert sRGB in [0, 1] to linear light (IEC 61966-2-1)."""
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb(linear: Float[np.ndarray, "*s 3"]) -> Float[np.ndarray, "*s 3"]:
+    """Convert linear light in [0, 1] to sRGB (IEC 61966-2-1)."""
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
 def resize(image: Float[np.ndarray, "h w *c"], width_px: int, height_px: int) -> Float[np.ndarray, "h2 w2 *c"]:
     """Resize by area averaging if the image has fewer pixels afterwards, else bilinearly."""
     shrinks = width_px * height_px < image.shape[0] * image.shape[1]

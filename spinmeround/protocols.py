@@ -17,6 +17,7 @@ from torch import Tensor
 from spinmeround.types import (
     Avatar,
     Cameras,
+    HairStrands,
     HeadCrop,
     Licence,
     Mesh,
@@ -108,6 +109,15 @@ class RiggableHead(Protocol):
         Args:
             delight: fraction of the photos' light that is taken out of the skin's colours, in [0, 1].
         """
+        ...
+
+
+@runtime_checkable
+class HairedHead(Protocol):
+    """A head whose hair can be had as strands: a prior may offer one in ``PriorResult.head``."""
+
+    def hair_strands(self) -> HairStrands | None:
+        """Return the strands; None if no hair grows on the head, or none that is longer than stubble."""
         ...
 
 

@@ -251,6 +251,17 @@ def add_avatar(parser: Parser) -> None:
     )
 
 
+def add_hair_file(parser: Parser) -> None:
+    """Add the file the strands of hair go to."""
+    names = suffixes("hair")
+    parser.add_argument_group(f"hair strands ({', '.join(names)})").add_argument(
+        "--hair-out",
+        type=Path,
+        metavar=f"FILE{names[0]}",
+        help="also write the hair as strands, curves for Blender; a bald or shaved head gets none, and a warning",
+    )
+
+
 def add_head_files(parser: Parser) -> None:
     """Add the files a head goes to."""
     group = parser.add_argument_group("results")
@@ -328,6 +339,7 @@ FLAGS = {
     "preview": "--preview",
     "report": "--report",
     "turntable": "--turntable",
+    "hair": "--hair-out",
     "strict": "--strict",
     "directions.azimuths": "--azimuths",
     "directions.elevations": "--elevations",
@@ -390,7 +402,7 @@ def output_options(given: argparse.Namespace) -> OutputOptions:
     """Return what a command writes beside its results."""
     from spinmeround.pipelines.outputs import OutputOptions
 
-    return _filled(OutputOptions, given, views="views_out")
+    return _filled(OutputOptions, given, views="views_out", hair="hair_out")
 
 
 def add_talk(parser: Parser) -> None:

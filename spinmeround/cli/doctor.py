@@ -38,7 +38,7 @@ _PACKAGES = (
     _Package("gsplat", "gsplat", "--device cuda", False),
     _Package("pillow_heif", "pillow-heif", "HEIC photos", False),
     _Package("onnxruntime", "onnxruntime", "the identity of a face, for the diffusion prior", False),
-    _Package("pxr", "usd-core", ".usdz files", False),
+    _Package("pxr", "usd-core", ".usdz, .usdc and .usda files", False),
     _Package("trimesh", "trimesh", ".stl and .off files", False),
     _Package("lxml", "lxml", ".3mf files", False),
 )

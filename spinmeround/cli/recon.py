@@ -10,6 +10,7 @@ from spinmeround.cli.arguments import (
     add_avatar,
     add_diffusion,
     add_effort,
+    add_hair_file,
     add_head_files,
     add_photos,
     add_stage_one_parts,
@@ -48,6 +49,7 @@ def parser() -> Parser:
             "spmr-recon face.jpg --out head.glb                      an avatar for Blender, game engines and browsers",
             "spmr-recon face.jpg --out head.vrm --lod 1              an avatar for virtual worlds, fewer triangles",
             "spmr-recon face.jpg --out head.glb --animate take.csv   the avatar repeats what Live Link Face recorded",
+            "spmr-recon face.jpg --out head.glb --hair-out hair.usdc  the hair also as strands, for Blender",
             "spmr-recon face.jpg --out head.ply --ply mesh           a mesh as .ply",
             "spmr-recon front.jpg side.jpg --out head.spz --out head.glb",
             "spmr-recon group.jpg --face 2 --out head.ply            the second largest face",
@@ -63,6 +65,7 @@ def parser() -> Parser:
     made.add_argument_group("stage one").add_argument(
         "--views-out", metavar="DIR", help="also write the views of stage one, for spmr-fit or nerfstudio"
     )
+    add_hair_file(made)
     add_avatar(made)
     add_effort(made)
     add_stage_one_parts(made)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from spinmeround.io.formats import files_written as files_written
     from spinmeround.io.formats import output_kind as output_kind
     from spinmeround.io.formats import register_format as register_format
+    from spinmeround.io.hair_files import read_hair as read_hair
+    from spinmeround.io.hair_files import write_hair as write_hair
     from spinmeround.io.mesh_files import metres_per_unit as metres_per_unit
     from spinmeround.io.mesh_files import read_mesh as read_mesh
     from spinmeround.io.mesh_files import write_mesh as write_mesh
@@ -36,6 +38,7 @@ _MODULES = {
     "views.colmap_write": ("check_colmap_folder", "write_colmap"),
     "avatar_files": ("read_avatar", "write_avatar"),
     "formats": ("AvatarExporter", "Exporter", "Format", "files_written", "output_kind", "register_format"),
+    "hair_files": ("read_hair", "write_hair"),
     "mesh_files": ("metres_per_unit", "read_mesh", "write_mesh"),
     "splat_files": ("read_splats", "write_splats"),
     "views.transforms_write": ("check_views_folder", "write_views"),
@@ -56,12 +59,14 @@ __all__ = [
     "metres_per_unit",
     "output_kind",
     "read_avatar",
+    "read_hair",
     "read_mesh",
     "read_splats",
     "read_views",
     "register_format",
     "write_avatar",
     "write_colmap",
+    "write_hair",
     "write_mesh",
     "write_splats",
     "write_views",

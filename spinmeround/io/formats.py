@@ -22,19 +22,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["splats", "mesh", "avatar"]
+Kind = Literal["splats", "mesh", "avatar", "hair"]
 OutputKind = Literal["splats", "mesh"]
-"""What a user asks for by a suffix; a mesh is an avatar where one can be made and the format holds it."""
+"""What a user asks for by a suffix; a mesh is an avatar where one can be made and the format holds it.
+
+Hair is an output of its own."""
 
 ENTRY_POINTS = "spinmeround.formats"
 """Group of the entry points by which other packages add formats; each names a ``Format``."""
 
-_PLURALS: dict[Kind, str] = {"splats": "splats", "mesh": "meshes", "avatar": "avatars"}
+_PLURALS: dict[Kind, str] = {
+    "splats": "splats",
+    "mesh": "meshes",
+    "avatar": "avatars",
+    "hair": "hair strands",
+}
 
 
 @runtime_checkable
 class Exporter(Protocol):
-    """Writer of splats (``Splats``) or of meshes (``Mesh``, ``ColouredMesh`` or ``TexturedMesh``)."""
+    """Writer of ``Splats``, of meshes (``Mesh``, ``ColouredMesh`` or ``TexturedMesh``) or of ``HairStrands``."""
 
     def __call__(self, path: Path, content: Any, /, *, metres_per_unit: float) -> None:
         """Write ``content`` to ``path``, and companion files beside it.
@@ -141,6 +148,10 @@ FORMATS: tuple[Format, ...] = (
            extra="trimesh", requires=("trimesh", "networkx", "lxml")),
     Format(".off", "mesh", "the whole surface as plain text, without colours", ".meshes.trimesh_export:write_off",
            extra="trimesh", requires=("trimesh",)),
+    Format(".usdc", "hair", "USD curves, binary", ".usd.hair:write_hair_curves", ".usd.hair:read_hair_curves",
+           extra="usd", requires=("pxr",)),
+    Format(".usda", "hair", "USD curves as text", ".usd.hair:write_hair_curves", ".usd.hair:read_hair_curves",
+           extra="usd", requires=("pxr",)),
 )
 # fmt: on
 _registered: list[Format] = []
@@ -236,16 +247,21 @@ def output_kind(path: Path | str, *, ply: OutputKind = "splats") -> OutputKind:
         ply: what a suffix holds that splats and meshes share, as ``.ply``.
 
     Raises:
-        OutputError: a suffix that no format has; the message lists those that exist.
+        OutputError: a suffix that no format has; the message lists those that exist. Or one that holds only hair.
     """
     suffix = Path(path).suffix
     held = {known.holds for known in _with_suffix(suffix) if known.writer is not None}
+    if held == {"hair"}:
+        raise OutputError(
+            f"{path}: a {suffix.lower()} holds {_PLURALS['hair']}, which are an output of their own", settings=("hair",)
+        )
+    held.discard("hair")
     if held:
         if "splats" not in held:
             return "mesh"
         return "splats" if held == {"splats"} else ply
     got = f"the extension {suffix!r}" if suffix else "a name without an extension"
-    kinds = [f"{' '.join(suffixes(kind))} ({plural})" for kind, plural in _PLURALS.items()]
+    kinds = [f"{' '.join(suffixes(kind))} ({plural})" for kind, plural in _PLURALS.items() if kind != "hair"]
     raise OutputError(f"{path}: cannot write {got}; known are {', '.join(kinds)}")
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from spinmeround.errors import InputError, OutputError
 from spinmeround.io.atomic import check_file
-from spinmeround.io.formats import OutputKind, check_available, files_written, formats, output_kind
+from spinmeround.io.formats import OutputKind, check_available, files_written, find_format, formats, output_kind
 from spinmeround.io.views.transforms_write import check_views_folder
 from spinmeround.pipelines.settings import RunSettings
 
 PathLike = str | os.PathLike[str]
 
-_NEEDS_BYTES = {"splats": 100 * 2**20, "mesh": 100 * 2**20, "other": 20 * 2**20}
+_NEEDS_BYTES = {"splats": 100 * 2**20, "mesh": 100 * 2**20, "hair": 100 * 2**20, "other": 20 * 2**20}
 """Room each kind of output takes at most."""
 _HEIGHTS_M = (1e-3, 1e3)
 """From the head of an ant to millimetres taken for metres."""
@@ -31,6 +31,8 @@ class OutputOptions:
         report: JSON file: choices and why, times, memory, fit errors, licences.
         preview: PNG contact sheet.
         turntable: MP4 video of one turn.
+        hair: the hair as strands, a file that ``io.formats`` has for hair. Only of a head made from photos by a prior
+            that offers strands, as the template does; of a head without hair none is written.
         strict: whether a result that is poor by the report's ``quality`` is an error, before anything but the report is
             written; what is fitted to a folder of views has no such verdict.
     """
@@ -40,6 +42,7 @@ class OutputOptions:
     report: PathLike | None = None
     preview: PathLike | None = None
     turntable: PathLike | None = None
+    hair: PathLike | None = None
     strict: bool = False
 
 
@@ -58,13 +61,14 @@ class Outputs:
     report: Path | None = None
     preview: Path | None = None
     turntable: Path | None = None
+    hair: Path | None = None
     lods: Mapping[Path, int] = field(default_factory=dict)
     strict: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All places but that of the views."""
-        named = (self.report, self.preview, self.turntable)
+        named = (self.report, self.preview, self.turntable, self.hair)
         return (*self.splats, *self.meshes, *(path for path in named if path is not None))
 
 
@@ -106,13 +110,16 @@ def check_outputs(
     for path, suffix in ((preview, ".png"), (turntable, ".mp4"), (report, ".json")):
         if path is not None and path.suffix.lower() != suffix:
             raise OutputError(f"{path}: expected a name that ends in {suffix}")
+    hair = as_path(options.hair)
+    if hair is not None:
+        check_available(find_format(hair, "hair"), hair)
     _check_height(settings.height_m)
-    files = [*out, *lods, *(path for path in (report, preview, turntable) if path is not None)]
+    files = [*out, *lods, *(path for path in (report, preview, turntable, hair) if path is not None)]
     _check_distinct([*files, *([views] if views is not None else [])])
     check_inputs_stay(inputs, files, views)
     needs = {path.parent: 0 for path in files}
     for path in files:
-        needs[path.parent] += _NEEDS_BYTES[kinds.get(path, "other")]
+        needs[path.parent] += _NEEDS_BYTES["hair" if path == hair else kinds.get(path, "other")]
     for path in files:
         check_file(path, needs_bytes=needs[path.parent])
     if views is not None:
@@ -124,9 +131,27 @@ def check_outputs(
         report=report,
         preview=preview,
         turntable=turntable,
+        hair=hair,
         lods=lods,
         strict=options.strict,
     )
+
+
+def check_hair_source(outputs: Outputs, settings: RunSettings, *, with_prior: bool) -> None:
+    """Check that strands, where they are asked for, may come from the prior; of one from outside that is not known yet.
+
+    Raises:
+        OutputError: the head is not made from photos, or by a prior that draws nothing but pictures.
+    """
+    if outputs.hair is None:
+        return
+    if not with_prior:
+        raise OutputError(f"{outputs.hair}: hair strands come from photos only; leave them out", settings=("hair",))
+    if settings.prior == "diffusion":
+        raise OutputError(
+            f"{outputs.hair}: hair strands come from the template, and the prior is diffusion; leave one of them out",
+            settings=("hair", "prior"),
+        )
 
 
 def _true_place(path: Path) -> Path:

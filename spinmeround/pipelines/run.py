@@ -24,7 +24,7 @@ from spinmeround.pipelines.avatars import (
 )
 from spinmeround.pipelines.backends import Backends, build_backends
 from spinmeround.pipelines.choices import Choice, resolve
-from spinmeround.pipelines.outputs import OutputOptions, Outputs, check_outputs
+from spinmeround.pipelines.outputs import OutputOptions, Outputs, check_hair_source, check_outputs
 from spinmeround.pipelines.resume import ResumeStore
 from spinmeround.pipelines.settings import RunSettings, run_key
 from spinmeround.pipelines.stage_two import (
@@ -33,6 +33,7 @@ from spinmeround.pipelines.stage_two import (
     describe_results,
     draw_results,
     fit_results,
+    grow_hair,
     write_results,
 )
 from spinmeround.protocols import RiggableHead
@@ -100,6 +101,7 @@ def prepare_run(
     """
     outputs = check_outputs(out, options, settings, inputs=inputs)
     settings, choices = resolve(settings, with_prior=with_prior)
+    check_hair_source(outputs, settings, with_prior=with_prior)
     no_avatar = find_obstacle(settings)
     check_avatar_only(outputs, no_avatar)
     if settings.mesh.normal_map and not bakes_normal_map(outputs):
@@ -163,12 +165,15 @@ def run_stage_two(
     built = fit_results(views, requested, run.backends, store, stages)
     avatar, avatar_report = make_avatar(head, built, run.outputs, run.backends, stages, no_avatar=run.no_avatar)
     clip, expression = run.animation.clip, run.animation.expression
-    files = write_results(run.outputs, stages, built, avatar=avatar, clip=clip, height_m=run.settings.height_m)
+    hair, hair_report = grow_hair(head, run.outputs, stages)
+    height_m = run.settings.height_m
+    files = write_results(run.outputs, stages, built, avatar=avatar, clip=clip, hair=hair, height_m=height_m)
     files += draw_results(run.outputs, stages, built, photos=crops, avatar=avatar, expression=expression)
     for path in files:
         log.info("wrote %s", path)
     animation_report = run.animation.described() if avatar is not None else {}
-    return StageTwoOutcome(built, avatar, files, {**describe_results(built), **avatar_report, **animation_report})
+    report = {**describe_results(built), **avatar_report, **animation_report, **hair_report}
+    return StageTwoOutcome(built, avatar, files, report)
 
 
 def finish_run(

@@ -15,14 +15,15 @@ from spinmeround.errors import FitError
 from spinmeround.inspection import drawing
 from spinmeround.inspection.expressions import expression_tiles
 from spinmeround.inspection.held_out import measure, sentence
-from spinmeround.io import metres_per_unit, write_avatar, write_mesh, write_splats, write_views
+from spinmeround.io import metres_per_unit, write_avatar, write_hair, write_mesh, write_splats, write_views
 from spinmeround.io.formats import suffixes, untextured_suffixes
 from spinmeround.pipelines.backends import Backends
 from spinmeround.pipelines.outputs import Outputs
 from spinmeround.pipelines.resume import ResumeStore, load_splats, load_surface, load_textured
 from spinmeround.pipelines.settings import MeshOptions
+from spinmeround.protocols import HairedHead
 from spinmeround.runtime.stages import Stages
-from spinmeround.types import Avatar, ColouredMesh, FaceClip, Mesh, Splats, TexturedMesh, Views
+from spinmeround.types import Avatar, ColouredMesh, FaceClip, HairStrands, Mesh, Splats, TexturedMesh, Views
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ class RequestedResults:
             ("surface", self.splats or self.mesh or self.whole_surface),
             ("splats", self.splats),
             ("texture", self.mesh or self.whole_surface),
-            ("files", outputs.splats or outputs.meshes or outputs.views),
+            ("hair", outputs.hair),
+            ("files", outputs.splats or outputs.meshes or outputs.views or outputs.hair),
             ("preview", outputs.preview),
             ("turntable", outputs.turntable),
         ]
@@ -145,6 +147,26 @@ def _paint(
     return result
 
 
+def grow_hair(head: object | None, outputs: Outputs, stages: Stages) -> tuple[HairStrands | None, dict[str, Any]]:
+    """Take the strands of a head's hair where they are asked for; warn if there are none.
+
+    Args:
+        head: what stage one fitted, if it did.
+
+    Returns:
+        The strands, or None, and the report's part about them.
+    """
+    if outputs.hair is None:
+        return None, {}
+    with stages("hair"):
+        strands = head.hair_strands() if isinstance(head, HairedHead) else None
+    if strands is not None and len(strands):
+        return strands, {"hair_strands": {"made": True, "count": len(strands)}}
+    why = "the head has no hair" if isinstance(head, HairedHead) else "this prior makes no hair strands"
+    log.warning("%s is not written: %s", outputs.hair, why)
+    return None, {"hair_strands": {"made": False, "why": why}}
+
+
 def write_results(
     outputs: Outputs,
     stages: Stages,
@@ -152,19 +174,21 @@ def write_results(
     *,
     avatar: Avatar | None = None,
     clip: FaceClip | None = None,
+    hair: HairStrands | None = None,
     height_m: float | None = None,
 ) -> tuple[Path, ...]:
-    """Write splats, meshes, avatars and views; each file appears whole or not at all.
+    """Write splats, meshes, avatars, views and hair; each file appears whole or not at all.
 
     Args:
         avatar: goes to the formats that can hold one, in place of the mesh.
         clip: baked into the formats that can hold one.
+        hair: written where hair is asked for.
         height_m: height of a head in metres, where the file format has a unit.
 
     Returns:
         What was written.
     """
-    if not (outputs.splats or outputs.meshes or outputs.views):
+    if not (outputs.splats or outputs.meshes or outputs.views or outputs.hair):
         return ()
     files: list[Path] = []
     with stages("files"):
@@ -183,6 +207,9 @@ def write_results(
         if outputs.views is not None:
             write_views(outputs.views, built.views)
             files.append(outputs.views)
+        if outputs.hair is not None and hair is not None:  # last: what fails here leaves the others whole
+            write_hair(outputs.hair, hair, metres_per_unit=scale)
+            files.append(outputs.hair)
     return tuple(files)
 
 

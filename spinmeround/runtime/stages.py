@@ -31,6 +31,7 @@ SENTENCES: Mapping[str, str] = {
     "splats": "fitting the splats",
     "texture": "painting the texture",
     "avatar": "rigging the avatar",
+    "hair": "growing the hair",
     "held out": "measuring on views held out",
     "files": "writing the files",
     "preview": "drawing the preview",

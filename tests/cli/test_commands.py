@@ -204,6 +204,19 @@ def test_expressions_are_numbers_by_name(bad, tmp_path, capsys):
     )
 
 
+def test_hair_strands_have_a_file_of_their_own(bad, tmp_path, capsys):
+    pytest.importorskip("pxr", reason="usd-core is not installed")
+    out, hair = tmp_path / "head.ply", tmp_path / "hair.usdc"
+    assert run("recon", bad / "text.jpg", "--out", hair, "--quiet") == 3
+    told = capsys.readouterr().err
+    assert told.endswith("a .usdc holds hair strands, which are an output of their own (--hair-out)\n")
+    assert run("recon", bad / "text.jpg", "--out", out, "--hair-out", tmp_path / "hair.glb", "--quiet") == 3
+    assert "hair strands are written as .usdc .usda, not as '.glb'" in capsys.readouterr().err
+    assert run("recon", bad / "text.jpg", "--out", out, "--hair-out", hair, "--prior", "diffusion", "--quiet") == 3
+    assert "the prior is diffusion; leave one of them out (--hair-out, --prior)\n" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [bad]
+
+
 def test_a_damaged_picture_is_one_line(bad, tmp_path, capsys):
     assert run("recon", bad / "cut.png", "--out", tmp_path / "head.ply", "--quiet") == 2
     error = capsys.readouterr().err

@@ -112,11 +112,21 @@ def test_what_is_missing_is_one_line_with_the_command(monkeypatch: pytest.Monkey
                 with pytest.raises(MissingDependencyError) as caught:
                     check_available(known, "head" + known.suffix)
             assert package in str(caught.value)
-            assert f': pip install "spinmeround[{known.extra}]", or write a .glb' in str(caught.value)
+            instead = "" if known.holds == "hair" else ", or write a .glb"
+            assert str(caught.value).endswith(f': pip install "spinmeround[{known.extra}]"{instead}')
             assert "\n" not in str(caught.value)
     foreign = Format(".xyz", "splats", "points", write_xyz, requires=("not_there",))
     with pytest.raises(MissingDependencyError, match=r"the package not_there: pip install not_there, or .* \.ply"):
         check_available(foreign, "head.xyz")
+
+
+def test_hair_is_no_result_of_its_own() -> None:
+    for path in ("a.usdc", "a.USDA"):
+        with pytest.raises(OutputError, match=r"holds hair strands, which are an output of their own") as caught:
+            output_kind(path)
+        assert caught.value.settings == ("hair",)
+    with pytest.raises(OutputError, match=r"hair strands are written as \.usdc \.usda, not as '\.glb'"):
+        find_format("a.glb", "hair")
 
 
 @pytest.fixture

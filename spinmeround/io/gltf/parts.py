@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from spinmeround.errors import InputError
-from spinmeround.images import resize
+from spinmeround.images import linear_to_srgb, resize
 from spinmeround.io.gltf.scene import Scene
 
 _PLAIN_PX = 8
@@ -110,8 +110,7 @@ def _picture(scene: Scene, part: Primitive) -> Float32[np.ndarray, "h w 3"]:
     materials = scene.document.get("materials", [])
     described = materials[part.source["material"]] if "material" in part.source else {}
     linear = np.clip(described.get("pbrMetallicRoughness", {}).get("baseColorFactor", [1, 1, 1, 1])[:3], 0, 1)
-    srgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.broadcast_to(srgb.astype(np.float32), (_PLAIN_PX, _PLAIN_PX, 3))
+    return np.broadcast_to(linear_to_srgb(linear).astype(np.float32), (_PLAIN_PX, _PLAIN_PX, 3))
 
 
 def _span(parts: Sequence[Primitive]) -> tuple[float, float]:

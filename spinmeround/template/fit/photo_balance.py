@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
-from spinmeround.images import sample
+from spinmeround.images import linear_to_srgb, sample, srgb_to_linear
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
 from spinmeround.template.model.head_model import PARTS, HeadModel
@@ -159,14 +159,13 @@ def _skin_colours(
 
 
 def _linear(rgb: Float[np.ndarray, "*s 3"]) -> Float[np.ndarray, "*s 3"]:
-    """Return sRGB as linear light (IEC 61966-2-1)."""
-    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    """Return sRGB as linear light, float32."""
+    return srgb_to_linear(rgb).astype(np.float32)
 
 
 def _with_gain(rgb: Float[np.ndarray, "*s 3"], gain: Float[np.ndarray, "3"]) -> Float[np.ndarray, "*s 3"]:
     """Return sRGB after a gain in linear light."""
-    light = np.clip(_linear(rgb) * gain, 0, 1)
-    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055).astype(np.float32)
+    return linear_to_srgb(np.clip(_linear(rgb) * gain, 0, 1)).astype(np.float32)
 
 
 def best_seen_shares(qualities: Sequence[Float[np.ndarray, "*s"]]) -> list[Float[np.ndarray, "*s"]]:

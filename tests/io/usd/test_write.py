@@ -18,16 +18,7 @@ from spinmeround.io.pictures import decode_picture
 from spinmeround.pipelines.outputs import OutputOptions, check_outputs
 from spinmeround.pipelines.settings import RunSettings
 from spinmeround.types import Avatar, FaceClip, Mesh, TexturedMesh
-
-
-def validate(path: Path) -> list[str]:
-    """What the validators of this version find."""
-    validation = pytest.importorskip("pxr.UsdValidation", reason="this usd-core has no validators")
-    from pxr import Usd
-
-    stage = Usd.Stage.Open(str(path))
-    context = validation.ValidationContext(validation.ValidationRegistry().GetOrLoadAllValidators())
-    return [f"{error.GetName()}: {error.GetMessage()}" for error in context.Validate(stage)]
+from tests.io.usd.usd_validation import validate
 
 
 def test_an_avatar_is_whole_and_valid(tmp_path: Path, small_avatar: Avatar) -> None:
