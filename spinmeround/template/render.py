@@ -13,7 +13,7 @@ from spinmeround import mesh_raster
 from spinmeround.geometry import camera_centres, resized, vertex_normals
 from spinmeround.images import sample
 from spinmeround.tangent_space import fill_from_nearest
-from spinmeround.template.hair.ribbons import Ribbons
+from spinmeround.template.hair.ribbons import Ribbons, under_strands
 from spinmeround.template.hair.texture import HairTexture, surface_of_map
 from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel
@@ -30,8 +30,6 @@ _STRAND_HEIGHT = 0.0003
 """Standard deviation of the strands' height, head units (0.12 mm)."""
 _STRAND_STEP = 0.0015
 """Half the distance over which the slope of the strands' height is measured, head units (0.6 mm, a texel)."""
-_UNDER_STRANDS = 0.012
-"""How far the drawn surface lies under the tips of its strands, head units (5 mm)."""
 _MAX_STRAND_SLOPE = 0.7
 """Bound on that slope, so that no normal tilts by more than about 35 degrees along one axis."""
 
@@ -64,14 +62,6 @@ class Covering:
     texture: HairTexture
     strands: HairStrands | None = None
 
-    @property
-    def drawn_mesh(self) -> Mesh:
-        """The surface as it lies under its strands; itself without any."""
-        if self.strands is None:
-            return self.mesh
-        normals = vertex_normals(self.mesh.vertices, self.mesh.faces)
-        return Mesh(self.mesh.vertices - _UNDER_STRANDS * normals, self.mesh.faces)
-
 
 def render_views(skin: Skin, coverings: Sequence[Covering], cameras: Cameras, *, names: tuple[str, ...] = ()) -> Views:
     """Render the head for each camera.
@@ -87,7 +77,10 @@ def render_views(skin: Skin, coverings: Sequence[Covering], cameras: Cameras, *,
     normals = vertex_normals(vertices, faces)
     ends = [len(faces)]
     for covering in coverings:
-        above = neck_cut.cut(covering.drawn_mesh.vertices, covering.drawn_mesh.faces)
+        surface = covering.mesh
+        if covering.strands is not None:
+            surface = under_strands(surface, covering.strands, floor=neck_cut.HEIGHT)
+        above = neck_cut.cut(surface.vertices, surface.faces)
         mesh = neck_cut.split_crease(above.vertices, above.faces)
         faces = np.concatenate([faces, mesh.faces + len(vertices)])
         normals = np.concatenate([normals, vertex_normals(mesh.vertices, mesh.faces)])

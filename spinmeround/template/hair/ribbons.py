@@ -9,7 +9,10 @@ from jaxtyping import Float, Int64
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import vertex_normals
+from spinmeround.template.hair.strand_settings import RibbonSettings
 from spinmeround.types import HairStrands, Mesh
+
+_SETTINGS = RibbonSettings()
 
 _TINY = 1e-9
 """Keeps divisions by lengths finite."""
@@ -36,10 +39,11 @@ class Ribbons:
 
     @classmethod
     def of(cls, strands: HairStrands, surface: Mesh, *, floor: float) -> Ribbons:
-        """Prepare strands for drawing, as far as they run above the height ``floor``.
+        """Prepare strands for drawing.
 
         Args:
             surface: of the hair.
+            floor: height above which strands are drawn; those that would be cut there end at different heights above.
         """
         points = strands.points
         tangents = np.gradient(points, axis=1)
@@ -48,7 +52,8 @@ class Ribbons:
         _, nearest = cKDTree(surface.vertices).query(centres, workers=-1)
         index = np.arange(len(centres)).reshape(points.shape[:2])
         first, second = index[:, :-1].ravel(), index[:, 1:].ravel()
-        drawn = (centres[first, 1] > floor) & (centres[second, 1] > floor) & (strands.widths[:, :-1].ravel() > 0)
+        ends = np.repeat(floor + _SETTINGS.ends * _spread(len(strands)), points.shape[1] - 1)
+        drawn = (centres[first, 1] > ends) & (centres[second, 1] > ends) & (strands.widths[:, :-1].ravel() > 0)
         a, b = 2 * first[drawn], 2 * second[drawn]
         faces = np.concatenate([np.stack([a, b, a + 1], axis=1), np.stack([a + 1, b, b + 1], axis=1)])
         return cls(
@@ -65,3 +70,23 @@ class Ribbons:
         side = np.cross(self.tangents, eye - self.centres)
         side *= (self.half_widths / np.maximum(np.linalg.norm(side, axis=1), _TINY))[:, None]
         return np.stack([self.centres - side, self.centres + side], axis=1).reshape(-1, 3)
+
+
+def under_strands(surface: Mesh, strands: HairStrands, *, floor: float) -> Mesh:
+    """Return the surface of the hair as it is seen between strands: it retreats where they cover it, not elsewhere.
+
+    Where long strands end above ``floor`` it ends before them.
+    """
+    s = _SETTINGS
+    points = strands.points.reshape(-1, 3)
+    near = cKDTree(points).query_ball_point(surface.vertices, s.near, workers=-1, return_length=True)
+    covered = np.minimum(near / s.covering, 1)
+    normals = vertex_normals(surface.vertices, surface.faces)
+    hem = (surface.vertices[:, 1] < floor + s.ends * s.surface_ends) & (covered == 1)
+    retreated = surface.vertices - (s.retreat * covered)[:, None] * normals
+    return Mesh(retreated, surface.faces[~hem[surface.faces].all(1)])
+
+
+def _spread(count: int) -> Float[np.ndarray, "n"]:
+    """Return numbers in [0, 1) of which any few in turn are spread evenly: multiples of the golden ratio."""
+    return np.mod(np.arange(count) * 0.6180339887498949, 1.0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+
 @dataclass(frozen=True)
 class DirectionSettings:
     """Direction of growth over the hair's surface.
@@ -79,11 +80,13 @@ class StrandGrowthSettings:
         max_depth: how far below the surface the deepest strands run.
         depth_of_thickness: bound on the same, of the hair's thickness at the root.
         depth_power: exponent of an even draw: higher puts more strands near the surface.
+        flyaways: fraction of strands that run above the surface.
+        flyaway_height: mean of how far.
         hanging: hair that reaches this far below the ears is long: its strands end where it ends.
         short_length: length of short hair, in thicknesses at its root.
         least_length: added to it.
         length_spread: standard deviation of the logarithm of lengths.
-        overshoot: mean of how far strands come out of the hair's surface.
+        overshoot: mean of how far strands come out of the hair's surface; max_overshoot: the most.
         hair_in_photo: value of the hair matte below which a photo shows that there is no strand.
         before_skin: a point as much behind the skin or further is not shown by the photo.
         tone_spread: standard deviation of the logarithm of a strand's lightness where no photo shows it.
@@ -102,12 +105,15 @@ class StrandGrowthSettings:
     tip: float = 0.35
     max_depth: float = 0.03
     depth_of_thickness: float = 0.7
-    depth_power: float = 2.0
+    depth_power: float = 2.5
+    flyaways: float = 0.08
+    flyaway_height: float = 0.005
     hanging: float = 0.05
     short_length: float = 3.0
     least_length: float = 0.03
     length_spread: float = 0.25
     overshoot: float = 0.004
+    max_overshoot: float = 0.01
     hair_in_photo: float = 0.3
     before_skin: float = 0.004
     tone_spread: float = 0.2
@@ -139,3 +145,22 @@ class StylingSettings:
     phase_spread: float = 0.5
     straight_root: float = 0.5
     flatness: float = 0.6
+
+
+@dataclass(frozen=True)
+class RibbonSettings:
+    """How strands and the surface beneath them are drawn.
+
+    Attributes:
+        ends: height over which long strands end above the lower edge of pictures (25 mm).
+        surface_ends: up to which fraction of it the surface is left away.
+        near: distance within which points of strands cover a vertex of the surface.
+        covering: number of them that covers it entirely.
+        retreat: how far a covered surface lies under its place (3 mm).
+    """
+
+    ends: float = 0.06
+    surface_ends: float = 0.8
+    near: float = 0.02
+    covering: int = 12
+    retreat: float = 0.007

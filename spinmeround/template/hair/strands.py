@@ -61,13 +61,15 @@ def grow_strands(
     root_normals /= np.linalg.norm(root_normals, axis=1, keepdims=True)
     thickness = volume.thickness(roots)
     depths = np.minimum(s.max_depth, s.depth_of_thickness * thickness) * rng.random(len(roots)) ** s.depth_power
+    flies = rng.random(len(roots)) < s.flyaways
+    depths = np.where(flies, -rng.exponential(s.flyaway_height, len(roots)), depths)
     points, counts = grow(
         volume,
         roots,
         root_normals,
         depths=depths,
         lengths=_lengths(model, skin, hair, thickness, rng),
-        overshoots=rng.exponential(s.overshoot, len(roots)),
+        overshoots=np.minimum(rng.exponential(s.overshoot, len(roots)), s.max_overshoot) + np.maximum(-depths, 0),
     )
     for photo in evidence:
         counts = np.minimum(counts, _shown_length(points, photo))
@@ -165,7 +167,7 @@ def _colours(points, volume: HairVolume, depths, texture: HairTexture, rng: np.r
     flat = points.reshape(-1, 3)
     base, _ = texture.sample(flat)
     tone = np.exp(rng.normal(0, s.tone_spread, len(points)))
-    tone *= 1 - (1 - s.deep_tone) * depths / s.max_depth
+    tone *= 1 - (1 - s.deep_tone) * np.clip(depths / s.max_depth, 0, 1)
     colours = base * np.repeat(tone, points.shape[1])[:, None]
     if texture.photo is not None:
         seen, trust, _ = texture.photo.look_up(flat, volume.outward(flat))
