@@ -40,8 +40,6 @@ MIN_HAIR = 0.05
 """Fraction of the portrait from which hair is compared."""
 _CHIN = 152
 """Index of the landmark on the chin."""
-_SHOWS_HAIR = 0.02
-"""Difference of colour or alpha between our pictures with and without hair, from which a pixel shows hair."""
 
 
 @dataclass(frozen=True)
@@ -180,15 +178,14 @@ def _near(marked: UInt8[np.ndarray, "h w"], radius_px: float) -> Bool[np.ndarray
 
 def rendered_hair(
     head: TemplateHead,
-) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
-    """Return colours and alpha of our picture from the photo's camera, and where it shows hair."""
-    ours, bald = (each.render(head.photo_cameras[0]) for each in (head, replace(head, hair=None)))
-    over, bald_over = (composite(views.rgb, views.alpha)[0] for views in (ours, bald))
-    differs = np.abs(over - bald_over).max(axis=2) > _SHOWS_HAIR
-    differs |= np.abs(ours.alpha[0] - bald.alpha[0]) > _SHOWS_HAIR
-    # Single pixels of hair that have the colour of what lies behind them.
-    shows = cv2.morphologyEx(differs.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0
-    return over, ours.alpha[0], shows & (ours.alpha[0] > 0.5)
+) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
+    """Return colours over white, alpha, and coverage by hair of our picture from the photo's camera."""
+    # What does not change with the colour of the skin is hair; adding half of the range changes any colour.
+    recoloured = replace(head, skin=replace(head.skin, albedo=(head.skin.albedo + 0.5) % 1))
+    ours, other = (each.render(head.photo_cameras[0]) for each in (head, recoloured))
+    over, other_over = (composite(views.rgb, views.alpha)[0] for views in (ours, other))
+    skin = np.clip(np.abs(over - other_over).max(axis=2) / 0.5, 0, 1)
+    return over, ours.alpha[0], np.clip(ours.alpha[0] - skin, 0, 1)
 
 
 def figures_of_head(head: TemplateHead, portrait: Portrait) -> tuple[dict[str, float], UInt8[np.ndarray, "h w 3"]]:
@@ -196,8 +193,8 @@ def figures_of_head(head: TemplateHead, portrait: Portrait) -> tuple[dict[str, f
     camera = head.photo_cameras[0]
     unit_px = float(camera.intrinsics_px[0, 0, 0] / camera.camera_from_world[0, 2, 3])
     mm_px = unit_px * MILLIMETRE
-    over, alpha, shows = rendered_hair(head)
-    both = np.where(shows, portrait.hair, 0).astype(np.float32)
+    over, alpha, hair = rendered_hair(head)
+    both = np.minimum(portrait.hair, hair).astype(np.float32)
     photo, ours = (measure_orientation(rgb, both, unit_px=unit_px) for rgb in (portrait.rgb, over))
     counts = both > 0.5
     angle, strands = median_angle_deg(photo, ours, counts)
