@@ -28,20 +28,20 @@ from pictures import write_scaled_sheet
 from scipy import ndimage
 from tables import Figure, print_table
 
-from spinmeround.geometry import MILLIMETRE
+from spinmeround.geometry import MILLIMETRE, project
 from spinmeround.images import composite, to_uint8
 from spinmeround.template.generator import TemplateHead
 from spinmeround.template.hair.curl import measure_curl
 from spinmeround.template.hair.orientation import HairOrientation, measure_orientation
-from spinmeround.types import Portrait
+from spinmeround.types import Cameras, HairStrands, Portrait
 
 QUICK = ("p02", "p06", "p08")
 MIN_HAIR = 0.05
 """Fraction of the portrait from which hair is compared."""
 _CHIN = 152
 """Index of the landmark on the chin."""
-_SHOWS_HAIR = 0.02
-"""Difference of colour or alpha between our pictures with and without hair, from which a pixel shows hair."""
+_STRAND_LAYER_MM = 2.0
+"""Strands so far behind the nearest one in a pixel still show."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,38 @@ def median_angle_deg(
     if not len(cumulated) or cumulated[-1] <= 0:
         return np.nan, ratio
     return float(np.degrees(between[order][np.searchsorted(cumulated, cumulated[-1] / 2)])), ratio
+
+
+def orientation_of_strands(strands: HairStrands, camera: Cameras) -> HairOrientation:
+    """Return the orientation of the nearest strands themselves in a camera's picture, whatever their colours.
+
+    A picture whose colours come from the photo follows the photo even where its strands do not.
+
+    Args:
+        camera: a single one.
+    """
+    kept = (strands.widths[:, 1:] > 0).ravel()
+    ends = project(strands.points.reshape(-1, 3), camera.camera_from_world[0], camera.intrinsics_px[0])
+    ends = ends.reshape(*strands.points.shape)
+    first, last = ends[:, :-1].reshape(-1, 3)[kept], ends[:, 1:].reshape(-1, 3)[kept]
+    # As many samples on every segment as the longest one needs for one a pixel.
+    extent = np.abs(last - first)[:, :2].max(initial=1.0)
+    share = (np.arange(int(np.ceil(extent))) + 0.5) / np.ceil(extent)
+    samples = first[:, None] + share[:, None] * (last - first)[:, None]
+    along = last[:, :2] - first[:, :2]
+    doubled = np.repeat(2 * np.arctan2(along[:, 1], along[:, 0]), len(share))
+    column, row, depth = np.floor(samples[..., 0]).ravel(), np.floor(samples[..., 1]).ravel(), samples[..., 2].ravel()
+    seen = (column >= 0) & (column < camera.width_px) & (row >= 0) & (row < camera.height_px) & (depth > 0)
+    pixel = (row * camera.width_px + column)[seen].astype(np.int64)
+    n_pixels = camera.width_px * camera.height_px
+    nearest = np.full(n_pixels, np.inf)
+    np.minimum.at(nearest, pixel, depth[seen])
+    front = depth[seen] < nearest[pixel] + _STRAND_LAYER_MM * MILLIMETRE
+    cosine, sine, count = (
+        np.bincount(pixel[front], part[seen][front], n_pixels).reshape(camera.height_px, camera.width_px)
+        for part in (np.cos(doubled), np.sin(doubled), np.ones(len(doubled)))
+    )
+    return HairOrientation(np.mod(0.5 * np.arctan2(sine, cosine), np.pi), np.hypot(cosine, sine) / np.maximum(count, 1))
 
 
 def contours(alpha: Float[np.ndarray, "h w"], *, mm_px: float) -> list[tuple[Float[np.ndarray, "n 2"], ...]]:
@@ -180,15 +212,14 @@ def _near(marked: UInt8[np.ndarray, "h w"], radius_px: float) -> Bool[np.ndarray
 
 def rendered_hair(
     head: TemplateHead,
-) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
-    """Return colours and alpha of our picture from the photo's camera, and where it shows hair."""
-    ours, bald = (each.render(head.photo_cameras[0]) for each in (head, replace(head, hair=None)))
-    over, bald_over = (composite(views.rgb, views.alpha)[0] for views in (ours, bald))
-    differs = np.abs(over - bald_over).max(axis=2) > _SHOWS_HAIR
-    differs |= np.abs(ours.alpha[0] - bald.alpha[0]) > _SHOWS_HAIR
-    # Single pixels of hair that have the colour of what lies behind them.
-    shows = cv2.morphologyEx(differs.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0
-    return over, ours.alpha[0], shows & (ours.alpha[0] > 0.5)
+) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
+    """Return colours over white, alpha, and coverage by hair of our picture from the photo's camera."""
+    # What does not change with the colour of the skin is hair; adding half of the range changes any colour.
+    recoloured = replace(head, skin=replace(head.skin, albedo=(head.skin.albedo + 0.5) % 1))
+    ours, other = (each.render(head.photo_cameras[0]) for each in (head, recoloured))
+    over, other_over = (composite(views.rgb, views.alpha)[0] for views in (ours, other))
+    skin = np.clip(np.abs(over - other_over).max(axis=2) / 0.5, 0, 1)
+    return over, ours.alpha[0], np.clip(ours.alpha[0] - skin, 0, 1)
 
 
 def figures_of_head(head: TemplateHead, portrait: Portrait) -> tuple[dict[str, float], UInt8[np.ndarray, "h w 3"]]:
@@ -196,8 +227,8 @@ def figures_of_head(head: TemplateHead, portrait: Portrait) -> tuple[dict[str, f
     camera = head.photo_cameras[0]
     unit_px = float(camera.intrinsics_px[0, 0, 0] / camera.camera_from_world[0, 2, 3])
     mm_px = unit_px * MILLIMETRE
-    over, alpha, shows = rendered_hair(head)
-    both = np.where(shows, portrait.hair, 0).astype(np.float32)
+    over, alpha, hair = rendered_hair(head)
+    both = np.minimum(portrait.hair, hair).astype(np.float32)
     photo, ours = (measure_orientation(rgb, both, unit_px=unit_px) for rgb in (portrait.rgb, over))
     counts = both > 0.5
     angle, strands = median_angle_deg(photo, ours, counts)

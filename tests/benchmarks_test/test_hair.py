@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hair import contours, figures_of, fringe_mm, median_angle_deg
+from hair import contours, figures_of, fringe_mm, median_angle_deg, orientation_of_strands
 
+from spinmeround.geometry import project
+from spinmeround.orbits import orbit_cameras
 from spinmeround.template.hair.orientation import HairOrientation
+from spinmeround.types import HairStrands
 
 SIZE = 400
 MM_PX = 1.6
@@ -45,6 +48,25 @@ def test_angle_is_weighted_by_confidence():
 def test_nothing_to_compare():
     blank = HairOrientation(np.zeros((3, 3)), np.zeros((3, 3)))
     assert np.isnan(median_angle_deg(blank, blank, np.ones((3, 3), bool))[0])
+
+
+def test_the_nearest_strand_gives_the_orientation_of_a_pixel():
+    """A strand that rises to the right in front of one that hangs; the part of it without width does not count."""
+    along = np.linspace(-0.2, 0.2, 9)[:, None]
+    front = along * [1, 1, 0] + [0, 0, 0.1]
+    behind = along * [0, -1, 0]
+    widths = np.ones((2, 9))
+    widths[0, 6:] = 0
+    strands = HairStrands(np.stack([front, behind]), widths, np.zeros((2, 9, 3)), np.zeros((2, 2)))
+    camera = orbit_cameras([0.0], [0.0], size_px=101)
+    found = orientation_of_strands(strands, camera)
+    middle, below = project(np.array([[0, 0, 0.1], [0, -0.1, 0]]), camera.camera_from_world[0], camera.intrinsics_px[0])
+    for (column, row, _), angle in ((middle, np.radians(135)), (below, np.pi / 2)):
+        assert found.confidence[int(row), int(column)] == pytest.approx(1)
+        assert found.angle[int(row), int(column)] == pytest.approx(angle, abs=0.02)
+    left = found.confidence[:, : int(middle[0]) - 1].any(axis=0).sum()
+    right = found.confidence[:, int(middle[0]) + 2 :].any(axis=0).sum()
+    assert 0 < right < 0.8 * left
 
 
 def test_contour_of_a_disc():
