@@ -36,7 +36,7 @@ from spinmeround.template.model.head_model import HeadModel, load_head_model
 from spinmeround.template.render import Covering, Skin, render_views
 from spinmeround.template.texture.bake import SkinTexture, bake_skin_texture, shared_atlas
 from spinmeround.template.texture.lids import best_lid_trust, repaint_lids
-from spinmeround.types import Avatar, Cameras, Mesh, Portrait, Progress, Views, no_progress
+from spinmeround.types import Avatar, Cameras, HairStrands, Mesh, Portrait, Progress, Views, no_progress
 
 PHOTO_POSE = "photo"
 """Name of the avatar's pose that has the expression of the first photo."""
@@ -79,6 +79,10 @@ class TemplateHead:
         """Vertices of hair and headwear, world frame, without those below the neck's edge, where pictures end."""
         vertices = np.concatenate([np.zeros((0, 3)), *(each.mesh.vertices for each in self.coverings)])
         return vertices[vertices[:, 1] > neck_cut.HEIGHT]
+
+    def hair_strands(self) -> HairStrands | None:
+        """Return the hair as strands on the head at rest; None if it is bald or shaved."""
+        return None if self.hair is None else self.hair.strands
 
     def render(self, cameras: Cameras, *, neutral: bool = False, names: tuple[str, ...] = ()) -> Views:
         """Render views of the head with the first photo's expression, or at rest if ``neutral`` is set."""

@@ -53,7 +53,6 @@ class HairVolume:
         )
         return cls(low, s.cell, np.ascontiguousarray(fields.reshape(*shape, _CHANNELS), np.float32))
 
-
     def thickness(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
         """Return how far points lie below the hair's surface, head units."""
         return np.maximum(-self._at(points)[:, _ABOVE_HAIR], 0)

@@ -75,14 +75,14 @@ class Ribbons:
 def under_strands(surface: Mesh, strands: HairStrands, *, floor: float) -> Mesh:
     """Return the surface of the hair as it is seen between strands: it retreats where they cover it, not elsewhere.
 
-    Where long strands end above ``floor`` it ends before them.
+    Where long hair is cut by ``floor`` it ends before its strands do.
     """
     s = _SETTINGS
     points = strands.points.reshape(-1, 3)
     near = cKDTree(points).query_ball_point(surface.vertices, s.near, workers=-1, return_length=True)
     covered = np.minimum(near / s.covering, 1)
     normals = vertex_normals(surface.vertices, surface.faces)
-    hem = (surface.vertices[:, 1] < floor + s.ends * s.surface_ends) & (covered == 1)
+    hem = surface.vertices[:, 1] < floor + s.ends * s.surface_ends
     retreated = surface.vertices - (s.retreat * covered)[:, None] * normals
     return Mesh(retreated, surface.faces[~hem[surface.faces].all(1)])
 

@@ -62,7 +62,7 @@ def grow_strands(
     thickness = volume.thickness(roots)
     depths = np.minimum(s.max_depth, s.depth_of_thickness * thickness) * rng.random(len(roots)) ** s.depth_power
     flies = rng.random(len(roots)) < s.flyaways
-    depths = np.where(flies, -rng.exponential(s.flyaway_height, len(roots)), depths)
+    depths = np.where(flies, -np.minimum(rng.exponential(s.flyaway_height, len(roots)), s.max_overshoot), depths)
     points, counts = grow(
         volume,
         roots,
@@ -85,7 +85,9 @@ def grow_strands(
 
 def _curl(evidence: Sequence[PhotoEvidence]) -> Curl:
     """Return the waves that the photo with the most hair shows."""
-    photo = max(evidence, key=lambda each: (each.portrait.hair * each.portrait.observed).sum() / each.portrait.hair.size)
+    photo = max(
+        evidence, key=lambda each: (each.portrait.hair * each.portrait.observed).sum() / each.portrait.hair.size
+    )
     hair = photo.portrait.hair * photo.portrait.observed
     unit_px = photo.intrinsics_px[0, 0] / photo.camera_from_world[2, 3]
     return measure_curl(measure_orientation(photo.portrait.foreground, hair, unit_px=unit_px), hair, unit_px=unit_px)
