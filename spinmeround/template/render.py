@@ -166,7 +166,7 @@ class _Scene:
     albedo: Float[np.ndarray, "th tw 3"]
     coverings: tuple[HairTexture, ...]
     ends: tuple[int, ...]
-    strand_colours: Float[np.ndarray, "s 3"] | None = None
+    strand_colours: Float[np.ndarray, "r 3"] | None = None
 
     def with_ribbons(self, ribbons: Sequence[Ribbons], eye: Float[np.ndarray, "3"]) -> _Scene:
         """Return the scene with strands that turn their width to a camera at ``eye``."""

@@ -53,9 +53,9 @@ class HairVolume:
         )
         return cls(low, s.cell, np.ascontiguousarray(fields.reshape(*shape, _CHANNELS), np.float32))
 
-    def thickness(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
-        """Return how far points lie below the hair's surface, head units."""
-        return np.maximum(-self._at(points)[:, _ABOVE_HAIR], 0)
+    def above_hair(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
+        """Return how far points lie above the hair's surface, negative below, head units."""
+        return self._at(points)[:, _ABOVE_HAIR]
 
     def outward(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         """Return the unit normal of the hair's surface nearest to each point."""

@@ -59,7 +59,7 @@ def grow_strands(
         (each[model.dense_faces[face]] * corner_weights[..., None]).sum(1) for each in (skin, normals)
     )
     root_normals /= np.linalg.norm(root_normals, axis=1, keepdims=True)
-    thickness = volume.thickness(roots)
+    thickness = np.maximum(-volume.above_hair(roots), 0)
     depths = np.minimum(s.max_depth, s.depth_of_thickness * thickness) * rng.random(len(roots)) ** s.depth_power
     flies = rng.random(len(roots)) < s.flyaways
     depths = np.where(flies, -np.minimum(rng.exponential(s.flyaway_height, len(roots)), s.max_overshoot), depths)
