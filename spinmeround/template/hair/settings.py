@@ -335,9 +335,9 @@ class HairColourSettings:
         min_weight: texels with less weight show no colour.
         blend_gain: how soon the photo's strands replace synthesised ones as the weight grows.
         blend_blur_texels: standard deviation of that blend.
-        observed_weight: weight from which a texel counts as observed in the report.
+        observed_weight: weight from which a texel counts as observed, in the report and for the tone of unseen hair.
         base_blurs_texels: standard deviations of the blurs that extend the base colour, widest first.
-        prior_weight: of the colour at the next coarser scale: matters only where nothing near is seen.
+        prior_weight: of the colour at the next coarser scale: so soon unseen hair fades to one tone.
     """
 
     min_weight: float = 1e-3
@@ -345,7 +345,7 @@ class HairColourSettings:
     blend_blur_texels: float = 2
     observed_weight: float = 0.3
     base_blurs_texels: tuple[float, ...] = (160.0, 70.0, 28.0, 10.0)
-    prior_weight: float = 0.02
+    prior_weight: float = 0.1
 
 
 @dataclass(frozen=True)
