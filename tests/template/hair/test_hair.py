@@ -9,7 +9,7 @@ from spinmeround.geometry import project
 from spinmeround.orbits import orbit_cameras
 from spinmeround.template.hair import volume
 from spinmeround.template.hair.strand_texture import strand_orientation, synthesise_strands
-from spinmeround.template.hair.texture import paint_hair
+from spinmeround.template.hair.texture import base_colour, paint_hair
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.render import Covering, Skin, render_views
 from tests.template.hair.capped import CAMERA, HAIR_RGB, SIZE, SKIN_RGB, cap, front_of, photo_evidence, surface_of
@@ -139,6 +139,17 @@ def test_colour_is_the_photos_where_seen_and_repeats_with_the_seed(capped):
     np.testing.assert_allclose(colours.mean(0), HAIR_RGB, atol=0.04)
     assert relief.std() > 0.1
     assert 0.02 < texture.observed_fraction < 0.6
+
+
+def test_unseen_hair_has_the_tone_of_most_seen_hair_and_a_dyed_lock_keeps_its_own():
+    colour, trust = np.zeros((608, 1024, 3), np.float32), np.zeros((608, 1024), np.float32)
+    blue = np.array([0.1, 0.2, 0.7])
+    colour[:, 362:662], trust[:, 362:662] = HAIR_RGB, 1
+    colour[:, 602:662] = blue
+    base = base_colour(colour, trust)
+    np.testing.assert_allclose(base[:, 0], np.broadcast_to(HAIR_RGB, (608, 3)), atol=0.05)
+    np.testing.assert_allclose(base[:, 640], np.broadcast_to(blue, (608, 3)), atol=0.05)
+    np.testing.assert_array_equal(base_colour(0 * colour, 0 * trust), 0)
 
 
 def test_the_map_wraps_without_a_seam(capped):
