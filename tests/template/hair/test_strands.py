@@ -74,7 +74,7 @@ def test_strands_fill_the_hair_and_stay_within_it(model, scene, strands):
     assert np.quantile(height, 0.99) < 2 * s.max_overshoot
     # Strands pass close to all of the surface but its rim on the face.
     behind = surface.vertices[surface.vertices[:, 2] < 0]
-    assert np.quantile(cKDTree(strands.points.reshape(-1, 3)).query(behind)[0], 0.95) < 0.02
+    assert np.quantile(cKDTree(strands.points.reshape(-1, 3)).query(behind)[0], 0.9) < 0.02
     assert len(strands) * strands.points.shape[1] <= s.budget
 
 
