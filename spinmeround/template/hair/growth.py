@@ -119,7 +119,7 @@ def grow(
     counts = np.zeros(len(roots), np.int64)
     _grow(
         volume.fields, volume.low, volume.cell, roots, normals, depths, lengths, overshoots, s.step, s.rise,
-        s.max_slope, s.turn, s.clearance, points, counts,
+        s.settle, s.max_slope, s.turn, s.clearance, points, counts,
     )  # fmt: skip
     return points, counts
 
@@ -152,8 +152,8 @@ def _look_up_all(fields, low, cell, points, values):
 
 @numba.njit(parallel=True, cache=True)
 def _grow(
-    fields, low, cell, roots, normals, depths, lengths, overshoots, step, rise, max_slope, turn, clearance, points,
-    counts,
+    fields, low, cell, roots, normals, depths, lengths, overshoots, step, rise, settle, max_slope, turn, clearance,
+    points, counts,
 ):  # fmt: skip
     """Integrate each strand with even steps; see ``grow``."""
     for strand in numba.prange(roots.shape[0]):
@@ -171,7 +171,8 @@ def _grow(
             _look_up(fields, low, cell, here, values)
             if count > 2 and values[6] > overshoots[strand]:
                 break
-            slope = min(max(-(values[6] + depths[strand]) / rise, -max_slope), max_slope)
+            above = values[6] + depths[strand]
+            slope = min(max(-above / (settle if above > 0 else rise), -max_slope), max_slope)
             wanted = np.empty(3)
             for k in range(3):
                 wanted[k] = values[k] + slope * values[3 + k]
