@@ -61,7 +61,7 @@ def measure_quality(quality: Quality, photo: Path) -> tuple[list[float], dict[st
     started = time.perf_counter()
     surface = backends.fit_surface(views, seed=0, progress=no_progress).mesh
     surface_done = time.perf_counter()
-    splats = backends.fit_splats(views, surface, seed=0, progress=no_progress)
+    splats = backends.fit_splats(views, surface, seed=0, progress=no_progress, strands=head.hair_strands())
     seconds = {"surface": surface_done - started, "splats": time.perf_counter() - surface_done}
     held_out = orbit_cameras(*zip(*HELD_OUT, strict=True), size_px=size, focal_widths=WHOLE_FOCAL_WIDTHS)
     truth = head.render(held_out, neutral=True)

@@ -11,7 +11,18 @@ from spinmeround.configs import preset
 from spinmeround.pipelines.settings import RunSettings
 from spinmeround.protocols import HairModel, MatteModel, Prior, Rasterizer, SplatFitter, SurfaceFitter
 from spinmeround.registry import HAIR_MODELS, MATTE_MODELS, PRIORS, RASTERIZERS, SPLAT_FITTERS, SURFACE_FITTERS
-from spinmeround.types import ColouredMesh, Licence, Mesh, Portrait, Progress, Splats, SurfaceFit, TexturedMesh, Views
+from spinmeround.types import (
+    ColouredMesh,
+    HairStrands,
+    Licence,
+    Mesh,
+    Portrait,
+    Progress,
+    Splats,
+    SurfaceFit,
+    TexturedMesh,
+    Views,
+)
 
 if TYPE_CHECKING:
     from spinmeround.io.photo import Photo
@@ -131,9 +142,11 @@ class Backends:
         """Fit the surface, and the cameras from which it looks like the views."""
         return self.surface_fitter.fit(views, seed=seed, progress=progress)
 
-    def fit_splats(self, views: Views, surface: Mesh, *, seed: int, progress: Progress) -> Splats:
-        """Fit splats that start on the surface."""
-        return self.splat_fitter.fit(views, surface, seed=seed, progress=progress)
+    def fit_splats(
+        self, views: Views, surface: Mesh, *, seed: int, progress: Progress, strands: HairStrands | None = None
+    ) -> Splats:
+        """Fit splats that start on the surface, and on strands of hair where they are known."""
+        return self.splat_fitter.fit(views, surface, seed=seed, strands=strands, progress=progress)
 
     def bake_texture(self, views: Views, surface: Mesh, *, faces: int, progress: Progress) -> TexturedMesh:
         """Simplify the surface to a number of faces and give it a texture."""

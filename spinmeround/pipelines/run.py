@@ -36,7 +36,7 @@ from spinmeround.pipelines.stage_two import (
     grow_hair,
     write_results,
 )
-from spinmeround.protocols import RiggableHead
+from spinmeround.protocols import HairedHead, RiggableHead
 from spinmeround.runtime.stages import Stages, check_memory
 from spinmeround.types import Avatar, Licence, Reconstruction, Views
 
@@ -162,7 +162,8 @@ def run_stage_two(
             stages.leave_out(stage)
     if run.no_avatar is None and wants_avatar(run.outputs):
         stages.add("avatar")  # now, so that the count of stages stays what it is from here on
-    built = fit_results(views, requested, run.backends, store, stages)
+    strands = head.hair_strands() if isinstance(head, HairedHead) else None
+    built = fit_results(views, requested, run.backends, store, stages, strands=strands)
     avatar, avatar_report = make_avatar(head, built, run.outputs, run.backends, stages, no_avatar=run.no_avatar)
     clip, expression = run.animation.clip, run.animation.expression
     hair, hair_report = grow_hair(head, run.outputs, stages)

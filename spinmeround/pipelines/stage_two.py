@@ -90,9 +90,18 @@ class StageTwoResult:
 
 
 def fit_results(
-    views: Views, requested: RequestedResults, backends: Backends, store: ResumeStore, stages: Stages
+    views: Views,
+    requested: RequestedResults,
+    backends: Backends,
+    store: ResumeStore,
+    stages: Stages,
+    *,
+    strands: HairStrands | None = None,
 ) -> StageTwoResult:
     """Fit what is requested; splats and texture with the cameras that the surface was found to be seen from.
+
+    Args:
+        strands: of the hair, if stage one knows them.
 
     Raises:
         FitError: the views show nothing, or do not agree on any shape.
@@ -111,7 +120,7 @@ def fit_results(
         with stages("splats") as progress:
             splats = store.get_or_make(
                 "splats",
-                lambda: backends.fit_splats(result.views, fitted.mesh, seed=seed, progress=progress),
+                lambda: backends.fit_splats(result.views, fitted.mesh, seed=seed, progress=progress, strands=strands),
                 load_splats,
             )
         result = replace(result, splats=splats)

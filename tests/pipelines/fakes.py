@@ -25,6 +25,7 @@ from spinmeround.types import (
     AvatarPart,
     Cameras,
     ColouredMesh,
+    HairStrands,
     Joint,
     Licence,
     Mesh,
@@ -208,7 +209,9 @@ class FakeBackends(Backends):
         self.before("surface")
         return SurfaceFit(sphere_mesh(), views.cameras)
 
-    def fit_splats(self, views: Views, surface: Mesh, *, seed: int, progress: Progress) -> Splats:
+    def fit_splats(
+        self, views: Views, surface: Mesh, *, seed: int, progress: Progress, strands: HairStrands | None = None
+    ) -> Splats:
         self.before("splats")
         return sphere_splats(surface)
 

@@ -19,6 +19,7 @@ from spinmeround.configs import QUALITIES, Quality, preset
 from spinmeround.errors import FitError
 from spinmeround.protocols import Rasterizer
 from spinmeround.recon.splats.initialisation import (
+    concatenate_splats,
     merge_fits,
     open_visual_hull,
     outside_silhouettes,
@@ -35,9 +36,10 @@ from spinmeround.recon.splats.optimizer import (
     view_order,
 )
 from spinmeround.recon.splats.sh_observability import observable_sh_projector
+from spinmeround.recon.splats.strand_initialisation import splats_on_strands
 from spinmeround.recon.splats.view_interpolation import concatenate_views, interpolate_views
 from spinmeround.recon.view_scaling import shrink_views
-from spinmeround.types import Mesh, Progress, Splats, Views, no_progress
+from spinmeround.types import HairStrands, Mesh, Progress, Splats, Views, no_progress
 
 log = logging.getLogger(__name__)
 
@@ -199,8 +201,16 @@ class GaussianFitter:
         self.rasterizer = rasterizer
         self.settings = settings
 
-    def fit(self, views: Views, surface: Mesh, *, seed: int, progress: Progress = no_progress) -> Splats:
-        """Fit splats to views, starting on a surface in the same world frame.
+    def fit(
+        self,
+        views: Views,
+        surface: Mesh,
+        *,
+        seed: int,
+        strands: HairStrands | None = None,
+        progress: Progress = no_progress,
+    ) -> Splats:
+        """Fit splats to views, starting on a surface in the same world frame, and on strands of hair where known.
 
         Views without normals (all 0) are fitted by colour and silhouette alone. The surface is not used then: the fit
         starts on the visual hull, continued down to the pictures' lower border, with fewer splats that are free to
@@ -221,16 +231,11 @@ class GaussianFitter:
         progress(0.0, "laying splats on the surface")
         strategy, settings, phases = _plan(views, self.settings)
         base = surface if strategy.regularise_positions else open_visual_hull(views)
-        initialise = partial(
-            splats_on_surface,
-            views,
-            base,
-            count=settings.count // phases[0].fits,
-            sh_degree=settings.sh_degree,
-            flatness=strategy.flatness,
-            rng=rng,
-        )
         width = pixel_width(views, base.vertices)
+        known = strands if strategy.regularise_positions else None
+        initialise = partial(
+            _start, views, base, known, settings.count // phases[0].fits, settings.sh_degree, strategy.flatness, rng
+        )
         sh_projector = observable_sh_projector(views.cameras, settings.sh_degree) if settings.sh_degree else None
         optimizer = partial(
             SplatOptimizer,
@@ -290,6 +295,24 @@ class GaussianFitter:
             target_normals = picture.normals_world * target_alpha
             loss = loss + weights.normals * weighted_l1(rendering.normals_world[0], target_normals, picture.weight)
         return loss + weights.binary_opacity * (4 * splats.opacities * (1 - splats.opacities)).mean()
+
+
+def _start(
+    views: Views,
+    surface: Mesh,
+    strands: HairStrands | None,
+    count: int,
+    sh_degree: int,
+    flatness: float,
+    rng: np.random.Generator,
+) -> Splats:
+    """Lay splats along strands as far as there are any, and the rest on the surface."""
+    if strands is None:
+        return splats_on_surface(views, surface, count=count, sh_degree=sh_degree, flatness=flatness, rng=rng)
+    width = pixel_width(views, surface.vertices)
+    hair = splats_on_strands(views, strands, surface, count=count, sh_degree=sh_degree, pixel_width=width, rng=rng)
+    rest = splats_on_surface(views, surface, count=count - len(hair), sh_degree=sh_degree, flatness=flatness, rng=rng)
+    return concatenate_splats([hair, rest])
 
 
 @dataclass(frozen=True)

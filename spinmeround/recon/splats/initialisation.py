@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -148,10 +148,19 @@ def merge_fits(fits: Sequence[Splats]) -> Splats:
     """
     if len(fits) == 1:
         return fits[0]
-    means, scales, quats, opacities, sh = (
-        torch.cat([getattr(fit, name) for fit in fits]) for name in ("means", "scales", "quats_wxyz", "opacities", "sh")
+    every = concatenate_splats(fits)
+    transmitted = (1 - every.opacities).clamp(min=_MIN_TRANSMITTANCE)
+    return replace(every, opacities=1 - transmitted ** (1 / len(fits)))
+
+
+def concatenate_splats(parts: Sequence[Splats]) -> Splats:
+    """Return the splats of all parts, one part after the other."""
+    return Splats(
+        *(
+            torch.cat([getattr(part, name) for part in parts])
+            for name in ("means", "scales", "quats_wxyz", "opacities", "sh")
+        )
     )
-    return Splats(means, scales, quats, 1 - (1 - opacities).clamp(min=_MIN_TRANSMITTANCE) ** (1 / len(fits)), sh)
 
 
 def open_visual_hull(views: Views, *, cells: int = 64) -> Mesh:

@@ -35,8 +35,8 @@ class ShapeLimits:
     """Limits of a splat's standard deviations.
 
     Attributes:
-        in_plane_ratio: largest ratio of the two axes along the disc: no needles.
-        largest_over_start: largest axis, over the median of the largest axes at the start.
+        in_plane_ratio: largest ratio of the two axes along the disc, or that at the start: no needles but strands.
+        largest_over_start: largest axis, over the median of the largest axes at the start, or that at the start.
         flatness_over_start: least thickness over width, over that at the start.
     """
 
@@ -174,8 +174,13 @@ class SplatOptimizer:
         self._min_log_scale = np.log(min_scale) if min_scale > 0 else -np.inf
         flatness = float((start.scales.min(dim=1).values / start.scales.max(dim=1).values).median())
         self._min_log_flatness = np.log(_SHAPE_LIMITS.flatness_over_start * flatness)
-        median_scale = start.scales.max(dim=1).values.median()
-        self._max_log_scale = float(median_scale.log()) + np.log(_SHAPE_LIMITS.largest_over_start)
+        longest = start.scales.max(dim=1, keepdim=True).values
+        # A strand may stay as long and thin as it began.
+        self._max_log_scale = torch.maximum(
+            longest.median().log() + np.log(_SHAPE_LIMITS.largest_over_start), longest.log()
+        ).clamp(min=self._min_log_scale)
+        ratio = longest / start.scales[:, :2].min(dim=1, keepdim=True).values
+        self._max_log_ratio = ratio.clamp(min=_SHAPE_LIMITS.in_plane_ratio).log()
 
     def splats(self) -> Splats:
         """Return the present splats, differentiable in the parameters."""
@@ -214,9 +219,10 @@ class SplatOptimizer:
         """Keep the third axis the shortest, so that it stays the normal, and the others within ``ShapeLimits``."""
         log_scales = self._parameters["log_scales"]
         in_plane = log_scales[:, :2]
-        in_plane.clamp_(self._min_log_scale, max(self._min_log_scale, self._max_log_scale))
+        in_plane.clamp_(min=self._min_log_scale)
+        torch.minimum(in_plane, self._max_log_scale, out=in_plane)
         longest = in_plane.max(dim=1, keepdim=True).values
-        torch.maximum(in_plane, longest - np.log(_SHAPE_LIMITS.in_plane_ratio), out=in_plane)
+        torch.maximum(in_plane, longest - self._max_log_ratio, out=in_plane)
         shortest = in_plane.min(dim=1).values
         thickness = log_scales[:, 2]
         torch.clamp(thickness, longest[:, 0] + self._min_log_flatness, shortest, out=thickness)

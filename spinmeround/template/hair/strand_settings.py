@@ -120,7 +120,7 @@ class StrandGrowthSettings:
     max_overshoot: float = 0.01
     hair_in_photo: float = 0.5
     before_skin: float = 0.004
-    tone_spread: float = 0.2
+    tone_spread: float = 0.15
     deep_tone: float = 0.6
 
 
@@ -156,14 +156,14 @@ class RibbonSettings:
     """How strands and the surface beneath them are drawn.
 
     Attributes:
-        ends: height over which long strands end above the lower edge of pictures (25 mm).
+        ends: height over which long strands end above the lower edge of pictures (20 mm).
         surface_ends: up to which fraction of it the surface is left away.
         near: distance within which points of strands cover a vertex of the surface.
         covering: number of them that covers it entirely.
         retreat: how far a covered surface lies under its place (1.6 mm).
     """
 
-    ends: float = 0.06
+    ends: float = 0.05
     surface_ends: float = 0.8
     near: float = 0.02
     covering: int = 12
