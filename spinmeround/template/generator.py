@@ -15,7 +15,6 @@ from spinmeround.template.avatar.rest_pose import rest_vertices
 from spinmeround.template.fit.fitter import FittedHead, fit_head
 from spinmeround.template.fit.photo_balance import balance_photos
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, gather_evidence
-from spinmeround.template.hair.strands import grow_strands
 from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.hair.volume import (
     flatten_covered_ears,
@@ -34,6 +33,7 @@ from spinmeround.template.headwear import (
 from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel, load_head_model
 from spinmeround.template.render import Covering, Skin, render_views
+from spinmeround.template.strands.build import grow_strands
 from spinmeround.template.texture.bake import SkinTexture, bake_skin_texture, shared_atlas
 from spinmeround.template.texture.lids import best_lid_trust, repaint_lids
 from spinmeround.types import Avatar, Cameras, HairStrands, Mesh, Portrait, Progress, Views, no_progress

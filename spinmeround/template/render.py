@@ -13,10 +13,10 @@ from spinmeround import mesh_raster
 from spinmeround.geometry import camera_centres, resized, vertex_normals
 from spinmeround.images import sample
 from spinmeround.tangent_space import fill_from_nearest
-from spinmeround.template.hair.ribbons import Ribbons, under_strands
 from spinmeround.template.hair.texture import HairTexture, surface_of_map
 from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel
+from spinmeround.template.strands.ribbons import Ribbons, under_strands
 from spinmeround.types import Cameras, HairStrands, Mesh, Views
 
 _SAMPLES = 4

@@ -11,14 +11,14 @@ from spinmeround.geometry import project, vertex_normals
 from spinmeround.images import sample
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
 from spinmeround.template.hair.curl import Curl, measure_curl
-from spinmeround.template.hair.direction_field import surface_directions
-from spinmeround.template.hair.growth import HairVolume, grow
 from spinmeround.template.hair.orientation import measure_orientation
-from spinmeround.template.hair.strand_settings import GrowthSettings, StrandGrowthSettings
-from spinmeround.template.hair.styling import styled
 from spinmeround.template.hair.texture import HairTexture
 from spinmeround.template.hair.volume import outer_skin
 from spinmeround.template.model.head_model import HeadModel
+from spinmeround.template.strands.direction_field import surface_directions
+from spinmeround.template.strands.growth import HairVolume, grow
+from spinmeround.template.strands.settings import GrowthSettings, StrandGrowthSettings
+from spinmeround.template.strands.styling import styled
 from spinmeround.types import HairStrands, Mesh
 
 _SETTINGS = StrandGrowthSettings()

@@ -6,16 +6,16 @@ from scipy.spatial import cKDTree
 
 from spinmeround.geometry import project, vertex_normals
 from spinmeround.template.hair.curl import Curl
-from spinmeround.template.hair.direction_field import surface_directions
-from spinmeround.template.hair.growth import HairVolume
-from spinmeround.template.hair.ribbons import Ribbons, under_strands
-from spinmeround.template.hair.strand_settings import RibbonSettings, StrandGrowthSettings
-from spinmeround.template.hair.strands import grow_strands
-from spinmeround.template.hair.styling import styled
 from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.hair.volume import outer_skin
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.render import Covering, Skin, render_views
+from spinmeround.template.strands.build import grow_strands
+from spinmeround.template.strands.direction_field import surface_directions
+from spinmeround.template.strands.growth import HairVolume
+from spinmeround.template.strands.ribbons import Ribbons, under_strands
+from spinmeround.template.strands.settings import RibbonSettings, StrandGrowthSettings
+from spinmeround.template.strands.styling import styled
 from spinmeround.types import HairStrands, Mesh
 from tests.template.hair.capped import CAMERA, HAIR_RGB, cap, front_of, photo_evidence, surface_of
 

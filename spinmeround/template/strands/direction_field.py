@@ -15,7 +15,7 @@ from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, mesh_laplacian
 from spinmeround.template.hair.orientation import measure_orientation
 from spinmeround.template.hair.photo_projection import ProjectedPhoto
-from spinmeround.template.hair.strand_settings import DirectionSettings
+from spinmeround.template.strands.settings import DirectionSettings
 from spinmeround.types import Mesh
 
 _SETTINGS = DirectionSettings()

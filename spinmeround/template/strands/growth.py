@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import vertex_normals
-from spinmeround.template.hair.strand_settings import GrowthSettings
+from spinmeround.template.strands.settings import GrowthSettings
 from spinmeround.types import Mesh
 
 _SETTINGS = GrowthSettings()

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from spinmeround.template.hair.curl import Curl
-from spinmeround.template.hair.strand_settings import StylingSettings
+from spinmeround.template.strands.settings import StylingSettings
 
 _SETTINGS = StylingSettings()
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import vertex_normals
-from spinmeround.template.hair.strand_settings import RibbonSettings
+from spinmeround.template.strands.settings import RibbonSettings
 from spinmeround.types import HairStrands, Mesh
 
 _SETTINGS = RibbonSettings()
