@@ -80,8 +80,8 @@ def rasterize_pixels(
     if cutout is not None:
         corner_uv, alpha = np.asarray(cutout.corner_uv, np.float64), np.asarray(cutout.alpha, np.float32)
     _draw(
-        np.ascontiguousarray(pixels, np.float64), np.ascontiguousarray(faces, np.int64), np.ascontiguousarray(corner_uv),
-        np.ascontiguousarray(alpha), face, barycentric, depth,
+        np.ascontiguousarray(pixels, np.float64), np.ascontiguousarray(faces, np.int64),
+        np.ascontiguousarray(corner_uv), np.ascontiguousarray(alpha), face, barycentric, depth,
     )  # fmt: skip
     return FaceBuffer(face, barycentric, depth)
 

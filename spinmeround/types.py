@@ -256,8 +256,8 @@ class TexturedMesh:
         albedo: sRGB texture, row 0 at the top.
         normal_map: unit normals of finer detail in tangent space, see ``spinmeround.tangent_space``, row 0 at the top:
             x along growing u, y along growing v, z out of the surface.
-        alpha: opacity of each texel, in [0, 1]; where it is below ``ALPHA_CUTOFF`` nothing is drawn. None if the mesh is
-            opaque.
+        alpha: opacity of each texel, in [0, 1]; where it is below ``ALPHA_CUTOFF`` nothing is drawn. None for opaque
+            meshes.
         normals: unit normals of the vertices; None for those of the faces around them, averaged.
     """
 

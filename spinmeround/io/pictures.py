@@ -23,7 +23,9 @@ _JPEG_QUALITY = 92
 
 
 def encode_png(picture: Shaped[np.ndarray, "h w *c"]) -> bytes:
-    """Encode uint8 or uint16, grey, RGB or RGBA (straight alpha), as PNG. Without time, text or profile: the same picture, the same bytes.
+    """Encode uint8 or uint16, grey, RGB or RGBA (straight alpha), as PNG.
+
+    Without time, text or profile: the same picture, the same bytes.
 
     Raises:
         ValueError: any other shape or type.

@@ -1,4 +1,4 @@
-"""Opacity of textured meshes through every format that holds it: drawn where it is above the cutoff, from both sides."""
+"""Opacity of textured meshes through every format that holds it, and in drawings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sheet() -> TexturedMesh:
     faces = np.array([[0, 1, 2], [0, 2, 3]])
     alpha = np.repeat(np.repeat([[0.0, 1.0]], 4, axis=0), 4, axis=1).astype(np.float32)
     albedo = np.full((4, 8, 3), 0.5, np.float32)
-    normals = corners + [0, 0, 0.5]
+    normals = corners + np.array([0, 0, 0.5])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     return TexturedMesh(corners, faces, corners[:, :2] * 2.5 + 0.5, faces, albedo, alpha=alpha, normals=normals)
 
@@ -37,7 +37,8 @@ def avatar(sheet) -> Avatar:
         AvatarPart(name, mesh, np.zeros((4, 4), int), weights, {"jawOpen": np.full((4, 3), 0.1)}, 0.8, two_sided=True)
         for name, mesh in (("hair", sheet), ("cap", opaque))
     )
-    return Avatar(parts, (Joint("head", -1, np.zeros(3)),), ("jawOpen",))
+    joints = tuple(Joint(name, min(k, 1) - 1, np.zeros(3)) for k, name in enumerate(("head", "leftEye", "rightEye")))
+    return Avatar(parts, joints, ("jawOpen",))
 
 
 def document(path: Path) -> tuple[dict, bytes]:
@@ -70,6 +71,7 @@ def test_gltf_masks_the_part_that_has_opacity_and_no_other(avatar, tmp_path, suf
     read, given = again.parts[0].mesh, avatar.parts[0].mesh
     np.testing.assert_allclose(read.alpha, given.alpha, atol=1 / 255)
     order = [int(np.abs(read.uv - uv).sum(1).argmin()) for uv in given.uv]
+    assert read.normals is not None and given.normals is not None
     np.testing.assert_allclose(read.normals[order], given.normals, atol=1e-6)
     assert again.parts[1].mesh.alpha is None and again.parts[1].mesh.normals is None
 

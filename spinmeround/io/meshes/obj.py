@@ -74,7 +74,9 @@ def _rows(pattern: str, values: np.ndarray) -> str:
 
 
 def read_obj(path: Path) -> Mesh | TexturedMesh:
-    """Read positions, texture coordinates, polygons and at most one texture with its opacity; groups, normals and lines are ignored.
+    """Read positions, texture coordinates, polygons and at most one texture with its opacity.
+
+    Groups, normals and lines are ignored.
 
     Raises:
         InputError: not such a file, more than one texture, or a texture outside the file's folder.
