@@ -90,3 +90,20 @@ def under_strands(surface: Mesh, strands: HairStrands, *, floor: float) -> Mesh:
 def _spread(count: int) -> Float[np.ndarray, "n"]:
     """Return numbers in [0, 1) of which any few in turn are spread evenly: multiples of the golden ratio."""
     return np.mod(np.arange(count) * 0.6180339887498949, 1.0)
+
+
+def above_floor(strands: HairStrands, *, floor: float) -> HairStrands:
+    """Return strands that end above ``floor`` as those of ``Ribbons`` do, with as many points on what is left of each.
+
+    Strands that lie below it altogether, or have less than two points above it, are left out.
+    """
+    ends = floor + _SETTINGS.ends * _spread(len(strands))
+    drawn = (strands.points[..., 1] > ends[:, None]) & (strands.widths > 0)
+    counts = np.where(drawn.all(1), drawn.shape[1], drawn.argmin(1))
+    kept = np.flatnonzero(counts >= 2)
+    place = np.linspace(0, 1, drawn.shape[1])[None] * (counts[kept, None] - 1)
+    first = np.minimum(place.astype(np.int64), counts[kept, None] - 2)
+    part, rows = (place - first)[..., None], kept[:, None]
+    values = np.concatenate([strands.points, strands.widths[..., None], strands.colours], axis=2)
+    values = values[rows, first] * (1 - part) + values[rows, first + 1] * part
+    return HairStrands(values[..., :3], values[..., 3], values[..., 4:], strands.root_uv[kept])

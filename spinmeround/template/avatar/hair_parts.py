@@ -1,0 +1,90 @@
+"""The hair of an avatar as two parts: cards with opacity, and an opaque cap beneath them."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.spatial import cKDTree
+
+from spinmeround.geometry import vertex_normals
+from spinmeround.template.avatar.hair_atlas import paint_atlas
+from spinmeround.template.avatar.hair_card_settings import CapSettings, CardBudget, CardSettings
+from spinmeround.template.avatar.hair_cards import make_cards, strip_of
+from spinmeround.template.hair.ribbons import above_floor, under_strands
+from spinmeround.template.model import neck_cut
+from spinmeround.types import HairStrands, Mesh, TexturedMesh
+
+_CARDS, _CAP = CardSettings(), CapSettings()
+
+_PUSHES = 3
+"""How often vertices are moved away from the skin, since the nearest place of the skin changes as they move."""
+
+
+def card_mesh(
+    strands: HairStrands,
+    surface: Mesh,
+    skin: Mesh,
+    budget: CardBudget,
+    max_faces: int,
+    *,
+    atlas_px: int,
+    rng: np.random.Generator,
+) -> TexturedMesh:
+    """Return hair cards with their atlas.
+
+    Args:
+        surface: of the hair.
+        skin: outer skin of the head at rest, which no card goes through but at its root.
+        atlas_px: side of the texture.
+        rng: draws the first middles of the clusters.
+    """
+    cards, sections = make_cards(above_floor(strands, floor=neck_cut.HEIGHT), surface, budget, max_faces, rng=rng)
+    atlas = paint_atlas([card.strands for card in cards], size_px=atlas_px)
+    strips = [strip_of(card, chosen, budget.columns) for card, chosen in zip(cards, sections, strict=True)]
+    starts = np.cumsum([0, *(len(strip.vertices) for strip in strips)])
+    vertices = np.concatenate([strip.vertices for strip in strips])
+    vertices = _outside(vertices, skin, np.concatenate([strip.root for strip in strips]))
+    faces = np.concatenate([strip.faces + start for strip, start in zip(strips, starts, strict=False)])
+    uv = [atlas.uv(k, cards[k].strands.half_width, strip.places) for k, strip in enumerate(strips)]
+    return TexturedMesh(
+        vertices,
+        faces,
+        np.concatenate(uv),
+        faces,
+        atlas.albedo,
+        alpha=atlas.alpha,
+        normals=_shading_normals(vertices, surface),
+    )
+
+
+def _outside(vertices: Float[np.ndarray, "v 3"], skin: Mesh, root: Bool[np.ndarray, "v"]) -> Float[np.ndarray, "v 3"]:
+    """Return vertices moved out of the skin where they are no roots, and none below the neck's cut."""
+    tree, normals = cKDTree(skin.vertices), vertex_normals(skin.vertices, skin.faces)
+    moved = vertices.copy()
+    for _ in range(_PUSHES):
+        _, nearest = tree.query(moved)
+        height = ((moved - skin.vertices[nearest]) * normals[nearest]).sum(1)
+        missing = np.maximum(np.where(root, 0, _CARDS.clearance) - height, 0)
+        moved += missing[:, None] * normals[nearest]
+    moved[:, 1] = np.maximum(moved[:, 1], neck_cut.HEIGHT)
+    return moved
+
+
+def _shading_normals(vertices: Float[np.ndarray, "v 3"], surface: Mesh) -> Float[np.ndarray, "v 3"]:
+    """Return unit normals of the hair's surface near each vertex, averaged over some of its vertices."""
+    _, near = cKDTree(surface.vertices).query(vertices, k=min(_CARDS.normal_neighbours, len(surface.vertices)))
+    normals = vertex_normals(surface.vertices, surface.faces)[near].mean(1)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+
+
+def cap_surface(strands: HairStrands, surface: Mesh, skin: Mesh) -> Mesh:
+    """Return the surface of the hair as far inside as strands cover it, but above the skin where it was above it."""
+    cap = under_strands(surface, strands, floor=neck_cut.HEIGHT)
+    _, nearest = cKDTree(skin.vertices).query(surface.vertices)
+    normals = vertex_normals(skin.vertices, skin.faces)[nearest]
+    before, behind = (((each - skin.vertices[nearest]) * normals).sum(1) for each in (surface.vertices, cap.vertices))
+    least = np.minimum(before, _CAP.clearance)
+    fraction = np.where(behind < least, (before - least) / np.maximum(before - behind, 1e-9), 1.0)
+    vertices = surface.vertices + np.clip(fraction, 0, 1)[:, None] * (cap.vertices - surface.vertices)
+    used, compact = np.unique(cap.faces, return_inverse=True)
+    return Mesh(vertices[used], compact.reshape(-1, 3))
