@@ -31,12 +31,16 @@ class ClusterSettings:
         places: fractions of a strand's length at which strands are compared.
         rounds: of Lloyd's algorithm.
         min_strands: mean number of strands in a card.
+        max_distance: from the mean of a cluster, at any place, from which on a strand is left out (20 mm).
+        least_strands: of a card.
         typical_sections: cross-sections of a card by which the first number of cards is chosen.
     """
 
     places: tuple[float, ...] = (0.0, 0.35, 0.7, 1.0)
-    rounds: int = 12
+    rounds: int = 5
     min_strands: int = 14
+    max_distance: float = 0.05
+    least_strands: int = 3
     typical_sections: int = 5
 
 
@@ -57,7 +61,7 @@ class CardSettings:
         tilt_deg: largest turn of a card about its middle, so that no two neighbours lie in one plane.
         min_sections, max_sections: bounds on the cross-sections.
         bend: how much closer sections stand where the card bends: head units of length that a turn of a radian adds.
-        tolerance: distance between a card and its smooth form that is good enough (0.4 mm).
+        tolerance: distance between a card and its smooth form that is good enough (1.2 mm).
         clearance: least distance from the skin (1 mm).
         root: part of a card that may lie nearer to the skin.
         normal_neighbours: vertices of the hair's surface whose normals shade a vertex of a card.
@@ -76,9 +80,9 @@ class CardSettings:
     arch: float = 0.2
     tilt_deg: float = 12.0
     min_sections: int = 3
-    max_sections: int = 10
+    max_sections: int = 8
     bend: float = 0.04
-    tolerance: float = 0.001
+    tolerance: float = 0.003
     clearance: float = 0.0025
     root: float = 0.12
     normal_neighbours: int = 12

@@ -1,6 +1,6 @@
 """Hair cards: clusters of alike strands as narrow, textured strips that follow them.
 
-Clusters are those of Lloyd's algorithm on a few points of each strand. A card runs along the mean of its strands; its
+Clusters are those of k-means++ (Arthur and Vassilvitskii, 2007) on a few points of each strand. A card runs along the mean of its strands; its
 width lies along the surface of the hair.
 """
 
@@ -98,18 +98,40 @@ def make_cards(
 def cluster_strands(
     points: Float[np.ndarray, "s p 3"], count: int, *, rng: np.random.Generator
 ) -> Int64[np.ndarray, "s"]:
-    """Return which of at most ``count`` clusters each strand belongs to; none is empty."""
+    """Return which of at most ``count`` clusters each strand belongs to, none of them empty; -1 for strands on their own.
+
+    A strand is on its own if it lies far from all of the strands beside which it would be.
+    """
     number = points.shape[1]
     chosen = [round(place * (number - 1)) for place in _CLUSTERS.places]
     features = points[:, chosen].reshape(len(points), -1).astype(np.float64)
-    middles = features[np.sort(rng.choice(len(features), min(count, len(features)), replace=False))]
+    middles = features[_spread_out(features, count, rng)]
     label = np.zeros(len(features), np.int64)
     for _ in range(_CLUSTERS.rounds):
         label = ((middles**2).sum(1) - 2 * features @ middles.T).argmin(1)
         _, label = np.unique(label, return_inverse=True)
         size = np.bincount(label)
         middles = np.stack([np.bincount(label, column) for column in features.T], axis=1) / size[:, None]
-    return label.astype(np.int64)
+    offset = np.linalg.norm((features - middles[label]).reshape(len(points), -1, 3), axis=2).max(1)
+    alike = offset < _CLUSTERS.max_distance
+    kept = np.bincount(label[alike], minlength=len(middles)) >= _CLUSTERS.least_strands
+    alike &= kept[label]
+    out = np.full(len(points), -1, np.int64)
+    out[alike] = np.unique(label[alike], return_inverse=True)[1]
+    return out
+
+
+def _spread_out(features: Float[np.ndarray, "s k"], count: int, rng: np.random.Generator) -> Int64[np.ndarray, "c"]:
+    """Draw rows, each with a probability that grows with the squared distance from those drawn before."""
+    first = int(rng.integers(len(features)))
+    drawn, distance = [first], ((features - features[first]) ** 2).sum(1)
+    for _ in range(min(count, len(features)) - 1):
+        total = np.cumsum(distance)
+        if total[-1] <= 0:
+            break
+        drawn.append(min(int(np.searchsorted(total, rng.random() * total[-1], side="right")), len(features) - 1))
+        distance = np.minimum(distance, ((features - features[drawn[-1]]) ** 2).sum(1))
+    return np.array(drawn)
 
 
 def _card(strands: HairStrands, outward, depths, members: Int64[np.ndarray, "m"], number: int) -> Card:

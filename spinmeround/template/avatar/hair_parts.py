@@ -10,7 +10,7 @@ from spinmeround.geometry import vertex_normals
 from spinmeround.template.avatar.hair_atlas import paint_atlas
 from spinmeround.template.avatar.hair_card_settings import CapSettings, CardBudget, CardSettings
 from spinmeround.template.avatar.hair_cards import make_cards, strip_of
-from spinmeround.template.hair.ribbons import above_floor, under_strands
+from spinmeround.template.hair.ribbons import under_strands, visible_strands
 from spinmeround.template.model import neck_cut
 from spinmeround.types import HairStrands, Mesh, TexturedMesh
 
@@ -38,7 +38,10 @@ def card_mesh(
         atlas_px: side of the texture.
         rng: draws the first middles of the clusters.
     """
-    cards, sections = make_cards(above_floor(strands, floor=neck_cut.HEIGHT), surface, budget, max_faces, rng=rng)
+    root = np.arange(strands.points.shape[1]) < _CARDS.root * strands.points.shape[1]
+    hidden = (_heights(strands.points.reshape(-1, 3), skin)[0].reshape(strands.widths.shape) < 0) & ~root
+    visible = visible_strands(strands, hidden, floor=neck_cut.HEIGHT)
+    cards, sections = make_cards(visible, surface, budget, max_faces, rng=rng)
     atlas = paint_atlas([card.strands for card in cards], size_px=atlas_px)
     strips = [strip_of(card, chosen, budget.columns) for card, chosen in zip(cards, sections, strict=True)]
     starts = np.cumsum([0, *(len(strip.vertices) for strip in strips)])
@@ -59,15 +62,20 @@ def card_mesh(
 
 def _outside(vertices: Float[np.ndarray, "v 3"], skin: Mesh, root: Bool[np.ndarray, "v"]) -> Float[np.ndarray, "v 3"]:
     """Return vertices moved out of the skin where they are no roots, and none below the neck's cut."""
-    tree, normals = cKDTree(skin.vertices), vertex_normals(skin.vertices, skin.faces)
     moved = vertices.copy()
     for _ in range(_PUSHES):
-        _, nearest = tree.query(moved)
-        height = ((moved - skin.vertices[nearest]) * normals[nearest]).sum(1)
+        height, normals = _heights(moved, skin)
         missing = np.maximum(np.where(root, 0, _CARDS.clearance) - height, 0)
-        moved += missing[:, None] * normals[nearest]
+        moved += missing[:, None] * normals
     moved[:, 1] = np.maximum(moved[:, 1], neck_cut.HEIGHT)
     return moved
+
+
+def _heights(points: Float[np.ndarray, "n 3"], skin: Mesh) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n 3"]]:
+    """Return how far points lie above the tangent plane of the nearest vertex of the skin, and its normal."""
+    _, nearest = cKDTree(skin.vertices).query(points)
+    normals = vertex_normals(skin.vertices, skin.faces)[nearest]
+    return ((points - skin.vertices[nearest]) * normals).sum(1), normals
 
 
 def _shading_normals(vertices: Float[np.ndarray, "v 3"], surface: Mesh) -> Float[np.ndarray, "v 3"]:
@@ -80,9 +88,8 @@ def _shading_normals(vertices: Float[np.ndarray, "v 3"], surface: Mesh) -> Float
 def cap_surface(strands: HairStrands, surface: Mesh, skin: Mesh) -> Mesh:
     """Return the surface of the hair as far inside as strands cover it, but above the skin where it was above it."""
     cap = under_strands(surface, strands, floor=neck_cut.HEIGHT)
-    _, nearest = cKDTree(skin.vertices).query(surface.vertices)
-    normals = vertex_normals(skin.vertices, skin.faces)[nearest]
-    before, behind = (((each - skin.vertices[nearest]) * normals).sum(1) for each in (surface.vertices, cap.vertices))
+    before, normals = _heights(surface.vertices, skin)
+    behind = before + ((cap.vertices - surface.vertices) * normals).sum(1)
     least = np.minimum(before, _CAP.clearance)
     fraction = np.where(behind < least, (before - least) / np.maximum(before - behind, 1e-9), 1.0)
     vertices = surface.vertices + np.clip(fraction, 0, 1)[:, None] * (cap.vertices - surface.vertices)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import vertex_normals
@@ -92,13 +92,13 @@ def _spread(count: int) -> Float[np.ndarray, "n"]:
     return np.mod(np.arange(count) * 0.6180339887498949, 1.0)
 
 
-def above_floor(strands: HairStrands, *, floor: float) -> HairStrands:
-    """Return strands that end above ``floor`` as those of ``Ribbons`` do, with as many points on what is left of each.
+def visible_strands(strands: HairStrands, hidden: Bool[np.ndarray, "s p"], *, floor: float) -> HairStrands:
+    """Return strands up to where they are hidden or, as those of ``Ribbons``, end above ``floor``.
 
-    Strands that lie below it altogether, or have less than two points above it, are left out.
+    What is left of a strand has as many points as the whole one; strands with less than two points left are left out.
     """
     ends = floor + _SETTINGS.ends * _spread(len(strands))
-    drawn = (strands.points[..., 1] > ends[:, None]) & (strands.widths > 0)
+    drawn = (strands.points[..., 1] > ends[:, None]) & (strands.widths > 0) & ~hidden
     counts = np.where(drawn.all(1), drawn.shape[1], drawn.argmin(1))
     kept = np.flatnonzero(counts >= 2)
     place = np.linspace(0, 1, drawn.shape[1])[None] * (counts[kept, None] - 1)
