@@ -24,8 +24,8 @@ def write_avatar_glb(path: Path, avatar: Avatar, *, metres_per_unit: float, clip
     """Write an avatar in metres, +Y up and +Z to the front.
 
     Each part is a mesh of its own on one skin. Morph targets carry their names in ``mesh.extras.targetNames`` and
-    store only the vertices they move. The textures are JPEG, PNG if they have opacity; normal maps are PNG. Each pose is
-    an animation of one key.
+    store only the vertices they move. The textures are JPEG, PNG if they have opacity; normal maps are PNG. Each pose
+    is an animation of one key.
 
     Args:
         clip: the animation ``face``; it comes before the poses, since many programs play the first one.

@@ -56,7 +56,7 @@ class HairAtlas:
     def uv(self, card: int, half_width: float, places: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """Return texture coordinates, origin at the bottom-left, of places on a card: across and along."""
         height, width = self.alpha.shape
-        px = self.corners_px[card] + (places + (half_width, 0)) * self.texels
+        px = self.corners_px[card] + (places + np.array([half_width, 0])) * self.texels
         return px / (width, height) * (1, -1) + (0, 1)
 
 
@@ -75,7 +75,7 @@ def paint_atlas(cards: Sequence[FlatStrands], *, size_px: int) -> HairAtlas:
 
 def _draw_card(card: FlatStrands, corner, size, texels, layers: Float32[np.ndarray, "h w 4"]) -> None:
     order = np.argsort(card.heights, kind="stable")
-    px = corner + (card.places[order] + (card.half_width, 0)) * texels
+    px = corner + (card.places[order] + np.array([card.half_width, 0])) * texels
     half = np.maximum(card.widths[order] * texels[0] * _SETTINGS.broadening / 2, _SETTINGS.min_half_width_px)
     half = np.where(card.widths[order] > 0, half, 0)
     low = corner - 1

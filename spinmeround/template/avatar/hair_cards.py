@@ -1,7 +1,7 @@
 """Hair cards: clusters of alike strands as narrow, textured strips that follow them.
 
-Clusters are those of k-means++ (Arthur and Vassilvitskii, 2007) on a few points of each strand. A card runs along the mean of its strands; its
-width lies along the surface of the hair.
+Clusters are those of k-means++ (Arthur and Vassilvitskii, 2007) on a few points of each strand. A card runs along the
+mean of its strands; its width lies along the surface of the hair.
 """
 
 from __future__ import annotations
@@ -98,9 +98,9 @@ def make_cards(
 def cluster_strands(
     points: Float[np.ndarray, "s p 3"], count: int, *, rng: np.random.Generator
 ) -> Int64[np.ndarray, "s"]:
-    """Return which of at most ``count`` clusters each strand belongs to, none of them empty; -1 for strands on their own.
+    """Return which of at most ``count`` clusters each strand belongs to, none of them empty.
 
-    A strand is on its own if it lies far from all of the strands beside which it would be.
+    A strand that lies far from those beside which it would be has none, -1.
     """
     number = points.shape[1]
     chosen = [round(place * (number - 1)) for place in _CLUSTERS.places]

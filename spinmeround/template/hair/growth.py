@@ -152,7 +152,8 @@ def _look_up_all(fields, low, cell, points, values):
 
 @numba.njit(parallel=True, cache=True)
 def _grow(
-    fields, low, cell, roots, normals, depths, lengths, overshoots, step, rise, max_slope, turn, clearance, points, counts
+    fields, low, cell, roots, normals, depths, lengths, overshoots, step, rise, max_slope, turn, clearance, points,
+    counts,
 ):  # fmt: skip
     """Integrate each strand with even steps; see ``grow``."""
     for strand in numba.prange(roots.shape[0]):
