@@ -29,7 +29,7 @@ HairStyle = Literal["cards", "shell"]
 MAX_FACES: dict[Lod, int] = {0: 30_000, 1: 12_000, 2: 4_000}
 """Triangles of each level of detail, all parts together."""
 
-HAIR_CARDS: dict[Lod, CardBudget] = {0: CardBudget(8_000, 0.15, 3), 1: CardBudget(3_000, 0.15, 2)}
+HAIR_CARDS: dict[Lod, CardBudget] = {0: CardBudget(8_000, 0.2, 3), 1: CardBudget(3_000, 0.3, 2)}
 """Hair cards of the levels of detail that have them, among ``MAX_FACES``."""
 
 _MAX_COVERING_FRACTION = 0.3
@@ -192,8 +192,9 @@ def _hair_card_parts(hair: Covering, strands: HairStrands, skin: Mesh, detail: A
     """
     budget = HAIR_CARDS[detail.lod]
     px = detail.texture_px
-    inner = replace(hair, mesh=cap_surface(strands, hair.mesh, skin))
-    cap = _covering_part(inner, int(budget.cap_fraction * budget.faces), round(px * CapSettings().texture_fraction))
+    max_faces = int(budget.cap_fraction * budget.faces)
+    inner = replace(hair, mesh=cap_surface(strands, hair.mesh, skin, max_faces))
+    cap = _covering_part(inner, max_faces, round(px * CapSettings().texture_fraction))
     left = budget.faces - len(cap.mesh.faces)
     cards = card_mesh(strands, hair.mesh, skin, budget, left, atlas_px=px // 2, rng=np.random.default_rng(_SEED))
     return [replace(cap, name=f"{hair.name}_cap"), rigid_part(hair.name, cards, HEAD)]

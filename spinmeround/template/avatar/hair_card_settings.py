@@ -116,7 +116,9 @@ class CapSettings:
     Attributes:
         clearance: least distance of the cap from the skin as it retreats (0.4 mm).
         texture_fraction: size of its texture, of the closed shell's.
+        aggressiveness: of its simplification: so few faces keep the form only if edges collapse in many small rounds.
     """
 
     clearance: float = 0.001
     texture_fraction: float = 0.5
+    aggressiveness: int = 5

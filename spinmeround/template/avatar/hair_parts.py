@@ -85,8 +85,14 @@ def _shading_normals(vertices: Float[np.ndarray, "v 3"], surface: Mesh) -> Float
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
 
 
-def cap_surface(strands: HairStrands, surface: Mesh, skin: Mesh) -> Mesh:
-    """Return the surface of the hair as far inside as strands cover it, but above the skin where it was above it."""
+def cap_surface(strands: HairStrands, surface: Mesh, skin: Mesh, max_faces: int) -> Mesh:
+    """Return the surface of the hair as far inside as strands cover it, but above the skin where it was above it.
+
+    Args:
+        max_faces: of the cap before it is cut at the neck.
+    """
+    import fast_simplification
+
     cap = under_strands(surface, strands, floor=neck_cut.HEIGHT)
     before, normals = _heights(surface.vertices, skin)
     behind = before + ((cap.vertices - surface.vertices) * normals).sum(1)
@@ -94,4 +100,10 @@ def cap_surface(strands: HairStrands, surface: Mesh, skin: Mesh) -> Mesh:
     fraction = np.where(behind < least, (before - least) / np.maximum(before - behind, 1e-9), 1.0)
     vertices = surface.vertices + np.clip(fraction, 0, 1)[:, None] * (cap.vertices - surface.vertices)
     used, compact = np.unique(cap.faces, return_inverse=True)
-    return Mesh(vertices[used], compact.reshape(-1, 3))
+    vertices, faces = vertices[used], compact.reshape(-1, 3)
+    if len(faces) > max_faces:
+        points = np.ascontiguousarray(vertices, np.float32)
+        vertices, faces = fast_simplification.simplify(
+            points, faces.astype(np.int32), target_count=max_faces, agg=_CAP.aggressiveness
+        )
+    return Mesh(np.asarray(vertices, np.float64), np.asarray(faces, np.int64))
