@@ -30,6 +30,7 @@ class ClusterSettings:
     Attributes:
         places: fractions of a strand's length at which strands are compared.
         rounds: of Lloyd's algorithm.
+        max_depth: below the hair's surface, beyond which the cap hides a strand all along; such strands are left out.
         min_strands: mean number of strands in a card.
         max_distance: from the mean of a cluster, at any place, from which on a strand is left out (20 mm).
         least_strands: of a card.
@@ -38,6 +39,7 @@ class ClusterSettings:
 
     places: tuple[float, ...] = (0.0, 0.35, 0.7, 1.0)
     rounds: int = 5
+    max_depth: float = 0.013
     min_strands: int = 14
     max_distance: float = 0.05
     least_strands: int = 3
@@ -76,7 +78,7 @@ class CardSettings:
     margin: float = 0.0025
     min_half_width: float = 0.005
     max_half_width: float = 0.04
-    height_quantile: float = 0.6
+    height_quantile: float = 0.7
     arch: float = 0.2
     tilt_deg: float = 12.0
     min_sections: int = 3
@@ -114,11 +116,13 @@ class CapSettings:
     """The closed surface beneath the cards.
 
     Attributes:
+        retreat: how far it lies under the hair's surface where strands cover it (4.5 mm).
         clearance: least distance of the cap from the skin as it retreats (0.4 mm).
         texture_fraction: size of its texture, of the closed shell's.
         aggressiveness: of its simplification: so few faces keep the form only if edges collapse in many small rounds.
     """
 
+    retreat: float = 0.011
     clearance: float = 0.001
     texture_fraction: float = 0.5
     aggressiveness: int = 5

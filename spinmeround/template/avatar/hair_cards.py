@@ -81,7 +81,10 @@ def make_cards(
     flat = strands.points.reshape(-1, 3)
     _, nearest = tree.query(flat)
     outward = normals[nearest].reshape(strands.points.shape)
-    depths = ((flat - surface.vertices[nearest]) * normals[nearest]).sum(1).reshape(strands.points.shape[:2]).mean(1)
+    heights = ((flat - surface.vertices[nearest]) * normals[nearest]).sum(1).reshape(strands.widths.shape)
+    seen = heights.max(1) > -_CLUSTERS.max_depth
+    strands = HairStrands(strands.points[seen], strands.widths[seen], strands.colours[seen], strands.root_uv[seen])
+    outward, depths = outward[seen], heights[seen].mean(1)
     per_section = 2 * (budget.columns - 1)
     most = max(1, len(strands) // _CLUSTERS.min_strands)
     sections = float(_CLUSTERS.typical_sections)

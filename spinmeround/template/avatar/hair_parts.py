@@ -93,7 +93,7 @@ def cap_surface(strands: HairStrands, surface: Mesh, skin: Mesh, max_faces: int)
     """
     import fast_simplification
 
-    cap = under_strands(surface, strands, floor=neck_cut.HEIGHT)
+    cap = under_strands(surface, strands, floor=neck_cut.HEIGHT, retreat=_CAP.retreat)
     before, normals = _heights(surface.vertices, skin)
     behind = before + ((cap.vertices - surface.vertices) * normals).sum(1)
     least = np.minimum(before, _CAP.clearance)

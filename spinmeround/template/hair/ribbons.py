@@ -72,10 +72,13 @@ class Ribbons:
         return np.stack([self.centres - side, self.centres + side], axis=1).reshape(-1, 3)
 
 
-def under_strands(surface: Mesh, strands: HairStrands, *, floor: float) -> Mesh:
+def under_strands(surface: Mesh, strands: HairStrands, *, floor: float, retreat: float = _SETTINGS.retreat) -> Mesh:
     """Return the surface of the hair as it is seen between strands: it retreats where they cover it, not elsewhere.
 
     Where long hair is cut by ``floor`` it ends before its strands do.
+
+    Args:
+        retreat: how far it lies under its place where strands cover it.
     """
     s = _SETTINGS
     points = strands.points.reshape(-1, 3)
@@ -83,7 +86,7 @@ def under_strands(surface: Mesh, strands: HairStrands, *, floor: float) -> Mesh:
     covered = np.minimum(near / s.covering, 1)
     normals = vertex_normals(surface.vertices, surface.faces)
     hem = surface.vertices[:, 1] < floor + s.ends * s.surface_ends
-    retreated = surface.vertices - (s.retreat * covered)[:, None] * normals
+    retreated = surface.vertices - (retreat * covered)[:, None] * normals
     return Mesh(retreated, surface.faces[~hem[surface.faces].all(1)])
 
 
