@@ -76,6 +76,16 @@ def test_gltf_masks_the_part_that_has_opacity_and_no_other(avatar, tmp_path, suf
     assert again.parts[1].mesh.alpha is None and again.parts[1].mesh.normals is None
 
 
+def test_another_reader_finds_the_opacity(avatar, tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    write_avatar(tmp_path / "a.glb", avatar)
+    shapes = trimesh.load(tmp_path / "a.glb").geometry
+    hair, cap = (shapes[name].visual.material for name in ("hair", "cap"))
+    assert (hair.alphaMode, hair.alphaCutoff, hair.doubleSided) == ("MASK", ALPHA_CUTOFF, True)
+    assert hair.baseColorTexture.mode == "RGBA"
+    assert cap.alphaMode is None
+
+
 def test_plain_meshes_carry_opacity(sheet, tmp_path):
     for name in ("a.glb", "a.obj"):
         write_mesh(tmp_path / name, sheet)
