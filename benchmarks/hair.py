@@ -4,9 +4,10 @@
 
 The people are those of ``people.py`` whose hair covers over 5 % of the portrait, all seen from the photo's own camera.
 
-"angle" is the median angle between the strands' orientation in the photo and in our picture, where both show hair,
-weighted by the confidence of both; strands at random would have 45 degrees. "strands" is the mean confidence in our
-picture against that in the photo: below 1 the strands are less distinct. "fringe" is the rms displacement of the
+"angle" is the median angle between the orientation of hair in the photo and of our nearest strands, where both show
+hair, weighted by the confidence of both; strands at random would have 45 degrees. It is that of the strands' geometry:
+their colours come from the photo, so a picture of them follows it wherever they run. "distinct" is the mean confidence
+in our picture against that in the photo: below 1 the strands are less distinct. "fringe" is the rms displacement of the
 outline in wavelengths of 2 to 8 mm, soft alpha included, and the ratio of ours to the photo's.
 """
 
@@ -231,7 +232,11 @@ def figures_of_head(head: TemplateHead, portrait: Portrait) -> tuple[dict[str, f
     both = np.minimum(portrait.hair, hair).astype(np.float32)
     photo, ours = (measure_orientation(rgb, both, unit_px=unit_px) for rgb in (portrait.rgb, over))
     counts = both > 0.5
-    angle, strands = median_angle_deg(photo, ours, counts)
+    _, distinct = median_angle_deg(photo, ours, counts)
+    strands = head.hair_strands()
+    angle = np.nan
+    if strands is not None:
+        angle, _ = median_angle_deg(photo, orientation_of_strands(strands, camera), counts)
     outline = hair_outline(portrait, mm_px=mm_px)
     fringes = [
         fringe_mm(np.where(portrait.observed, each, 0), outline, mm_px=mm_px) for each in (portrait.alpha, alpha)
@@ -239,7 +244,7 @@ def figures_of_head(head: TemplateHead, portrait: Portrait) -> tuple[dict[str, f
     curls = [measure_curl(each, both, unit_px=unit_px) for each in (photo, ours)]
     figures = {
         "angle": angle,
-        "strands": strands,
+        "distinct": distinct,
         "fringe, photo mm": fringes[0],
         "fringe, ours mm": fringes[1],
         "fringe ratio": fringes[1] / max(fringes[0], 1e-9),
@@ -290,7 +295,7 @@ def figures_of(measured: Mapping[str, Mapping[str, float]]) -> list[Figure]:
     return [
         Figure("strands to the photo's, mean", float(np.nanmean(angle)), 15, unit="°", note="chance is 45°"),
         Figure("strands to the photo's, worst", float(np.nanmax(angle)), unit="°"),
-        Figure("distinctness of strands, ours / photo", float(np.nanmean(values("strands")))),
+        Figure("distinctness of strands, ours / photo", float(np.nanmean(values("distinct")))),
         Figure("fringe of the outline, ours / photo", float(np.exp(np.nanmean(ratio))), note="geometric mean"),
         Figure("fringe of the outline, factor", float(np.exp(np.nanmean(np.abs(ratio)))), 2, note="either way"),
         Figure("outline IoU, mean", float(iou.mean()), 0.97, at_most=False),

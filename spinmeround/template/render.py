@@ -103,7 +103,7 @@ def render_views(skin: Skin, coverings: Sequence[Covering], cameras: Cameras, *,
             size = (strip.height_px, strip.width_px)
             alpha[index, rows] = _average((buffer.face >= 0).astype(np.float32), size)
             rgb[index, rows] = _average(_colours(scene, buffer), size)
-            world[index, rows] = _average(_normals(scene, _inner_samples(buffer)), size)
+            world[index, rows] = _pixel_normals(scene, buffer, size)
         rgb[index] /= np.maximum(alpha[index], 1e-6)[..., None]
         world[index] = _unit_inside(world[index], alpha[index])
     return Views(cameras, np.clip(rgb, 0, 1), world, alpha, np.ones(shape, np.float32), names, exact_cameras=True)
@@ -127,20 +127,33 @@ def _rasterized(scene: _Scene, camera: Cameras) -> mesh_raster.FaceBuffer:
     return mesh_raster.rasterize(scene.vertices, scene.faces, large, 0)
 
 
-def _inner_samples(buffer: mesh_raster.FaceBuffer) -> mesh_raster.FaceBuffer:
-    """Return the four samples around each pixel's centre: normals are smooth and cost more than colours."""
-    height, width = buffer.face.shape
-    rows, columns = (np.flatnonzero(np.isin(np.arange(n) % _SAMPLES, (1, 2))) for n in (height, width))
-    inner = np.ix_(rows, columns)
-    return mesh_raster.FaceBuffer(buffer.face[inner], buffer.barycentric[inner], buffer.depth[inner])
+def _pixel_normals(scene: _Scene, buffer: mesh_raster.FaceBuffer, size: tuple[int, int]) -> Float[np.ndarray, "h w 3"]:
+    """Average normals over the four samples around each pixel's centre, over all samples where none of those hits.
+
+    Normals are smooth and cost more than colours.
+    """
+    height, width = size
+    blocks = np.arange(height * width * _SAMPLES**2).reshape(height, _SAMPLES, width, _SAMPLES).swapaxes(1, 2)
+    inner = blocks[:, :, 1:-1, 1:-1].reshape(height * width, -1)
+    normals = _normals(scene, _picked(buffer, inner)).mean(axis=1)
+    missed = np.flatnonzero(~normals.any(axis=1))
+    every = blocks.reshape(height * width, -1)[missed]
+    hit = (buffer.face.ravel()[every] >= 0).any(axis=1)
+    normals[missed[hit]] = _normals(scene, _picked(buffer, every[hit])).mean(axis=1)
+    return normals.reshape(height, width, 3)
+
+
+def _picked(buffer: mesh_raster.FaceBuffer, index: Integer[np.ndarray, "n k"]) -> mesh_raster.FaceBuffer:
+    """Return some samples of a buffer by their flat index."""
+    return mesh_raster.FaceBuffer(
+        buffer.face.ravel()[index], buffer.barycentric.reshape(-1, 3)[index], buffer.depth.ravel()[index]
+    )
 
 
 def _unit_inside(normals: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
-    """Normalise wherever there is coverage; pixels that only colour samples hit take their neighbours' mean."""
-    missed = (alpha > 0) & ~normals.any(axis=2)
-    normals = np.where(missed[..., None], cv2.blur(normals, (3, 3)), normals)
+    """Normalise wherever there is coverage."""
     length = np.sqrt(np.einsum("hwc,hwc->hw", normals, normals))[..., None]
-    return np.where((length > 1e-3) & (alpha[..., None] > 0), normals / np.maximum(length, 1e-6), np.float32(0))
+    return np.where((length > 1e-6) & (alpha[..., None] > 0), normals / np.maximum(length, 1e-9), np.float32(0))
 
 
 def _average(samples, shape: tuple[int, int]):
@@ -166,7 +179,7 @@ class _Scene:
     albedo: Float[np.ndarray, "th tw 3"]
     coverings: tuple[HairTexture, ...]
     ends: tuple[int, ...]
-    strand_colours: Float[np.ndarray, "s 3"] | None = None
+    strand_colours: Float[np.ndarray, "r 3"] | None = None
 
     def with_ribbons(self, ribbons: Sequence[Ribbons], eye: Float[np.ndarray, "3"]) -> _Scene:
         """Return the scene with strands that turn their width to a camera at ``eye``."""

@@ -53,9 +53,9 @@ class HairVolume:
         )
         return cls(low, s.cell, np.ascontiguousarray(fields.reshape(*shape, _CHANNELS), np.float32))
 
-    def thickness(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
-        """Return how far points lie below the hair's surface, head units."""
-        return np.maximum(-self._at(points)[:, _ABOVE_HAIR], 0)
+    def above_hair(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
+        """Return how far points lie above the hair's surface, negative below, head units."""
+        return self._at(points)[:, _ABOVE_HAIR]
 
     def outward(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         """Return the unit normal of the hair's surface nearest to each point."""
@@ -119,7 +119,7 @@ def grow(
     counts = np.zeros(len(roots), np.int64)
     _grow(
         volume.fields, volume.low, volume.cell, roots, normals, depths, lengths, overshoots, s.step, s.rise,
-        s.max_slope, s.turn, s.clearance, points, counts,
+        s.settle, s.max_slope, s.turn, s.clearance, points, counts,
     )  # fmt: skip
     return points, counts
 
@@ -152,8 +152,8 @@ def _look_up_all(fields, low, cell, points, values):
 
 @numba.njit(parallel=True, cache=True)
 def _grow(
-    fields, low, cell, roots, normals, depths, lengths, overshoots, step, rise, max_slope, turn, clearance, points,
-    counts,
+    fields, low, cell, roots, normals, depths, lengths, overshoots, step, rise, settle, max_slope, turn, clearance,
+    points, counts,
 ):  # fmt: skip
     """Integrate each strand with even steps; see ``grow``."""
     for strand in numba.prange(roots.shape[0]):
@@ -171,7 +171,8 @@ def _grow(
             _look_up(fields, low, cell, here, values)
             if count > 2 and values[6] > overshoots[strand]:
                 break
-            slope = min(max(-(values[6] + depths[strand]) / rise, -max_slope), max_slope)
+            above = values[6] + depths[strand]
+            slope = min(max(-above / (settle if above > 0 else rise), -max_slope), max_slope)
             wanted = np.empty(3)
             for k in range(3):
                 wanted[k] = values[k] + slope * values[3 + k]

@@ -13,6 +13,7 @@ from spinmeround.geometry import project
 from spinmeround.images import sample
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
+from spinmeround.template.hair.background_colours import background_shown
 from spinmeround.template.hair.settings import PhotoProjectionSettings
 from spinmeround.types import Mesh
 
@@ -26,7 +27,7 @@ class ProjectedPhoto:
     Attributes:
         camera_from_world: rigid transform, OpenCV camera axes.
         rgb: the person's own colours, sRGB.
-        trust: in [0, 1]: certainly this surface, far from its outline.
+        trust: in [0, 1]: certainly this surface by matte and colour, far from its outline.
         depth: of the nearest surface at each pixel, head units.
     """
 
@@ -42,7 +43,9 @@ class ProjectedPhoto:
         height, width = photo.portrait.alpha.shape
         pixels = project(surface.vertices, photo.camera_from_world, photo.intrinsics_px)
         depth = mesh_raster.rasterize_pixels(pixels, surface.faces, width, height).depth
-        matte = (photo.portrait.hair * photo.portrait.observed).astype(np.float32)
+        unit_px = photo.intrinsics_px[0, 0] / photo.camera_from_world[2, 3]
+        shown = photo.portrait.hair * photo.portrait.observed
+        matte = (shown * (1 - background_shown(photo.portrait, unit_px))).astype(np.float32)
         matte = cv2.erode(matte, np.ones((_SETTINGS.erosion_px,) * 2, np.uint8))
         trust = cv2.GaussianBlur(matte, (0, 0), _SETTINGS.blur_px)
         return cls(

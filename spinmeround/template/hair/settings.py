@@ -283,6 +283,51 @@ class PhotoProjectionSettings:
 
 
 @dataclass(frozen=True)
+class BackgroundColourSettings:
+    """Which pixels of a hair matte show the background, by colour; lengths in head units.
+
+    Attributes:
+        pixel: side of the pixels that are compared (1.6 mm): coarser than a strand.
+        inside, certain: values of a matte from which on a pixel belongs to it, and does so with certainty.
+        band: hair farther inside the outline is sure until its colour tells otherwise (16 mm).
+        deep_quantile: of the depths of hair; deeper hair is sure where all hair is less deep than the band.
+        hairline: so far from what is no hair, skin included, hair is sure (3 mm).
+        beyond: so far outside the outline only background is seen (4 mm).
+        neighbourhood: standard deviation of the window whose colours are counted (25 mm).
+        overall: weight of a whole region's colours against those of a window full of it.
+        min_pixels: of hair and of background from which they can be compared.
+        n_colours: how many typical colours a region has.
+        alphas: fractions of hair in a pixel that is not wholly hair.
+        sigma_lab: standard deviations in Lab around a typical colour; shading changes lightness most.
+        new_to_hair, new_to_background: densities of a colour that the photo shows nowhere else.
+        prior_depth: the prior odds of background fall by a factor of e over so much depth inside the outline (8 mm).
+        odds: of background, between which the trust in a pixel falls from 1 to 0.
+        smooth_px: standard deviation of the blur of the log of those odds.
+        rounds: of comparing, each with what the last one left of sure hair.
+    """
+
+    pixel: float = 0.004
+    inside: float = 0.5
+    certain: float = 0.9
+    band: float = 0.04
+    deep_quantile: float = 0.5
+    hairline: float = 0.008
+    beyond: float = 0.01
+    neighbourhood: float = 0.06
+    overall: float = 0.1
+    min_pixels: int = 100
+    n_colours: int = 12
+    alphas: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)
+    sigma_lab: tuple[float, float, float] = (10.0, 5.0, 5.0)
+    new_to_hair: float = 1e-7
+    new_to_background: float = 1e-6
+    prior_depth: float = 0.02
+    odds: tuple[float, float] = (2.0, 6.0)
+    smooth_px: float = 1.0
+    rounds: int = 2
+
+
+@dataclass(frozen=True)
 class HairColourSettings:
     """Colour of the hair: projected from the photos, with its low frequencies extended over the whole map.
 
@@ -290,9 +335,9 @@ class HairColourSettings:
         min_weight: texels with less weight show no colour.
         blend_gain: how soon the photo's strands replace synthesised ones as the weight grows.
         blend_blur_texels: standard deviation of that blend.
-        observed_weight: weight from which a texel counts as observed in the report.
+        observed_weight: weight from which a texel counts as observed, in the report and for the tone of unseen hair.
         base_blurs_texels: standard deviations of the blurs that extend the base colour, widest first.
-        prior_weight: of the colour at the next coarser scale; matters only where nothing near is seen.
+        prior_weight: of the colour at the next coarser scale: so soon unseen hair fades to one tone.
     """
 
     min_weight: float = 1e-3
@@ -300,7 +345,7 @@ class HairColourSettings:
     blend_blur_texels: float = 2
     observed_weight: float = 0.3
     base_blurs_texels: tuple[float, ...] = (160.0, 70.0, 28.0, 10.0)
-    prior_weight: float = 0.02
+    prior_weight: float = 0.1
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,9 @@ class GrowthSettings:
         beside_rim: height above the tangent plane, as a fraction of the distance, below which a point lies beside it.
         step: between two points of a strand that grows (2.5 mm).
         max_length: of a strand.
-        rise: distance from its depth at which a strand climbs with ``max_slope`` of its length on the surface.
-        max_slope: outward against along the surface.
+        rise: distance below its depth at which a strand climbs at 45 degrees.
+        settle: distance above its depth at which it comes down so.
+        max_slope: of both.
         turn: fraction by which a strand turns to where it wants in one step.
         clearance: least distance from the skin.
     """
@@ -57,8 +58,9 @@ class GrowthSettings:
     step: float = 0.006
     max_length: float = 1.0
     rise: float = 0.03
+    settle: float = 0.008
     max_slope: float = 1.5
-    turn: float = 0.5
+    turn: float = 0.7
     clearance: float = 0.002
 
 
@@ -69,6 +71,7 @@ class StrandGrowthSettings:
     Attributes:
         count: strands of a head whose whole scalp has hair.
         min_coverage: of a vertex of the skin from which on strands grow there.
+        root_slack: height above the hair's surface up to which a root may lie: at the hairline hair has no thickness.
         budget: points of all strands together.
         min_points: of a strand; one that grew fewer is none.
         max_points: of a strand.
@@ -95,6 +98,7 @@ class StrandGrowthSettings:
 
     count: int = 20000
     min_coverage: float = 0.5
+    root_slack: float = 0.006
     budget: int = 350_000
     min_points: int = 4
     max_points: int = 64
@@ -156,11 +160,11 @@ class RibbonSettings:
         surface_ends: up to which fraction of it the surface is left away.
         near: distance within which points of strands cover a vertex of the surface.
         covering: number of them that covers it entirely.
-        retreat: how far a covered surface lies under its place (3 mm).
+        retreat: how far a covered surface lies under its place (1.6 mm).
     """
 
     ends: float = 0.06
     surface_ends: float = 0.8
     near: float = 0.02
     covering: int = 12
-    retreat: float = 0.007
+    retreat: float = 0.004

@@ -59,10 +59,17 @@ def grow_strands(
         (each[model.dense_faces[face]] * corner_weights[..., None]).sum(1) for each in (skin, normals)
     )
     root_normals /= np.linalg.norm(root_normals, axis=1, keepdims=True)
-    thickness = volume.thickness(roots)
+    # Under a hat the scalp has hair by its coverage, but there is no volume in which it could grow.
+    below = -volume.above_hair(roots)
+    inside = below > -s.root_slack
+    face, corner_weights, roots, root_normals, below = (
+        each[inside] for each in (face, corner_weights, roots, root_normals, below)
+    )
+    thickness = np.maximum(below, 0)
     depths = np.minimum(s.max_depth, s.depth_of_thickness * thickness) * rng.random(len(roots)) ** s.depth_power
     flies = rng.random(len(roots)) < s.flyaways
-    depths = np.where(flies, -np.minimum(rng.exponential(s.flyaway_height, len(roots)), s.max_overshoot), depths)
+    heights = np.minimum(rng.exponential(s.flyaway_height, len(roots)), s.max_overshoot)
+    depths = np.where(flies, -heights, depths)
     points, counts = grow(
         volume,
         roots,

@@ -204,12 +204,17 @@ def base_colour(
 ) -> Float[np.ndarray, "th tw 3"]:
     """Return colours without detail: blurred at ever finer scales, so that unseen texels take the nearest seen colour.
 
+    With the distance from what is seen they fade to one tone.
+
     Args:
-        overall: colour far from all that is seen; by default the mean of what is seen.
+        overall: that tone; by default the median of what is surely seen.
         prior: weight of the colour at the next coarser scale.
     """
-    mean = (colour * trust[..., None]).sum((0, 1)) / max(trust.sum(), 1e-6)
-    base = np.broadcast_to(mean if overall is None else overall, colour.shape)
+    if overall is None:
+        sure = trust > _SETTINGS.observed_weight
+        seen = colour[sure if sure.any() else trust > 0]
+        overall = np.median(seen, axis=0) if len(seen) else np.zeros(3)
+    base = np.broadcast_to(overall, colour.shape)
     premultiplied = np.dstack([colour * trust[..., None], trust])
     for sigma in _SETTINGS.base_blurs_texels:
         blurred = blur_cyclic(premultiplied, sigma)

@@ -4,20 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
-from spinmeround import images, mesh_raster
-from spinmeround.geometry import framed, project
+from spinmeround import images
+from spinmeround.geometry import project
 from spinmeround.orbits import orbit_cameras
-from spinmeround.template.fit.fitter import FittedHead, FittedPhoto
-from spinmeround.template.fit.photo_lookup import gather_evidence
 from spinmeround.template.hair import volume
 from spinmeround.template.hair.strand_texture import strand_orientation, synthesise_strands
-from spinmeround.template.hair.texture import paint_hair
+from spinmeround.template.hair.texture import base_colour, paint_hair
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.render import Covering, Skin, render_views
-from spinmeround.types import Portrait
-
-SIZE = 384
-SKIN_RGB, HAIR_RGB = np.array([0.8, 0.6, 0.5]), np.array([0.3, 0.2, 0.1])
+from tests.template.hair.capped import CAMERA, HAIR_RGB, SIZE, SKIN_RGB, cap, front_of, photo_evidence, surface_of
 
 
 @pytest.fixture(scope="module")
@@ -27,63 +22,23 @@ def model():
 
 @pytest.fixture(scope="module")
 def camera():
-    return framed(orbit_cameras([0.0], [0.0], size_px=SIZE), 0.55, size_px=SIZE)
+    return CAMERA
 
 
 @pytest.fixture(scope="module")
-def buffer(model, camera):
-    return mesh_raster.rasterize(model.dense(model.mean), model.dense_faces, camera, 0)
-
-
-def _photo_evidence(model, camera, buffer, hair):
-    """The mean head photographed from the front under a given hair mask, strands painted as vertical waves."""
-    head = buffer.face >= 0
-    alpha = (head | hair).astype(np.float32)
-    waves = 0.1 * np.sin(np.arange(SIZE) * 1.3)[None, :, None]
-    rgb = np.where(hair[..., None], HAIR_RGB + waves, np.where(head[..., None], SKIN_RGB, 1.0)).astype(np.float32)
-    portrait = Portrait(
-        rgb=rgb,
-        alpha=alpha,
-        hair=hair.astype(np.float32),
-        clothes=np.zeros_like(alpha),
-        headwear=np.zeros_like(alpha),
-        foreground=rgb,
-        observed=np.ones(alpha.shape, bool),
-        landmarks_px=np.zeros((478, 2), np.float32),
-        blendshapes=np.zeros(52, np.float32),
-        head_pose_deg=np.zeros(3, np.float32),
-        crop_from_source=np.eye(3, dtype=np.float32),
-    )
-    photo = FittedPhoto(camera, np.zeros(52), np.zeros_like(model.mean), 0.0, 0.0, 1.0)
-    head = FittedHead(model, np.zeros(len(model.shape_names)), np.zeros_like(model.mean), model.mean, (photo,))
-    return gather_evidence(model, head, [portrait])
-
-
-def _cap(model, buffer, thickness_px):
-    """A hair mask: the seen scalp, and a band of known width around it that ends at the ears."""
-    scalp = mesh_raster.interpolate(model.masks["scalp"][:, None], model.dense_faces, buffer)[..., 0] > 0.5
-    grown = cv2.dilate(
-        scalp.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * thickness_px + 1,) * 2)
-    )
-    return scalp | ((grown > 0) & (buffer.face < 0))
-
-
-def _surface(model, evidence):
-    coverage = volume.hair_coverage(model, evidence)
-    thickness = volume.hair_thickness(model, coverage, evidence)
-    neutral = volume.flatten_covered_ears(model, model.dense(model.mean), coverage)
-    return coverage, volume.hair_surface(model, neutral, coverage, thickness, evidence)
+def buffer(model):
+    return front_of(model)
 
 
 @pytest.fixture(scope="module")
 def capped(model, camera, buffer):
-    evidence = _photo_evidence(model, camera, buffer, _cap(model, buffer, 12))
-    return evidence, *_surface(model, evidence)
+    evidence = photo_evidence(model, buffer, cap(model, buffer, 12))
+    return evidence, *surface_of(model, evidence)
 
 
 def test_a_bare_head_stays_bare_all_round(model, camera, buffer):
-    evidence = _photo_evidence(model, camera, buffer, np.zeros((SIZE, SIZE), bool))
-    coverage, surface = _surface(model, evidence)
+    evidence = photo_evidence(model, buffer, np.zeros((SIZE, SIZE), bool))
+    coverage, surface = surface_of(model, evidence)
     assert coverage.max() < 0.3
     assert surface is None
 
@@ -116,7 +71,7 @@ def test_normals_of_the_hair_point_outward(capped):
 
 
 def test_long_hair_hangs_behind_the_neck_and_covers_the_ears(model, camera, buffer):
-    hair = _cap(model, buffer, 12)
+    hair = cap(model, buffer, 12)
     ears = np.abs(
         project(model.dense(model.mean), camera.camera_from_world[0], camera.intrinsics_px[0])[:, 0] - SIZE / 2
     )
@@ -125,8 +80,8 @@ def test_long_hair_hangs_behind_the_neck_and_covers_the_ears(model, camera, buff
     for sign in (-1, 1):
         inner, outer = sorted((middle + sign * (half - 45), middle + sign * (half + 12)))
         hair[110:330, inner:outer] = True
-    evidence = _photo_evidence(model, camera, buffer, hair)
-    coverage, surface = _surface(model, evidence)
+    evidence = photo_evidence(model, buffer, hair)
+    coverage, surface = surface_of(model, evidence)
     assert coverage[model.masks["ear_left"] > 0.9].min() > 0.5
     below = surface.vertices[surface.vertices[:, 1] < -0.2]
     assert len(below) > 500
@@ -184,6 +139,17 @@ def test_colour_is_the_photos_where_seen_and_repeats_with_the_seed(capped):
     np.testing.assert_allclose(colours.mean(0), HAIR_RGB, atol=0.04)
     assert relief.std() > 0.1
     assert 0.02 < texture.observed_fraction < 0.6
+
+
+def test_unseen_hair_has_the_tone_of_most_seen_hair_and_a_dyed_lock_keeps_its_own():
+    colour, trust = np.zeros((608, 1024, 3), np.float32), np.zeros((608, 1024), np.float32)
+    blue = np.array([0.1, 0.2, 0.7])
+    colour[:, 362:662], trust[:, 362:662] = HAIR_RGB, 1
+    colour[:, 602:662] = blue
+    base = base_colour(colour, trust)
+    np.testing.assert_allclose(base[:, 0], np.broadcast_to(HAIR_RGB, (608, 3)), atol=0.05)
+    np.testing.assert_allclose(base[:, 640], np.broadcast_to(blue, (608, 3)), atol=0.05)
+    np.testing.assert_array_equal(base_colour(0 * colour, 0 * trust), 0)
 
 
 def test_the_map_wraps_without_a_seam(capped):
