@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int32, Integer
 
 from spinmeround.geometry import project
-from spinmeround.types import Cameras
+from spinmeround.types import ALPHA_CUTOFF, Cameras
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,58 @@ class FaceBuffer:
     depth: Float[np.ndarray, "h w"]
 
 
+@dataclass(frozen=True)
+class Cutout:
+    """Opacity of faces: where it is below ``ALPHA_CUTOFF`` they are not drawn.
+
+    Attributes:
+        corner_uv: texture coordinates of each face, origin at the bottom-left, clamped to [0, 1]; NaN where a face is
+            opaque.
+        alpha: opacity texture, looked up bilinearly.
+    """
+
+    corner_uv: Float[np.ndarray, "f 3 2"]
+    alpha: Float[np.ndarray, "h w"]
+
+
 def rasterize(
-    vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], cameras: Cameras, index: int
+    vertices: Float[np.ndarray, "v 3"],
+    faces: Integer[np.ndarray, "f 3"],
+    cameras: Cameras,
+    index: int,
+    *,
+    cutout: Cutout | None = None,
 ) -> FaceBuffer:
     """Rasterise a mesh as camera ``index`` sees it; both sides of a face are drawn, pixel centres are sampled.
 
     Faces that reach behind the camera are left out, not clipped: the rigs of this package stand outside the head.
+
+    Args:
+        cutout: which parts of the faces are transparent, if any are.
     """
     pixels = project(np.asarray(vertices, np.float64), cameras.camera_from_world[index], cameras.intrinsics_px[index])
-    return rasterize_pixels(pixels, faces, cameras.width_px, cameras.height_px)
+    return rasterize_pixels(pixels, faces, cameras.width_px, cameras.height_px, cutout=cutout)
 
 
 def rasterize_pixels(
-    pixels: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], width_px: int, height_px: int
+    pixels: Float[np.ndarray, "v 3"],
+    faces: Integer[np.ndarray, "f 3"],
+    width_px: int,
+    height_px: int,
+    *,
+    cutout: Cutout | None = None,
 ) -> FaceBuffer:
     """Rasterise triangles given as (x px, y px, depth), for instance a UV layout at depth 1."""
     face = np.full((height_px, width_px), -1, np.int32)
     barycentric = np.zeros((height_px, width_px, 3), np.float32)
     depth = np.full((height_px, width_px), np.inf, np.float32)
-    _draw(np.ascontiguousarray(pixels, np.float64), np.ascontiguousarray(faces, np.int64), face, barycentric, depth)
+    corner_uv, alpha = np.zeros((0, 3, 2)), np.zeros((1, 1), np.float32)
+    if cutout is not None:
+        corner_uv, alpha = np.asarray(cutout.corner_uv, np.float64), np.asarray(cutout.alpha, np.float32)
+    _draw(
+        np.ascontiguousarray(pixels, np.float64), np.ascontiguousarray(faces, np.int64),
+        np.ascontiguousarray(corner_uv), np.ascontiguousarray(alpha), face, barycentric, depth,
+    )  # fmt: skip
     return FaceBuffer(face, barycentric, depth)
 
 
@@ -130,9 +163,30 @@ def _faces_of_bands(pixels, faces, height, bands):
     return listed, starts
 
 
+@numba.njit(cache=True)
+def _is_cut_out(corner_uv, w0, w1, w2, alpha):
+    """Whether a place on a face, given by its weights, is transparent."""
+    u = w0 * corner_uv[0, 0] + w1 * corner_uv[1, 0] + w2 * corner_uv[2, 0]
+    if np.isnan(u):
+        return False
+    v = w0 * corner_uv[0, 1] + w1 * corner_uv[1, 1] + w2 * corner_uv[2, 1]
+    height, width = alpha.shape
+    x = min(max(u * width - 0.5, 0.0), width - 1.0)
+    y = min(max((1 - v) * height - 0.5, 0.0), height - 1.0)
+    left, top = int(x), int(y)
+    right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
+    x, y = x - left, y - top
+    upper = (1 - x) * alpha[top, left] + x * alpha[top, right]
+    lower = (1 - x) * alpha[bottom, left] + x * alpha[bottom, right]
+    return (1 - y) * upper + y * lower < ALPHA_CUTOFF
+
+
 @numba.njit(parallel=True, cache=True)
-def _draw(pixels, faces, face, barycentric, depth):
-    """Draw all faces into each band of rows, with a depth test and perspective-correct barycentric coordinates."""
+def _draw(pixels, faces, corner_uv, alpha, face, barycentric, depth):
+    """Draw all faces into each band of rows, with a depth test and perspective-correct barycentric coordinates.
+
+    ``corner_uv`` is empty if all are opaque.
+    """
     height, width = face.shape
     bands = (height + _BAND_ROWS - 1) // _BAND_ROWS
     listed, starts = _faces_of_bands(pixels, faces, height, bands)
@@ -163,6 +217,8 @@ def _draw(pixels, faces, face, barycentric, depth):
                     w0, w1, w2 = w0 / z0, w1 / z1, w2 / z2
                     z = 1 / (w0 + w1 + w2)
                     if z < depth[row, column]:
+                        if len(corner_uv) > 0 and _is_cut_out(corner_uv[f], w0 * z, w1 * z, w2 * z, alpha):
+                            continue
                         depth[row, column] = z
                         face[row, column] = f
                         barycentric[row, column, 0] = w0 * z

@@ -103,11 +103,20 @@ class Prior(Protocol):
 class RiggableHead(Protocol):
     """A head that can be made to move: a prior may offer one in ``PriorResult.head``."""
 
-    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool, delight: float) -> Avatar:
+    def avatar(
+        self,
+        *,
+        lod: Literal[0, 1, 2],
+        texture_px: int,
+        normal_map: bool,
+        delight: float,
+        hair: Literal["cards", "shell"],
+    ) -> Avatar:
         """Return the head with bones and morph targets, neutral at rest.
 
         Args:
             delight: fraction of the photos' light that is taken out of the skin's colours, in [0, 1].
+            hair: what hair is made of where there are strands; see ``AvatarOptions``.
         """
         ...
 

@@ -242,6 +242,10 @@ class ColouredMesh:
     colours: Float[np.ndarray, "v 3"]
 
 
+ALPHA_CUTOFF = 0.5
+"""Opacity from which on a texel of a partly transparent mesh is drawn, entirely."""
+
+
 @dataclass(frozen=True)
 class TexturedMesh:
     """A mesh with one texture.
@@ -252,6 +256,9 @@ class TexturedMesh:
         albedo: sRGB texture, row 0 at the top.
         normal_map: unit normals of finer detail in tangent space, see ``spinmeround.tangent_space``, row 0 at the top:
             x along growing u, y along growing v, z out of the surface.
+        alpha: opacity of each texel, in [0, 1]; where it is below ``ALPHA_CUTOFF`` nothing is drawn. None for opaque
+            meshes.
+        normals: unit normals of the vertices; None for those of the faces around them, averaged.
     """
 
     vertices: Float[np.ndarray, "v 3"]
@@ -260,6 +267,8 @@ class TexturedMesh:
     uv_faces: Integer[np.ndarray, "f 3"]
     albedo: Float[np.ndarray, "th tw 3"]
     normal_map: Float[np.ndarray, "nh nw 3"] | None = None
+    alpha: Float[np.ndarray, "th tw"] | None = None
+    normals: Float[np.ndarray, "v 3"] | None = None
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ def load(head, hair):
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.import_scene.gltf(filepath=head)
     meshes = {thing.name.split(".")[0]: thing for thing in bpy.context.scene.objects if thing.type == "MESH"}
-    if "hair" in meshes:
-        meshes["hair"].hide_set(True)
-        meshes["hair"].hide_render = True
+    for name in meshes.keys() & {"hair", "hair_cap"}:
+        meshes[name].hide_set(True)
+        meshes[name].hide_render = True
     bpy.ops.wm.usd_import(filepath=hair, import_curves=True)
     return meshes["skin"], next(thing for thing in bpy.context.scene.objects if thing.type == "CURVES")
 

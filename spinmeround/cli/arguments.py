@@ -240,6 +240,13 @@ def add_avatar(parser: Parser) -> None:
     out = "of the photo's light taken out of an avatar's skin, 0 to 1 (default: 0.7)"
     group.add_argument("--delight", type=float, default=0.7, metavar="FRACTION", help=out)
     group.add_argument(
+        "--avatar-hair",
+        choices=("cards", "shell"),
+        default="cards",
+        help="cards: strips with opacity, which look like strands, at --lod 0 and 1; shell: a closed surface, for "
+        "printing, sculpting and programs without opacity (default: cards)",
+    )
+    group.add_argument(
         "--expression",
         action="append",
         type=expression,
@@ -316,6 +323,7 @@ FLAGS = {
     "avatar.lod": "--lod",
     "avatar.texture_px": "--texture-size",
     "avatar.delight": "--delight",
+    "avatar.hair": "--avatar-hair",
     "avatar.expression": "--expression",
     "avatar.animate": "--animate",
     "diffusion.identity": "--identity",
@@ -370,6 +378,7 @@ def run_settings(given: argparse.Namespace) -> RunSettings:
             given,
             rig=not getattr(given, "no_rig", False),
             texture_px="texture_size",
+            hair="avatar_hair",
             expression=_merged(getattr(given, "expression", None)),
         ),
         diffusion=_filled(DiffusionOptions, given),

@@ -61,7 +61,7 @@ def mesh_drawer(*meshes: TexturedMesh) -> Draw:
     starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
     vertices = np.concatenate([mesh.vertices for mesh in meshes])
     faces = np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=False)])
-    normals = np.concatenate([vertex_normals(mesh.vertices, mesh.faces) for mesh in meshes])
+    normals = np.concatenate([vertex_normals(m.vertices, m.faces) if m.normals is None else m.normals for m in meshes])
     owner = np.repeat(np.arange(len(meshes)), [len(mesh.faces) for mesh in meshes])
     uv = np.concatenate([mesh.uv for mesh in meshes])
     uv_starts = np.cumsum([0, *(len(mesh.uv) for mesh in meshes)])
@@ -86,7 +86,25 @@ def mesh_drawer(*meshes: TexturedMesh) -> Draw:
                 normal[mine] = x * tangent[:, :3] + y * across + z * normal[mine]
         return rgb, normal
 
-    return partial(_drawn, vertices, faces, surface)
+    return partial(_drawn, vertices, faces, surface, cutout=_cutout(meshes))
+
+
+def _cutout(meshes: Sequence[TexturedMesh]) -> mesh_raster.Cutout | None:
+    """Return the opacity of the faces of all meshes, several textures stacked in one."""
+    pictures = [mesh.alpha for mesh in meshes if mesh.alpha is not None]
+    if not pictures:
+        return None
+    width, height = max(each.shape[1] for each in pictures), sum(each.shape[0] for each in pictures)
+    corner_uv, above = [], height
+    for mesh in meshes:
+        uv = np.full((*mesh.faces.shape, 2), np.nan)
+        if mesh.alpha is not None:
+            rows, columns = mesh.alpha.shape
+            above -= rows
+            uv = (mesh.uv[mesh.uv_faces] * (columns, rows) + (0, above)) / (width, height)
+        corner_uv.append(uv)
+    stacked = np.concatenate([np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in pictures])
+    return mesh_raster.Cutout(np.concatenate(corner_uv), stacked)
 
 
 def coloured_drawer(mesh: ColouredMesh) -> Draw:
@@ -105,6 +123,7 @@ def _drawn(
     faces: Integer[np.ndarray, "f 3"],
     surface: Callable[[mesh_raster.FaceBuffer], tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w 3"]]],
     cameras: Cameras,
+    cutout: mesh_raster.Cutout | None = None,
 ) -> Views:
     """A mesh as cameras see it.
 
@@ -115,7 +134,7 @@ def _drawn(
     large = resized(cameras, size_px[0] * _SAMPLES, size_px[1] * _SAMPLES)
     pictures = []
     for index in range(len(cameras)):
-        buffer = mesh_raster.rasterize(vertices, faces, large, index)
+        buffer = mesh_raster.rasterize(vertices, faces, large, index, cutout=cutout)
         hit = (buffer.face >= 0).astype(np.float32)[..., None]
         rgb, normal = surface(buffer)
         stack = np.concatenate([rgb * hit, normal * hit, hit], axis=-1)

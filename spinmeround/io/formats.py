@@ -136,7 +136,7 @@ FORMATS: tuple[Format, ...] = (
            ".gltf.mesh_read:read_glb", uv_texture=True, normal_map=True),
     Format(".obj", "mesh", "Wavefront, with .mtl and pictures beside it", ".meshes.obj:write_obj",
            ".meshes.obj:read_obj", uv_texture=True, normal_map=True,
-           companions=(".mtl", "_albedo.png", "_normal.png")),
+           companions=(".mtl", "_albedo.png", "_normal.png", "_opacity.png")),
     Format(".ply", "mesh", "the whole surface with colours per vertex",
            ".meshes.ply_mesh:write_mesh_ply", ".meshes.ply_mesh:read_mesh_ply"),
     Format(".usdz", "mesh", "USD with its texture inside", ".usd.write:write_usdz_mesh",

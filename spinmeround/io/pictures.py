@@ -23,14 +23,16 @@ _JPEG_QUALITY = 92
 
 
 def encode_png(picture: Shaped[np.ndarray, "h w *c"]) -> bytes:
-    """Encode uint8 or uint16, grey or RGB, as PNG. Without time, text or profile: the same picture, the same bytes.
+    """Encode uint8 or uint16, grey, RGB or RGBA (straight alpha), as PNG.
+
+    Without time, text or profile: the same picture, the same bytes.
 
     Raises:
         ValueError: any other shape or type.
     """
-    if picture.dtype not in (np.uint8, np.uint16) or picture.shape[2:] not in ((), (3,)):
+    if picture.dtype not in (np.uint8, np.uint16) or picture.shape[2:] not in ((), (3,), (4,)):
         raise ValueError(f"cannot encode as PNG an array of shape {picture.shape} and type {picture.dtype}")
-    ordered = picture[..., ::-1] if picture.ndim == 3 else picture
+    ordered = picture[..., [2, 1, 0, 3][: picture.shape[2]]] if picture.ndim == 3 else picture
     _, data = cv2.imencode(".png", np.ascontiguousarray(ordered), [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
     return data.tobytes()
 
@@ -40,6 +42,11 @@ def encode_jpeg(albedo: Float[np.ndarray, "h w 3"]) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(to_uint8(albedo)).save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return stream.getvalue()
+
+
+def encode_cutout(albedo: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"]) -> bytes:
+    """Encode a texture with its opacity as PNG."""
+    return encode_png(to_uint8(np.dstack([albedo, alpha])))
 
 
 def encode_normal_map(normals: Float[np.ndarray, "h w 3"]) -> bytes:

@@ -120,6 +120,7 @@ def make_avatar(
                     texture_px=options.texture_px,
                     normal_map=backends.settings.mesh.normal_map,
                     delight=options.delight,
+                    hair=options.hair,
                 )
                 registration = {"registration": rigged.report} if isinstance(rigged, RegisteredHeadOnSurface) else {}
                 report = {"made": True, "level_of_detail": options.lod} | _described(avatar) | registration

@@ -42,9 +42,19 @@ class RegisteredHeadOnSurface:
         return {"face_found_in_views": self.face_view_count} | self.registered.report
 
     def avatar(
-        self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool = False, delight: float = 0.7
+        self,
+        *,
+        lod: Literal[0, 1, 2],
+        texture_px: int,
+        normal_map: bool = False,
+        delight: float = 0.7,
+        hair: Literal["cards", "shell"] = "cards",
     ) -> Avatar:
-        """Return the head with bones and morph targets, neutral at rest, upright and looking ahead."""
+        """Return the head with bones and morph targets, neutral at rest, upright and looking ahead.
+
+        Args:
+            hair: of no account here: the surface has no strands.
+        """
         from spinmeround.recon.texture.atlas import Atlas
         from spinmeround.recon.texture.bake import bake_onto_atlas
         from spinmeround.template.avatar.build import AvatarDetail, build_avatar
@@ -68,7 +78,7 @@ class RegisteredHeadOnSurface:
             ear_coverage(head, self.surface),
             complete_texture(head, skin, inner, delight=delight),
             (),
-            AvatarDetail(lod, texture_px, normal_map),
+            AvatarDetail(lod, texture_px, normal_map, hair),
             extra_parts=self._leftover_parts(leftovers, occluders, lod, texture_px // 2, normal_map),
             fine_normals=self._fine_normals(mesh, texture_px) if normal_map else None,
         )

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Device = Literal["auto", "cpu", "cuda"]
 GlassesChoice = Literal["keep", "remove"]
 """Leave glasses painted on the face, or fill in skin for their frame."""
+HairStyle = Literal["cards", "shell"]
+"""Hair of avatars as strips that follow its strands, or as one closed surface."""
 CameraTrust = Literal["auto", "keep", "register"]
 """Refine cameras that turn out to be off, keep all as they are, or refine all before anything else."""
 
@@ -126,6 +128,8 @@ class AvatarOptions:
         lod: level of detail: about 30,000, 12,000 or 4,000 triangles.
         texture_px: side of the skin's texture.
         delight: fraction of the photos' light that is taken out of the skin's colours, in [0, 1].
+        hair: ``cards``, strips with opacity, look like strands from near; ``shell``, a closed surface, is for printing,
+            sculpting, and programs without opacity. Level of detail 2 and hair without strands are a shell.
         expression: shown by the avatar in the preview: numbers in [0, 1] by ARKit's names or VRM's presets.
         animate: a CSV of Live Link Face, baked into the files that can hold a clip.
     """
@@ -134,6 +138,7 @@ class AvatarOptions:
     lod: Literal[0, 1, 2] = 0
     texture_px: int = 2048
     delight: float = 0.7
+    hair: HairStyle = "cards"
     expression: Mapping[str, float] = field(default_factory=dict)
     animate: Path | None = None
 

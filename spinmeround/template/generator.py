@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from spinmeround.geometry import resized
-from spinmeround.template.avatar.build import AvatarDetail, Lod, build_avatar
+from spinmeround.template.avatar.build import AvatarDetail, HairStyle, Lod, build_avatar
 from spinmeround.template.avatar.rest_pose import rest_vertices
 from spinmeround.template.fit.fitter import FittedHead, fit_head
 from spinmeround.template.fit.photo_balance import balance_photos
@@ -99,13 +99,22 @@ class TemplateHead:
         camera = resized(self.photo_cameras[photo], size_px, size_px)
         return render_views(Skin(self.model, vertices, self.skin.albedo), self.coverings, camera)
 
-    def avatar(self, *, lod: Lod = 0, texture_px: int = 2048, normal_map: bool = False, delight: float = 0.7) -> Avatar:
+    def avatar(
+        self,
+        *,
+        lod: Lod = 0,
+        texture_px: int = 2048,
+        normal_map: bool = False,
+        delight: float = 0.7,
+        hair: HairStyle = "cards",
+    ) -> Avatar:
         """Build the head with bones and morph targets, at rest; see ``build_avatar`` and ``repaint_lids``.
 
         The first photo's expression is its pose ``photo``.
 
         Args:
             delight: fraction of the photo's light that is taken out of the skin's colours, in [0, 1].
+            hair: what it is made of at levels of detail 0 and 1.
         """
         moving = self.skin.albedo if self.skin.animatable_albedo is None else self.skin.animatable_albedo
         atlas = shared_atlas(len(moving))
@@ -118,7 +127,7 @@ class TemplateHead:
             self.ears_covered,
             replace(self.skin, albedo=albedo),
             self.coverings,
-            AvatarDetail(lod, texture_px, normal_map),
+            AvatarDetail(lod, texture_px, normal_map, hair),
         )
         weights = zip(self.model.expression_names, self.head.photos[0].expression.tolist(), strict=True)
         return replace(at_rest, poses={PHOTO_POSE: {name: weight for name, weight in weights if weight > 0}})

@@ -52,6 +52,7 @@ def test_companions_cannot_be_the_photo() -> None:
         Path("out/my_own.mtl"),
         Path("out/my_own_albedo.png"),
         Path("out/my_own_normal.png"),
+        Path("out/my_own_opacity.png"),
     )
 
 

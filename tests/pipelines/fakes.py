@@ -97,7 +97,15 @@ GOOD_PHOTO = PhotoMeasures(
 
 
 class MovingHead:
-    def avatar(self, *, lod: Literal[0, 1, 2], texture_px: int, normal_map: bool, delight: float) -> Avatar:
+    def avatar(
+        self,
+        *,
+        lod: Literal[0, 1, 2],
+        texture_px: int,
+        normal_map: bool,
+        delight: float,
+        hair: Literal["cards", "shell"],
+    ) -> Avatar:
         mesh = sphere_texture(sphere_mesh())
         if normal_map:
             mesh = dataclasses.replace(mesh, normal_map=flat_map())

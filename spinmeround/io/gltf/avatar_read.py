@@ -20,6 +20,8 @@ from spinmeround.types import Avatar, AvatarPart, Joint, TexturedMesh
 def read_avatar_glb(path: Path) -> Avatar:
     """Read an avatar in metres from ``.glb`` or ``.vrm``; see ``spinmeround.io.read_avatar``.
 
+    Parts with opacity keep the file's normals, which are not those of their faces; others get new ones.
+
     Raises:
         InputError: no such file, damaged, compressed, without a skeleton, or with a part that has no texture.
     """
@@ -87,10 +89,15 @@ def _part(
     targets = one.source.get("targets", [])
     names = target_names(mesh, len(targets))
     morphs = [scene.accessor(target["POSITION"]).astype(np.float64) for target in targets]
-    columns = np.concatenate([one.points, joints, weights, *morphs], axis=1)
-    values, faces = merge_duplicates(columns, one.faces)
+    columns = [one.points, joints, weights, *morphs]
+    cut_out = scene.is_cut_out(one.source)
+    if keeps_normals := cut_out and "NORMAL" in one.source["attributes"]:
+        columns.append(scene.accessor(one.source["attributes"]["NORMAL"]).astype(np.float64))
+    values, faces = merge_duplicates(np.concatenate(columns, axis=1), one.faces)
     uv, uv_faces = merge_duplicates(one.uv, one.faces)
-    textured = TexturedMesh(values[:, :3], faces, uv, uv_faces, pictures[one.image])
+    alpha = scene.alpha(one.image) if cut_out else None
+    normals = values[:, -3:] if keeps_normals else None
+    textured = TexturedMesh(values[:, :3], faces, uv, uv_faces, pictures[one.image], alpha=alpha, normals=normals)
     moved = {n: values[:, 11 + 3 * k : 14 + 3 * k] for k, n in enumerate(names[: len(morphs)])}
     material = scene.document["materials"][one.source["material"]]
     return AvatarPart(

@@ -14,8 +14,8 @@ from spinmeround.io.gltf import vrm
 from spinmeround.io.gltf.animation import face_animation, held
 from spinmeround.io.gltf.buffer import Buffer, container
 from spinmeround.io.meshes.corners import smooth_normals, split_corners
-from spinmeround.io.pictures import encode_jpeg, encode_normal_map
-from spinmeround.types import Avatar, AvatarPart, FaceClip, Joint
+from spinmeround.io.pictures import encode_cutout, encode_jpeg, encode_normal_map
+from spinmeround.types import ALPHA_CUTOFF, Avatar, AvatarPart, FaceClip, Joint
 
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _REPEAT, _CLAMP = 9729, 9987, 10497, 33071
 
@@ -24,7 +24,8 @@ def write_avatar_glb(path: Path, avatar: Avatar, *, metres_per_unit: float, clip
     """Write an avatar in metres, +Y up and +Z to the front.
 
     Each part is a mesh of its own on one skin. Morph targets carry their names in ``mesh.extras.targetNames`` and
-    store only the vertices they move. The textures are JPEG, normal maps PNG. Each pose is an animation of one key.
+    store only the vertices they move. The textures are JPEG, PNG if they have opacity; normal maps are PNG. Each pose
+    is an animation of one key.
 
     Args:
         clip: the animation ``face``; it comes before the poses, since many programs play the first one.
@@ -144,6 +145,8 @@ def _material(part: AvatarPart, textures: _Textures) -> dict[str, Any]:
     material: dict[str, Any] = {"name": part.name, "pbrMetallicRoughness": surface}
     if part.mesh.normal_map is not None:
         material["normalTexture"] = {"index": textures.normals(part.name, part.mesh.normal_map)}
+    if part.mesh.alpha is not None:
+        material |= {"alphaMode": "MASK", "alphaCutoff": ALPHA_CUTOFF}
     return material | ({"doubleSided": True} if part.two_sided else {})
 
 
@@ -157,7 +160,10 @@ class _Textures:
         self._known: dict[int, int] = {}
 
     def albedo(self, part: AvatarPart) -> int:
-        return self._texture_index(f"{part.name}_albedo", part.mesh.albedo, "image/jpeg", encode_jpeg)
+        name, alpha = f"{part.name}_albedo", part.mesh.alpha
+        if alpha is None:
+            return self._texture_index(name, part.mesh.albedo, "image/jpeg", encode_jpeg)
+        return self._texture_index(name, part.mesh.albedo, "image/png", lambda albedo: encode_cutout(albedo, alpha))
 
     def normals(self, name: str, normal_map: Float[np.ndarray, "h w 3"]) -> int:
         return self._texture_index(f"{name}_normal", normal_map, "image/png", encode_normal_map)

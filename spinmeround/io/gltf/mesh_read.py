@@ -17,7 +17,7 @@ def read_glb(path: Path) -> Mesh | TexturedMesh:
     """Read positions at rest, texture coordinates and base colours of all parts, in the units of the file.
 
     Several textures are stacked in one; parts without a texture contribute their base colour. A normal map is read if
-    all parts share it. Morph targets, animations and lights are ignored.
+    all parts share it. Opacity, morph targets, animations and lights are ignored.
 
     Raises:
         InputError: not such a file, damaged, or compressed.

@@ -11,8 +11,8 @@ from spinmeround.images import to_uint8
 from spinmeround.io.gltf.buffer import Buffer, container
 from spinmeround.io.meshes.corners import smooth_normals, split_corners
 from spinmeround.io.meshes.scaling import scaled
-from spinmeround.io.pictures import encode_normal_map, encode_png
-from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
+from spinmeround.io.pictures import encode_cutout, encode_normal_map, encode_png
+from spinmeround.types import ALPHA_CUTOFF, ColouredMesh, Mesh, TexturedMesh
 
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP = 9729, 9987, 33071
 _ROUGHNESS = 0.9
@@ -47,13 +47,17 @@ def write_glb(path: Path, mesh: Mesh | ColouredMesh | TexturedMesh, *, metres_pe
             "TEXCOORD_0": buffer.add_vectors(uv),
         }
         indices = buffer.add_indices(corners.faces, vertices=len(corners.vertex))
-        picture = buffer.add_view(encode_png(to_uint8(mesh.albedo)))
+        picture = buffer.add_view(
+            encode_png(to_uint8(mesh.albedo)) if mesh.alpha is None else encode_cutout(mesh.albedo, mesh.alpha)
+        )
         material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
         document["textures"] = [{"source": 0, "sampler": 0}]
         document["images"] = [{"name": "albedo", "mimeType": "image/png", "bufferView": picture}]
         document["samplers"] = [
             {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP_LINEAR, "wrapS": _CLAMP, "wrapT": _CLAMP}
         ]
+        if mesh.alpha is not None:
+            material |= {"alphaMode": "MASK", "alphaCutoff": ALPHA_CUTOFF, "doubleSided": True}
         if mesh.normal_map is not None and corners.tangents is not None:
             attributes["TANGENT"] = buffer.add_vectors(corners.tangents)
             normals_picture = buffer.add_view(encode_normal_map(mesh.normal_map))

@@ -117,14 +117,27 @@ class Scene:
         normals = (self.picture(index) * 2 - 1) * np.array([scale, scale, 1], np.float32)
         return normals / np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-6)
 
+    def is_cut_out(self, part: dict[str, Any]) -> bool:
+        """Whether the material of a primitive takes its opacity from the base colour's image."""
+        described = self.document["materials"][part["material"]] if "material" in part else {}
+        return described.get("alphaMode", "OPAQUE") != "OPAQUE"
+
     def picture(self, index: int) -> Float32[np.ndarray, "h w 3"]:
         """Decode an image as sRGB in [0, 1]."""
+        picture = self._decoded(index)
+        return np.ascontiguousarray(np.broadcast_to(picture[..., :3], (*picture.shape[:2], 3)))
+
+    def alpha(self, index: int) -> Float32[np.ndarray, "h w"] | None:
+        """Decode the opacity of an image; None if it has none."""
+        picture = self._decoded(index)
+        return np.ascontiguousarray(picture[..., 3]) if picture.shape[2] == 4 else None
+
+    def _decoded(self, index: int) -> Float32[np.ndarray, "h w c"]:
         image = self.document["images"][index]
         if "bufferView" not in image:
             raise InputError(f"{self.path}: the texture lies outside the file; export it as one .glb")
         data = bytes(self.view(self.document["bufferViews"][image["bufferView"]]))
-        picture = to_float(decode_picture(data, name=f"{self.path}: the texture"))
-        return np.ascontiguousarray(np.broadcast_to(picture[..., :3], (*picture.shape[:2], 3)))
+        return to_float(decode_picture(data, name=f"{self.path}: the texture"))
 
 
 def with_scene(path: Path, read: Callable[[Scene], Result]) -> Result:

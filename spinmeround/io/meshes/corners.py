@@ -48,7 +48,9 @@ def merge_duplicates(
 
 
 def smooth_normals(mesh: Mesh | ColouredMesh | TexturedMesh) -> Float[np.ndarray, "v 3"]:
-    """Compute unit normals per vertex, never zero: a vertex without area around it gets +Z."""
+    """Return the mesh's own normals, or compute unit normals per vertex, never zero: without area around it, +Z."""
+    if isinstance(mesh, TexturedMesh) and mesh.normals is not None:
+        return np.asarray(mesh.normals, np.float64)
     normals = geometry.vertex_normals(np.asarray(mesh.vertices, np.float64), mesh.faces)
     flat = np.linalg.norm(normals, axis=1) < 0.5
     normals[flat] = (0, 0, 1)

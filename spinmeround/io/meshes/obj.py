@@ -25,7 +25,7 @@ def write_obj(path: Path, mesh: Mesh | ColouredMesh | TexturedMesh, *, metres_pe
     """
     mesh = scaled(mesh, metres_per_unit)
     textured = isinstance(mesh, TexturedMesh)
-    _, material_path, _, _ = files_written(path)
+    material_path = files_written(path)[1]
     if textured:
         _write_material(path, mesh)
     with path.open("w", encoding="utf-8", newline="\n") as file:
@@ -49,7 +49,7 @@ def write_obj(path: Path, mesh: Mesh | ColouredMesh | TexturedMesh, *, metres_pe
 
 def _write_material(path: Path, mesh: TexturedMesh) -> None:
     """Write the ``.mtl`` and the pictures it names."""
-    _, material_path, texture_path, normal_path = files_written(path)
+    _, material_path, texture_path, normal_path, opacity_path = files_written(path)
     texture_path.write_bytes(encode_png(to_uint8(mesh.albedo)))
     lines = [
         f"newmtl {_MATERIAL}",
@@ -63,6 +63,9 @@ def _write_material(path: Path, mesh: TexturedMesh) -> None:
         normal_path.write_bytes(encode_normal_map(mesh.normal_map))
         # The keyword for normals in tangent space; map_Bump means heights to many readers.
         lines.append(f"norm {normal_path.name}")
+    if mesh.alpha is not None:
+        opacity_path.write_bytes(encode_png(to_uint8(mesh.alpha)))
+        lines.append(f"map_d {opacity_path.name}")
     material_path.write_text("\n".join([*lines, ""]), encoding="utf-8", newline="\n")
 
 
@@ -71,7 +74,9 @@ def _rows(pattern: str, values: np.ndarray) -> str:
 
 
 def read_obj(path: Path) -> Mesh | TexturedMesh:
-    """Read positions, texture coordinates, polygons and at most one texture; groups, normals and lines are ignored.
+    """Read positions, texture coordinates, polygons and at most one texture with its opacity.
+
+    Groups, normals and lines are ignored.
 
     Raises:
         InputError: not such a file, more than one texture, or a texture outside the file's folder.
@@ -102,11 +107,14 @@ def read_obj(path: Path) -> Mesh | TexturedMesh:
     vertices = _array(path, points["v"], 3)
     sizes = np.array(lengths, np.int64)
     faces = fan_triangles(sizes, np.array(corners["v"], np.int64))
-    texture = _texture(path, libraries, used)
+    texture = _texture(path, libraries, used, "map_Kd")
     uv_corners = np.array(corners["vt"], np.int64)
     if texture is None or (uv_corners < 0).any() or not len(points["vt"]):
         return Mesh(vertices, faces)
-    return TexturedMesh(vertices, faces, _array(path, points["vt"], 2), fan_triangles(sizes, uv_corners), texture)
+    uv_faces = fan_triangles(sizes, uv_corners)
+    opacity = _texture(path, libraries, used, "map_d")
+    alpha = None if opacity is None else np.ascontiguousarray(opacity[..., 0])
+    return TexturedMesh(vertices, faces, _array(path, points["vt"], 2), uv_faces, texture, alpha=alpha)
 
 
 def _index(text: str, count: int) -> int:
@@ -123,7 +131,7 @@ def _array(path: Path, rows: list[list[float]], width: int) -> Float[np.ndarray,
     return np.array(rows, np.float64).reshape(-1, width)
 
 
-def _texture(path: Path, libraries: list[str], used: set[str]) -> Float[np.ndarray, "h w 3"] | None:
+def _texture(path: Path, libraries: list[str], used: set[str], kind: str) -> Float[np.ndarray, "h w 3"] | None:
     pictures: set[str] = set()
     for library in libraries:
         current = ""
@@ -131,7 +139,7 @@ def _texture(path: Path, libraries: list[str], used: set[str]) -> Float[np.ndarr
             keyword, _, rest = line.strip().partition(" ")
             if keyword == "newmtl":
                 current = rest.strip()
-            elif keyword == "map_Kd" and current in used:
+            elif keyword == kind and current in used:
                 pictures.add(rest.strip())
     if not pictures:
         return None

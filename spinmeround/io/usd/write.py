@@ -15,10 +15,10 @@ from jaxtyping import Float
 
 from spinmeround.io.meshes.corners import smooth_normals
 from spinmeround.io.meshes.scaling import scaled
-from spinmeround.io.pictures import encode_jpeg, encode_normal_map
+from spinmeround.io.pictures import encode_cutout, encode_jpeg, encode_normal_map
 from spinmeround.io.recordings.clip_channels import morphs_done_by_bones
 from spinmeround.io.usd.animation import add_poses, animate
-from spinmeround.types import Avatar, AvatarPart, ColouredMesh, FaceClip, Joint, Mesh, TexturedMesh
+from spinmeround.types import ALPHA_CUTOFF, Avatar, AvatarPart, ColouredMesh, FaceClip, Joint, Mesh, TexturedMesh
 
 if TYPE_CHECKING:
     from pxr import Usd, UsdGeom, UsdShade, UsdSkel
@@ -35,7 +35,7 @@ _ARCHIVE_TIME_S = 315_619_200
 def write_usdz(path: Path, avatar: Avatar, *, metres_per_unit: float, clip: FaceClip | None = None) -> None:
     """Write an avatar with its skeleton and blend shapes in metres, +Y up and +Z to the front.
 
-    The textures are JPEG, normal maps PNG. The same avatar gives the same bytes.
+    The textures are JPEG, PNG if they have opacity; normal maps are PNG. The same avatar gives the same bytes.
 
     Args:
         clip: the animation; None for an avatar at rest, whose poses are variants then. In UsdSkel all parts share
@@ -205,8 +205,13 @@ class _Materials:
         colour = surface.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f)
         if isinstance(mesh, TexturedMesh):
             st = self._coordinates(material)
-            file = self._file(f"{name}_albedo.jpg", mesh.albedo, encode_jpeg)
-            colour.ConnectToSource(self._texture(material, "albedo", file, st, "sRGB").ConnectableAPI(), "rgb")
+            albedo = self._texture(material, "albedo", self._albedo(name, mesh), st, "sRGB")
+            colour.ConnectToSource(albedo.ConnectableAPI(), "rgb")
+            if mesh.alpha is not None:
+                albedo.CreateOutput("a", Sdf.ValueTypeNames.Float)
+                opacity = surface.CreateInput("opacity", Sdf.ValueTypeNames.Float)
+                opacity.ConnectToSource(albedo.ConnectableAPI(), "a")
+                surface.CreateInput("opacityThreshold", Sdf.ValueTypeNames.Float).Set(ALPHA_CUTOFF)
             if mesh.normal_map is not None:
                 file = self._file(f"{name}_normal.png", mesh.normal_map, encode_normal_map)
                 texture = self._texture(material, "normal", file, st, "raw")
@@ -216,6 +221,12 @@ class _Materials:
                 normal.ConnectToSource(texture.ConnectableAPI(), "rgb")
         material.CreateSurfaceOutput().ConnectToSource(surface.ConnectableAPI(), "surface")
         UsdShade.MaterialBindingAPI.Apply(drawn.GetPrim()).Bind(material)
+
+    def _albedo(self, name: str, mesh: TexturedMesh) -> str:
+        alpha = mesh.alpha
+        if alpha is None:
+            return self._file(f"{name}_albedo.jpg", mesh.albedo, encode_jpeg)
+        return self._file(f"{name}_albedo.png", mesh.albedo, lambda albedo: encode_cutout(albedo, alpha))
 
     def _coordinates(self, material: UsdShade.Material) -> UsdShade.Output:
         from pxr import Sdf, UsdShade

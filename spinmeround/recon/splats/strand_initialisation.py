@@ -115,12 +115,13 @@ def _pieces(
 
 def _seen(views: Views, surface: Mesh, points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
     """Check which points lie at most ``StrandSplatSettings.depth`` behind the surface in some view's silhouette."""
-    seen = np.zeros(len(points), bool)
+    seen = np.zeros(len(points), np.bool_)
     size = np.array([views.cameras.width_px, views.cameras.height_px])
     for index in range(len(views)):
         depth = mesh_raster.rasterize(surface.vertices, surface.faces, views.cameras, index).depth
         pixels = project(points, views.cameras.camera_from_world[index], views.cameras.intrinsics_px[index])
         inside = (pixels[:, :2] >= 0).all(1) & (pixels[:, :2] < size).all(1)
         column, row = np.where(inside[:, None], pixels[:, :2], 0).astype(int).T
-        seen |= inside & (views.alpha[index][row, column] > 0) & (pixels[:, 2] < depth[row, column] + _SETTINGS.depth)
+        shown = views.alpha[index][row, column] > 0
+        seen |= inside & shown & (pixels[:, 2] < depth[row, column] + _SETTINGS.depth)
     return seen

@@ -10,23 +10,30 @@ import numpy as np
 from jaxtyping import Float, Float32, Integer
 
 from spinmeround.images import resize
+from spinmeround.template.avatar.hair_card_settings import CapSettings, CardBudget
+from spinmeround.template.avatar.hair_parts import cap_surface, card_mesh
 from spinmeround.template.avatar.levels_of_detail import level_of_detail
 from spinmeround.template.avatar.normal_maps import with_head_normals, with_strand_normals
 from spinmeround.template.avatar.skeleton import HEAD, NAMES, skeleton, skin_weights, strongest_joints
-from spinmeround.template.hair.volume import flatten_covered_ears
+from spinmeround.template.hair.volume import flatten_covered_ears, outer_skin
 from spinmeround.template.model import neck_cut
 from spinmeround.template.model.expression_transfer import personal_morphs
 from spinmeround.template.model.head_model import PARTS, HeadModel
 from spinmeround.template.render import Covering
 from spinmeround.template.texture.bake import SkinTexture
-from spinmeround.types import Avatar, AvatarPart, Mesh, TexturedMesh
+from spinmeround.types import Avatar, AvatarPart, HairStrands, Mesh, TexturedMesh
 
 Lod = Literal[0, 1, 2]
+HairStyle = Literal["cards", "shell"]
+"""What hair is made of: strips with opacity that follow its strands, or one closed surface."""
 MAX_FACES: dict[Lod, int] = {0: 30_000, 1: 12_000, 2: 4_000}
 """Triangles of each level of detail, all parts together."""
 
+HAIR_CARDS: dict[Lod, CardBudget] = {0: CardBudget(8_000, 0.2, 3), 1: CardBudget(3_000, 0.3, 2)}
+"""Hair cards of the levels of detail that have them, among ``MAX_FACES``."""
+
 _MAX_COVERING_FRACTION = 0.3
-"""Largest part of the triangles for hair and headwear together."""
+"""Largest part of the triangles for closed surfaces of hair and headwear together."""
 _REFERENCE_TEXTURE_PX = 2048
 """Side of the skin's texture with which the hair's has the size it was painted in."""
 _MODEL_PARTS = {
@@ -36,6 +43,8 @@ _MODEL_PARTS = {
     "tongue": ("tongue",),
 }
 """Parts of the head model in each mesh of the avatar."""
+_SEED = 0
+"""Of the clusters of strands, so that the same head gives the same cards."""
 _ROUGHNESS = {"skin": 0.6, "eyes": 0.1, "teeth": 0.3, "tongue": 0.4, "hair": 0.8, "headwear": 0.8}
 """Of each mesh's material, in [0, 1]."""
 
@@ -48,11 +57,13 @@ class AvatarDetail:
         lod: level of detail, see ``MAX_FACES``.
         texture_px: side of the skin's texture; that of hair and headwear is half as wide.
         normal_map: whether parts carry what the level of detail loses of the head's form, and its hair's strands.
+        hair: what hair is made of, if it has strands and the level of detail is 0 or 1; else it is a closed surface.
     """
 
     lod: Lod = 0
     texture_px: int = 2048
     normal_map: bool = False
+    hair: HairStyle = "cards"
 
 
 def build_avatar(
@@ -84,9 +95,13 @@ def build_avatar(
     share = _MAX_COVERING_FRACTION * budget / max(len(coverings), 1)
     for covering in coverings:
         visible = replace(covering, mesh=remove_hair_in_mouth(model, rest, covering.mesh))
-        part = _covering_part(visible, int(share), texture_px)
-        parts.append(replace(part, mesh=with_strand_normals(part.mesh, covering)) if normal_map else part)
-        budget -= len(parts[-1].mesh.faces)
+        if detail.hair == "cards" and lod in HAIR_CARDS and covering.strands is not None:
+            made = _hair_card_parts(visible, covering.strands, _outer_mesh(model, rest), detail)
+        else:
+            part = _covering_part(visible, int(share), texture_px)
+            made = [replace(part, mesh=with_strand_normals(part.mesh, covering)) if normal_map else part]
+        parts += made
+        budget -= sum(len(part.mesh.faces) for part in made)
     chosen = level_of_detail(model, budget, lambda faces: _count_above_cut(rest, faces))
     albedo = _resized(skin.albedo, texture_px, texture_px)
     weights = skin_weights(model)
@@ -160,6 +175,29 @@ def remove_hair_in_mouth(model: HeadModel, rest: Float[np.ndarray, "m 3"], hair:
     faces = hair.faces[~within[hair.faces].any(1)]
     used, compact = np.unique(faces, return_inverse=True)
     return Mesh(hair.vertices[used], compact.reshape(-1, 3))
+
+
+def _outer_mesh(model: HeadModel, rest: Float[np.ndarray, "m 3"]) -> Mesh:
+    """Return the skin without the inside of eye sockets and mouth."""
+    faces = model.dense_faces[outer_skin(model)[model.dense_faces].all(1)]
+    used, compact = np.unique(faces, return_inverse=True)
+    return Mesh(rest[used], compact.reshape(-1, 3))
+
+
+def _hair_card_parts(hair: Covering, strands: HairStrands, skin: Mesh, detail: AvatarDetail) -> list[AvatarPart]:
+    """Return the cap beneath the cards, and the cards, if there are any strands above the neck's cut.
+
+    The cap is a part of its own: it is opaque, which renders faster, its texture wraps round and is a JPEG, and an
+    artist can hide or replace it.
+    """
+    budget = HAIR_CARDS[detail.lod]
+    px = detail.texture_px
+    max_faces = int(budget.cap_fraction * budget.faces)
+    inner = replace(hair, mesh=cap_surface(strands, hair.mesh, skin, max_faces))
+    cap = _covering_part(inner, max_faces, round(px * CapSettings().texture_fraction))
+    left = budget.faces - len(cap.mesh.faces)
+    cards = card_mesh(strands, hair.mesh, skin, budget, left, atlas_px=px // 2, rng=np.random.default_rng(_SEED))
+    return [replace(cap, name=f"{hair.name}_cap"), rigid_part(hair.name, cards, HEAD)]
 
 
 def _covering_part(covering: Covering, max_faces: int, texture_px: int) -> AvatarPart:

@@ -43,7 +43,7 @@ class _Palette:
             sigma_px: standard deviation of the neighbourhood whose colours are counted.
         """
         overall, colours = _SETTINGS.overall, lab[region]
-        cluster = _cluster(colours / np.float32(_SETTINGS.sigma_lab))
+        cluster = _cluster(colours / np.array(_SETTINGS.sigma_lab, np.float32))
         members = np.eye(cluster.max() + 1, dtype=np.float32)[cluster]
         shown = np.zeros((*region.shape, members.shape[1]), np.float32)
         shown[region] = members
@@ -162,6 +162,6 @@ def _densities(
     lab: Float32[np.ndarray, "n 3"], centres: Float32[np.ndarray, "k 3"], sigma: tuple[float, float, float]
 ) -> Float32[np.ndarray, "n k"]:
     """Return the density of each colour under a normal distribution around each centre."""
-    scaled, scaled_centres = lab / np.float32(sigma), centres / np.float32(sigma)
+    scaled, scaled_centres = lab / np.array(sigma, np.float32), centres / np.array(sigma, np.float32)
     square = (scaled**2).sum(1)[:, None] + (scaled_centres**2).sum(1) - 2 * scaled @ scaled_centres.T
     return np.exp(-0.5 * np.maximum(square, 0)) / np.float32((2 * np.pi) ** 1.5 * np.prod(sigma))

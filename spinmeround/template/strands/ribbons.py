@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import vertex_normals
@@ -72,10 +72,13 @@ class Ribbons:
         return np.stack([self.centres - side, self.centres + side], axis=1).reshape(-1, 3)
 
 
-def under_strands(surface: Mesh, strands: HairStrands, *, floor: float) -> Mesh:
+def under_strands(surface: Mesh, strands: HairStrands, *, floor: float, retreat: float = _SETTINGS.retreat) -> Mesh:
     """Return the surface of the hair as it is seen between strands: it retreats where they cover it, not elsewhere.
 
     Where long hair is cut by ``floor`` it ends before its strands do.
+
+    Args:
+        retreat: how far it lies under its place where strands cover it.
     """
     s = _SETTINGS
     points = strands.points.reshape(-1, 3)
@@ -83,10 +86,27 @@ def under_strands(surface: Mesh, strands: HairStrands, *, floor: float) -> Mesh:
     covered = np.minimum(near / s.covering, 1)
     normals = vertex_normals(surface.vertices, surface.faces)
     hem = surface.vertices[:, 1] < floor + s.ends * s.surface_ends
-    retreated = surface.vertices - (s.retreat * covered)[:, None] * normals
+    retreated = surface.vertices - (retreat * covered)[:, None] * normals
     return Mesh(retreated, surface.faces[~hem[surface.faces].all(1)])
 
 
 def _spread(count: int) -> Float[np.ndarray, "n"]:
     """Return numbers in [0, 1) of which any few in turn are spread evenly: multiples of the golden ratio."""
     return np.mod(np.arange(count) * 0.6180339887498949, 1.0)
+
+
+def visible_strands(strands: HairStrands, hidden: Bool[np.ndarray, "s p"], *, floor: float) -> HairStrands:
+    """Return strands up to where they are hidden or, as those of ``Ribbons``, end above ``floor``.
+
+    What is left of a strand has as many points as the whole one; strands with less than two points left are left out.
+    """
+    ends = floor + _SETTINGS.ends * _spread(len(strands))
+    drawn = (strands.points[..., 1] > ends[:, None]) & (strands.widths > 0) & ~hidden
+    counts = np.where(drawn.all(1), drawn.shape[1], drawn.argmin(1))
+    kept = np.flatnonzero(counts >= 2)
+    place = np.linspace(0, 1, drawn.shape[1])[None] * (counts[kept, None] - 1)
+    first = np.minimum(place.astype(np.int64), counts[kept, None] - 2)
+    part, rows = (place - first)[..., None], kept[:, None]
+    values = np.concatenate([strands.points, strands.widths[..., None], strands.colours], axis=2)
+    values = values[rows, first] * (1 - part) + values[rows, first + 1] * part
+    return HairStrands(values[..., :3], values[..., 3], values[..., 4:], strands.root_uv[kept])
