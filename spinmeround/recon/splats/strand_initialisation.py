@@ -120,7 +120,7 @@ def _seen(views: Views, surface: Mesh, points: Float[np.ndarray, "n 3"]) -> Bool
     for index in range(len(views)):
         depth = mesh_raster.rasterize(surface.vertices, surface.faces, views.cameras, index).depth
         pixels = project(points, views.cameras.camera_from_world[index], views.cameras.intrinsics_px[index])
-        inside: Bool[np.ndarray, "n"] = ((pixels[:, :2] >= 0) & (pixels[:, :2] < size)).all(axis=1)
+        inside = (pixels[:, 2] > 0) & (pixels[:, :2] >= 0).all(axis=1) & (pixels[:, :2] < size).all(axis=1)
         column, row = np.where(inside[:, None], pixels[:, :2], 0).astype(int).T
         shown = views.alpha[index][row, column] > 0
         seen |= inside & shown & (pixels[:, 2] < depth[row, column] + _SETTINGS.depth)
