@@ -15,6 +15,7 @@ from spinmeround.template.avatar.rest_pose import rest_vertices
 from spinmeround.template.fit.fitter import FittedHead, fit_head
 from spinmeround.template.fit.photo_balance import balance_photos
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, gather_evidence
+from spinmeround.template.hair.background_colours import without_background
 from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.hair.volume import (
     flatten_covered_ears,
@@ -165,6 +166,7 @@ class TemplateGenerator:
         head = fit_head(covered, model)
         self._progress(0.35, "shaping the hair")
         evidence = balance_photos(model, gather_evidence(model, head, portraits))
+        evidence = [replace(photo, portrait=without_background(photo.portrait, photo.unit_px)) for photo in evidence]
         surfaces, coverage = _shape_coverings(model, head, evidence)
         self._progress(0.6, "painting the skin")
         skin = bake_skin_texture(model, head, [as_hair(photo.portrait) for photo in evidence], coverage)

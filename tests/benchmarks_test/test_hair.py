@@ -109,7 +109,7 @@ def test_fringe_counts_only_where_it_is_asked():
 
 
 def test_bars():
-    good = {"angle": 10.0, "strands": 0.9, "fringe ratio": 0.7, "IoU": 0.98}
-    bad = {"angle": 40.0, "strands": 0.9, "fringe ratio": 0.2, "IoU": 0.9}
+    good = {"angle": 10.0, "distinct": 0.9, "fringe ratio": 0.7, "IoU": 0.98}
+    bad = {"angle": 40.0, "distinct": 0.9, "fringe ratio": 0.2, "IoU": 0.9}
     assert all(figure.holds is not False for figure in figures_of({"a": good}))
     assert sum(figure.holds is False for figure in figures_of({"a": bad})) == 3

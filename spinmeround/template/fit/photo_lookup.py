@@ -59,6 +59,11 @@ class PhotoEvidence:
     facing: Float[np.ndarray, "m"]
     skin_depth: Float[np.ndarray, "h w"]
 
+    @property
+    def unit_px(self) -> float:
+        """Pixels to a head unit at the depth of the head's centre."""
+        return float(self.intrinsics_px[0, 0] / self.camera_from_world[2, 3])
+
 
 def gather_evidence(model: HeadModel, head: FittedHead, portraits: Sequence[Portrait]) -> list[PhotoEvidence]:
     """Project the fitted head into each photo and find which vertices are visible there."""

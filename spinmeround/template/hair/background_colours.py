@@ -8,7 +8,7 @@ and background share a colour the densities are alike, and the matte is believed
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -76,6 +76,26 @@ def _cluster(points: Float32[np.ndarray, "n 3"]) -> Integer[np.ndarray, "n"]:
 def _spread(points: Float32[np.ndarray, "n 3"]) -> Float32[np.ndarray, "3"]:
     """Return the sum of squared distances to the mean along each axis, 0 where they are noise of rounding."""
     return np.where(np.ptp(points, axis=0) > _TINY, points.var(0) * len(points), 0).astype(np.float32)
+
+
+def without_background(portrait: Portrait, unit_px: float) -> Portrait:
+    """Return the portrait without those large pieces of its hair matte that show the background.
+
+    Wisps keep their shape: only what a disc of ``BackgroundColourSettings.piece`` fits into is taken out.
+
+    Args:
+        unit_px: pixels to a head unit on the head.
+    """
+    s = _SETTINGS
+    shown = (background_shown(portrait, unit_px) > s.inside).astype(np.uint8)
+    side = 2 * round(s.piece * unit_px / 2) + 1
+    pieces = cv2.morphologyEx(shown, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    if not pieces.any():
+        return portrait
+    edge = 2 * round(s.piece_edge * unit_px) + 1
+    left = (cv2.dilate(pieces, np.ones((edge, edge), np.uint8)) == 0).astype(np.float32)
+    hair, alpha = (np.asarray(each, np.float32) * left for each in (portrait.hair, portrait.alpha))
+    return replace(portrait, hair=hair, alpha=alpha)
 
 
 def background_shown(portrait: Portrait, unit_px: float) -> Float32[np.ndarray, "h w"]:

@@ -43,9 +43,8 @@ class ProjectedPhoto:
         height, width = photo.portrait.alpha.shape
         pixels = project(surface.vertices, photo.camera_from_world, photo.intrinsics_px)
         depth = mesh_raster.rasterize_pixels(pixels, surface.faces, width, height).depth
-        unit_px = photo.intrinsics_px[0, 0] / photo.camera_from_world[2, 3]
         shown = photo.portrait.hair * photo.portrait.observed
-        matte = (shown * (1 - background_shown(photo.portrait, unit_px))).astype(np.float32)
+        matte = (shown * (1 - background_shown(photo.portrait, photo.unit_px))).astype(np.float32)
         matte = cv2.erode(matte, np.ones((_SETTINGS.erosion_px,) * 2, np.uint8))
         trust = cv2.GaussianBlur(matte, (0, 0), _SETTINGS.blur_px)
         return cls(

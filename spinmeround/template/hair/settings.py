@@ -304,6 +304,8 @@ class BackgroundColourSettings:
         odds: of background, between which the trust in a pixel falls from 1 to 0.
         smooth_px: standard deviation of the blur of the log of those odds.
         rounds: of comparing, each with what the last one left of sure hair.
+        piece: diameter of the smallest piece of the matte that is taken out of it (25 mm).
+        piece_edge: what is taken out with it around it (1.2 mm).
     """
 
     pixel: float = 0.004
@@ -325,6 +327,8 @@ class BackgroundColourSettings:
     odds: tuple[float, float] = (2.0, 6.0)
     smooth_px: float = 1.0
     rounds: int = 2
+    piece: float = 0.06
+    piece_edge: float = 0.003
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def synthesise_strands(
 def _hair_pixels(photo: PhotoEvidence, texel: float):
     """Colour and mask of a photo's hair, resampled so that a pixel is a texel where the head's centre lies."""
     s = _STRANDS
-    scale = photo.camera_from_world[2, 3] / photo.intrinsics_px[0, 0] / texel
+    scale = 1 / (photo.unit_px * texel)
     certain = ((photo.portrait.hair > s.min_matte) & photo.portrait.observed).astype(np.uint8)
     certain = cv2.erode(certain, np.ones((s.erosion_px, s.erosion_px), np.uint8)).astype(np.float32)
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC

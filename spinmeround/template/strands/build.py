@@ -36,8 +36,8 @@ def grow_strands(
     evidence: Sequence[PhotoEvidence],
     *,
     rng: np.random.Generator,
-) -> HairStrands:
-    """Grow strands wherever hair covers the scalp.
+) -> HairStrands | None:
+    """Grow strands wherever hair covers the scalp; None if there is no place for any.
 
     Args:
         skin: dense vertices of the head at rest, world frame.
@@ -53,6 +53,8 @@ def grow_strands(
         hair, surface_directions(hair, evidence), Mesh(skin[outer], np.zeros((0, 3), np.int64)), normals[outer]
     )
     faces = np.flatnonzero((coverage[model.dense_faces] > s.min_coverage).all(1) & outer[model.dense_faces].all(1))
+    if not len(faces):
+        return None
     face, corner_weights = _scatter(skin, model.dense_faces[faces], s.count * _covered_fraction(model, coverage), rng)
     face = faces[face]
     roots, root_normals = (
@@ -62,6 +64,8 @@ def grow_strands(
     # Under a hat the scalp has hair by its coverage, but there is no volume in which it could grow.
     below = -volume.above_hair(roots)
     inside = below > -s.root_slack
+    if not inside.any():
+        return None
     face, corner_weights, roots, root_normals, below = (
         each[inside] for each in (face, corner_weights, roots, root_normals, below)
     )
@@ -78,10 +82,13 @@ def grow_strands(
         lengths=_lengths(model, skin, hair, thickness, rng),
         overshoots=np.minimum(rng.exponential(s.overshoot, len(roots)), s.max_overshoot) + np.maximum(-depths, 0),
     )
-    for photo in evidence:
-        counts = np.minimum(counts, _shown_length(points, photo))
     curl = _curl(evidence)
     number, kept = _chosen(counts, curl, rng)
+    for photo in evidence:
+        counts[kept] = np.minimum(counts[kept], _shown_length(points[kept], photo))
+    kept = kept[counts[kept] >= s.min_points]
+    if not len(kept):
+        return None
     points = _resampled(points[kept], counts[kept], number)
     points = styled(points, volume.outward(points), curl, rng=rng)
     along = np.linspace(0, 1, number)
@@ -92,12 +99,10 @@ def grow_strands(
 
 def _curl(evidence: Sequence[PhotoEvidence]) -> Curl:
     """Return the waves that the photo with the most hair shows."""
-    photo = max(
-        evidence, key=lambda each: (each.portrait.hair * each.portrait.observed).sum() / each.portrait.hair.size
-    )
+    photo = max(evidence, key=lambda each: (each.portrait.hair * each.portrait.observed).sum())
     hair = photo.portrait.hair * photo.portrait.observed
-    unit_px = photo.intrinsics_px[0, 0] / photo.camera_from_world[2, 3]
-    return measure_curl(measure_orientation(photo.portrait.foreground, hair, unit_px=unit_px), hair, unit_px=unit_px)
+    orientation = measure_orientation(photo.portrait.foreground, hair, unit_px=photo.unit_px)
+    return measure_curl(orientation, hair, unit_px=photo.unit_px)
 
 
 def _chosen(
@@ -105,11 +110,10 @@ def _chosen(
 ) -> tuple[int, Integer[np.ndarray, "k"]]:
     """Return how many points a strand needs, and which strands to keep so that all points together fit the budget."""
     s = _SETTINGS
-    long_enough = np.flatnonzero(counts >= s.min_points)
-    length = GrowthSettings().step * float(np.quantile(counts[long_enough], s.typical_length))
+    length = GrowthSettings().step * float(np.quantile(counts, s.typical_length))
     number = int(np.clip(length / min(curl.pitch / s.points_of_wave, s.max_spacing), s.min_points, s.max_points))
-    some = min(len(long_enough), s.budget // number)
-    return number, np.sort(rng.choice(long_enough, some, replace=False))
+    some = min(len(counts), s.budget // number)
+    return number, np.sort(rng.choice(len(counts), some, replace=False))
 
 
 def _covered_fraction(model: HeadModel, coverage: Float[np.ndarray, "m"]) -> float:

@@ -66,9 +66,8 @@ def _photographed(
 ) -> tuple[Float[np.ndarray, "v 3"], Float[np.ndarray, "v"]]:
     """Return the measured orientation at each vertex as a unit tangent of either sign, and its weight in [0, 1]."""
     s = _SETTINGS
-    unit_px = photo.intrinsics_px[0, 0] / photo.camera_from_world[2, 3]
     measured = measure_orientation(
-        photo.portrait.foreground, photo.portrait.hair * photo.portrait.observed, unit_px=unit_px
+        photo.portrait.foreground, photo.portrait.hair * photo.portrait.observed, unit_px=photo.unit_px
     )
     _, trust, _ = ProjectedPhoto.of(photo, hair).look_up(hair.vertices, normals)
     pixels = project(hair.vertices, photo.camera_from_world, photo.intrinsics_px)

@@ -12,7 +12,7 @@ from spinmeround.orbits import orbit_cameras
 from spinmeround.template.fit.fitter import FittedHead, FittedPhoto
 from spinmeround.template.fit.photo_lookup import gather_evidence
 from spinmeround.template.hair import volume
-from spinmeround.template.hair.background_colours import background_shown
+from spinmeround.template.hair.background_colours import background_shown, without_background
 from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.types import Portrait
@@ -113,6 +113,23 @@ def test_a_matte_without_background_or_without_hair_is_believed(masks, unit_px):
     everywhere, nothing = np.ones((SIZE, SIZE), np.float32), np.zeros((SIZE, SIZE), np.float32)
     assert background_shown(replace(portrait, alpha=everywhere, hair=everywhere), unit_px).max() == 0
     assert background_shown(replace(portrait, hair=nothing), unit_px).max() == 0
+
+
+def test_a_piece_of_wall_leaves_the_matte_and_wisps_stay(masks, unit_px):
+    head, hair = masks
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    piece = ((rows - 60) ** 2 + (columns - 330) ** 2 < (0.07 * unit_px) ** 2) & ~hair & ~head
+    wisp = (np.abs(rows - 300) < 3) & (columns > 300) & ~hair
+    portrait = _portrait(masks, hair | piece | wisp, BROWN, RED)
+    # The networks are not sure of such a piece.
+    matte = np.where(piece, np.float32(0.7), portrait.hair)
+    cleaned = without_background(replace(portrait, hair=matte, alpha=np.where(piece, matte, portrait.alpha)), unit_px)
+    assert cleaned.hair[piece].mean() < 0.1
+    assert cleaned.alpha[piece].mean() < 0.1
+    assert cleaned.hair[hair].min() == 1
+    assert cleaned.hair[wisp].min() == 1
+    untouched = _portrait(masks, hair, BROWN, RED)
+    assert without_background(untouched, unit_px) is untouched
 
 
 def test_the_wall_is_not_printed_on_the_hair(model, camera, masks, too_wide):
