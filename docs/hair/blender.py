@@ -12,7 +12,7 @@ import bpy
 
 
 def load(head, hair):
-    """The skin and the curves, in an empty scene, without the avatar's own hair, which is a closed surface."""
+    """The skin and the curves, in an empty scene, without the avatar's own hair."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.import_scene.gltf(filepath=head)
     meshes = {thing.name.split(".")[0]: thing for thing in bpy.context.scene.objects if thing.type == "MESH"}

@@ -34,7 +34,7 @@ def inflated_distance(photo: PhotoEvidence, points: Float[np.ndarray, "n 3"]) ->
     if not beside.any():
         return np.full(len(points), s.far)
     hair = beside | ((photo.portrait.hair > _INSIDE) & photo.portrait.observed)
-    middle = photo.camera_from_world[2, 3]
+    middle = photo.camera_from_world[2, 3] + s.behind_centre
     unit_per_px = middle / photo.intrinsics_px[0, 0]
     outline, outside, from_beside = (
         _distance_px(mask) * unit_per_px for mask in (_replicated(hair | head, photo), ~(hair | head), ~beside)
@@ -61,7 +61,7 @@ def inflated_corners(photo: PhotoEvidence) -> Float[np.ndarray, "c 3"]:
     rows, columns = np.nonzero(hair_beside_head(photo))
     if not len(rows):
         return np.zeros((0, 3))
-    middle, radius = photo.camera_from_world[2, 3], _SETTINGS.radius
+    middle, radius = photo.camera_from_world[2, 3] + _SETTINGS.behind_centre, _SETTINGS.radius
     pixels = np.array([[x, y, 1.0] for x in (columns.min(), columns.max()) for y in (rows.min(), rows.max())])
     rays = pixels @ np.linalg.inv(photo.intrinsics_px).T
     camera = np.concatenate([rays * depth for depth in (middle - radius, middle + radius)])

@@ -227,7 +227,7 @@ class HangingHairSettings:
 
     min_length: float = 0.05
     min_width: float = 0.03
-    front: float = 0.1
+    front: float = 0.06
     min_half_axis: float = 1e-3
     behind_ears: float = 0.03
     swept_back_rounding: float = 0.04
@@ -252,13 +252,15 @@ class InflationSettings:
     """Hair beside the head, as thick as it is wide.
 
     Attributes:
-        radius: largest half thickness (5 cm).
+        behind_centre: how far behind the head's centre the plane of the ears lies in a photo (1.6 cm).
+        radius: largest half thickness (4 cm).
         taper: distance behind the bare head's outline over which the thickness falls to 0.
         thinnest: taken off the half thickness, so that a single strand has none.
         far: value of the distance where there is no such hair.
     """
 
-    radius: float = 0.12
+    behind_centre: float = 0.04
+    radius: float = 0.1
     taper: float = 0.06
     thinnest: float = 0.004
     far: float = 0.06

@@ -52,7 +52,7 @@ class Ribbons:
         _, nearest = cKDTree(surface.vertices).query(centres, workers=-1)
         index = np.arange(len(centres)).reshape(points.shape[:2])
         first, second = index[:, :-1].ravel(), index[:, 1:].ravel()
-        ends = np.repeat(floor + _SETTINGS.ends * _spread(len(strands)), points.shape[1] - 1)
+        ends = np.repeat(floor + _SETTINGS.ends * _end_heights(points), points.shape[1] - 1)
         drawn = (centres[first, 1] > ends) & (centres[second, 1] > ends) & (strands.widths[:, :-1].ravel() > 0)
         a, b = 2 * first[drawn], 2 * second[drawn]
         faces = np.concatenate([np.stack([a, b, a + 1], axis=1), np.stack([a + 1, b, b + 1], axis=1)])
@@ -90,9 +90,16 @@ def under_strands(surface: Mesh, strands: HairStrands, *, floor: float, retreat:
     return Mesh(retreated, surface.faces[~hem[surface.faces].all(1)])
 
 
-def _spread(count: int) -> Float[np.ndarray, "n"]:
+def _end_heights(points: Float[np.ndarray, "s p 3"]) -> Float[np.ndarray, "s"]:
+    """Return how high each strand ends, in [0, 1]: partly in common with its lock, partly by itself."""
+    s = _SETTINGS
+    lock: Int64[np.ndarray, "s"] = np.floor(np.arctan2(points[:, -1, 0], points[:, -1, 2]) / s.lock).astype(np.int64)
+    return s.lock_share * _spread(lock) + (1 - s.lock_share) * _spread(np.arange(len(points), dtype=np.int64))
+
+
+def _spread(number: Int64[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
     """Return numbers in [0, 1) of which any few in turn are spread evenly: multiples of the golden ratio."""
-    return np.mod(np.arange(count) * 0.6180339887498949, 1.0)
+    return np.mod(number * 0.6180339887498949, 1.0)
 
 
 def visible_strands(strands: HairStrands, hidden: Bool[np.ndarray, "s p"], *, floor: float) -> HairStrands:

@@ -52,7 +52,7 @@ class GrowthSettings:
 
     cell: float = 0.014
     margin_cells: int = 3
-    plane_distance: float = 0.02
+    plane_distance: float = 0.012
     rim_width: float = 0.008
     beside_rim: float = 0.8
     step: float = 0.006
@@ -132,6 +132,8 @@ class StylingSettings:
         strands_in_lock: mean number of strands that gather around one of them.
         gathering: most by which a strand's tip comes to that of its lock.
         gathering_power: exponent of the way along the strand, by which it gathers.
+        curly: coherence of a photo's hair below which its strands are curls, and above which they wave as measured.
+        curl_amplitude: of curls (4 mm); curl_pitch: of theirs (25 mm).
         max_amplitude: of curls (8 mm).
         min_pitch: of curls (8 mm).
         spread: standard deviation of the logarithm of a strand's amplitude and a lock's pitch.
@@ -143,6 +145,9 @@ class StylingSettings:
     strands_in_lock: int = 30
     gathering: float = 0.7
     gathering_power: float = 1.5
+    curly: tuple[float, float] = (0.45, 0.75)
+    curl_amplitude: float = 0.01
+    curl_pitch: float = 0.06
     max_amplitude: float = 0.02
     min_pitch: float = 0.02
     spread: float = 0.25
@@ -156,15 +161,19 @@ class RibbonSettings:
     """How strands and the surface beneath them are drawn.
 
     Attributes:
-        ends: height over which long strands end above the lower edge of pictures (20 mm).
+        ends: height over which long strands end above the lower edge of pictures (37 mm).
+        lock: angle around the head within which strands end together, radians.
+        lock_share: fraction of the height that is common to a lock.
         surface_ends: up to which fraction of it the surface is left away.
         near: distance within which points of strands cover a vertex of the surface.
         covering: number of them that covers it entirely.
         retreat: how far a covered surface lies under its place (1.6 mm).
     """
 
-    ends: float = 0.05
-    surface_ends: float = 0.8
+    ends: float = 0.09
+    lock: float = 0.12
+    lock_share: float = 0.6
+    surface_ends: float = 0.6
     near: float = 0.02
     covering: int = 12
     retreat: float = 0.004

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 
+from spinmeround.numerics import smooth_ramp
 from spinmeround.template.hair.curl import Curl
 from spinmeround.template.strands.settings import StylingSettings
 
@@ -37,8 +38,14 @@ def styled(
     gathered = points + gathered * (points[guides][lock] - points)
     step = np.linalg.norm(np.diff(points, axis=1), axis=2)
     length = np.concatenate([np.zeros((len(points), 1)), np.cumsum(step, axis=1)], axis=1)
-    amplitude = min(curl.amplitude, s.max_amplitude) * np.exp(rng.normal(0, s.spread, len(points)))
-    pitch = max(curl.pitch, s.min_pitch) * np.exp(rng.normal(0, s.spread, len(guides)))[lock]
+    # Where neighbours run every way there are curls, too small for their pitch to be measured.
+    curly = 1 - float(smooth_ramp(np.array(curl.coherence), *s.curly))
+    typical = [
+        (1 - curly) * value + curly * of_curls
+        for value, of_curls in ((curl.amplitude, s.curl_amplitude), (curl.pitch, s.curl_pitch))
+    ]
+    amplitude = min(typical[0], s.max_amplitude) * np.exp(rng.normal(0, s.spread, len(points)))
+    pitch = max(typical[1], s.min_pitch) * np.exp(rng.normal(0, s.spread, len(guides)))[lock]
     phase = rng.uniform(0, 2 * np.pi, len(guides))[lock] + rng.normal(0, s.phase_spread, len(points))
     angle = phase[:, None] + 2 * np.pi * length / pitch[:, None]
     # Curls open toward the tip; a root stays where it is.
