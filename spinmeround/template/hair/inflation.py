@@ -47,7 +47,9 @@ def inflated_distance(photo: PhotoEvidence, points: Float[np.ndarray, "n 3"]) ->
     height, width = head.shape
     within = (pixels[:, :2] >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
     half, beyond = sample(maps, pixels[:, :2]).T
-    distance = np.abs(pixels[:, 2] - middle) - half + s.thinnest + beyond
+    # Below the ears hair comes from the nape.
+    nape = s.nape_behind_ears * smooth_ramp(-points[:, 1], *s.below_ears)
+    distance = np.abs(pixels[:, 2] - middle - nape) - half + s.thinnest + beyond
     return np.where(within, np.minimum(distance, s.far), s.far)
 
 
@@ -61,10 +63,11 @@ def inflated_corners(photo: PhotoEvidence) -> Float[np.ndarray, "c 3"]:
     rows, columns = np.nonzero(hair_beside_head(photo))
     if not len(rows):
         return np.zeros((0, 3))
-    middle, radius = photo.camera_from_world[2, 3] + _SETTINGS.behind_centre, _SETTINGS.radius
+    s = _SETTINGS
+    middle, radius = photo.camera_from_world[2, 3] + s.behind_centre, s.radius
     pixels = np.array([[x, y, 1.0] for x in (columns.min(), columns.max()) for y in (rows.min(), rows.max())])
     rays = pixels @ np.linalg.inv(photo.intrinsics_px).T
-    camera = np.concatenate([rays * depth for depth in (middle - radius, middle + radius)])
+    camera = np.concatenate([rays * depth for depth in (middle - radius, middle + s.nape_behind_ears + radius)])
     return (camera - photo.camera_from_world[:3, 3]) @ photo.camera_from_world[:3, :3]
 
 

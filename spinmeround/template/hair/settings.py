@@ -253,6 +253,8 @@ class InflationSettings:
 
     Attributes:
         behind_centre: how far behind the head's centre the plane of the ears lies in a photo (1.6 cm).
+        nape_behind_ears: how far behind the ears the hair of the nape is (4 cm).
+        below_ears: depths below the head's centre between which hair becomes that of the nape.
         radius: largest half thickness (4 cm).
         taper: distance behind the bare head's outline over which the thickness falls to 0.
         thinnest: taken off the half thickness, so that a single strand has none.
@@ -260,6 +262,8 @@ class InflationSettings:
     """
 
     behind_centre: float = 0.04
+    nape_behind_ears: float = 0.1
+    below_ears: tuple[float, float] = (0.08, 0.2)
     radius: float = 0.1
     taper: float = 0.06
     thinnest: float = 0.004

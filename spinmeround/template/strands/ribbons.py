@@ -107,7 +107,7 @@ def visible_strands(strands: HairStrands, hidden: Bool[np.ndarray, "s p"], *, fl
 
     What is left of a strand has as many points as the whole one; strands with less than two points left are left out.
     """
-    ends = floor + _SETTINGS.ends * _spread(len(strands))
+    ends = floor + _SETTINGS.ends * _end_heights(strands.points)
     drawn = (strands.points[..., 1] > ends[:, None]) & (strands.widths > 0) & ~hidden
     counts = np.where(drawn.all(1), drawn.shape[1], drawn.argmin(1))
     kept = np.flatnonzero(counts >= 2)
