@@ -39,7 +39,7 @@ def styled(
     step = np.linalg.norm(np.diff(points, axis=1), axis=2)
     length = np.concatenate([np.zeros((len(points), 1)), np.cumsum(step, axis=1)], axis=1)
     # Where neighbours run every way there are curls, too small for their pitch to be measured.
-    curly = 1 - float(smooth_ramp(np.array(curl.coherence), *s.curly))
+    curly = 1 - float(smooth_ramp(np.array([curl.coherence]), *s.curly)[0])
     typical = [
         (1 - curly) * value + curly * of_curls
         for value, of_curls in ((curl.amplitude, s.curl_amplitude), (curl.pitch, s.curl_pitch))
