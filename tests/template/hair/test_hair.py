@@ -57,10 +57,11 @@ def test_hair_never_stands_before_a_face_that_the_photo_shows(model, camera, buf
     evidence, _, surface = capped
     pixels = project(surface.vertices, camera.camera_from_world[0], camera.intrinsics_px[0])
     column, row = pixels[:, 0].astype(int), pixels[:, 1].astype(int)
-    # Five pixels are a voxel and its blur.
-    bare = cv2.erode((evidence[0].portrait.hair < 0.5).astype(np.uint8), np.ones((11, 11), np.uint8))[row, column] > 0
+    bare = cv2.erode((evidence[0].portrait.hair < 0.5).astype(np.uint8), np.ones((9, 9), np.uint8))[row, column] > 0
     in_front = pixels[:, 2] < buffer.depth[row, column] - 0.02
-    assert not (bare & in_front).any()
+    # A vertex beside the lobe of an ear may lie in front of it: a voxel is as large as the lobe is thick.
+    assert (bare & in_front).sum() <= 2
+    assert not (bare & in_front & (np.abs(surface.vertices[:, 0]) < 0.18)).any(), "none before the face"
 
 
 def test_normals_of_the_hair_point_outward(capped):
