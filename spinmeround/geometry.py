@@ -146,3 +146,30 @@ def vertex_normals(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray
     for axis in range(3):
         total[:, axis] = sum(np.bincount(faces[:, k], weighted[:, axis], len(vertices)) for k in range(3))
     return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-30)
+
+
+def scatter_on_faces(
+    vertices: Float[np.ndarray, "v 3"],
+    faces: Integer[np.ndarray, "f 3"],
+    count: int,
+    *,
+    density: Float[np.ndarray, "f"] | float = 1.0,
+    rng: np.random.Generator,
+) -> tuple[Integer[np.ndarray, "n"], Float[np.ndarray, "n 3"]]:
+    """Return faces and barycentric weights of ``count`` points spread over a mesh, by area times density.
+
+    Stratified along the cumulative sum over the faces: neighbouring faces are often neighbours in a mesh file too, and
+    then the points clump far less than independent ones.
+
+    Raises:
+        ValueError: the mesh has no area.
+    """
+    total = np.cumsum(np.linalg.norm(face_normals(vertices, faces), axis=1) * density)
+    if len(total) == 0 or not total[-1] > 0:
+        raise ValueError(f"a mesh of {len(faces)} faces without area")
+    steps = (np.arange(count) + rng.random(count)) / count * total[-1]
+    face = np.minimum(np.searchsorted(total, steps, side="right"), len(total) - 1)
+    # Uniform on the triangle: fold the unit square at its diagonal.
+    a, b = rng.random(count), rng.random(count)
+    a, b = np.where(a + b > 1, 1 - a, a), np.where(a + b > 1, 1 - b, b)
+    return face, np.stack([1 - a - b, a, b], axis=1)

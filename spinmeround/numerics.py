@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 
 Number = TypeVar("Number", float, np.ndarray)
 
@@ -21,3 +21,8 @@ def smoothstep(t: Number) -> Number:
 def smooth_ramp(value: Float[np.ndarray, "*n"], low: float, high: float) -> Float[np.ndarray, "*n"]:
     """Smoothstep from 0 at ``low`` to 1 at ``high``, constant outside; ``high`` may be the smaller one."""
     return smoothstep(np.clip((value - low) / (high - low), 0, 1))
+
+
+def evenly_spread(number: Integer[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """Map integers to [0, 1) so that any few in turn are spread evenly: multiples of the golden ratio, modulo 1."""
+    return np.mod(number * 0.6180339887498949, 1.0)

@@ -309,8 +309,7 @@ def _start(
     """Lay splats along strands as far as there are any, and the rest on the surface."""
     if strands is None:
         return splats_on_surface(views, surface, count=count, sh_degree=sh_degree, flatness=flatness, rng=rng)
-    width = pixel_width(views, surface.vertices)
-    hair = splats_on_strands(views, strands, surface, count=count, sh_degree=sh_degree, pixel_width=width, rng=rng)
+    hair = splats_on_strands(views, strands, surface, count=count, sh_degree=sh_degree, rng=rng)
     rest = splats_on_surface(views, surface, count=count - len(hair), sh_degree=sh_degree, flatness=flatness, rng=rng)
     return concatenate_splats([hair, rest])
 

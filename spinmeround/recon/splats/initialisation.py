@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from spinmeround import mesh_raster
 from spinmeround.errors import FitError
-from spinmeround.geometry import camera_centres, face_normals, project, vertex_normals
+from spinmeround.geometry import camera_centres, project, scatter_on_faces, vertex_normals
 from spinmeround.recon.hull import silhouettes, visual_hull
 from spinmeround.types import SH_C0, Mesh, Splats, Views
 
@@ -131,11 +131,11 @@ def splats_on_surface(
     sh = np.zeros((len(points), (sh_degree + 1) ** 2, 3))
     sh[:, 0] = (colours - 0.5) / SH_C0
     return Splats(
-        means=_tensor(points - pixel_width(views, points) * normals),
-        scales=_tensor(np.stack([width, width, flatness * width], axis=1)),
-        quats_wxyz=_tensor(_quats_from_z(normals)),
+        means=float_tensor(points - pixel_width(views, points) * normals),
+        scales=float_tensor(np.stack([width, width, flatness * width], axis=1)),
+        quats_wxyz=float_tensor(_quats_from_z(normals)),
         opacities=torch.full((len(points),), _START.opacity),
-        sh=_tensor(sh),
+        sh=float_tensor(sh),
     )
 
 
@@ -192,7 +192,7 @@ def outside_silhouettes(
     votes = np.zeros(len(means), np.int32)
     for index in range(len(views)):
         pixels = project(means, views.cameras.camera_from_world[index], views.cameras.intrinsics_px[index])
-        x, y, inside = _pixel_index(views, pixels)
+        x, y, inside = pixel_index(views, pixels)
         covered = (views.alpha[index] > _SILHOUETTE.covered_alpha) | (views.weight[index] < _SILHOUETTE.certain_weight)
         near = cv2.dilate(covered.astype(np.uint8), np.ones((2 * margin_px + 1,) * 2, np.uint8)) > 0
         votes[inside] += ~near[y[inside], x[inside]]
@@ -205,7 +205,8 @@ def pixel_width(views: Views, points: Float[np.ndarray, "n 3"]) -> float:
     return float(np.median(distance / views.cameras.intrinsics_px[:, 0, 0]))
 
 
-def _tensor(values: Float[np.ndarray, "..."]) -> Float[torch.Tensor, "..."]:
+def float_tensor(values: Float[np.ndarray, "..."]) -> Float[torch.Tensor, "..."]:
+    """Return a copy as a float32 tensor."""
     return torch.from_numpy(np.ascontiguousarray(values, np.float32))
 
 
@@ -220,21 +221,14 @@ def _density(surface: Mesh, probes: Float[np.ndarray, "n 3"], detail: Float[np.n
 def _sample(
     surface: Mesh, density: Float[np.ndarray, "f"], count: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
-    """Sample points and smooth normals, by area times density.
-
-    Stratified along the cumulative sum over the faces: neighbouring faces are often neighbours in a mesh file too, and
-    then the points clump far less than independent ones.
-    """
-    area = np.linalg.norm(face_normals(surface.vertices, surface.faces), axis=1)
-    total = np.cumsum(area * density)
-    if len(total) == 0 or not total[-1] > 0:
-        raise FitError(f"the start surface has no area ({len(surface.faces)} faces): nothing to put splats on")
-    steps = (np.arange(count) + rng.random(count)) / count * total[-1]
-    faces = surface.faces[np.minimum(np.searchsorted(total, steps, side="right"), len(total) - 1)]
-    # Uniform on the triangle: fold the unit square at its diagonal.
-    a, b = rng.random(count), rng.random(count)
-    a, b = np.where(a + b > 1, 1 - a, a), np.where(a + b > 1, 1 - b, b)
-    weights = np.stack([1 - a - b, a, b], axis=1)[..., None]
+    """Sample points and smooth normals, by area times density."""
+    try:
+        face, weights = scatter_on_faces(surface.vertices, surface.faces, count, density=density, rng=rng)
+    except ValueError as error:
+        raise FitError(
+            f"the start surface has no area ({len(surface.faces)} faces): nothing to put splats on"
+        ) from error
+    faces, weights = surface.faces[face], weights[..., None]
     normals = (vertex_normals(surface.vertices, surface.faces)[faces] * weights).sum(axis=1)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     return (surface.vertices[faces] * weights).sum(axis=1), normals
@@ -304,12 +298,12 @@ def _unoccluded(
     views: Views, depth: Float[np.ndarray, "h w"], index: int, pixels: Float[np.ndarray, "n 3"]
 ) -> Bool[np.ndarray, "n"]:
     """Check which points lie inside the picture and are not occluded by the surface."""
-    x, y, inside = _pixel_index(views, pixels)
+    x, y, inside = pixel_index(views, pixels)
     slack = _APPEARANCE.depth_slack_px * pixels[:, 2] / views.cameras.intrinsics_px[index, 0, 0]
     return inside & (pixels[:, 2] < depth[y, x] + slack)
 
 
-def _pixel_index(
+def pixel_index(
     views: Views, pixels: Float[np.ndarray, "n 3"]
 ) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
     """Return column and row of projected points, and which lie in the picture; (0, 0) for those that do not."""

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from spinmeround import mesh_raster
 from spinmeround.geometry import project, vertex_normals
+from spinmeround.recon.splats.initialisation import float_tensor, pixel_index, pixel_width
 from spinmeround.types import SH_C0, HairStrands, Mesh, Splats, Views
 
 
@@ -50,7 +51,6 @@ def splats_on_strands(
     *,
     count: int,
     sh_degree: int,
-    pixel_width: float,
     rng: np.random.Generator,
 ) -> Splats:
     """Lay Gaussians along the pieces of strands that some view can see.
@@ -60,7 +60,6 @@ def splats_on_strands(
     Args:
         surface: of the whole head.
         count: of all splats of the head, of which at most ``StrandSplatSettings.max_fraction`` lie along strands.
-        pixel_width: width of a pixel at the head, head units.
     """
     s = _SETTINGS
     start, end, colours, width = _pieces(strands)
@@ -78,20 +77,15 @@ def splats_on_strands(
     across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), _TINY)
     frames = np.stack([along, across, np.cross(along, across)], axis=2)
     quats = Rotation.from_matrix(frames).as_quat()[:, [3, 0, 1, 2]]
-    thin = np.maximum(width[seen] / 4, s.min_width_px * pixel_width)
+    thin = np.maximum(width[seen] / 4, s.min_width_px * pixel_width(views, surface.vertices))
     sh = np.zeros((len(seen), (sh_degree + 1) ** 2, 3))
     sh[:, 0] = (colours[seen] - 0.5) / SH_C0
     return Splats(
-        *(
-            torch.from_numpy(np.ascontiguousarray(values, np.float32))
-            for values in (
-                middle[seen],
-                np.stack([np.maximum(s.overlap * length / 2, thin), thin, s.flatness * thin], axis=1),
-                quats,
-                np.full(len(seen), s.opacity),
-                sh,
-            )
-        )
+        means=float_tensor(middle[seen]),
+        scales=float_tensor(np.stack([np.maximum(s.overlap * length / 2, thin), thin, s.flatness * thin], axis=1)),
+        quats_wxyz=float_tensor(quats),
+        opacities=torch.full((len(seen),), s.opacity),
+        sh=float_tensor(sh),
     )
 
 
@@ -116,12 +110,10 @@ def _pieces(
 def _seen(views: Views, surface: Mesh, points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
     """Check which points lie at most ``StrandSplatSettings.depth`` behind the surface in some view's silhouette."""
     seen = np.zeros(len(points), np.bool_)
-    size = np.array([views.cameras.width_px, views.cameras.height_px])
     for index in range(len(views)):
         depth = mesh_raster.rasterize(surface.vertices, surface.faces, views.cameras, index).depth
         pixels = project(points, views.cameras.camera_from_world[index], views.cameras.intrinsics_px[index])
-        inside = (pixels[:, 2] > 0) & (pixels[:, :2] >= 0).all(axis=1) & (pixels[:, :2] < size).all(axis=1)
-        column, row = np.where(inside[:, None], pixels[:, :2], 0).astype(int).T
+        column, row, inside = pixel_index(views, pixels)
         shown = views.alpha[index][row, column] > 0
         seen |= inside & shown & (pixels[:, 2] < depth[row, column] + _SETTINGS.depth)
     return seen

@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import vertex_normals
+from spinmeround.numerics import evenly_spread
 from spinmeround.template.avatar.hair_atlas import FlatStrands
 from spinmeround.template.avatar.hair_card_settings import CardBudget, CardSettings, ClusterSettings
 from spinmeround.types import HairStrands, Mesh
@@ -24,8 +25,6 @@ _TINY = 1e-9
 """Keeps divisions by lengths finite."""
 _SEARCH_STEPS = 24
 """Halvings of the interval in which the tolerance is searched for."""
-_GOLDEN = 0.6180339887498949
-"""Multiples of it, taken modulo 1, are spread evenly however many there are."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def _card(strands: HairStrands, outward, depths, members: Int64[np.ndarray, "m"]
     shift, half_widths = _spread(places[..., 0], index)
     raised = np.quantile(heights, s.height_quantile)
     middle = frame[0] + shift[:, None] * frame[1] + raised * frame[2]
-    angle = np.radians(s.tilt_deg) * (2 * np.mod(number * _GOLDEN, 1) - 1)
+    angle = np.radians(s.tilt_deg) * (2 * float(evenly_spread(np.array([number]))[0]) - 1)
     across = np.cos(angle) * frame[1] + np.sin(angle) * frame[2]
     along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(frame[0], axis=0), axis=1))])
     places[..., 0] -= shift[index]

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Integer
 
 from spinmeround.numerics import smooth_ramp
-from spinmeround.template.hair.settings import BackgroundColourSettings
+from spinmeround.template.hair.measurement_settings import BackgroundColourSettings
 from spinmeround.types import Portrait
 
 _SETTINGS = BackgroundColourSettings()

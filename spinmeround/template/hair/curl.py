@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 from jaxtyping import Complex, Float
 
+from spinmeround.template.hair.measurement_settings import CurlSettings
 from spinmeround.template.hair.orientation import HairOrientation
-from spinmeround.template.hair.settings import CurlSettings
 
 _SETTINGS = CurlSettings()
 
 _INSIDE = 0.9
 """Value of the matte from which on a pixel is certainly hair."""
-
-Kind = Literal["straight", "wavy", "curly", "coily"]
 
 
 @dataclass(frozen=True)
@@ -34,15 +31,6 @@ class Curl:
     amplitude: float
     pitch: float
     coherence: float
-
-    @property
-    def kind(self) -> Kind:
-        """The word for it in a report."""
-        s = _SETTINGS
-        if self.coherence < s.curly:
-            return "coily" if self.coherence < s.coily else "curly"
-        slope = 2 * np.pi * self.amplitude / max(self.pitch, 1e-9)
-        return "wavy" if slope > s.wavy_slope else "straight"
 
 
 def measure_curl(

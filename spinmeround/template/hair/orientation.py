@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from spinmeround.numerics import smooth_ramp
-from spinmeround.template.hair.settings import OrientedFilterSettings
+from spinmeround.template.hair.measurement_settings import OrientedFilterSettings
 from spinmeround.template.hair.strand_texture import LUMINANCE
 
 _SETTINGS = OrientedFilterSettings()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
-from spinmeround.geometry import project, vertex_normals
+from spinmeround.geometry import project, scatter_on_faces, vertex_normals
 from spinmeround.images import sample
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
 from spinmeround.template.hair.curl import Curl, measure_curl
@@ -17,6 +17,7 @@ from spinmeround.template.hair.volume import outer_skin
 from spinmeround.template.model.head_model import HeadModel
 from spinmeround.template.strands.direction_field import surface_directions
 from spinmeround.template.strands.growth import HairVolume, grow
+from spinmeround.template.strands.resampling import resampled
 from spinmeround.template.strands.settings import GrowthSettings, StrandGrowthSettings
 from spinmeround.template.strands.styling import styled
 from spinmeround.types import HairStrands, Mesh
@@ -41,7 +42,7 @@ def grow_strands(
 
     Args:
         skin: dense vertices of the head at rest, world frame.
-        coverage: fraction of hair over each of them.
+        coverage: fraction of hair and headwear over each of them.
         hair: the hair's outer surface.
         texture: its colours.
         rng: draws roots, depths, lengths and tones.
@@ -55,7 +56,8 @@ def grow_strands(
     faces = np.flatnonzero((coverage[model.dense_faces] > s.min_coverage).all(1) & outer[model.dense_faces].all(1))
     if not len(faces):
         return None
-    face, corner_weights = _scatter(skin, model.dense_faces[faces], s.count * _covered_fraction(model, coverage), rng)
+    number = max(1, round(s.count * _covered_fraction(model, coverage)))
+    face, corner_weights = scatter_on_faces(skin, model.dense_faces[faces], number, rng=rng)
     face = faces[face]
     roots, root_normals = (
         (each[model.dense_faces[face]] * corner_weights[..., None]).sum(1) for each in (skin, normals)
@@ -89,7 +91,7 @@ def grow_strands(
     kept = kept[counts[kept] >= s.min_points]
     if not len(kept):
         return None
-    points = _resampled(points[kept], counts[kept], number)
+    points = resampled(points[kept], counts[kept], number)
     points = styled(points, volume.outward(points), curl, rng=rng)
     along = np.linspace(0, 1, number)
     widths = np.broadcast_to(s.width * (1 - (1 - s.tip) * along**2), points.shape[:2]).copy()
@@ -121,20 +123,6 @@ def _covered_fraction(model: HeadModel, coverage: Float[np.ndarray, "m"]) -> flo
     return float((coverage > _INSIDE).sum() / (model.masks["scalp"] > _INSIDE).sum())
 
 
-def _scatter(
-    vertices: Float[np.ndarray, "m 3"], faces: Integer[np.ndarray, "f 3"], count: float, rng: np.random.Generator
-) -> tuple[Integer[np.ndarray, "s"], Float[np.ndarray, "s 3"]]:
-    """Return faces and barycentric weights of points spread evenly by area."""
-    a, b, c = np.moveaxis(vertices[faces], 1, 0)
-    total = np.cumsum(np.linalg.norm(np.cross(b - a, c - a), axis=1))
-    number = max(1, round(count))
-    places = (np.arange(number) + rng.random(number)) / number * total[-1]
-    face = np.minimum(np.searchsorted(total, places, side="right"), len(faces) - 1)
-    u, v = rng.random(number), rng.random(number)
-    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
-    return face, np.stack([1 - u - v, u, v], axis=1)
-
-
 def _lengths(model: HeadModel, skin, hair: Mesh, thickness, rng: np.random.Generator) -> Float[np.ndarray, "s"]:
     """Return the longest length of each strand: short hair is as long as it is thick, long hair as the volume holds."""
     s = _SETTINGS
@@ -161,17 +149,6 @@ def _shown_length(points: Float[np.ndarray, "s q 3"], photo: PhotoEvidence) -> I
     # The root itself may lie on skin that the photo shows between hairs.
     bare[:, :2] = False
     return np.where(bare.any(1), bare.argmax(1), points.shape[1])
-
-
-def _resampled(
-    points: Float[np.ndarray, "s q 3"], counts: Integer[np.ndarray, "s"], number: int
-) -> Float[np.ndarray, "s p 3"]:
-    """Return each strand at ``number`` even steps of its own length."""
-    place = np.linspace(0, 1, number)[None] * (counts[:, None] - 1)
-    first = np.minimum(place.astype(int), np.maximum(counts[:, None] - 2, 0))
-    rows = np.arange(len(points))[:, None]
-    part = (place - first)[..., None]
-    return points[rows, first] * (1 - part) + points[rows, first + 1] * part
 
 
 def _colours(points, volume: HairVolume, depths, texture: HairTexture, rng: np.random.Generator):

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float, Int64
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import vertex_normals
+from spinmeround.numerics import evenly_spread
+from spinmeround.template.strands.resampling import resampled
 from spinmeround.template.strands.settings import RibbonSettings
 from spinmeround.types import HairStrands, Mesh
 
@@ -94,12 +96,7 @@ def _end_heights(points: Float[np.ndarray, "s p 3"]) -> Float[np.ndarray, "s"]:
     """Return how high each strand ends, in [0, 1]: partly in common with its lock, partly by itself."""
     s = _SETTINGS
     lock: Int64[np.ndarray, "s"] = np.floor(np.arctan2(points[:, -1, 0], points[:, -1, 2]) / s.lock).astype(np.int64)
-    return s.lock_share * _spread(lock) + (1 - s.lock_share) * _spread(np.arange(len(points), dtype=np.int64))
-
-
-def _spread(number: Int64[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-    """Return numbers in [0, 1) of which any few in turn are spread evenly: multiples of the golden ratio."""
-    return np.mod(number * 0.6180339887498949, 1.0)
+    return s.lock_share * evenly_spread(lock) + (1 - s.lock_share) * evenly_spread(np.arange(len(points)))
 
 
 def visible_strands(strands: HairStrands, hidden: Bool[np.ndarray, "s p"], *, floor: float) -> HairStrands:
@@ -111,9 +108,6 @@ def visible_strands(strands: HairStrands, hidden: Bool[np.ndarray, "s p"], *, fl
     drawn = (strands.points[..., 1] > ends[:, None]) & (strands.widths > 0) & ~hidden
     counts = np.where(drawn.all(1), drawn.shape[1], drawn.argmin(1))
     kept = np.flatnonzero(counts >= 2)
-    place = np.linspace(0, 1, drawn.shape[1])[None] * (counts[kept, None] - 1)
-    first = np.minimum(place.astype(np.int64), counts[kept, None] - 2)
-    part, rows = (place - first)[..., None], kept[:, None]
     values = np.concatenate([strands.points, strands.widths[..., None], strands.colours], axis=2)
-    values = values[rows, first] * (1 - part) + values[rows, first + 1] * part
+    values = resampled(values[kept], counts[kept], drawn.shape[1])
     return HairStrands(values[..., :3], values[..., 3], values[..., 4:], strands.root_uv[kept])

@@ -25,11 +25,11 @@ def combed(radius):
 
 
 def placed(strands, **kwargs):
-    cameras = orbit_cameras([0.0, 180.0], [0.0, 0.0], size_px=64)
-    shape = (2, 64, 64)
+    cameras = orbit_cameras([0.0, 180.0], [0.0, 0.0], size_px=1024)
+    shape = (2, 1024, 1024)
     blank = np.zeros((*shape, 3), np.float32)
     views = Views(cameras, blank, blank, np.ones(shape, np.float32), np.ones(shape, np.float32))
-    options = {"count": 100_000, "sh_degree": 0, "pixel_width": 1e-4, "rng": np.random.default_rng(0)} | kwargs
+    options = {"count": 100_000, "sh_degree": 0, "rng": np.random.default_rng(0)} | kwargs
     return splats_on_strands(views, strands, sphere(radii=(RADIUS,) * 3)[0], **options)
 
 

@@ -21,17 +21,13 @@ def front_of(model):
     return mesh_raster.rasterize(model.dense(model.mean), model.dense_faces, CAMERA, 0)
 
 
-def photo_evidence(model, buffer, hair, *, tilt=0.0):
-    """The mean head photographed from the front under a hair mask, strands painted ``tilt`` off the vertical."""
-    head = buffer.face >= 0
-    alpha = (head | hair).astype(np.float32)
-    column, row = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
-    waves = 0.1 * np.sin((column * np.cos(tilt) + row * np.sin(tilt)) * 1.3)[..., None]
-    rgb = np.where(hair[..., None], HAIR_RGB + waves, np.where(head[..., None], SKIN_RGB, 1.0)).astype(np.float32)
-    portrait = Portrait(
+def portrait_of(rgb, alpha, hair):
+    """A portrait whose colours, alpha and hair are given, without clothes and headwear."""
+    rgb, alpha = np.asarray(rgb, np.float32), np.asarray(alpha, np.float32)
+    return Portrait(
         rgb=rgb,
         alpha=alpha,
-        hair=hair.astype(np.float32),
+        hair=np.asarray(hair, np.float32),
         clothes=np.zeros_like(alpha),
         headwear=np.zeros_like(alpha),
         foreground=rgb,
@@ -41,6 +37,16 @@ def photo_evidence(model, buffer, hair, *, tilt=0.0):
         head_pose_deg=np.zeros(3, np.float32),
         crop_from_source=np.eye(3, dtype=np.float32),
     )
+
+
+def photo_evidence(model, buffer, hair, *, tilt=0.0):
+    """The mean head photographed from the front under a hair mask, strands painted ``tilt`` off the vertical."""
+    head = buffer.face >= 0
+    alpha = (head | hair).astype(np.float32)
+    column, row = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
+    waves = 0.1 * np.sin((column * np.cos(tilt) + row * np.sin(tilt)) * 1.3)[..., None]
+    rgb = np.where(hair[..., None], HAIR_RGB + waves, np.where(head[..., None], SKIN_RGB, 1.0)).astype(np.float32)
+    portrait = portrait_of(rgb, alpha, hair)
     photo = FittedPhoto(CAMERA, np.zeros(52), np.zeros_like(model.mean), 0.0, 0.0, 1.0)
     head = FittedHead(model, np.zeros(len(model.shape_names)), np.zeros_like(model.mean), model.mean, (photo,))
     return gather_evidence(model, head, [portrait])

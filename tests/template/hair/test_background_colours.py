@@ -15,7 +15,7 @@ from spinmeround.template.hair import volume
 from spinmeround.template.hair.background_colours import background_shown, without_background
 from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.model.head_model import load_head_model
-from spinmeround.types import Portrait
+from tests.template.hair.capped import portrait_of
 
 SIZE = 384
 SKIN_RGB, BROWN, BLUE, RED = np.array([[0.8, 0.6, 0.5], [0.3, 0.2, 0.1], [0.15, 0.25, 0.7], [0.7, 0.1, 0.1]])
@@ -66,21 +66,7 @@ def _portrait(masks, matte, hair_rgb, wall_rgb):
     head, hair = masks
     noise = 0.02 * np.random.default_rng(0).standard_normal((SIZE, SIZE, 1))
     rgb = np.where(hair[..., None], hair_rgb, np.where(head[..., None], SKIN_RGB, wall_rgb)) + noise
-    rgb = np.clip(rgb, 0, 1).astype(np.float32)
-    alpha = (head | matte).astype(np.float32)
-    return Portrait(
-        rgb=rgb,
-        alpha=alpha,
-        hair=matte.astype(np.float32),
-        clothes=np.zeros_like(alpha),
-        headwear=np.zeros_like(alpha),
-        foreground=rgb,
-        observed=np.ones(alpha.shape, bool),
-        landmarks_px=np.zeros((478, 2), np.float32),
-        blendshapes=np.zeros(52, np.float32),
-        head_pose_deg=np.zeros(3, np.float32),
-        crop_from_source=np.eye(3, dtype=np.float32),
-    )
+    return portrait_of(np.clip(rgb, 0, 1), head | matte, matte)
 
 
 @pytest.fixture(scope="module")
