@@ -24,6 +24,7 @@ class CoverageSettings:
         prior_weight_on_scalp: of the prior on the anatomical scalp.
         prior_weight_elsewhere: of the prior (no hair) on all other skin; higher, so that no hair spreads to unseen skin
             in front of the ears or below the nape.
+        mirrored_weight: of an observation on the other side of the head, where a vertex is not seen itself.
         smoothness: weight of the mesh's Laplacian.
         patch_coverage: coverage from which a vertex belongs to a patch of hair.
         min_patch_fraction: patches of fewer vertices, against the largest patch, are specks and are dropped.
@@ -47,6 +48,7 @@ class CoverageSettings:
     observation_weight: float = 4
     prior_weight_on_scalp: float = 0.05
     prior_weight_elsewhere: float = 0.3
+    mirrored_weight: float = 0.5
     smoothness: float = 1.2
     patch_coverage: float = 0.4
     min_patch_fraction: float = 0.05
@@ -68,7 +70,7 @@ class EarSettings:
 
     Attributes:
         mask: value of the ear's soft mask from which a vertex belongs to the ear.
-        min_visible_fraction: of the ear's vertices that a photo must nearly see to say anything about the ear.
+        min_visible_fraction: of the vertices of an ear's lower half that a photo must nearly see to say anything about it.
         min_covered_fraction: of the ear that hair must cover before the ear is flattened.
     """
 
@@ -102,6 +104,8 @@ class ThicknessSettings:
         hairline_coverage: coverage below which skin is outside the hairline.
         hairline_fraction: of the full thickness that hair has on the hairline itself.
         rise_distance: distance behind the hairline over which hair reaches its full thickness.
+        nape_fraction: of the full thickness that hair has on the lower hairline behind the ears.
+        nape_rise_distance: distance above it over which hair reaches its full thickness (8 cm).
         sure_scalp: value of the scalp mask from which the contour tells stubble; ears stand out beside its border.
         stubble_cosine: absolute cosine below which a vertex is near enough to the contour to tell stubble.
         stubble: median thickness on the contour below which hair is stubble (3 mm).
@@ -128,6 +132,8 @@ class ThicknessSettings:
     hairline_coverage: float = 0.4
     hairline_fraction: float = 0.25
     rise_distance: float = 0.05
+    nape_fraction: float = 0.05
+    nape_rise_distance: float = 0.2
     sure_scalp: float = 0.7
     stubble_cosine: float = 0.15
     stubble: float = 0.0075

@@ -22,6 +22,7 @@ from skimage.measure import marching_cubes
 
 from spinmeround.geometry import project, vertex_normals
 from spinmeround.images import sample
+from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, mesh_laplacian
 from spinmeround.template.hair.hanging import HangingHair, measure_hanging_hair
 from spinmeround.template.hair.inflation import inflated_corners, inflated_distance
@@ -68,6 +69,7 @@ def hair_coverage(model: HeadModel, evidence: Sequence[PhotoEvidence]) -> Float[
         weight += trust
         total += trust * hair
     decide_ears(model, evidence, weight, total)
+    weight, total = _with_other_side(model, weight, total)
     observed = np.where(weight > 0, total / np.maximum(weight, _TINY), 0)
     bare = _bareness(scalp, weight, observed, evidence)
     prior = scalp * (1 - bare)
@@ -81,6 +83,15 @@ def hair_coverage(model: HeadModel, evidence: Sequence[PhotoEvidence]) -> Float[
     grows = np.where(outer_skin(model), 1 - model.masks["neck"], 0)
     coverage = np.clip(solved, 0, 1) * grows
     return np.where(_on_large_patches(model, coverage > _COVERAGE.patch_coverage), coverage, 0)
+
+
+def _with_other_side(
+    model: HeadModel, weight: Float[np.ndarray, "m"], total: Float[np.ndarray, "m"]
+) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"]]:
+    """Add what the other side of the head shows where a side is not seen: hair is cut alike on both."""
+    twin = model.dense_mirror()
+    share = _COVERAGE.mirrored_weight * (1 - np.minimum(weight / _COVERAGE.min_seen_weight, 1))
+    return weight + share * weight[twin], total + share * total[twin]
 
 
 def _hair_of_nearest(portrait: Portrait) -> tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
@@ -114,13 +125,19 @@ def _on_large_patches(model: HeadModel, covered: Bool[np.ndarray, "m"]) -> Bool[
 
 
 def decide_ears(model: HeadModel, evidence: Sequence[PhotoEvidence], weight, total) -> None:
-    """Set each ear to covered or bare as a whole, in place; an ear that no photo shows follows the other one."""
+    """Set each ear to covered or bare as a whole, in place; an ear that no photo shows follows the other one.
+
+    Its lower half decides: hair that covers an ear comes from above and leaves the lobe for last, while any haircut
+    touches the top.
+    """
+    height = model.dense(model.mean)[:, 1]
     hair_of_ear = {}
     for side in ("ear_left", "ear_right"):
         ear = model.masks[side] > _EARS.mask
+        lower = ear & (height < (height[ear].min() + height[ear].max()) / 2)
         for photo in evidence:
-            near = ear & photo.nearly_visible
-            if near.sum() > _EARS.min_visible_fraction * ear.sum():
+            near = lower & photo.nearly_visible
+            if near.sum() > _EARS.min_visible_fraction * lower.sum():
                 hair = sample(_hair_of_nearest(photo.portrait)[0], photo.pixels[near]).mean()
                 hair_of_ear[side] = max(hair_of_ear.get(side, 0.0), float(hair))
     if hair_of_ear:
@@ -222,16 +239,26 @@ def is_stubble(model: HeadModel, coverage: Float[np.ndarray, "m"], evidence: Seq
     return len(measured) >= s.min_stubble_vertices and bool(np.median(measured) < s.stubble)
 
 
-def _hairline_ramp(model: HeadModel, coverage):
-    """Fraction of its full thickness that hair has at each vertex: it rises from the hairline backward."""
+def _hairline_ramp(model: HeadModel, coverage: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+    """Return the fraction of its full thickness that hair has at each vertex.
+
+    It stands up from the hairline of the face within a short distance, and tapers down to that of the nape over a long
+    one, as it is cut.
+    """
     s = _THICKNESS
     skin = model.dense(model.mean)
-    bare = coverage < s.hairline_coverage
-    bare[np.nonzero(model.masks["cavity"] > _INSIDE)] = False
-    behind, _ = cKDTree(skin[bare]).query(skin)
-    rise = np.clip(behind / s.rise_distance, 0, 1)
-    # A smoothstep; ``numerics.smoothstep`` would round in another order.
-    return s.hairline_fraction + (1 - s.hairline_fraction) * rise * rise * (3 - 2 * rise)
+    bare = (coverage < s.hairline_coverage) & (model.masks["cavity"] < _INSIDE)
+    ears = skin[(model.masks["ear_left"] > _INSIDE) | (model.masks["ear_right"] > _INSIDE)]
+    nape = bare & (skin[:, 1:] < ears[:, 1:].mean(axis=0)).all(axis=1)
+    ramps = [
+        least + (1 - least) * smooth_ramp(cKDTree(skin[line]).query(skin)[0], 0.0, rise)
+        for line, least, rise in (
+            (bare, s.hairline_fraction, s.rise_distance),
+            (nape, s.nape_fraction, s.nape_rise_distance),
+        )
+        if line.any()
+    ]
+    return np.min([np.ones(len(skin)), *ramps], axis=0)
 
 
 def _contour_offsets(

@@ -93,7 +93,8 @@ def _mirror_map(model: HeadModel, texels, face, barycentric) -> Float32[np.ndarr
     still spans several charts has none.
     """
     dense = model.dense(model.mean)
-    distance, twin = cKDTree(dense).query(dense * [-1, 1, 1])
+    twin = model.dense_mirror()
+    distance = np.linalg.norm(dense[twin] - dense * [-1, 1, 1], axis=1)
     corner_uv = np.full(len(dense), -1)
     corner_uv[model.dense_faces.ravel()] = model.uv_faces.ravel()
     target = texels[_mirrored_coordinates(model, twin, corner_uv, texels)]

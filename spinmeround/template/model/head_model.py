@@ -14,6 +14,7 @@ from importlib import resources
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Float, Int, Int8
+from scipy.spatial import cKDTree
 
 PARTS = ("skin", "eye_left", "eye_right", "teeth_upper", "teeth_lower", "tongue", "mouth_cavity")
 """Parts of the head that are not joined; left is the subject's left, toward +X."""
@@ -98,6 +99,11 @@ class HeadModel:
     def dense(self, coarse: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "m 3"]:
         """Return the dense vertices of a coarse mesh (or of anything else given per coarse vertex)."""
         return self.subdivision @ coarse
+
+    def dense_mirror(self) -> Int[np.ndarray, "m"]:
+        """Return the dense vertex of the mean head that lies nearest to each one's mirror image."""
+        dense = self.dense(self.mean)
+        return cKDTree(dense).query(dense * [-1, 1, 1])[1]
 
     def dense_vertices_of(self, part: str) -> Bool[np.ndarray, "m"]:
         """Return a mask of the dense vertices that faces of one of ``PARTS`` use."""
