@@ -59,6 +59,7 @@ class _MatteSettings:
         hole_discs: holes below this many squared bridge radii are filled.
         certain: probability of the person, or of hair, from which on a pixel inside the border is certain.
         certain_cm: so far inside the border pixels can be certain.
+        undecided_cm: what lies farther from all certain pixels is none of the person, however wide it is.
         unknown_cm: so far outside it pixels are uncertain; single strands reach that far.
         flyaway: probability of hair from which on a pixel farther out is uncertain, too, ...
         flyaway_cm: ... up to this distance.
@@ -88,6 +89,7 @@ class _MatteSettings:
     hole_discs: int = 4
     certain: float = 0.85
     certain_cm: float = 0.35
+    undecided_cm: float = 0.8
     unknown_cm: float = 0.8
     flyaway: float = 0.05
     flyaway_cm: float = 1.6
@@ -269,9 +271,12 @@ def closed_form_alpha(
     small, sure, hair = (
         cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (rgb, np.maximum(person, hair), hair)
     )
-    depth, distance = (cv2.distanceTransform(each.astype(np.uint8), cv2.DIST_L2, 5) / px for each in (inside, ~inside))
+    certain = (_distance_cm(inside, px) > s.certain_cm) & (sure > s.certain)
+    # What no network is certain of is a soft border if it is narrow, and something else behind the head if it is wide.
+    inside &= _distance_cm(~certain, px) < s.undecided_cm
+    distance = _distance_cm(~inside, px)
     trimap = np.full(inside.shape, 0.5)
-    trimap[(depth > s.certain_cm) & (sure > s.certain)] = 1
+    trimap[certain] = 1
     trimap[distance > np.where(hair > s.flyaway, s.flyaway_cm, s.unknown_cm)] = 0
     ratio = _ALPHA_PX / len(rgb)
     part = tuple(slice(int(np.ceil(each[0] * ratio)), int((each[-1] + 1) * ratio)) for each in (rows, columns))
@@ -280,6 +285,11 @@ def closed_form_alpha(
     alpha[part] = _solve_matting(small[part], trimap[part], expected[part])
     soft = cv2.resize(alpha, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     return np.where(observed, np.clip(soft, 0, 1), np.float32(0))
+
+
+def _distance_cm(mask: Bool[np.ndarray, "h w"], px_per_cm: float) -> Float[np.ndarray, "h w"]:
+    """Return how far each pixel of a mask lies from the nearest pixel outside; 0 outside."""
+    return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5) / px_per_cm
 
 
 def _colour_index(rgb: Float[np.ndarray, "h w 3"]) -> Integer[np.ndarray, "h w"]:
@@ -339,9 +349,7 @@ def foreground_colours(
     What is called hair and has the colour of the wall beside it is wall seen through hair: it tells no colour of hair.
     """
     s, px = _MATTE, len(rgb) / _CROP_CM
-    depth, distance = (
-        cv2.distanceTransform(each.astype(np.uint8), cv2.DIST_L2, 5) / px for each in (alpha > INSIDE, alpha <= INSIDE)
-    )
+    depth, distance = _distance_cm(alpha > INSIDE, px), _distance_cm(alpha <= INSIDE, px)
     is_hair = hair > INSIDE
     beside = (distance > s.unknown_cm) & (distance < s.beside_cm)
     inner = is_hair & (depth > s.inner_cm)
