@@ -220,6 +220,20 @@ def test_alpha_follows_a_strand_and_colours_come_without_the_wall():
     assert np.abs(colours[coverage > 0.2] - disc_rgb).max() < 0.1
 
 
+def test_what_no_network_is_certain_of_ends_near_what_is_certain():
+    """Beside a disc that is certain lies a wide slab of its colour that is only likely."""
+    side = 768
+    y, x = np.mgrid[:side, :side]
+    disc = np.hypot(x - 384, y - 384) < 150
+    slab = (np.abs(y - 384) < 60) & (x > 500) & (x < 660)
+    rgb = np.where((disc | slab)[..., None], [0.2, 0.1, 0.05], [0.2, 0.12, 0.06]).astype(np.float32)
+    seen = cv2.GaussianBlur(np.where(disc, 1.0, np.where(slab, 0.65, 0)).astype(np.float32), (0, 0), 3)
+    mask = cv2.resize(seen, (matting.WORK_PX,) * 2) > 0.5
+    alpha = matting.closed_form_alpha(rgb, np.ones((side, side), bool), mask, person=seen, hair=seen)
+    assert alpha[384, 500] > 0.9
+    assert alpha[330:440, 580:650].max() < 0.1
+
+
 def test_a_wall_beside_the_hair_is_no_person(astronaut, astronaut_portrait):
     """A dark slab beside the head, as a shadow on a wall, is left out although it is as dark as hair."""
     shaded = astronaut.copy()
