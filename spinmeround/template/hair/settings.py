@@ -152,8 +152,6 @@ class HairVolumeSettings:
         min_covered_vertices: heads with fewer covered vertices are bald.
         shell_under_hanging: thickness of the shell where hair hangs, on the sides of the head.
         shell_under_hanging_on_top: what is added to it where the skin faces upward.
-        near_voxels: beyond the thickness and so many voxels from the skin only the sign of the distance is needed.
-        far_stride: every so many vertices are enough to find that sign.
         plane_distance: below it the distance to the tangent plane is taken, above it that to the nearest vertex.
         shell_from_coverage: coverage from which the shell begins to rise from below the skin.
         shell_coverage_range: by so much more coverage it has its full thickness.
@@ -171,8 +169,6 @@ class HairVolumeSettings:
     min_covered_vertices: int = 50
     shell_under_hanging: float = 0.025
     shell_under_hanging_on_top: float = 0.1
-    near_voxels: int = 6
-    far_stride: int = 16
     plane_distance: float = 0.02
     shell_from_coverage: float = 0.35
     shell_coverage_range: float = 0.3

@@ -26,6 +26,7 @@ from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, mesh_laplacian
 from spinmeround.template.hair.hanging import HangingHair, measure_hanging_hair
 from spinmeround.template.hair.inflation import inflated_corners, inflated_distance
+from spinmeround.template.hair.nearest_on_grid import Grid, nearest_vertices
 from spinmeround.template.hair.settings import (
     CarvingSettings,
     CoverageSettings,
@@ -310,10 +311,11 @@ def hair_surface(
         upward = np.clip(vertex_normals(neutral_dense, model.dense_faces)[:, 1], 0, 1)
         thickness = np.minimum(thickness, s.shell_under_hanging + s.shell_under_hanging_on_top * upward)
     low, high = _bounds(neutral_dense[covered], thickness[covered].max(), hanging, evidence)
-    shape = np.ceil((high - low) / s.voxel).astype(int) + 1
-    axes = [low[k] + s.voxel * np.arange(shape[k]) for k in range(3)]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    distance, thinnest, skin_distance, nearest = _shell_distance(model, neutral_dense, coverage, thickness, points)
+    grid = Grid.covering(low, high, s.voxel)
+    points = grid.points()
+    distance, thinnest, skin_distance, nearest = _shell_distance(
+        model, neutral_dense, coverage, thickness, grid, points
+    )
     below = neutral_dense[covered, 1].min() - s.margin_voxels * s.voxel - points[:, 1]
     distance, thinnest = np.maximum(distance, below), np.maximum(thinnest, below)
     if hanging is not None:
@@ -326,13 +328,13 @@ def hair_surface(
     distance = np.minimum(distance, thinnest)
     if hidden is not None:
         distance = np.maximum(distance, (hidden[nearest] - _INSIDE) * s.truncation)
-    truncated = np.clip(distance, -s.truncation, s.truncation).reshape(shape)
+    truncated = np.clip(distance, -s.truncation, s.truncation).reshape(grid.shape)
     volume = gaussian_filter(truncated, s.blur_voxels)
     if volume.min() >= 0:
         return None
     vertices, faces, _, _ = marching_cubes(np.pad(volume, 1, constant_values=s.truncation), 0.0)
     vertices = (vertices - 1) * s.voxel + low
-    return _visible_part(vertices, faces.astype(np.int64), skin_distance.reshape(shape), low)
+    return _visible_part(vertices, faces.astype(np.int64), skin_distance.reshape(grid.shape), low)
 
 
 def _bounds(covered_vertices, thickest: float, hanging: HangingHair | None, evidence: Sequence[PhotoEvidence]):
@@ -350,21 +352,19 @@ def _bounds(covered_vertices, thickest: float, hanging: HangingHair | None, evid
     return low, high
 
 
-def _shell_distance(model: HeadModel, vertices, coverage, thickness, points):
+def _shell_distance(model: HeadModel, vertices, coverage, thickness, grid: Grid, points):
     """Return signed distances, head units, negative inside: to the shell, to the thinnest one, and to the skin.
 
     The shell is the skin offset by the thickness. Then follows the nearest vertex of the skin.
+
+    Args:
+        points: of the grid.
     """
     s = _VOLUME
     normals = vertex_normals(vertices, model.dense_faces)
     index = np.nonzero(outer_skin(model))[0]
-    reach = thickness.max() + s.near_voxels * s.voxel
-    length, nearest = cKDTree(vertices[index]).query(points, workers=-1, distance_upper_bound=reach)
-    # Far from the skin only the sign is needed, which a subset of the vertices gives in less time.
-    far, sparse = ~np.isfinite(length), index[:: s.far_stride]
-    length[far], rough = cKDTree(vertices[sparse]).query(points[far], workers=-1)
-    nearest[~far] = index[nearest[~far]]
-    nearest[far] = sparse[rough]
+    length, nearest = nearest_vertices(grid, points, vertices[index])
+    nearest = index[nearest]
     along = ((points - vertices[nearest]) * normals[nearest]).sum(1)
     # Near the skin the distance to the tangent plane is more accurate, farther away the one to the vertex is.
     signed = np.where(length < s.plane_distance, along, np.copysign(length, along))

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Integer
 
 from spinmeround.geometry import project, scatter_on_faces, vertex_normals
 from spinmeround.images import sample
+from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
 from spinmeround.template.hair.curl import Curl, measure_curl
 from spinmeround.template.hair.orientation import measure_orientation
@@ -57,7 +58,8 @@ def grow_strands(
     if not len(faces):
         return None
     number = max(1, round(s.count * _covered_fraction(model, coverage)))
-    face, corner_weights = scatter_on_faces(skin, model.dense_faces[faces], number, rng=rng)
+    density = smooth_ramp(coverage[model.dense_faces[faces]].mean(axis=1), *s.thinning)
+    face, corner_weights = scatter_on_faces(skin, model.dense_faces[faces], number, density=density, rng=rng)
     face = faces[face]
     roots, root_normals = (
         (each[model.dense_faces[face]] * corner_weights[..., None]).sum(1) for each in (skin, normals)

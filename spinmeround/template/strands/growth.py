@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
-from scipy.spatial import cKDTree
 
 from spinmeround.geometry import vertex_normals
+from spinmeround.template.hair.nearest_on_grid import Grid, nearest_vertices
 from spinmeround.template.strands.settings import GrowthSettings
 from spinmeround.types import Mesh
 
@@ -41,17 +41,14 @@ class HairVolume:
         """Sample the volume between skin and hair, and a margin around it."""
         s = _SETTINGS
         margin = s.margin_cells * s.cell
-        low, high = hair.vertices.min(0) - margin, hair.vertices.max(0) + margin
-        shape = np.ceil((high - low) / s.cell).astype(int) + 1
-        axes = [low[k] + s.cell * np.arange(shape[k]) for k in range(3)]
-        points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+        grid = Grid.covering(hair.vertices.min(0) - margin, hair.vertices.max(0) + margin, s.cell)
         normals = vertex_normals(hair.vertices, hair.faces)
-        above_hair, nearest = _signed_distance(points, hair.vertices, normals, rim=_rim(hair))
-        above_skin, _ = _signed_distance(points, skin.vertices, skin_normals, rim=np.zeros(len(skin.vertices), bool))
+        above_hair, nearest = _signed_distance(grid, hair.vertices, normals, rim=_rim(hair))
+        above_skin, _ = _signed_distance(grid, skin.vertices, skin_normals, rim=np.zeros(len(skin.vertices), bool))
         fields = np.concatenate(
             [directions[nearest], normals[nearest], above_hair[:, None], above_skin[:, None]], axis=1
         )
-        return cls(low, s.cell, np.ascontiguousarray(fields.reshape(*shape, _CHANNELS), np.float32))
+        return cls(grid.low, s.cell, np.ascontiguousarray(fields.reshape(*grid.shape, _CHANNELS), np.float32))
 
     def above_hair(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
         """Return how far points lie above the hair's surface, negative below, head units."""
@@ -77,13 +74,14 @@ def _rim(mesh: Mesh) -> Bool[np.ndarray, "v"]:
     return on_rim
 
 
-def _signed_distance(points, vertices, normals, *, rim):
-    """Return the distance to the nearest vertex's tangent plane where that is near, to the vertex elsewhere; its index.
+def _signed_distance(grid: Grid, vertices, normals, *, rim):
+    """Return per point of a grid the distance to the nearest vertex's tangent plane where that is near, to the vertex elsewhere; its index.
 
     Positive on the side the normals point to, and beside a vertex of the open ``rim``.
     """
     s = _SETTINGS
-    distance, nearest = cKDTree(vertices).query(points, workers=-1)
+    points = grid.points()
+    distance, nearest = nearest_vertices(grid, points, vertices)
     along = ((points - vertices[nearest]) * normals[nearest]).sum(1)
     signed = np.where(distance < s.plane_distance, along, np.copysign(distance, along))
     beside = rim[nearest] & (np.abs(along) < s.beside_rim * distance) & (distance > s.rim_width)

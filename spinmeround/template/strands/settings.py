@@ -71,6 +71,7 @@ class StrandGrowthSettings:
     Attributes:
         count: strands of a head whose whole scalp has hair.
         min_coverage: of a vertex of the skin from which on strands grow there.
+        thinning: coverages between which strands grow denser, from none to all: no hairline is an edge.
         root_slack: height above the hair's surface up to which a root may lie: at the hairline hair has no thickness.
         budget: points of all strands together.
         min_points: of a strand; one that grew fewer is none.
@@ -97,7 +98,8 @@ class StrandGrowthSettings:
     """
 
     count: int = 20000
-    min_coverage: float = 0.5
+    min_coverage: float = 0.35
+    thinning: tuple[float, float] = (0.3, 0.7)
     root_slack: float = 0.006
     budget: int = 350_000
     min_points: int = 4
