@@ -70,7 +70,8 @@ class EarSettings:
 
     Attributes:
         mask: value of the ear's soft mask from which a vertex belongs to the ear.
-        min_visible_fraction: of the vertices of an ear's lower half that a photo must nearly see to say anything about it.
+        min_visible_fraction: of the vertices of an ear's lower half that a photo must nearly see to say whether hair
+            covers it.
         min_covered_fraction: of the ear that hair must cover before the ear is flattened.
     """
 

@@ -8,7 +8,6 @@ import cv2
 import numba
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, Integer
-from scipy.spatial import cKDTree
 
 from spinmeround.mesh_raster import rasterize_pixels
 from spinmeround.template.model.head_model import HeadModel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
@@ -27,6 +28,42 @@ _SETTINGS = StrandGrowthSettings()
 
 _INSIDE = 0.5
 """Value of a soft mask or matte in [0, 1] from which on a vertex or a pixel belongs to it."""
+
+
+@dataclass(frozen=True)
+class _Roots:
+    """Where strands begin, and how each of them is to grow.
+
+    Attributes:
+        face: of the head model's dense mesh; corner_weights: the place on it.
+        points, normals: of the skin there, world frame.
+        depths: below the hair's surface at which a strand runs.
+        lengths: longest length.
+        overshoots: how far a strand may come out of the hair.
+    """
+
+    face: Integer[np.ndarray, "s"]
+    corner_weights: Float[np.ndarray, "s 3"]
+    points: Float[np.ndarray, "s 3"]
+    normals: Float[np.ndarray, "s 3"]
+    depths: Float[np.ndarray, "s"]
+    lengths: Float[np.ndarray, "s"]
+    overshoots: Float[np.ndarray, "s"]
+
+    def take(self, which: Integer[np.ndarray, "k"] | Bool[np.ndarray, "s"]) -> _Roots:
+        """Return some of the roots."""
+        return _Roots(*(getattr(self, each.name)[which] for each in fields(self)))
+
+    def grow(self, volume: HairVolume) -> tuple[Float[np.ndarray, "s q 3"], Integer[np.ndarray, "s"]]:
+        """Return points at even steps, and how many each strand has."""
+        return grow(
+            volume,
+            self.points,
+            self.normals,
+            depths=self.depths,
+            lengths=self.lengths,
+            overshoots=self.overshoots,
+        )
 
 
 def grow_strands(
@@ -54,6 +91,33 @@ def grow_strands(
     volume = HairVolume.of(
         hair, surface_directions(hair, evidence), Mesh(skin[outer], np.zeros((0, 3), np.int64)), normals[outer]
     )
+    roots = _scattered(model, skin, normals, coverage, hair, volume, rng)
+    if roots is None:
+        return None
+    curl = _curl(evidence)
+    number, kept = _chosen(roots, volume, curl, rng)
+    roots = roots.take(kept)
+    points, counts = roots.grow(volume)
+    for photo in evidence:
+        counts = np.minimum(counts, _shown_length(points, photo))
+    long_enough = counts >= s.min_points
+    if not long_enough.any():
+        return None
+    roots = roots.take(long_enough)
+    points = resampled(points[long_enough], counts[long_enough], number)
+    points = styled(points, volume.outward(points), curl, rng=rng)
+    along = np.linspace(0, 1, number)
+    widths = np.broadcast_to(s.width * (1 - (1 - s.tip) * along**2), points.shape[:2]).copy()
+    root_uv = (model.uv[model.uv_faces[roots.face]] * roots.corner_weights[..., None]).sum(1)
+    return HairStrands(points, widths, _colours(points, volume, roots.depths, texture, rng), root_uv)
+
+
+def _scattered(
+    model: HeadModel, skin, normals, coverage, hair: Mesh, volume: HairVolume, rng: np.random.Generator
+) -> _Roots | None:
+    """Scatter roots over the scalp where there is hair above it; None if there is none anywhere."""
+    s = _SETTINGS
+    outer = outer_skin(model)
     faces = np.flatnonzero((coverage[model.dense_faces] > s.min_coverage).all(1) & outer[model.dense_faces].all(1))
     if not len(faces):
         return None
@@ -61,44 +125,23 @@ def grow_strands(
     density = smooth_ramp(coverage[model.dense_faces[faces]].mean(axis=1), *s.thinning)
     face, corner_weights = scatter_on_faces(skin, model.dense_faces[faces], number, density=density, rng=rng)
     face = faces[face]
-    roots, root_normals = (
+    points, directions = (
         (each[model.dense_faces[face]] * corner_weights[..., None]).sum(1) for each in (skin, normals)
     )
-    root_normals /= np.linalg.norm(root_normals, axis=1, keepdims=True)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     # Under a hat the scalp has hair by its coverage, but there is no volume in which it could grow.
-    below = -volume.above_hair(roots)
+    below = -volume.above_hair(points)
     inside = below > -s.root_slack
     if not inside.any():
         return None
-    face, corner_weights, roots, root_normals, below = (
-        each[inside] for each in (face, corner_weights, roots, root_normals, below)
-    )
     thickness = np.maximum(below, 0)
-    depths = np.minimum(s.max_depth, s.depth_of_thickness * thickness) * rng.random(len(roots)) ** s.depth_power
-    flies = rng.random(len(roots)) < s.flyaways
-    heights = np.minimum(rng.exponential(s.flyaway_height, len(roots)), s.max_overshoot)
+    depths = np.minimum(s.max_depth, s.depth_of_thickness * thickness) * rng.random(number) ** s.depth_power
+    flies = rng.random(number) < s.flyaways
+    heights = np.minimum(rng.exponential(s.flyaway_height, number), s.max_overshoot)
     depths = np.where(flies, -heights, depths)
-    points, counts = grow(
-        volume,
-        roots,
-        root_normals,
-        depths=depths,
-        lengths=_lengths(model, skin, hair, thickness, rng),
-        overshoots=np.minimum(rng.exponential(s.overshoot, len(roots)), s.max_overshoot) + np.maximum(-depths, 0),
-    )
-    curl = _curl(evidence)
-    number, kept = _chosen(counts, curl, rng)
-    for photo in evidence:
-        counts[kept] = np.minimum(counts[kept], _shown_length(points[kept], photo))
-    kept = kept[counts[kept] >= s.min_points]
-    if not len(kept):
-        return None
-    points = resampled(points[kept], counts[kept], number)
-    points = styled(points, volume.outward(points), curl, rng=rng)
-    along = np.linspace(0, 1, number)
-    widths = np.broadcast_to(s.width * (1 - (1 - s.tip) * along**2), points.shape[:2]).copy()
-    root_uv = (model.uv[model.uv_faces[face[kept]]] * corner_weights[kept, :, None]).sum(1)
-    return HairStrands(points, widths, _colours(points, volume, depths[kept], texture, rng), root_uv)
+    lengths = _lengths(model, skin, hair, thickness, rng)
+    overshoots = np.minimum(rng.exponential(s.overshoot, number), s.max_overshoot) + np.maximum(-depths, 0)
+    return _Roots(face, corner_weights, points, directions, depths, lengths, overshoots).take(inside)
 
 
 def _curl(evidence: Sequence[PhotoEvidence]) -> Curl:
@@ -110,14 +153,18 @@ def _curl(evidence: Sequence[PhotoEvidence]) -> Curl:
 
 
 def _chosen(
-    counts: Integer[np.ndarray, "s"], curl: Curl, rng: np.random.Generator
+    roots: _Roots, volume: HairVolume, curl: Curl, rng: np.random.Generator
 ) -> tuple[int, Integer[np.ndarray, "k"]]:
-    """Return how many points a strand needs, and which strands to keep so that all points together fit the budget."""
+    """Return how many points a strand needs, and which strands to keep so that all points together fit the budget.
+
+    A few strands are grown to see how long they become.
+    """
     s = _SETTINGS
+    _, counts = roots.take(np.arange(0, len(roots.face), s.sampled)).grow(volume)
     length = GrowthSettings().step * float(np.quantile(counts, s.typical_length))
     number = int(np.clip(length / min(curl.pitch / s.points_of_wave, s.max_spacing), s.min_points, s.max_points))
-    some = min(len(counts), s.budget // number)
-    return number, np.sort(rng.choice(len(counts), some, replace=False))
+    some = min(len(roots.face), s.budget // number)
+    return number, np.sort(rng.choice(len(roots.face), some, replace=False))
 
 
 def _covered_fraction(model: HeadModel, coverage: Float[np.ndarray, "m"]) -> float:

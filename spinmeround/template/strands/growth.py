@@ -75,7 +75,9 @@ def _rim(mesh: Mesh) -> Bool[np.ndarray, "v"]:
 
 
 def _signed_distance(grid: Grid, vertices, normals, *, rim):
-    """Return per point of a grid the distance to the nearest vertex's tangent plane where that is near, to the vertex elsewhere; its index.
+    """Return a distance for each point of a grid, and the index of the nearest vertex.
+
+    It is that to the vertex's tangent plane where the vertex is near, and to the vertex elsewhere.
 
     Positive on the side the normals point to, and beside a vertex of the open ``rim``.
     """

@@ -73,6 +73,7 @@ class StrandGrowthSettings:
         min_coverage: of a vertex of the skin from which on strands grow there.
         thinning: coverages between which strands grow denser, from none to all: no hairline is an edge.
         root_slack: height above the hair's surface up to which a root may lie: at the hairline hair has no thickness.
+        sampled: one strand of so many is grown first, to see how many points they need.
         budget: points of all strands together.
         min_points: of a strand; one that grew fewer is none.
         max_points: of a strand.
@@ -101,6 +102,7 @@ class StrandGrowthSettings:
     min_coverage: float = 0.35
     thinning: tuple[float, float] = (0.3, 0.7)
     root_slack: float = 0.006
+    sampled: int = 10
     budget: int = 350_000
     min_points: int = 4
     max_points: int = 64

@@ -13,7 +13,7 @@ def test_near_vertices_are_exact_and_far_ones_as_near_but_for_a_cell(beyond):
     rng = np.random.default_rng(0)
     vertices = rng.normal(size=(4000, 3))
     vertices *= 0.3 / np.linalg.norm(vertices, axis=1, keepdims=True)
-    grid = Grid.covering(np.full(3, -0.35) + [beyond, 0, 0], np.full(3, 0.5), 0.02)
+    grid = Grid.covering(np.array([beyond - 0.35, -0.35, -0.35]), np.full(3, 0.5), 0.02)
     points = grid.points()
     distance, nearest = nearest_vertices(grid, points, vertices)
     exact, index = cKDTree(vertices).query(points)
