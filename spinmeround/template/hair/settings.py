@@ -96,7 +96,7 @@ class ThicknessSettings:
         bare_coverage: coverage below which the thickness is held at 0.
         bare_weight: of that constraint.
         measured_weight: of a measurement.
-        prior_weight: of the typical thickness at vertices without a measurement; only settles what the others leave.
+        prior_weight: of the typical thickness at vertices without a measurement: behind, hair is as short as beside.
         min_typical: lower bound of the typical thickness, the median of the measurements.
         max_typical: upper bound of the typical thickness.
         ridge: added to the diagonal so that the system stays regular.
@@ -124,7 +124,7 @@ class ThicknessSettings:
     bare_coverage: float = 0.3
     bare_weight: float = 2.0
     measured_weight: float = 0.3
-    prior_weight: float = 0.002
+    prior_weight: float = 0.03
     min_typical: float = 0.006
     max_typical: float = 0.08
     ridge: float = 1e-6
