@@ -10,6 +10,7 @@ from spinmeround import images, mesh_raster
 from spinmeround.geometry import project
 from spinmeround.orbits import orbit_cameras
 from spinmeround.template.hair import volume
+from spinmeround.template.hair.nearest_on_grid import Grid
 from spinmeround.template.hair.strand_texture import strand_orientation, synthesise_strands
 from spinmeround.template.hair.texture import base_colour, paint_hair
 from spinmeround.template.model.head_model import load_head_model
@@ -132,10 +133,10 @@ def test_long_hair_hangs_behind_the_neck_and_covers_the_ears(model, camera, buff
 
 def test_nothing_far_from_the_skin_lies_under_it(model):
     skin = model.dense(model.mean).astype(np.float64)
-    axis = np.arange(-0.8, 0.81, 0.1)
-    points = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
+    grid = Grid.covering(np.full(3, -0.8), np.full(3, 0.8), 0.04)
+    points = grid.points()
     bare = np.zeros(len(skin))
-    _, _, skin_distance, _ = volume._shell_distance(model, skin, bare, bare, points)
+    _, _, skin_distance, _ = volume._shell_distance(model, skin, bare, bare, grid, points)
     beside = (points[:, 1] < skin[:, 1].max()) & (np.hypot(points[:, 0], points[:, 2]) > 0.5)
     assert beside.sum() > 500
     assert (skin_distance[beside] > 0).all(), "below the ears the nearest vertex is on the open end of the neck"
