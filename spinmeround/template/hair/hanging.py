@@ -116,7 +116,9 @@ def measure_hanging_hair(
         gaussian_filter1d(np.maximum(median_filter(side, s.side_rows), skull) * taper, s.side_blur_rows)
         for side in sides
     )
-    back = _back_depth(scalp, heights, typical) * taper
+    # Hair that stands off on both sides, as curls do, stands off behind as well.
+    standing_off = np.clip(np.minimum(left, right) - skull * taper, 0, None)
+    back = _back_depth(scalp, heights, typical) * taper + s.back_standing_off * standing_off
     falls_in_front = (hangs[0], hangs[1])
     return HangingHair(origin, world_from_uyw, heights[rows], left[rows], right[rows], back[rows], falls_in_front)
 

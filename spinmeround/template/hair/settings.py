@@ -224,6 +224,7 @@ class HangingHairSettings:
         skull_band: vertices within this height of a row count for its half width.
         back_band: the same for its depth.
         neck_half_width: lower bound of the half width below the middle of the scalp.
+        back_standing_off: how far hair stands off behind, of how far it does on the side where it does less.
         back_lean: fraction of its depth that the back of the hair loses over ``lean_height``.
         lean_height: height below the widest place of the skull over which the back of the hair leans in.
     """
@@ -246,6 +247,7 @@ class HangingHairSettings:
     skull_band: float = 0.015
     back_band: float = 0.02
     neck_half_width: float = 0.13
+    back_standing_off: float = 0.5
     back_lean: float = 0.25
     lean_height: float = 0.4
 
