@@ -14,7 +14,7 @@ from spinmeround.template.fit.fitter import FittedHead
 from spinmeround.template.model.atlas import Atlas, build_atlas
 from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
 from spinmeround.template.texture.eyes import complete_eyes
-from spinmeround.template.texture.fill import Layer, MembraneSolver
+from spinmeround.template.texture.fill import Layer, MembraneSolver, vertex_areas
 from spinmeround.template.texture.hidden_skin import SkinCanvas, complete_skin
 from spinmeround.template.texture.lighting import SkinLight, ambient_occlusion, photo_shading
 from spinmeround.template.texture.mouth import complete_mouth
@@ -49,7 +49,7 @@ class _BakeSettings:
             fitted normals are not certain, so that two centimetres are averaged.
         light_half_weight: summed weight at which a vertex is half seen as far as light is concerned, texels.
         light_seen: weight of the light on seen vertices against that on their neighbours, where it is continued.
-        light_even: weight of an even light there: it wins a few centimetres from what is seen. No photo shows what
+        light_reach_mm: so far from what is seen an even light has won all but 1/e, millimetres. No photo shows what
             light falls on skin that it does not see.
         hidden_level: strength of that light: 0 is that on sure skin, which faces the lamp more than most; 1, in
             logarithms, the mean of what is seen.
@@ -59,13 +59,13 @@ class _BakeSettings:
     max_plain_hair: float = 0.2
     max_plain_coverage: float = 0.3
     min_plain_weight: float = 0.3
-    hair_excess: float = 0.15
-    hair_excess_range: float = 0.35
+    hair_excess: float = 0.05
+    hair_excess_range: float = 0.25
     seen_prior_weight: float = 1e-3
     light_detail: float = 0.05
     light_half_weight: float = 2.0
     light_seen: float = 2.0
-    light_even: float = 0.1
+    light_reach_mm: float = 15
     hidden_level: float = 0.5
 
 
@@ -147,7 +147,8 @@ def shared_atlas(size_px: int) -> Atlas:
 def _canvas(model: HeadModel, atlas: Atlas, hair_coverage: Float[np.ndarray, "m"]) -> SkinCanvas:
     membrane = MembraneSolver.on_faces(model.dense_faces[model.dense_part == _SKIN], len(hair_coverage))
     coverage = np.asarray(hair_coverage, np.float64)
-    return SkinCanvas(model, atlas, atlas.part == _SKIN, membrane, coverage, SkinPlaces.on(model))
+    areas = vertex_areas(model.dense(model.mean), model.dense_faces)
+    return SkinCanvas(model, atlas, atlas.part == _SKIN, membrane, coverage, areas, SkinPlaces.on(model))
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ def _light_of(
     else:
         level = np.zeros(3)
     prior = np.broadcast_to(level, log_light.shape)
-    log_light = membrane.interpolate(log_light, confidence, prior, prior_weight=_BAKE.light_even)
+    log_light = membrane.interpolate(log_light, confidence, prior, prior_weight=canvas.screen(_BAKE.light_reach_mm))
     outside = np.zeros((len(normals), 1))
     outside[np.unique(model.dense_faces[model.dense_part == _SKIN])] = 1
     return SkinLight(np.exp(log_light * outside * (1 - model.masks["cavity"][:, None])))

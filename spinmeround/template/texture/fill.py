@@ -87,6 +87,13 @@ class MembraneSolver:
         return spla.splu(system, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(right)
 
 
+def vertex_areas(vertices: Float[np.ndarray, "m 3"], faces: Integer[np.ndarray, "g 3"]) -> Float[np.ndarray, "m"]:
+    """Return a third of the area of the faces around each vertex, in squared units of the vertices."""
+    first, second, third = (np.asarray(vertices, np.float64)[faces[:, corner]] for corner in range(3))
+    area = np.linalg.norm(np.cross(second - first, third - first), axis=1) / 2
+    return np.bincount(faces.ravel(), np.repeat(area / 3, 3), len(vertices))
+
+
 @dataclass(frozen=True)
 class Layer:
     """Colours with a weight in [0, 1] per texel: how far they are trusted."""
