@@ -63,6 +63,8 @@ class _HiddenSettings:
         brighter: a throat that is brighter than the skin of the face by so much, in natural logarithms of sRGB, is as
             unlike it as another tint is: under the jaw falls less light, and a collar is there.
         ear_tint: factor on the usual colour at the ears, where blood shows more.
+        ear_doubt: part of the say in the tone of skin that ears lose: light shines through their rims, which are all
+            that most photos show of them.
         open_percentile: percentile of the ambient visibility from which on a place is open and not darkened.
         hollow_brightness: brightness that invented colours have in the deepest hollow; 1 is that in the open.
         hair_ranks: part of the hair's weight, from dark to bright, of which the mean is taken.
@@ -92,6 +94,7 @@ class _HiddenSettings:
     departure: float = 2.0
     brighter: float = 0.2
     ear_tint: tuple[float, float, float] = (1.01, 0.98, 0.98)
+    ear_doubt: float = 0.8
     open_percentile: float = 70
     hollow_brightness: float = 0.85
     hair_ranks: tuple[float, float] = (0.2, 0.9)
@@ -121,6 +124,11 @@ class SkinCanvas:
     hair_coverage: Float[np.ndarray, "m"]
     areas: Float[np.ndarray, "m"]
     places: SkinPlaces
+
+    @property
+    def ears(self) -> Float[np.ndarray, "m"]:
+        """1 on both ears, 0 elsewhere, with a soft border."""
+        return np.maximum(self.model.masks["ear_left"], self.model.masks["ear_right"])
 
     def gather(self, layer: Layer) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m"]]:
         """Return the colours that a layer has at the dense vertices, and their summed weights."""
@@ -208,6 +216,7 @@ def _tone_of(canvas: SkinCanvas, colours: Float[np.ndarray, "m 3"], weight_sum: 
     hairs = bare_sum * canvas.places.beard_core * beard * unlike
     beard_rgb = np.average(colours, axis=0, weights=hairs) if hairs.sum() > 0 else usual
     likely = np.maximum((1 - canvas.hair_coverage) * (1 - beard) / (1 + unlike**4), canvas.model.masks["lips"])
+    likely = likely * (1 - _HIDDEN.ear_doubt * canvas.ears)
     return _Tone(usual, _adjoining_skin(canvas, usual, colours, bare_sum * likely), likely, beard, beard_rgb)
 
 
@@ -258,8 +267,7 @@ def _without_foreign(canvas: SkinCanvas, seen: Layer, border: Float32[np.ndarray
     twin_weight, twin = canvas.atlas.mirrored(seen.weight), canvas.atlas.mirrored(large)
     one_sided = smooth_ramp(large, *_HIDDEN.foreign) * (1 - smooth_ramp(twin, *_HIDDEN.twin)) * twin_weight
     aside = 1 - canvas.spread(canvas.places.own)
-    off_face = np.maximum.reduce([masks["neck"], masks["ear_left"], masks["ear_right"]])
-    on_face = seen.weight * (1 - canvas.spread(off_face))
+    on_face = seen.weight * (1 - canvas.spread(np.maximum(masks["neck"], canvas.ears)))
     suspect = np.maximum(1 - on_face, border * aside)
     doubt = np.maximum(smooth_ramp(unlike, *_HIDDEN.foreign) * suspect, one_sided * aside)
     beard = canvas.spread(tone.beard) * smooth_ramp(seen.weight, *_HIDDEN.well_seen)
@@ -288,8 +296,7 @@ def _continued_skin(
     differs by from it, as beards and shadows do, fades out over a shorter one.
     """
     masks = canvas.model.masks
-    ears = np.maximum(masks["ear_left"], masks["ear_right"])[:, None]
-    prior = log_colour(tone.adjoining) + ears * np.log(_HIDDEN.ear_tint)
+    prior = log_colour(tone.adjoining) + canvas.ears[:, None] * np.log(_HIDDEN.ear_tint)
     logs, seen = log_colour(colours), weight_sum / (weight_sum + _HIDDEN.half_weight)
     screen = canvas.screen(_HIDDEN.skin_reach_mm) * (1 - _HIDDEN.lip_share * masks["lips"])
     skin = canvas.membrane.interpolate(logs, tone.likely * seen, prior, prior_weight=screen)
@@ -309,7 +316,8 @@ def _continued_skin(
 def _continues(canvas: SkinCanvas, tone: _Tone, colours: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m"]:
     """Return, per dense vertex, how far what is seen there goes on beyond its border: skin, shadows and beards do."""
     soft = 1 / (1 + (unlikeness(colours, tone.usual) / _HIDDEN.departure) ** 4)
-    return np.maximum((1 - canvas.hair_coverage) * np.maximum(soft, tone.beard), canvas.model.masks["lips"])
+    bare = (1 - canvas.hair_coverage) * (1 - _HIDDEN.ear_doubt * canvas.ears)
+    return np.maximum(bare * np.maximum(soft, tone.beard), canvas.model.masks["lips"])
 
 
 def _hair_colour(
