@@ -95,6 +95,19 @@ def vertex_areas(vertices: Float[np.ndarray, "m 3"], faces: Integer[np.ndarray, 
     return np.bincount(faces.ravel(), np.repeat(area / 3, 3), len(vertices))
 
 
+def screening_weight(areas: Float[np.ndarray, "m"], reach: float | Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+    """Return the prior's weight that screens a membrane: away from what is known it falls to 1/e over ``reach``.
+
+    A regular mesh of edge h is assumed around each vertex. There the unweighted graph Laplacian is -3/2 h² times that
+    of the surface, and a vertex has an area of √3/2 h².
+
+    Args:
+        areas: of the vertices, see ``vertex_areas``.
+        reach: in the unit of the vertices.
+    """
+    return np.sqrt(3) * areas / np.square(reach)
+
+
 @dataclass(frozen=True)
 class Layer:
     """Colours with a weight in [0, 1] per texel: how far they are trusted."""

@@ -13,7 +13,14 @@ from spinmeround.geometry import MILLIMETRE
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.model.atlas import Atlas
 from spinmeround.template.model.head_model import HeadModel, landmark_points
-from spinmeround.template.texture.fill import Layer, MembraneSolver, blend_under, synthesise_skin_grain, tone_matched
+from spinmeround.template.texture.fill import (
+    Layer,
+    MembraneSolver,
+    blend_under,
+    screening_weight,
+    synthesise_skin_grain,
+    tone_matched,
+)
 from spinmeround.template.texture.lips import seam_shadow
 from spinmeround.template.texture.skin_tone import (
     SkinPlaces,
@@ -136,12 +143,8 @@ class SkinCanvas:
         return self.atlas.gather(layer.rgb, weight, len(self.hair_coverage))
 
     def screen(self, reach_mm: float | Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
-        """Return the weight of a prior against differences between neighbours that lets what is known reach so far.
-
-        A regular mesh of edge h is assumed around each vertex, on which the unweighted graph Laplacian is -3/2 h² times
-        that of the surface, and a vertex has an area of √3/2 h².
-        """
-        return np.sqrt(3) * self.areas / np.square(np.asarray(reach_mm) * MILLIMETRE)
+        """Return the weight with which a prior has won all but 1/e at this distance from what is known."""
+        return screening_weight(self.areas, np.asarray(reach_mm) * MILLIMETRE)
 
     def spread(self, values: Float[np.ndarray, "m"]) -> Float32[np.ndarray, "t t"]:
         """Interpolate one value for each dense vertex over the texels."""
