@@ -67,6 +67,7 @@ class _HiddenSettings:
         shadow_reach_mm: ... and elsewhere.
         departure: unlikeness to continued skin at which what is no beard goes on by half: soft shadows do, hair and
             cloth do not.
+        throat: factor on what a throat is unlike the skin of the face by: cloth is near.
         brighter: a throat that is brighter than the skin of the face by so much, in natural logarithms of sRGB, is as
             unlike it as another tint is: under the jaw falls less light, and a collar is there.
         ear_tint: factor on the usual colour at the ears, where blood shows more.
@@ -83,7 +84,7 @@ class _HiddenSettings:
     half_weight: float = 2.0
     around_weight: float = 0.03
     around_prior: float = 1e-3
-    foreign: tuple[float, float] = (0.9, 1.8)
+    foreign: tuple[float, float] = (1.2, 2.2)
     blob: float = 0.005
     twin: tuple[float, float] = (0.5, 1.0)
     well_seen: tuple[float, float] = (0.5, 0.95)
@@ -99,6 +100,7 @@ class _HiddenSettings:
     beard_reach_mm: float = 12
     shadow_reach_mm: float = 8
     departure: float = 2.0
+    throat: float = 1.4
     brighter: float = 0.2
     ear_tint: tuple[float, float, float] = (1.01, 0.98, 0.98)
     ear_doubt: float = 0.8
@@ -264,7 +266,7 @@ def _without_foreign(canvas: SkinCanvas, seen: Layer, border: Float32[np.ndarray
     unlike[used] = unlikeness(seen.rgb[used], around[used])
     throat = used & (canvas.spread(masks["neck"]) > 0.5)
     brighter = (log_colour(seen.rgb[throat]) - log_colour(around[throat])).mean(-1) / _HIDDEN.brighter
-    unlike[throat] = np.maximum(unlike[throat], brighter)
+    unlike[throat] = np.maximum(_HIDDEN.throat * unlike[throat], brighter)
     size = canvas.atlas.size
     large = cv2.GaussianBlur(unlike, (0, 0), _HIDDEN.blob * size)
     twin_weight, twin = canvas.atlas.mirrored(seen.weight), canvas.atlas.mirrored(large)

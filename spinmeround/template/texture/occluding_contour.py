@@ -35,7 +35,7 @@ class _ContourSettings:
     half_weight: float = 5.0
     prior_weight: float = 1e-4
     min_colour: float = 0.02
-    brightened: float = 0.6
+    brightened: float = 0.4
     darkened: float = 0.8
     max_change: float = 0.7
 
