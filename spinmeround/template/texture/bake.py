@@ -41,7 +41,8 @@ class _BakeSettings:
         max_plain_coverage: a texel that hair covers by less than this can show plain skin.
         min_plain_weight: a texel that is weighted more than this counts as skin when the light is estimated.
         hair_excess: where a pixel has more hair than belongs over its texel, the hair is an obstruction: it takes away
-            weight from this excess on ...
+            weight from this excess on, in the centre and above the eyes, and on cheeks, jaw and neck, which are filled
+            where single hairs darken them, ...
         hair_excess_range: ... and all of it after this much more.
         seen_prior_weight: weight of "no difference" when the tone of two seen layers is matched; small, since both
             show the same person.
@@ -59,8 +60,8 @@ class _BakeSettings:
     max_plain_hair: float = 0.2
     max_plain_coverage: float = 0.3
     min_plain_weight: float = 0.3
-    hair_excess: float = 0.05
-    hair_excess_range: float = 0.25
+    hair_excess: tuple[float, float] = (0.15, 0.05)
+    hair_excess_range: float = 0.35
     seen_prior_weight: float = 1e-3
     light_detail: float = 0.05
     light_half_weight: float = 2.0
@@ -173,7 +174,9 @@ def _project(canvas: SkinCanvas, portrait: Portrait, head: FittedHead, index: in
     camera, posed = head.photos[index].camera, model.dense(head.posed(index))
     projection = project_photo(model, atlas, portrait, camera, posed, canvas.places.features)
     coverage = canvas.spread(canvas.hair_coverage)
-    obstruction = np.clip((projection.hair - coverage - _BAKE.hair_excess) / _BAKE.hair_excess_range, 0, 1)
+    at_centre, aside = _BAKE.hair_excess
+    allowed = aside + canvas.spread(canvas.places.own) * (at_centre - aside)
+    obstruction = np.clip((projection.hair - coverage - allowed) / _BAKE.hair_excess_range, 0, 1)
     seen = Layer(projection.rgb, np.where(inside, projection.weight * (1 - obstruction), 0).astype(np.float32))
     plain = inside & (projection.hair < _BAKE.max_plain_hair) & (coverage < _BAKE.max_plain_coverage)
     side = smooth_ramp(np.abs(model.dense(model.mean)[:, 0]), *_BAKE.side_distance)
