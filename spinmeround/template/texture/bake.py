@@ -14,7 +14,7 @@ from spinmeround.template.fit.fitter import FittedHead
 from spinmeround.template.model.atlas import Atlas, build_atlas
 from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
 from spinmeround.template.texture.eyes import complete_eyes
-from spinmeround.template.texture.fill import Layer, MembraneSolver
+from spinmeround.template.texture.fill import Layer, MembraneSolver, vertex_areas
 from spinmeround.template.texture.hidden_skin import SkinCanvas, complete_skin
 from spinmeround.template.texture.lighting import SkinLight, ambient_occlusion, photo_shading
 from spinmeround.template.texture.mouth import complete_mouth
@@ -41,7 +41,8 @@ class _BakeSettings:
         max_plain_coverage: a texel that hair covers by less than this can show plain skin.
         min_plain_weight: a texel that is weighted more than this counts as skin when the light is estimated.
         hair_excess: where a pixel has more hair than belongs over its texel, the hair is an obstruction: it takes away
-            weight from this excess on ...
+            weight from this excess on, in the centre and above the eyes, and on cheeks, jaw and neck, which are filled
+            where single hairs darken them, ...
         hair_excess_range: ... and all of it after this much more.
         seen_prior_weight: weight of "no difference" when the tone of two seen layers is matched; small, since both
             show the same person.
@@ -49,7 +50,7 @@ class _BakeSettings:
             fitted normals are not certain, so that two centimetres are averaged.
         light_half_weight: summed weight at which a vertex is half seen as far as light is concerned, texels.
         light_seen: weight of the light on seen vertices against that on their neighbours, where it is continued.
-        light_even: weight of an even light there: it wins a few centimetres from what is seen. No photo shows what
+        light_reach_mm: so far from what is seen an even light has won all but 1/e, millimetres. No photo shows what
             light falls on skin that it does not see.
         hidden_level: strength of that light: 0 is that on sure skin, which faces the lamp more than most; 1, in
             logarithms, the mean of what is seen.
@@ -59,13 +60,13 @@ class _BakeSettings:
     max_plain_hair: float = 0.2
     max_plain_coverage: float = 0.3
     min_plain_weight: float = 0.3
-    hair_excess: float = 0.15
+    hair_excess: tuple[float, float] = (0.15, 0.05)
     hair_excess_range: float = 0.35
     seen_prior_weight: float = 1e-3
     light_detail: float = 0.05
     light_half_weight: float = 2.0
     light_seen: float = 2.0
-    light_even: float = 0.1
+    light_reach_mm: float = 15
     hidden_level: float = 0.5
 
 
@@ -147,7 +148,8 @@ def shared_atlas(size_px: int) -> Atlas:
 def _canvas(model: HeadModel, atlas: Atlas, hair_coverage: Float[np.ndarray, "m"]) -> SkinCanvas:
     membrane = MembraneSolver.on_faces(model.dense_faces[model.dense_part == _SKIN], len(hair_coverage))
     coverage = np.asarray(hair_coverage, np.float64)
-    return SkinCanvas(model, atlas, atlas.part == _SKIN, membrane, coverage, SkinPlaces.on(model))
+    areas = vertex_areas(model.dense(model.mean), model.dense_faces)
+    return SkinCanvas(model, atlas, atlas.part == _SKIN, membrane, coverage, areas, SkinPlaces.on(model))
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,9 @@ def _project(canvas: SkinCanvas, portrait: Portrait, head: FittedHead, index: in
     camera, posed = head.photos[index].camera, model.dense(head.posed(index))
     projection = project_photo(model, atlas, portrait, camera, posed, canvas.places.features)
     coverage = canvas.spread(canvas.hair_coverage)
-    obstruction = np.clip((projection.hair - coverage - _BAKE.hair_excess) / _BAKE.hair_excess_range, 0, 1)
+    at_centre, aside = _BAKE.hair_excess
+    allowed = aside + canvas.spread(canvas.places.own) * (at_centre - aside)
+    obstruction = np.clip((projection.hair - coverage - allowed) / _BAKE.hair_excess_range, 0, 1)
     seen = Layer(projection.rgb, np.where(inside, projection.weight * (1 - obstruction), 0).astype(np.float32))
     plain = inside & (projection.hair < _BAKE.max_plain_hair) & (coverage < _BAKE.max_plain_coverage)
     side = smooth_ramp(np.abs(model.dense(model.mean)[:, 0]), *_BAKE.side_distance)
@@ -218,7 +222,7 @@ def _light_of(
     else:
         level = np.zeros(3)
     prior = np.broadcast_to(level, log_light.shape)
-    log_light = membrane.interpolate(log_light, confidence, prior, prior_weight=_BAKE.light_even)
+    log_light = membrane.interpolate(log_light, confidence, prior, prior_weight=canvas.screen(_BAKE.light_reach_mm))
     outside = np.zeros((len(normals), 1))
     outside[np.unique(model.dense_faces[model.dense_part == _SKIN])] = 1
     return SkinLight(np.exp(log_light * outside * (1 - model.masks["cavity"][:, None])))

@@ -38,14 +38,15 @@ class _GrainSettings:
         min_patch_weight: below this mean weight a patch shows too little skin, and there is no grain.
         coarsest_px: standard deviation of the blur that separates grain from shading, texels.
         percentiles: grain is clipped to these: single moles would ring through the whole map.
-        max_deviation: greatest standard deviation of the grain, sRGB in [0, 1].
+        max_deviation: greatest standard deviation of the grain, fraction of the patch's mean brightness: what are pores
+            on bright skin is a rash on dark skin.
     """
 
     patch_px: int = 160
     min_patch_weight: float = 0.3
     coarsest_px: float = 6.0
     percentiles: tuple[int, int] = (2, 98)
-    max_deviation: float = 0.012
+    max_deviation: float = 0.015
 
 
 _BLEND, _GRAIN = _BlendSettings(), _GrainSettings()
@@ -85,6 +86,26 @@ class MembraneSolver:
         system = (self.laplacian + sp.diags(diagonal)).tocsc()
         right = confidence[:, None] * values + np.broadcast_to(prior_weight, confidence.shape)[:, None] * prior
         return spla.splu(system, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(right)
+
+
+def vertex_areas(vertices: Float[np.ndarray, "m 3"], faces: Integer[np.ndarray, "g 3"]) -> Float[np.ndarray, "m"]:
+    """Return a third of the area of the faces around each vertex, in squared units of the vertices."""
+    first, second, third = (np.asarray(vertices, np.float64)[faces[:, corner]] for corner in range(3))
+    area = np.linalg.norm(np.cross(second - first, third - first), axis=1) / 2
+    return np.bincount(faces.ravel(), np.repeat(area / 3, 3), len(vertices))
+
+
+def screening_weight(areas: Float[np.ndarray, "m"], reach: float | Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+    """Return the prior's weight that screens a membrane: away from what is known it falls to 1/e over ``reach``.
+
+    A regular mesh of edge h is assumed around each vertex. There the unweighted graph Laplacian is -3/2 h² times that
+    of the surface, and a vertex has an area of √3/2 h².
+
+    Args:
+        areas: of the vertices, see ``vertex_areas``.
+        reach: in the unit of the vertices.
+    """
+    return np.sqrt(3) * areas / np.square(reach)
 
 
 @dataclass(frozen=True)
@@ -172,7 +193,7 @@ def synthesise_skin_grain(
         grey = layer.rgb[best].mean(-1)
         fine = grey - cv2.GaussianBlur(grey, (0, 0), _GRAIN.coarsest_px)
         fine = np.clip(fine, *np.percentile(fine, _GRAIN.percentiles))
-        amplitude = _isotropic_amplitude(fine - fine.mean())
+        amplitude = _isotropic_amplitude(fine - fine.mean(), _GRAIN.max_deviation * float(grey.mean()))
     phase = np.angle(np.fft.fft2(rng.standard_normal((size_px, size_px))))
     tile = np.fft.ifft2(amplitude * np.exp(1j * phase)).real.astype(np.float32)
     repeats = -(-layer.weight.shape[0] // size_px)
@@ -180,8 +201,12 @@ def synthesise_skin_grain(
     return np.tile(tile, (repeats, repeats))[:size, :size]
 
 
-def _isotropic_amplitude(fine: Float[np.ndarray, "p p"]) -> Float[np.ndarray, "p p"]:
-    """Return a patch's amplitudes by frequency alone: its wrinkles must not run over the whole map in one direction."""
+def _isotropic_amplitude(fine: Float[np.ndarray, "p p"], max_deviation: float) -> Float[np.ndarray, "p p"]:
+    """Return a patch's amplitudes by frequency alone: its wrinkles must not run over the whole map in one direction.
+
+    Args:
+        max_deviation: standard deviation beyond which they are scaled down.
+    """
     size_px = _GRAIN.patch_px
     window = np.outer(np.hanning(size_px), np.hanning(size_px))
     power = np.abs(np.fft.fft2(fine * window)) ** 2 / (window**2).mean()
@@ -191,4 +216,4 @@ def _isotropic_amplitude(fine: Float[np.ndarray, "p p"]) -> Float[np.ndarray, "p
     level = np.array([np.median(power[ring == r]) for r in range(size_px // 2 + 1)]) / np.log(2)
     amplitude = np.sqrt(level[ring])
     deviation = np.sqrt((amplitude**2).sum()) / size_px**2
-    return amplitude * min(1.0, _GRAIN.max_deviation / max(float(deviation), 1e-9))
+    return amplitude * min(1.0, max_deviation / max(float(deviation), 1e-9))

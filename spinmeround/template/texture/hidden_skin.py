@@ -9,12 +9,27 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from scipy.spatial import cKDTree
 
+from spinmeround.geometry import MILLIMETRE
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.model.atlas import Atlas
 from spinmeround.template.model.head_model import HeadModel, landmark_points
-from spinmeround.template.texture.fill import Layer, MembraneSolver, blend_under, synthesise_skin_grain, tone_matched
+from spinmeround.template.texture.fill import (
+    Layer,
+    MembraneSolver,
+    blend_under,
+    screening_weight,
+    synthesise_skin_grain,
+    tone_matched,
+)
 from spinmeround.template.texture.lips import seam_shadow
-from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, between, unlikeness, usual_skin
+from spinmeround.template.texture.skin_tone import (
+    SkinPlaces,
+    beardedness,
+    between,
+    log_colour,
+    unlikeness,
+    usual_skin,
+)
 
 _CHEEKS_AND_FOREHEAD = (50, 280, 151, 205, 425)
 """Landmarks on large patches of plain skin."""
@@ -43,10 +58,21 @@ class _HiddenSettings:
         feather: width of that transition on cheeks, jaw and neck, fraction of the texture's side.
         seen_prior_weight: weight of "no difference" when the mirror image takes the tone of what is seen.
         invented_prior_weight: the same for invented colours, whose tone has to match near their border only.
-        skin_prior_weight: weight of the person's usual skin against differences between neighbours: it wins a few
-            centimetres from what is seen.
-        lip_share: of that weight taken away on lips, which continue their own colour.
+        skin_reach_mm: so far from what is seen the person's usual skin has won all but 1/e, millimetres.
+        lip_share: part of its weight taken away on lips, which continue their own colour.
+        side_share: part of the way, in logarithms, from sure skin to that of cheeks, jaw and temples, which adjoin
+            hidden skin, at which the colour lies that it tends to.
+        beard_reach_mm: so far a beard, or a shadow, goes on beyond the border of what is seen until all but 1/e of it
+            has faded, millimetres, where beards grow, ...
+        shadow_reach_mm: ... and elsewhere.
+        departure: unlikeness to continued skin at which what is no beard goes on by half: soft shadows do, hair and
+            cloth do not.
+        throat: factor on what a throat is unlike the skin of the face by: cloth is near.
+        brighter: a throat that is brighter than the skin of the face by so much, in natural logarithms of sRGB, is as
+            unlike it as another tint is: under the jaw falls less light, and a collar is there.
         ear_tint: factor on the usual colour at the ears, where blood shows more.
+        ear_doubt: part of the say in the tone of skin that ears lose: light shines through their rims, which are all
+            that most photos show of them.
         open_percentile: percentile of the ambient visibility from which on a place is open and not darkened.
         hollow_brightness: brightness that invented colours have in the deepest hollow; 1 is that in the open.
         hair_ranks: part of the hair's weight, from dark to bright, of which the mean is taken.
@@ -68,9 +94,16 @@ class _HiddenSettings:
     feather: float = 0.015
     seen_prior_weight: float = 1e-3
     invented_prior_weight: float = 0.02
-    skin_prior_weight: float = 0.01
+    skin_reach_mm: float = 30
     lip_share: float = 0.95
-    ear_tint: tuple[float, float, float] = (1.03, 0.94, 0.94)
+    side_share: float = 0.5
+    beard_reach_mm: float = 12
+    shadow_reach_mm: float = 8
+    departure: float = 2.0
+    throat: float = 1.4
+    brighter: float = 0.2
+    ear_tint: tuple[float, float, float] = (1.01, 0.98, 0.98)
+    ear_doubt: float = 0.8
     open_percentile: float = 70
     hollow_brightness: float = 0.85
     hair_ranks: tuple[float, float] = (0.2, 0.9)
@@ -89,6 +122,7 @@ class SkinCanvas:
         inside: texels of skin.
         membrane: over the dense vertices of skin.
         hair_coverage: fraction of hair over each dense vertex.
+        areas: of each dense vertex on the mean head, squared head units.
         places: where skin is sure, and where a beard may grow.
     """
 
@@ -97,12 +131,22 @@ class SkinCanvas:
     inside: Bool[np.ndarray, "t t"]
     membrane: MembraneSolver
     hair_coverage: Float[np.ndarray, "m"]
+    areas: Float[np.ndarray, "m"]
     places: SkinPlaces
+
+    @property
+    def ears(self) -> Float[np.ndarray, "m"]:
+        """1 on both ears, 0 elsewhere, with a soft border."""
+        return np.maximum(self.model.masks["ear_left"], self.model.masks["ear_right"])
 
     def gather(self, layer: Layer) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m"]]:
         """Return the colours that a layer has at the dense vertices, and their summed weights."""
         weight = np.where(self.inside, layer.weight**_HIDDEN.trust_power, 0).astype(np.float32)
         return self.atlas.gather(layer.rgb, weight, len(self.hair_coverage))
+
+    def screen(self, reach_mm: float | Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+        """Return the weight with which a prior has won all but 1/e at this distance from what is known."""
+        return screening_weight(self.areas, np.asarray(reach_mm) * MILLIMETRE)
 
     def spread(self, values: Float[np.ndarray, "m"]) -> Float32[np.ndarray, "t t"]:
         """Interpolate one value for each dense vertex over the texels."""
@@ -114,13 +158,15 @@ class _Tone:
     """What is known about the skin from what is seen.
 
     Attributes:
-        usual: the person's usual colour, sRGB.
+        usual: the person's usual colour on sure skin, sRGB.
+        adjoining: the colour that hidden skin tends to, sRGB, see ``_HiddenSettings.side_share``.
         likely: per dense vertex, how likely what is seen there is bare skin; lips are.
         beard: per dense vertex, how far what is unlike skin is a beard.
         beard_rgb: its colour, sRGB; that of skin if there is none.
     """
 
     usual: Float[np.ndarray, "3"]
+    adjoining: Float[np.ndarray, "3"]
     likely: Float[np.ndarray, "m"]
     beard: Float[np.ndarray, "m"]
     beard_rgb: Float[np.ndarray, "3"]
@@ -157,8 +203,7 @@ def complete_skin(
     grain = synthesise_skin_grain(known, _landmark_texels(canvas)[list(_CHEEKS_AND_FOREHEAD)], rng=rng)
     bare = 1 - canvas.spread(canvas.hair_coverage)
     invented = (atlas.spread(base) + (grain * bare)[..., None]).astype(np.float32)
-    # The tone is that of bare skin alone: at the border of a beard or of hair there is none to be matched.
-    skin_weight = (known.weight * canvas.spread(tone.likely)).astype(np.float32)
+    skin_weight = (known.weight * canvas.spread(_continues(canvas, tone, colours))).astype(np.float32)
     below = Layer(invented, inside.astype(np.float32))
     moved = tone_matched(
         Layer(known.rgb, skin_weight), below, atlas, membrane, inside, prior_weight=_HIDDEN.invented_prior_weight
@@ -176,7 +221,29 @@ def _tone_of(canvas: SkinCanvas, colours: Float[np.ndarray, "m 3"], weight_sum: 
     hairs = bare_sum * canvas.places.beard_core * beard * unlike
     beard_rgb = np.average(colours, axis=0, weights=hairs) if hairs.sum() > 0 else usual
     likely = np.maximum((1 - canvas.hair_coverage) * (1 - beard) / (1 + unlike**4), canvas.model.masks["lips"])
-    return _Tone(usual, likely, beard, beard_rgb)
+    likely = likely * (1 - _HIDDEN.ear_doubt * canvas.ears)
+    return _Tone(usual, _adjoining_skin(canvas, usual, colours, bare_sum * likely), likely, beard, beard_rgb)
+
+
+def _adjoining_skin(
+    canvas: SkinCanvas,
+    usual: Float[np.ndarray, "3"],
+    colours: Float[np.ndarray, "m 3"],
+    bare_sum: Float[np.ndarray, "m"],
+) -> Float[np.ndarray, "3"]:
+    """Return the colour that hidden skin tends to, between the sides of the face and sure skin.
+
+    Highlights and blood make sure skin brighter and redder than what adjoins hidden skin.
+
+    Args:
+        bare_sum: how much bare skin is seen at each vertex, texels.
+    """
+    masks = canvas.model.masks
+    sides = masks["face"] * (1 - masks["lips"]) * (1 - canvas.places.features)
+    if (bare_sum * sides).sum() <= 0:
+        return usual
+    sure, side = log_colour(usual), log_colour(usual_skin(colours, bare_sum, sides))
+    return np.exp(sure + _HIDDEN.side_share * (side - sure))
 
 
 def _without_foreign(canvas: SkinCanvas, seen: Layer, border: Float32[np.ndarray, "t t"]) -> Layer:
@@ -187,21 +254,25 @@ def _without_foreign(canvas: SkinCanvas, seen: Layer, border: Float32[np.ndarray
     spots on one side of the face only (hands, microphones, curls). Beards stay, and so does the centre of the face.
     """
     colours, weight_sum = canvas.gather(seen)
-    tone = _tone_of(canvas, colours, weight_sum)
+    tone, masks = _tone_of(canvas, colours, weight_sum), canvas.model.masks
+    # The throat is compared with the skin of the face: a collar that is taken for skin would excuse itself.
     confidence = _HIDDEN.around_weight * tone.likely * weight_sum / (weight_sum + _HIDDEN.half_weight)
-    prior = np.broadcast_to(tone.usual, colours.shape)
-    smooth = canvas.membrane.interpolate(colours, confidence, prior, prior_weight=_HIDDEN.around_prior)
+    prior = np.broadcast_to(tone.adjoining, colours.shape)
+    smooth = canvas.membrane.interpolate(
+        colours, confidence * (1 - masks["neck"]), prior, prior_weight=_HIDDEN.around_prior
+    )
     around, used = canvas.atlas.spread(smooth), canvas.inside & (seen.weight > 0)
     unlike = np.zeros(used.shape, np.float32)
     unlike[used] = unlikeness(seen.rgb[used], around[used])
+    throat = used & (canvas.spread(masks["neck"]) > 0.5)
+    brighter = (log_colour(seen.rgb[throat]) - log_colour(around[throat])).mean(-1) / _HIDDEN.brighter
+    unlike[throat] = np.maximum(_HIDDEN.throat * unlike[throat], brighter)
     size = canvas.atlas.size
     large = cv2.GaussianBlur(unlike, (0, 0), _HIDDEN.blob * size)
     twin_weight, twin = canvas.atlas.mirrored(seen.weight), canvas.atlas.mirrored(large)
     one_sided = smooth_ramp(large, *_HIDDEN.foreign) * (1 - smooth_ramp(twin, *_HIDDEN.twin)) * twin_weight
-    masks = canvas.model.masks
     aside = 1 - canvas.spread(canvas.places.own)
-    off_face = np.maximum.reduce([masks["neck"], masks["ear_left"], masks["ear_right"]])
-    on_face = seen.weight * (1 - canvas.spread(off_face))
+    on_face = seen.weight * (1 - canvas.spread(np.maximum(masks["neck"], canvas.ears)))
     suspect = np.maximum(1 - on_face, border * aside)
     doubt = np.maximum(smooth_ramp(unlike, *_HIDDEN.foreign) * suspect, one_sided * aside)
     beard = canvas.spread(tone.beard) * smooth_ramp(seen.weight, *_HIDDEN.well_seen)
@@ -224,18 +295,34 @@ def _continued_skin(
     weight_sum: Float[np.ndarray, "m"],
     visibility: Float[np.ndarray, "m"],
 ) -> Float[np.ndarray, "m 3"]:
-    """Return a colour for every vertex: bare skin continued, far from it the usual one, and hair under hair."""
-    ears = np.maximum(canvas.model.masks["ear_left"], canvas.model.masks["ear_right"])[:, None]
-    prior = tone.usual * (1 + ears * (np.array(_HIDDEN.ear_tint) - 1))
-    confidence = tone.likely * weight_sum / (weight_sum + _HIDDEN.half_weight)
-    prior_weight = _HIDDEN.skin_prior_weight * (1 - _HIDDEN.lip_share * canvas.model.masks["lips"])
-    smooth = canvas.membrane.interpolate(colours, confidence, prior, prior_weight=prior_weight)
+    """Return a colour for every vertex: bare skin continued, far from it the usual one, and hair under hair.
+
+    Skin is continued in logarithms by a screened membrane, whose reach is a length on the surface. What the seen skin
+    differs by from it, as beards and shadows do, fades out over a shorter one.
+    """
+    masks = canvas.model.masks
+    prior = log_colour(tone.adjoining) + canvas.ears[:, None] * np.log(_HIDDEN.ear_tint)
+    logs, seen = log_colour(colours), weight_sum / (weight_sum + _HIDDEN.half_weight)
+    screen = canvas.screen(_HIDDEN.skin_reach_mm) * (1 - _HIDDEN.lip_share * masks["lips"])
+    skin = canvas.membrane.interpolate(logs, tone.likely * seen, prior, prior_weight=screen)
+    reach_mm = _HIDDEN.shadow_reach_mm + canvas.places.beard * (_HIDDEN.beard_reach_mm - _HIDDEN.shadow_reach_mm)
+    departure = canvas.membrane.interpolate(
+        logs - skin, _continues(canvas, tone, colours) * seen, np.zeros_like(logs), prior_weight=canvas.screen(reach_mm)
+    )
+    smooth = np.exp(skin + departure)
     open_sky = max(float(np.percentile(visibility, _HIDDEN.open_percentile)), 1e-6)
     openness = np.clip(visibility / open_sky, 0, 1)[:, None]
     smooth = smooth * (_HIDDEN.hollow_brightness + (1 - _HIDDEN.hollow_brightness) * openness)
     smooth = smooth * seam_shadow(canvas.model)[:, None]
     under_hair = np.square(canvas.hair_coverage)[:, None]
     return smooth * (1 - under_hair) + _hair_colour(canvas, tone, colours, weight_sum) * under_hair
+
+
+def _continues(canvas: SkinCanvas, tone: _Tone, colours: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m"]:
+    """Return, per dense vertex, how far what is seen there goes on beyond its border: skin, shadows and beards do."""
+    soft = 1 / (1 + (unlikeness(colours, tone.usual) / _HIDDEN.departure) ** 4)
+    bare = (1 - canvas.hair_coverage) * (1 - _HIDDEN.ear_doubt * canvas.ears)
+    return np.maximum(bare * np.maximum(soft, tone.beard), canvas.model.masks["lips"])
 
 
 def _hair_colour(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from spinmeround.geometry import vertex_normals
+from spinmeround.geometry import MILLIMETRE, vertex_normals
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.texture.bake import TEXTURE_PX, SkinTexture, bake_skin_texture, shared_atlas
+from spinmeround.template.texture.fill import MembraneSolver, screening_weight, vertex_areas
 from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, unlikeness, usual_skin
 from tests.template.texture.painted import painted_portrait
 
@@ -93,6 +95,80 @@ def test_a_beard_stays_where_it_is(model, difficult):
     assert np.median(difficult.albedo[chin].mean(-1)) < 0.4
     behind = _bare(model, difficult) & (place[..., 2] < -0.05) & (place[..., 1] > -0.4)
     assert np.percentile(difficult.albedo[behind].mean(-1), 0.5) > 1.3 * (BEARD * FRONTAL_LIGHT).mean()
+
+
+DULL = SKIN * [0.82, 0.8, 0.72]
+CLOTH = np.array([0.86, 0.7, 0.72])
+
+
+@pytest.fixture(scope="module")
+def unlike_its_sides(model) -> SkinTexture:
+    """A head with duller temples and cheeks, a beard as far as the photo sees, and a collar that is taken for skin."""
+
+    def paint(points):
+        aside, low = np.abs(points[:, 0]) > 0.1, points[:, 1] < -0.2
+        colours = np.where((aside & ~low)[:, None], DULL, SKIN)
+        colours = np.where((low & (points[:, 1] > -0.34) & (points[:, 2] > -0.05))[:, None], BEARD, colours)
+        return np.where((points[:, 1] < -0.41)[:, None], CLOTH, colours).astype(np.float32)
+
+    portrait, head = painted_portrait(model, paint)
+    return bake_skin_texture(model, head, [portrait], np.zeros(model.subdivision.shape[0]), seed=0)
+
+
+def _just_unseen(model, texture, low, high):
+    """Return texels between two heights on the sides of the head that no photo sees, 2 to 10 mm from what one sees."""
+    place = shared_atlas(TEXTURE_PX).spread(np.asarray(model.dense(model.mean), np.float64))
+    band = _bare(model, texture) & (place[..., 1] > low) & (place[..., 1] < high) & (np.abs(place[..., 0]) > 0.08)
+    band &= shared_atlas(TEXTURE_PX).spread((model.masks["ear_left"] + model.masks["ear_right"])[:, None])[..., 0] < 0.1
+    unseen = band & (texture.observed < 0.02)
+    distance = cKDTree(place[band & (texture.observed > 0.5)]).query(place[unseen])[0]
+    near = np.zeros_like(unseen)
+    near[unseen] = (distance > 2 * MILLIMETRE) & (distance < 10 * MILLIMETRE)
+    assert near.sum() > 500
+    return near
+
+
+def test_hidden_skin_has_the_colour_of_what_adjoins_it(model, unlike_its_sides):
+    near = _just_unseen(model, unlike_its_sides, -0.17, 0.0)
+    colour = np.median(unlike_its_sides.albedo[near], axis=0)
+    assert _difference(colour, DULL)[0] < 0.7 * _difference(colour, SKIN)[0]
+
+
+def test_a_beard_fades_beyond_what_is_seen(model, unlike_its_sides):
+    near = _just_unseen(model, unlike_its_sides, -0.28, -0.22)
+    level = np.median(unlike_its_sides.albedo[near].mean(-1))
+    assert BEARD.mean() < level < 0.5 * (BEARD + SKIN).mean() + 0.05
+
+
+def test_a_throat_of_another_tint_than_the_face_is_filled(model, unlike_its_sides):
+    place = shared_atlas(TEXTURE_PX).spread(np.asarray(model.dense(model.mean), np.float64))
+    throat = _bare(model, unlike_its_sides) & (place[..., 1] < -0.43) & (place[..., 2] > 0)
+    colour = np.median(unlike_its_sides.albedo[throat], axis=0)
+    assert _difference(colour, SKIN)[0] < 0.4 * _difference(CLOTH, SKIN)[0]
+
+
+@pytest.mark.parametrize("edge", [0.5, 1.0])
+def test_a_screened_membrane_falls_to_1_over_e_at_its_reach(edge):
+    rows, columns, reach = 81, 41, 8.0
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    points = edge * np.stack([column + 0.5 * (row % 2), row * np.sqrt(3) / 2, 0 * row], axis=1)
+    square = (row[:, None] < rows - 1) & (column[:, None] < columns - 1)
+    corner = np.flatnonzero(square[:, 0])
+    right, up = corner + 1, corner + columns
+    odd = (row[corner] % 2 == 1)[:, None]
+    faces = np.concatenate(
+        [
+            np.where(odd, np.stack([corner, up + 1, up], 1), np.stack([corner, right, up], 1)),
+            np.where(odd, np.stack([corner, right, up + 1], 1), np.stack([right, up + 1, up], 1)),
+        ]
+    )
+    known = (row == 0).astype(float)
+    weight = screening_weight(vertex_areas(points, faces), reach)
+    solved = MembraneSolver.on_faces(faces, len(points)).interpolate(
+        known[:, None], 1e6 * known, np.zeros((len(points), 1)), prior_weight=weight
+    )
+    at_reach = np.abs(points[:, 1] - reach) < edge / 2
+    assert np.allclose(solved[at_reach, 0], np.exp(-points[at_reach, 1] / reach), atol=0.03)
 
 
 def test_no_seam_at_the_border_of_what_is_seen_in_a_light_from_the_side(model):
