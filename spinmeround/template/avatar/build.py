@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Integer
 
 from spinmeround.images import resize
+from spinmeround.template.avatar.expression_clearance import clear_of_expressions
 from spinmeround.template.avatar.hair_card_settings import CapSettings, CardBudget
 from spinmeround.template.avatar.hair_parts import cap_surface, card_mesh
 from spinmeround.template.avatar.hair_springs import (
@@ -112,7 +113,8 @@ def build_avatar(
             made = [replace(part, mesh=with_strand_normals(part.mesh, covering)) if normal_map else part]
         if covering.strands is not None:
             chains = hang_chains(model, neutral, covering.strands, bones[HEAD])
-            made = [hung_on_chains(part, chains, bones) for part in made]
+            clear = [clear_of_expressions(part, model, rest, morphs) for part in made]
+            made = [hung_on_chains(part, chains, bones) for part in clear]
         parts += made
         budget -= sum(len(part.mesh.faces) for part in made)
     chosen = level_of_detail(model, budget, lambda faces: _count_above_cut(rest, faces))

@@ -30,16 +30,18 @@ class _ChainSettings:
 
     Attributes:
         below_jaw: a strand is long if it hangs from above the head's joint to so far below the chin (8 mm).
-        least_fraction: of all strands that are long, for hair to have chains at all.
-        least_share: of the long strands that hang in a sector, for it to have a chain.
+        least_fraction: of all strands that are long, for hair to have chains.
+        hanging: length below the head's joint of strands that then hang on chains (33 mm).
+        least_share: of these that hang in a sector, for it to have a chain.
         sector_deg: angle about the head for each chain.
-        outer_quantile: of the angles of long strands, at either end, that sectors leave out.
+        outer_quantile: of the angles of hanging strands, at either end, that sectors leave out.
         end_quantile: of the ends of a sector's strands, at which its chain ends.
         bone_length: of each bone, about (33 mm); min_bones, max_bones: bounds on their number in a chain.
     """
 
     below_jaw: float = 0.02
     least_fraction: float = 0.05
+    hanging: float = 0.08
     least_share: float = 0.02
     sector_deg: float = 28.0
     outer_quantile: float = 0.02
@@ -116,19 +118,19 @@ def hang_chains(model: HeadModel, neutral: Float[np.ndarray, "n 3"], strands: Ha
     seen = visible_strands(strands, np.zeros(strands.widths.shape, bool), floor=neck_cut.HEIGHT).points
     top, chin = head.position[1], landmark_points(model, neutral, (_CHIN,))[0, 1]
     height = seen[..., 1]
-    is_long = (height.min(1) < chin - s.below_jaw) & (height.max(1) > top)
-    if is_long.mean() < s.least_fraction:
+    from_above, ends = height.max(1) > top, height.min(1)
+    if (from_above & (ends < chin - s.below_jaw)).mean() < s.least_fraction:
         return []
-    points = seen[is_long]
-    hanging = points[..., 1] < top
-    middles = np.einsum("sp,spc->sc", hanging, points) / hanging.sum(1)[:, None]
+    points = seen[from_above & (ends < top - s.hanging)]
+    below = points[..., 1] < top
+    middles = np.einsum("sp,spc->sc", below, points) / below.sum(1)[:, None]
     angles = _angles(middles, head)
     low, high = np.quantile(angles, [s.outer_quantile, 1 - s.outer_quantile])
     count = max(1, round((high - low) / np.radians(s.sector_deg)))
     sector = np.clip(np.floor((angles - low) / max(high - low, 1e-9) * count), 0, count - 1)
     members = [np.flatnonzero(sector == number) for number in range(count)]
     return [
-        _chain(middles[own].mean(0), np.quantile(points[own, :, 1].min(1), s.end_quantile), head)
+        _chain(middles[own].mean(0), float(np.quantile(points[own, :, 1].min(1), s.end_quantile)), head)
         for own in members
         if len(own) >= s.least_share * len(points)
     ]
@@ -246,12 +248,12 @@ def fit_colliders(
     s = _COLLIDERS
     ears = np.maximum(model.masks["ear_left"], model.masks["ear_right"]) > s.min_mask
     skin = outer_skin(model) & ~ears
-    rest = model.dense(neutral)
-    crown, chin = rest[skin, 1].max(), landmark_points(model, neutral, (_CHIN,))[0, 1]
+    rest = model.dense(neutral).astype(np.float64)
+    crown, chin = float(rest[skin, 1].max()), float(landmark_points(model, neutral, (_CHIN,))[0, 1])
     skull, jaw = (_across_head(rest[skin], chin + part * (crown - chin)) for part in (s.skull, s.jaw))
     neck = _on_neck(rest[skin & (model.masks["neck"] > 1 - s.min_mask)], bones)
     ends = np.concatenate([chain.places[1:] for chain in chains])
-    return tuple(replace(each, radius=each.radius + min(each.heights(ends).min(), 0.0)) for each in (skull, jaw, neck))
+    return tuple(replace(each, radius=each.radius + min(float(each.heights(ends).min()), 0.0)) for each in (skull, jaw, neck))
 
 
 def _across_head(skin: Float[np.ndarray, "n 3"], height: float) -> Collider:
