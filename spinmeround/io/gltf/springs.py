@@ -36,7 +36,8 @@ def add_springs(
     groups = {
         "head": [_collider(each, avatar.joints, own[each.joint], metres_per_unit) for each in avatar.colliders],
         "shoulders": [
-            _collider(each, joints, each.joint, 1.0) for each in _beside_hair(shoulders, avatar, joints, metres_per_unit)
+            _collider(each, joints, each.joint, 1.0)
+            for each in _beside_hair(shoulders, avatar, joints, metres_per_unit)
         ],
     }
     groups = {name: members for name, members in groups.items() if members}

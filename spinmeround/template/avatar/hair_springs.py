@@ -64,7 +64,7 @@ class _SwingSettings:
     """
 
     stiffness: tuple[float, float] = (0.9, 0.5)
-    gravity: float = 0.25
+    gravity: float = 0.4
     drag: float = 0.4
     max_hit_radius: float = 0.04
 
@@ -253,7 +253,9 @@ def fit_colliders(
     skull, jaw = (_across_head(rest[skin], chin + part * (crown - chin)) for part in (s.skull, s.jaw))
     neck = _on_neck(rest[skin & (model.masks["neck"] > 1 - s.min_mask)], bones)
     ends = np.concatenate([chain.places[1:] for chain in chains])
-    return tuple(replace(each, radius=each.radius + min(float(each.heights(ends).min()), 0.0)) for each in (skull, jaw, neck))
+    return tuple(
+        replace(each, radius=each.radius + min(float(each.heights(ends).min()), 0.0)) for each in (skull, jaw, neck)
+    )
 
 
 def _across_head(skin: Float[np.ndarray, "n 3"], height: float) -> Collider:

@@ -52,7 +52,10 @@ def hair(model) -> Covering:
         here = np.where(here[:, 1:2] < ears + 0.05, here - [0, STEP, 0], on_skin)
         points.append(here)
     strands = HairStrands(
-        np.stack(points, axis=1), np.full((COUNT, POINTS), 0.0012), np.full((COUNT, POINTS, 3), 0.3), np.zeros((COUNT, 2))
+        np.stack(points, axis=1),
+        np.full((COUNT, POINTS), 0.0012),
+        np.full((COUNT, POINTS, 3), 0.3),
+        np.zeros((COUNT, 2)),
     )
     plain, blank = np.full((HEIGHT, WIDTH, 3), 0.3, np.float32), np.zeros((HEIGHT, WIDTH), np.float32)
     return Covering("hair", surface, HairTexture(np.zeros(3), plain, blank, blank, blank > -1), strands)
@@ -68,9 +71,7 @@ def shortened(hair: Covering, floor: float) -> HairStrands:
 def avatars(model, hair) -> dict[int, Avatar]:
     grey = np.full((64, 64, 3), 0.5, np.float32)
     skin, bare = SkinTexture(grey, grey[..., 0]), np.zeros(model.subdivision.shape[0])
-    return {
-        lod: build_avatar(model, model.mean, bare, skin, (hair,), AvatarDetail(lod, 256)) for lod in (1, 2)
-    }
+    return {lod: build_avatar(model, model.mean, bare, skin, (hair,), AvatarDetail(lod, 256)) for lod in (1, 2)}
 
 
 def test_long_hair_has_chains_from_the_ears_to_below_the_jaw(model, avatars):
