@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.spatial import cKDTree
 
-from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
+from spinmeround.geometry import vertex_normals
 from spinmeround.template.avatar.build import rigid_part
 from spinmeround.template.avatar.expression_clearance import clear_of_expressions
 from spinmeround.template.avatar.skeleton import HEAD
@@ -14,8 +13,7 @@ from spinmeround.template.hair.volume import outer_skin
 from spinmeround.template.model.expression_transfer import personal_morphs
 from spinmeround.template.model.head_model import HeadModel, load_head_model
 from spinmeround.types import AvatarPart, TexturedMesh
-
-MM = 1000 * METRES_PER_UNIT
+from tests.template.avatar.depths import MM, deepest_mm
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +24,6 @@ def model() -> HeadModel:
 @pytest.fixture(scope="module")
 def morphs(model) -> np.ndarray:
     return personal_morphs(model, model.mean)
-
-
-def heights_mm(model: HeadModel, dense: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """How far points lie above the outer skin."""
-    skin = np.flatnonzero(outer_skin(model))
-    _, nearest = cKDTree(dense[skin]).query(points)
-    nearest = skin[nearest]
-    normals = vertex_normals(dense, model.dense_faces[outer_skin(model)[model.dense_faces].all(1)])[nearest]
-    return ((points - dense[nearest]) * normals).sum(1) * MM
 
 
 def on_the_cheeks(model: HeadModel, height: float) -> AvatarPart:
@@ -48,12 +37,6 @@ def on_the_cheeks(model: HeadModel, height: float) -> AvatarPart:
     one = np.zeros((1, 3), np.int64)
     mesh = TexturedMesh(points, one, np.zeros((1, 2)), one, np.zeros((2, 2, 3), np.float32))
     return rigid_part("hair", mesh, HEAD)
-
-
-def deepest_mm(model: HeadModel, morphs: np.ndarray, points: np.ndarray) -> float:
-    rest = model.dense(model.mean)
-    outside = heights_mm(model, rest, points) > 0
-    return min(heights_mm(model, rest + moved, points)[outside].min() for moved in morphs)
 
 
 def test_hair_on_the_cheeks_stays_over_the_skin_in_every_expression(model, morphs):

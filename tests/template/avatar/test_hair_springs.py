@@ -14,10 +14,12 @@ from spinmeround.template.avatar.hair_springs import hang_chains
 from spinmeround.template.avatar.skeleton import HEAD, NAMES, NECK, skeleton
 from spinmeround.template.hair.texture import HEIGHT, WIDTH, HairTexture
 from spinmeround.template.model import neck_cut
+from spinmeround.template.model.expression_transfer import personal_morphs
 from spinmeround.template.model.head_model import HeadModel, landmark_points, load_head_model
 from spinmeround.template.render import Covering
 from spinmeround.template.texture.bake import SkinTexture
 from spinmeround.types import Avatar, HairStrands, Mesh
+from tests.template.avatar.depths import deepest_mm
 
 MM = 1000 * METRES_PER_UNIT
 COUNT, POINTS, STEP, THICKNESS = 2500, 45, 0.02, 0.04
@@ -133,6 +135,14 @@ def test_weights_change_evenly_from_place_to_place(avatars):
     pairs = cKDTree(part.mesh.vertices).query_pairs(2 / MM, output_type="ndarray")
     assert len(pairs) > 100
     assert np.abs(dense[pairs[:, 0]] - dense[pairs[:, 1]]).max() < 0.2
+
+
+@pytest.mark.parametrize("name", ["hair", "hair_cap"])
+def test_no_card_goes_through_the_face_in_any_expression(avatars, model, name):
+    (part,) = (part for part in avatars[1].parts if part.name == name)
+    points = part.mesh.vertices[part.mesh.vertices[:, 2] > -0.05]
+    assert len(points) > 100
+    assert deepest_mm(model, personal_morphs(model, model.mean), points) > -2
 
 
 def test_a_bald_head_and_the_rest_of_a_hairy_one_have_none(avatars, model):
