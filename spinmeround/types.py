@@ -306,6 +306,48 @@ class Joint:
 
 
 @dataclass(frozen=True)
+class Spring:
+    """A chain of joints that swings, by the terms of the extension VRMC_springBone of glTF (VRM Consortium).
+
+    Attributes:
+        joints: each on the one before, indices into the avatar's; the last one only ends the chain. What follows is
+            for each of the others, of the bone from it to the next.
+        hit_radii: of the ball around the bone's end that stays out of colliders, head units.
+        stiffness: pull back to the rest pose, metres a second.
+        gravity: pull down the world's y axis, metres a second.
+        drag: fraction of the motion that is lost from one frame to the next.
+    """
+
+    joints: tuple[int, ...]
+    hit_radii: Float[np.ndarray, "b"]
+    stiffness: Float[np.ndarray, "b"]
+    gravity: float
+    drag: float
+
+
+@dataclass(frozen=True)
+class Collider:
+    """A capsule that no spring enters, a ball if it starts where it ends.
+
+    Attributes:
+        joint: what carries it, an index into the avatar's joints.
+        start, end: of its axis at rest, world frame.
+        radius: head units.
+    """
+
+    joint: int
+    start: Float[np.ndarray, "3"]
+    end: Float[np.ndarray, "3"]
+    radius: float
+
+    def heights(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
+        """Return how far points lie outside at rest, negative within."""
+        axis = self.end - self.start
+        along = np.clip((points - self.start) @ axis / max(float(axis @ axis), 1e-12), 0, 1)
+        return np.linalg.norm(points - self.start - along[:, None] * axis, axis=1) - self.radius
+
+
+@dataclass(frozen=True)
 class AvatarPart:
     """One mesh of an avatar with what moves it.
 
@@ -335,12 +377,16 @@ class Avatar:
         morph_names: all morph targets, by ARKit's names.
         poses: expressions by name that files carry beside the face at rest: weights of morph targets in (0, 1]; those
             that are absent rest.
+        springs: joints that swing, as those of long hair do.
+        colliders: what all springs stay out of.
     """
 
     parts: tuple[AvatarPart, ...]
     joints: tuple[Joint, ...]
     morph_names: tuple[str, ...]
     poses: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    springs: tuple[Spring, ...] = ()
+    colliders: tuple[Collider, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from spinmeround.errors import OutputError
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io.atomic import atomic_files
 from spinmeround.io.formats import check_available, find_format, find_readable, formats
-from spinmeround.types import Avatar, AvatarPart, FaceClip, Joint
+from spinmeround.types import Avatar, AvatarPart, Collider, FaceClip, Joint
 
 
 def write_avatar(
@@ -54,8 +54,16 @@ def read_avatar(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -
     """
     path = Path(path)
     avatar = find_readable(path, "avatar").load_reader()(path)
-    joints = tuple(Joint(j.name, j.parent, j.position / metres_per_unit) for j in avatar.joints)
-    return replace(avatar, parts=tuple(_in_head_units(part, metres_per_unit) for part in avatar.parts), joints=joints)
+    return replace(
+        avatar,
+        parts=tuple(_in_head_units(part, metres_per_unit) for part in avatar.parts),
+        joints=tuple(Joint(j.name, j.parent, j.position / metres_per_unit) for j in avatar.joints),
+        springs=tuple(replace(each, hit_radii=each.hit_radii / metres_per_unit) for each in avatar.springs),
+        colliders=tuple(
+            Collider(c.joint, c.start / metres_per_unit, c.end / metres_per_unit, c.radius / metres_per_unit)
+            for c in avatar.colliders
+        ),
+    )
 
 
 def _in_head_units(part: AvatarPart, metres_per_unit: float) -> AvatarPart:

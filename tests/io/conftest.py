@@ -14,7 +14,7 @@ from torch import Tensor
 from spinmeround.errors import InputError
 from spinmeround.geometry import camera_centres, invert_rigid, pixel_rays_world
 from spinmeround.orbits import orbit_cameras
-from spinmeround.types import Avatar, AvatarPart, FaceClip, Joint, Splats, TexturedMesh, Views
+from spinmeround.types import Avatar, AvatarPart, Collider, FaceClip, Joint, Splats, Spring, TexturedMesh, Views
 
 
 @pytest.fixture
@@ -112,6 +112,31 @@ def small_avatar(sphere: TexturedMesh) -> Avatar:
     )
     hair = AvatarPart("hair", above, alone + (one > 0), one, {}, 0.8, two_sided=True)
     return Avatar((skin, eye, hair), joints, tuple(morphs))
+
+
+@pytest.fixture
+def swinging_avatar(small_avatar: Avatar) -> Avatar:
+    """The same with a chain of three joints on the head, that carries the hair, beside a ball and a capsule."""
+    first = len(small_avatar.joints)
+    chain = tuple(
+        Joint(f"hair0_{k}", first + k - 1 if k else 1, np.array([0.4, -0.1 * (k + 1), -0.1])) for k in range(3)
+    )
+    hair = small_avatar.parts[2]
+    hair = replace(hair, joints=np.where(hair.weights > 0, first, 0))
+    spring = Spring(
+        (first, first + 1, first + 2), np.array([0.04, 0.02]), np.array([0.75, 0.5]), gravity=0.25, drag=0.5
+    )
+    colliders = (
+        Collider(1, np.array([0.0, 0.1, -0.1]), np.array([0.0, 0.1, 0.1]), 0.2),
+        Collider(0, np.array([0.0, -0.25, 0.0]), np.array([0.0, -0.25, 0.0]), 0.125),
+    )
+    return replace(
+        small_avatar,
+        joints=(*small_avatar.joints, *chain),
+        parts=(*small_avatar.parts[:2], hair),
+        springs=(spring,),
+        colliders=colliders,
+    )
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pygltflib
 import pytest
 
 from spinmeround.errors import InputError, OutputError
+from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io import read_avatar, read_mesh, write_avatar, write_mesh
 from spinmeround.types import Avatar, AvatarPart, FaceClip, TexturedMesh
 
@@ -45,6 +46,50 @@ def test_an_avatar_comes_back_whole(tmp_path: Path, small_avatar: Avatar, suffix
         np.testing.assert_allclose(by_joint[0], by_joint[1], atol=1e-6)
         assert np.abs(theirs.mesh.albedo - mine.mesh.albedo).mean() < 0.05  # JPEG
     assert back.parts[0].mesh.albedo is back.parts[1].mesh.albedo
+
+
+@pytest.mark.parametrize("suffix", ["glb", "vrm"])
+def test_springs_come_back(tmp_path: Path, swinging_avatar: Avatar, suffix: str, survives_corruption) -> None:
+    write_avatar(tmp_path / f"a.{suffix}", swinging_avatar)
+    back = read_avatar(tmp_path / f"a.{suffix}")
+    lifted = back.joints[0].position - swinging_avatar.joints[0].position
+    assert [(j.name, j.parent) for j in back.joints] == [(j.name, j.parent) for j in swinging_avatar.joints]
+    np.testing.assert_array_equal(np.unique(back.parts[2].joints[back.parts[2].weights > 0]), [4])
+    (mine,), (theirs,) = swinging_avatar.springs, back.springs
+    assert theirs.joints == mine.joints
+    assert (theirs.gravity, theirs.drag) == (mine.gravity, mine.drag)
+    np.testing.assert_allclose(theirs.hit_radii, mine.hit_radii)
+    np.testing.assert_allclose(theirs.stiffness, mine.stiffness)
+    for one, other in zip(swinging_avatar.colliders, back.colliders, strict=True):
+        assert (other.joint, other.radius) == (one.joint, pytest.approx(one.radius))
+        np.testing.assert_allclose([other.start, other.end], np.array([one.start, one.end]) + lifted, atol=1e-6)
+    assert survives_corruption(tmp_path / f"a.{suffix}", read_avatar, flips=20) > 15
+
+
+def test_springs_are_an_extension_that_only_springy_files_use(
+    tmp_path: Path, swinging_avatar: Avatar, small_avatar: Avatar
+) -> None:
+    for name, avatar in (("still", small_avatar), ("swinging", swinging_avatar)):
+        for suffix in ("glb", "vrm"):
+            write_avatar(tmp_path / f"{name}.{suffix}", avatar)
+    assert not pygltflib.GLTF2().load_binary(str(tmp_path / "still.glb")).extensionsUsed
+    assert pygltflib.GLTF2().load_binary(str(tmp_path / "still.vrm")).extensionsUsed == ["VRMC_vrm"]
+    glb, vrm = (pygltflib.GLTF2().load_binary(str(tmp_path / f"swinging.{suffix}")) for suffix in ("glb", "vrm"))
+    assert glb.extensionsUsed == ["VRMC_springBone"]
+    assert vrm.extensionsUsed == ["VRMC_vrm", "VRMC_springBone"]
+    assert not any("hair" in bone for bone in vrm.extensions["VRMC_vrm"]["humanoid"]["humanBones"])
+    for file, groups in ((glb, ["head"]), (vrm, ["head", "shoulders"])):
+        springs = file.extensions["VRMC_springBone"]
+        assert springs["specVersion"] == "1.0"
+        assert [group["name"] for group in springs["colliderGroups"]] == groups
+        assert sum(len(group["colliders"]) for group in springs["colliderGroups"]) == len(springs["colliders"])
+        (spring,) = springs["springs"]
+        assert [file.nodes[joint["node"]].name for joint in spring["joints"]] == ["hair0_0", "hair0_1", "hair0_2"]
+        assert spring["joints"][0]["hitRadius"] == pytest.approx(0.04 * METRES_PER_UNIT)
+        assert spring["joints"][0]["gravityDir"] == [0, -1, 0]
+        assert set(spring["joints"][2]) == {"node"}
+        shapes = [next(iter(collider["shape"])) for collider in springs["colliders"]]
+        assert shapes[:2] == ["capsule", "sphere"]
 
 
 def test_parts_share_a_normal_map_in_the_file_and_when_it_is_read(

@@ -62,6 +62,37 @@ const jaw = skin.morphTargetInfluences[skin.morphTargetDictionary.jawOpen];
 console.log(JSON.stringify({ expressions: Object.fromEntries(bound), turned, jaw, meta: vrm.meta.name }));
 """
 
+_SWING = """
+import fs from 'fs';
+import { Vector3 } from 'three';
+import { GLTFLoader } from 'three/examples/jsm/loaders/GLTFLoader.js';
+import { VRMLoaderPlugin } from '@pixiv/three-vrm';
+globalThis.self = globalThis;
+globalThis.createImageBitmap = async () => ({ width: 1, height: 1, close() {} });
+globalThis.ProgressEvent ??= class extends Event {};
+const bytes = fs.readFileSync(process.argv[2]);
+const loader = new GLTFLoader();
+loader.register(parser => new VRMLoaderPlugin(parser));
+const { vrm } = (await loader.parseAsync(new Uint8Array(bytes).buffer, '')).userData;
+const springs = vrm.springBoneManager, joints = [...springs.joints];
+const place = joint => joint.child.getWorldPosition(new Vector3());
+vrm.scene.updateMatrixWorld(true);
+const rest = joints.map(place);
+const apart = () => Math.max(...joints.map((joint, k) => place(joint).distanceTo(rest[k])));
+const depth = () => Math.max(...joints.flatMap(joint => joint.colliderGroups.flatMap(group => group.colliders.map(
+  each => -each.shape.calculateCollision(each.colliderMatrix, place(joint), 0, new Vector3())))));
+let still = 0, swung = 0, deepest = -1;
+for (let frame = 0; frame < 200; frame++) { vrm.update(1 / 60); still = Math.max(still, apart()); }
+const head = vrm.humanoid.getNormalizedBoneNode('head');
+for (let frame = 0; frame < 200; frame++) {
+  head.rotation.set(0.5 * Math.sin(7 * frame / 60), 1.2 * Math.sin(9 * frame / 60), 0);
+  vrm.update(1 / 60);
+  swung = Math.max(swung, apart());
+  deepest = Math.max(deepest, depth());
+}
+console.log(JSON.stringify({ joints: joints.length, colliders: springs.colliders.length, still, swung, deepest }));
+"""
+
 _PLAY = """
 import fs from 'fs';
 import { AnimationClip, AnimationMixer } from 'three';
@@ -123,6 +154,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "validate.js").write_text(_VALIDATE)
     (folder / "tangents.cjs").write_text(_TANGENTS)
     (folder / "vrm.mjs").write_text(_VRM)
+    (folder / "swing.mjs").write_text(_SWING)
     (folder / "play.mjs").write_text(_PLAY)
     (folder / "express.mjs").write_text(_EXPRESS)
     shutil.copy(Path(__file__).parents[2] / "docs" / "avatar" / "head.mjs", folder)
@@ -294,6 +326,22 @@ def test_three_vrm_binds_all_expressions_and_turns_both_eyes(node_folder: Path, 
     assert all(count > 0 for name, count in seen["expressions"].items() if name != "neutral")
     assert min(seen["turned"]) > 0.1
     assert seen["jaw"] == pytest.approx(0.25)
+
+
+def test_three_vrm_swings_the_hair_beside_the_head_and_leaves_it_alone_at_rest(
+    node_folder: Path, tmp_path: Path, swinging_avatar: Avatar
+) -> None:
+    for suffix in ("glb", "vrm"):
+        write_avatar(tmp_path / f"a.{suffix}", swinging_avatar)
+        report = _validated(node_folder, tmp_path / f"a.{suffix}")
+        assert (report["issues"]["numErrors"], report["issues"]["numWarnings"]) == (0, 0), report["issues"]["messages"]
+    command = ["node", str(node_folder / "swing.mjs"), str(tmp_path / "a.vrm")]
+    done = subprocess.run(command, cwd=node_folder, capture_output=True, text=True, check=True, timeout=120)
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert (seen["joints"], seen["colliders"]) == (2, 4)
+    assert seen["still"] < 1e-6
+    assert seen["swung"] > 0.02
+    assert seen["deepest"] < 0.005
 
 
 def _played(node_folder: Path, path: Path, name: str) -> dict:

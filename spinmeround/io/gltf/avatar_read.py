@@ -13,6 +13,7 @@ from spinmeround.errors import InputError
 from spinmeround.io.gltf.parts import Primitive, primitives
 from spinmeround.io.gltf.pose_read import read_poses, target_names
 from spinmeround.io.gltf.scene import Scene, with_scene
+from spinmeround.io.gltf.springs import read_springs
 from spinmeround.io.meshes.corners import merge_duplicates
 from spinmeround.types import Avatar, AvatarPart, Joint, TexturedMesh
 
@@ -55,7 +56,8 @@ def _read(scene: Scene) -> Avatar:
     names = max((tuple(part.morphs) for part in parts), key=len)
     others = dict.fromkeys(name for part in parts for name in part.morphs)
     morph_names = (*names, *(name for name in others if name not in names))
-    return Avatar(tuple(parts), joints, morph_names, read_poses(scene, morph_names))
+    springs, colliders = read_springs(scene, {node: index for index, node in enumerate(joint_nodes)}, joints)
+    return Avatar(tuple(parts), joints, morph_names, read_poses(scene, morph_names), springs, colliders)
 
 
 def _joints(

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from spinmeround.io.gltf import vrm
 from spinmeround.io.gltf.animation import face_animation, held
 from spinmeround.io.gltf.buffer import Buffer, container
+from spinmeround.io.gltf.springs import add_springs
 from spinmeround.io.meshes.corners import smooth_normals, split_corners
 from spinmeround.io.pictures import encode_cutout, encode_jpeg, encode_normal_map
 from spinmeround.types import ALPHA_CUTOFF, Avatar, AvatarPart, FaceClip, Joint
@@ -25,13 +26,14 @@ def write_avatar_glb(path: Path, avatar: Avatar, *, metres_per_unit: float, clip
 
     Each part is a mesh of its own on one skin. Morph targets carry their names in ``mesh.extras.targetNames`` and
     store only the vertices they move. The textures are JPEG, PNG if they have opacity; normal maps are PNG. Each pose
-    is an animation of one key.
+    is an animation of one key. Springs are written as VRM does; programs that do not know the extension see bones.
 
     Args:
         clip: the animation ``face``; it comes before the poses, since many programs play the first one.
     """
     joints = _in_metres(avatar.joints, metres_per_unit)
     document, binary = _document(avatar, joints, np.zeros(3), metres_per_unit, clip)
+    add_springs(document, avatar, joints, metres_per_unit=metres_per_unit)
     path.write_bytes(container(document, binary))
 
 
@@ -44,6 +46,8 @@ def write_vrm(path: Path, avatar: Avatar, *, metres_per_unit: float, clip: None 
     still = replace(avatar, poses={})  # they are expressions of the extension
     document, binary = _document(still, joints, lift, metres_per_unit, clip)
     vrm.add_extension(document, avatar, joints, name=path.stem)
+    shoulders = vrm.shoulder_colliders(joints)
+    add_springs(document, avatar, joints, metres_per_unit=metres_per_unit, shoulders=shoulders)
     path.write_bytes(container(document, binary))
 
 

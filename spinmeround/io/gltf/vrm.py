@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from spinmeround.io.recordings.expressions import EXPRESSIONS, perfect_sync
-from spinmeround.types import Avatar, Joint
+from spinmeround.types import Avatar, Collider, Joint
 
 _NECK_HEIGHT_M = 1.42
 """Of the neck joint above the ground."""
@@ -31,6 +31,10 @@ _BODY = (
     ("rightFoot", "rightLowerLeg", (-0.09, 0.08)),
 )
 """A standing body in T-pose: name, parent, (x, y) in metres."""
+_HEAD = ("neck", "head", "jaw", "leftEye", "rightEye")
+"""Bones of the head that a humanoid has."""
+_SHOULDER_X_M, _SHOULDER_RADIUS_M = 0.05, 0.045
+"""Where the capsule on each shoulder begins beside the neck, and its radius."""
 
 
 def add_body(joints: tuple[Joint, ...]) -> tuple[tuple[Joint, ...], Float[np.ndarray, "3"]]:
@@ -52,12 +56,29 @@ def add_body(joints: tuple[Joint, ...]) -> tuple[tuple[Joint, ...], Float[np.nda
     return (*body, *above), lift
 
 
+def shoulder_colliders(joints: Sequence[Joint]) -> list[Collider]:
+    """Return a capsule on each shoulder, from beside the neck to the upper arm; metres.
+
+    Args:
+        joints: of the body and the head.
+    """
+    number = {joint.name: index for index, joint in enumerate(joints)}
+    found = []
+    for name in ("leftUpperArm", "rightUpperArm"):
+        arm = joints[number[name]].position
+        inner = arm.copy()
+        inner[0] = np.copysign(_SHOULDER_X_M, arm[0])
+        found.append(Collider(number["chest"], inner, arm, _SHOULDER_RADIUS_M))
+    return found
+
+
 def add_extension(document: dict[str, Any], avatar: Avatar, joints: tuple[Joint, ...], *, name: str) -> None:
     """Add the VRM extension to a glTF whose nodes are the joints, then the parts; in place.
 
     The licence is the narrowest VRM offers, since it is a real person's face: personal use by its author only.
     """
     by_name = {joint.name: joint for joint in joints}
+    humanoid = {*_HEAD, *(bone for bone, _, _ in _BODY)}
     eyes = (by_name["leftEye"].position + by_name["rightEye"].position) / 2
     gaze_range = {"inputMaxValue": 90.0, "outputScale": 25.0}
     document["extensionsUsed"] = ["VRMC_vrm"]
@@ -65,7 +86,9 @@ def add_extension(document: dict[str, Any], avatar: Avatar, joints: tuple[Joint,
         "VRMC_vrm": {
             "specVersion": "1.0",
             "meta": _meta(name),
-            "humanoid": {"humanBones": {joint.name: {"node": index} for index, joint in enumerate(joints)}},
+            "humanoid": {
+                "humanBones": {j.name: {"node": index} for index, j in enumerate(joints) if j.name in humanoid}
+            },
             "lookAt": {
                 "type": "bone",
                 "offsetFromHeadBone": (eyes - by_name["head"].position).tolist(),

@@ -10,8 +10,17 @@ import numpy as np
 from jaxtyping import Float, Float32, Integer
 
 from spinmeround.images import resize
+from spinmeround.template.avatar.expression_clearance import clear_of_expressions
 from spinmeround.template.avatar.hair_card_settings import CapSettings, CardBudget
 from spinmeround.template.avatar.hair_parts import cap_surface, card_mesh
+from spinmeround.template.avatar.hair_springs import (
+    Chain,
+    chain_joints,
+    fit_colliders,
+    hang_chains,
+    hung_on_chains,
+    springs_of,
+)
 from spinmeround.template.avatar.levels_of_detail import level_of_detail
 from spinmeround.template.avatar.normal_maps import with_head_normals, with_strand_normals
 from spinmeround.template.avatar.skeleton import HEAD, NAMES, skeleton, skin_weights, strongest_joints
@@ -90,6 +99,8 @@ def build_avatar(
     lod, texture_px, normal_map = detail.lod, detail.texture_px, detail.normal_map
     rest = flatten_covered_ears(model, model.dense(neutral), ear_coverage)
     morphs = personal_morphs(model, neutral)
+    bones = skeleton(model, neutral)
+    chains: list[Chain] = []
     parts = list(extra_parts)
     budget = MAX_FACES[lod] - sum(len(part.mesh.faces) for part in parts)
     share = _MAX_COVERING_FRACTION * budget / max(len(coverings), 1)
@@ -100,6 +111,10 @@ def build_avatar(
         else:
             part = _covering_part(visible, int(share), texture_px)
             made = [replace(part, mesh=with_strand_normals(part.mesh, covering)) if normal_map else part]
+        if covering.strands is not None:
+            chains = hang_chains(model, neutral, covering.strands, bones[HEAD])
+            clear = [clear_of_expressions(part, model, rest, morphs) for part in made]
+            made = [hung_on_chains(part, chains, bones) for part in clear]
         parts += made
         budget -= sum(len(part.mesh.faces) for part in made)
     chosen = level_of_detail(model, budget, lambda faces: _count_above_cut(rest, faces))
@@ -113,7 +128,10 @@ def build_avatar(
         own.append(_part(name, rest, chosen.faces[here], corner_uv, per_vertex, albedo, model.expression_names))
     if normal_map:
         own = with_head_normals(own, model, rest, fine_normals)
-    return Avatar((*own, *parts), skeleton(model, neutral), model.expression_names)
+    joints = (*bones, *chain_joints(chains, len(bones)))
+    colliders = fit_colliders(model, neutral, bones, chains)
+    springs = springs_of(chains, len(bones), colliders)
+    return Avatar((*own, *parts), joints, model.expression_names, springs=springs, colliders=colliders)
 
 
 def _part(

@@ -98,7 +98,7 @@ def _jaw_weights(model: HeadModel) -> Float[np.ndarray, "n"]:
     return np.clip(along, 0, 1)
 
 
-def strongest_joints(weights: Float[np.ndarray, "m 5"]) -> tuple[Int64[np.ndarray, "m 4"], Float[np.ndarray, "m 4"]]:
+def strongest_joints(weights: Float[np.ndarray, "m j"]) -> tuple[Int64[np.ndarray, "m 4"], Float[np.ndarray, "m 4"]]:
     """Return the four bones of each vertex with the largest weights, in order, and their weights, which sum to 1."""
     order = np.argsort(-weights, axis=1, kind="stable")[:, : _SKELETON.max_joints]
     kept = np.take_along_axis(weights, order, axis=1)

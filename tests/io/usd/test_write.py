@@ -52,6 +52,19 @@ def test_an_avatar_is_whole_and_valid(tmp_path: Path, small_avatar: Avatar) -> N
             np.testing.assert_allclose(dense, moved * METRES_PER_UNIT, atol=1e-7)
 
 
+def test_hair_that_swings_hangs_on_bones_at_rest(tmp_path: Path, swinging_avatar: Avatar) -> None:
+    pytest.importorskip("pxr", reason="usd-core is not installed")
+    from pxr import Usd, UsdSkel
+
+    write_avatar(tmp_path / "a.usdz", swinging_avatar)
+    assert validate(tmp_path / "a.usdz") == []
+    stage = Usd.Stage.Open(str(tmp_path / "a.usdz"))
+    joints = list(UsdSkel.Skeleton.Get(stage, "/head/skeleton").GetJointsAttr().Get())
+    assert joints[-1] == "neck/head/hair0_0/hair0_1/hair0_2"
+    indices = np.array(UsdSkel.BindingAPI(stage.GetPrimAtPath("/head/hair")).GetJointIndicesPrimvar().Get())
+    np.testing.assert_array_equal(indices.reshape(-1, 4), swinging_avatar.parts[2].joints)
+
+
 def test_a_normal_map_bends_the_surface(tmp_path: Path, bumpy: TexturedMesh) -> None:
     pytest.importorskip("pxr", reason="usd-core is not installed")
     from pxr import Usd, UsdShade
