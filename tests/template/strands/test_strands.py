@@ -13,7 +13,7 @@ from spinmeround.template.render import Covering, Skin, render_views
 from spinmeround.template.strands.build import grow_strands
 from spinmeround.template.strands.direction_field import surface_directions
 from spinmeround.template.strands.growth import HairVolume
-from spinmeround.template.strands.ribbons import Ribbons, under_strands
+from spinmeround.template.strands.ribbons import Ribbons, drawn_strands, under_strands
 from spinmeround.template.strands.settings import RibbonSettings, StrandGrowthSettings
 from spinmeround.template.strands.styling import styled
 from spinmeround.types import HairStrands, Mesh
@@ -136,7 +136,7 @@ def test_ribbons_turn_their_width_to_the_camera_and_end_above_the_floor():
     points = np.array([[[0.0, 0.3, 0.0], [0.0, 0.1, 0.0], [0.0, -0.3, 0.0], [0.0, -0.6, 0.0]]])
     strands = HairStrands(points, np.full((1, 4), 0.01), np.zeros((1, 4, 3)), np.zeros((1, 2)))
     surface = Mesh(np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]), np.array([[0, 1, 2]]))
-    ribbons = Ribbons.of(strands, surface, floor=-0.5)
+    ribbons = Ribbons.of(drawn_strands(strands, pixel=0.0, floor=-0.5), surface)
     assert len(ribbons.faces) == 4, "the segment through the floor is not drawn"
     left, right = ribbons.toward(np.array([0.0, 0.0, 3.0])).reshape(4, 2, 3).swapaxes(0, 1)
     np.testing.assert_allclose(np.abs(right - left)[:, 0], 0.01, rtol=1e-6)
