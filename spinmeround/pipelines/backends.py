@@ -162,9 +162,7 @@ class Backends:
         """Whether the splat fitter can start on what the views were drawn from."""
         return isinstance(self.splat_fitter, PaintedSplatFitter)
 
-    def fit_painted_splats(
-        self, views: Views, painted: PaintedSurface, *, seed: int, progress: Progress
-    ) -> Splats:
+    def fit_painted_splats(self, views: Views, painted: PaintedSurface, *, seed: int, progress: Progress) -> Splats:
         """Fit splats that start on what the views were drawn from."""
         assert isinstance(self.splat_fitter, PaintedSplatFitter)
         return self.splat_fitter.fit_painted(views, painted, seed=seed, progress=progress)

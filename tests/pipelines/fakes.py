@@ -224,9 +224,7 @@ class FakeBackends(Backends):
         self.before("splats")
         return sphere_splats(surface)
 
-    def fit_painted_splats(
-        self, views: Views, painted: PaintedSurface, *, seed: int, progress: Progress
-    ) -> Splats:
+    def fit_painted_splats(self, views: Views, painted: PaintedSurface, *, seed: int, progress: Progress) -> Splats:
         self.before("splats")
         return sphere_splats(painted.mesh)
 

@@ -183,7 +183,7 @@ class SplatSettings:
 
     count: int = 50_000
     iterations: int = 250
-    polish_iterations: int = 80
+    polish_iterations: int = 70
     sh_degree: Literal[0, 1, 2, 3] = 0
 
 
@@ -275,9 +275,7 @@ class GaussianFitter:
         """
         settings, rng = self.settings, np.random.default_rng(seed)
         progress(0.0, "laying splats on what the views show")
-        start, seen = splats_on_painted_surface(
-            views, painted, count=settings.count, sh_degree=settings.sh_degree
-        )
+        start, seen = splats_on_painted_surface(views, painted, count=settings.count, sh_degree=settings.sh_degree)
         chosen = [torch.from_numpy(each) for each in seen]
         phase = TrainingPhase(views, settings.polish_iterations, _POLISH_SCHEDULE)
         on_step = _step_counter([phase], progress)

@@ -165,9 +165,7 @@ def concatenate_splats(parts: Sequence[Splats]) -> Splats:
 
 def select_splats(splats: Splats, chosen: Int64[torch.Tensor, "k"]) -> Splats:
     """Return some of the splats, differentiable in them."""
-    return Splats(
-        *(getattr(splats, name)[chosen] for name in ("means", "scales", "quats_wxyz", "opacities", "sh"))
-    )
+    return Splats(*(getattr(splats, name)[chosen] for name in ("means", "scales", "quats_wxyz", "opacities", "sh")))
 
 
 def open_visual_hull(views: Views, *, cells: int = 64) -> Mesh:

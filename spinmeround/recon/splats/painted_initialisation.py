@@ -14,7 +14,7 @@ import cv2
 import numba
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Float, Integer
 from scipy.spatial.transform import Rotation
 
 from spinmeround import mesh_raster
@@ -22,12 +22,12 @@ from spinmeround.errors import FitError
 from spinmeround.geometry import camera_centres, ribbon_vertices, vertex_normals
 from spinmeround.recon.splats.initialisation import (
     concatenate_splats,
-    local_detail,
     float_tensor,
+    local_detail,
     pixel_width,
     quats_from_z,
 )
-from spinmeround.types import SH_C0, Cameras, HairStrands, Mesh, PaintedSurface, Splats, Views
+from spinmeround.types import SH_C0, Cameras, Mesh, PaintedSurface, Splats, Views
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,7 @@ def splats_on_painted_surface(
     return start, _seen(views, depths, start)
 
 
-def _rasterized(
-    cameras: Cameras, painted: PaintedSurface
-) -> tuple[list[mesh_raster.FaceBuffer], _Pieces | None]:
+def _rasterized(cameras: Cameras, painted: PaintedSurface) -> tuple[list[mesh_raster.FaceBuffer], _Pieces | None]:
     """Return what each view shows, strands as faces behind those of the surface, and the pieces of strands."""
     mesh, strands = painted.mesh, painted.strands
     if strands is None:
@@ -159,8 +157,10 @@ def _needles(views: Views, surface: Mesh, pieces: _Pieces | None, most: int) -> 
     quats = Rotation.from_matrix(np.stack([along, across, np.cross(along, across)], axis=2)).as_quat()
     pixel = pixel_width(views, middle)
     area = pieces.width[seen] / np.sqrt(2 * np.pi)
-    thin = np.sqrt(np.maximum((area / s.needle_opacity) ** 2 - s.dilation_px2 * pixel**2, (s.min_needle_px * pixel) ** 2))
-    opacities = np.minimum(area / np.sqrt(thin**2 + s.dilation_px2 * pixel**2), s.needle_opacity)
+    # Opacity times the width that is drawn, which is more than the splat's own by the dilation, is that of the strand.
+    dilation = s.dilation_px2 * pixel**2
+    thin = np.sqrt(np.maximum((area / s.needle_opacity) ** 2 - dilation, (s.min_needle_px * pixel) ** 2))
+    opacities = np.minimum(area / np.sqrt(thin**2 + dilation), s.needle_opacity)
     return Splats(
         means=float_tensor(middle),
         scales=float_tensor(np.stack([np.maximum(s.overlap * length, thin), thin, s.needle_flatness * thin], axis=1)),
@@ -178,8 +178,7 @@ def _discs(views: Views, painted: PaintedSurface, buffers: Sequence[mesh_raster.
     members, sizes = _blocks(found, count, views.cameras.width_px)
     starts = np.cumsum(sizes) - sizes
     points, normals, colours = (
-        np.add.reduceat(each[members], starts) / sizes[:, None]
-        for each in (found.points, found.normals, found.colours)
+        np.add.reduceat(each[members], starts) / sizes[:, None] for each in (found.points, found.normals, found.colours)
     )
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), _TINY)
     width = np.add.reduceat(found.footprint[members], starts) / sizes * np.sqrt(sizes) * s.disc_width

@@ -14,7 +14,7 @@ from spinmeround.images import composite
 from spinmeround.recon.raster.gaussians import NumbaRasterizer
 from spinmeround.recon.splats.fitter import GaussianFitter, SplatSettings
 from spinmeround.recon.splats.painted_initialisation import splats_on_painted_surface
-from spinmeround.types import SH_C0, HairStrands, PaintedSurface, Splats, Views
+from spinmeround.types import SH_C0, HairStrands, Mesh, PaintedSurface, Splats, Views
 from tests.recon.splats.test_fitter import AROUND, BETWEEN, colour_at, egg, photograph
 
 COUNT = 6000
@@ -62,12 +62,11 @@ def test_splats_look_like_views_held_out_before_any_step(views, held_out):
 
 
 def test_no_disc_lies_where_no_view_looks(views):
-    pot = replace(painted(), mesh=replace(egg(), faces=np.concatenate([egg().faces, egg().faces + len(egg().vertices)])))
-    inner = np.concatenate([egg().vertices, egg().vertices * 0.5])
-    start, _ = splats_on_painted_surface(
-        views, PaintedSurface(replace(pot.mesh, vertices=inner), lambda face, weights: weights * 0 + 0.5),
-        count=COUNT, sh_degree=0,
-    )  # fmt: skip
+    outer = egg()
+    vertices = np.concatenate([outer.vertices, 0.5 * outer.vertices])
+    pot = Mesh(vertices, np.concatenate([outer.faces, outer.faces + len(outer.vertices)]))
+    grey = PaintedSurface(pot, lambda face, weights: weights * 0 + 0.5)
+    start, _ = splats_on_painted_surface(views, grey, count=COUNT, sh_degree=0)
     radii = np.linalg.norm((start.means.numpy() - [0.01, -0.02, 0]) / [0.17, 0.27, 0.21], axis=1)
     assert radii.min() > 0.9
 
@@ -90,7 +89,7 @@ def test_the_polish_improves_the_start_and_repeats(views, held_out):
 
 def test_a_surface_that_no_view_sees_is_refused(views):
     away = painted()
-    away = replace(away, mesh=replace(away.mesh, vertices=away.mesh.vertices + [0.0, 50.0, 0.0]))
+    away = replace(away, mesh=replace(away.mesh, vertices=away.mesh.vertices + np.array([0.0, 50.0, 0.0])))
     with pytest.raises(FitError, match="no view sees"):
         splats_on_painted_surface(views, away, count=COUNT, sh_degree=0)
     assert mesh_raster.rasterize(away.mesh.vertices, away.mesh.faces, views.cameras, 0).face.max() == -1
