@@ -412,7 +412,8 @@ class PriorResult:
 
     Attributes:
         report: its part of the report.
-        head: something that can be made to move, see ``protocols.RiggableHead``, if the prior has one.
+        head: what the views were made from, if the prior has it; protocols say what it can do: ``RiggableHead``,
+            ``HairedHead``, ``PaintedHead``.
     """
 
     views: Views

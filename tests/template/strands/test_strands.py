@@ -139,8 +139,17 @@ def test_ribbons_turn_their_width_to_the_camera_and_end_above_the_floor():
     ribbons = Ribbons.of(drawn_strands(strands, pixel=0.0, floor=-0.5), surface)
     assert len(ribbons.faces) == 4, "the segment through the floor is not drawn"
     left, right = ribbons.toward(np.array([0.0, 0.0, 3.0])).reshape(4, 2, 3).swapaxes(0, 1)
-    np.testing.assert_allclose(np.abs(right - left)[:, 0], 0.01, rtol=1e-6)
+    np.testing.assert_allclose(np.abs(right - left)[:, 0], [0.01, 0.01, 0.01, 0.0], rtol=1e-6)
     np.testing.assert_allclose((right - left)[:, 2], 0, atol=1e-12)
+
+
+def test_strands_thinner_than_a_pixel_are_drawn_fewer_and_wider():
+    points = np.linspace([0.0, 0.5, 0.0], [0.0, 0.2, 0.0], 5)[None] + np.linspace(0, 0.3, 3000)[:, None, None]
+    strands = HairStrands(points, np.full(points.shape[:2], 0.001), points * 0, np.zeros((3000, 2)))
+    drawn = drawn_strands(strands, pixel=0.002, floor=-0.4)
+    np.testing.assert_allclose(drawn.widths, 0.002)
+    assert len(drawn) == pytest.approx(1500, abs=2)
+    assert len(drawn_strands(strands, pixel=0.0005, floor=-0.4)) == len(strands)
 
 
 def test_the_surface_retreats_only_beneath_strands(scene, strands):
