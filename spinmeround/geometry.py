@@ -148,6 +148,18 @@ def vertex_normals(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray
     return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-30)
 
 
+def ribbon_vertices(
+    centres: Float[np.ndarray, "n 3"],
+    tangents: Float[np.ndarray, "n 3"],
+    half_widths: Float[np.ndarray, "n"],
+    eye: Float[np.ndarray, "3"],
+) -> Float[np.ndarray, "v 3"]:
+    """Return the two edges of curves that turn their width to ``eye``: vertices 2 i and 2 i + 1 beside centre i."""
+    side = np.cross(tangents, eye - centres)
+    side *= (half_widths / np.maximum(np.linalg.norm(side, axis=1), 1e-9))[:, None]
+    return np.stack([centres - side, centres + side], axis=1).reshape(-1, 3)
+
+
 def scatter_on_faces(
     vertices: Float[np.ndarray, "v 3"],
     faces: Integer[np.ndarray, "f 3"],

@@ -21,6 +21,7 @@ from spinmeround.types import (
     HeadCrop,
     Licence,
     Mesh,
+    PaintedSurface,
     Portrait,
     PriorResult,
     Progress,
@@ -131,6 +132,22 @@ class HairedHead(Protocol):
 
 
 @runtime_checkable
+class PaintedHead(Protocol):
+    """A head whose own surface and colours can be had: a prior may offer one in ``PriorResult.head``.
+
+    Stage two then starts splats on what the views were drawn from, and finds no surface of its own for them.
+    """
+
+    def painted_surface(self, cameras: Cameras, *, neutral: bool) -> PaintedSurface:
+        """Return what the head's views from ``cameras`` show, in the world frame.
+
+        Args:
+            neutral: whether the views show the face at rest rather than with the first photo's expression.
+        """
+        ...
+
+
+@runtime_checkable
 class SurfaceFitter(Protocol):
     """Stage two, geometry: posed views to a watertight mesh in the world frame."""
 
@@ -156,6 +173,20 @@ class SplatFitter(Protocol):
         progress: Progress = no_progress,
     ) -> Splats:
         """Fit splats that start on ``surface``, and on the ``strands`` of hair where the prior knows them.
+
+        The same seed gives the same splats.
+        """
+        ...
+
+
+@runtime_checkable
+class PaintedSplatFitter(Protocol):
+    """A ``SplatFitter`` that can also start on what the views were drawn from."""
+
+    def fit_painted(
+        self, views: Views, painted: PaintedSurface, *, seed: int, progress: Progress = no_progress
+    ) -> Splats:
+        """Fit splats that start on the ``painted`` surface and its strands, with its colours.
 
         The same seed gives the same splats.
         """

@@ -292,6 +292,21 @@ class HairStrands:
 
 
 @dataclass(frozen=True)
+class PaintedSurface:
+    """What the pictures of a head were drawn from: its surface with its colours, and its strands of hair.
+
+    Attributes:
+        mesh: all that is drawn but the strands, from both sides.
+        colours: sRGB in [0, 1] at points of it, given by their faces and their weights of the faces' corners.
+        strands: as the pictures show them; a piece between two points is drawn where the widths of both are above 0.
+    """
+
+    mesh: Mesh
+    colours: Callable[[Integer[np.ndarray, "n"], Float[np.ndarray, "n 3"]], Float[np.ndarray, "n 3"]]
+    strands: HairStrands | None = None
+
+
+@dataclass(frozen=True)
 class Joint:
     """One bone of a skeleton, which at rest is turned like the world.
 
@@ -443,7 +458,8 @@ class PriorResult:
 
     Attributes:
         report: its part of the report.
-        head: something that can be made to move, see ``protocols.RiggableHead``, if the prior has one.
+        head: what the views were made from, if the prior has it; protocols say what it can do: ``RiggableHead``,
+            ``HairedHead``, ``PaintedHead``.
     """
 
     views: Views

@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING
 
 from spinmeround.configs import preset
 from spinmeround.pipelines.settings import RunSettings
-from spinmeround.protocols import HairModel, MatteModel, Prior, Rasterizer, SplatFitter, SurfaceFitter
+from spinmeround.protocols import (
+    HairModel,
+    MatteModel,
+    PaintedSplatFitter,
+    Prior,
+    Rasterizer,
+    SplatFitter,
+    SurfaceFitter,
+)
 from spinmeround.registry import HAIR_MODELS, MATTE_MODELS, PRIORS, RASTERIZERS, SPLAT_FITTERS, SURFACE_FITTERS
 from spinmeround.types import (
     ColouredMesh,
     HairStrands,
     Licence,
     Mesh,
+    PaintedSurface,
     Portrait,
     Progress,
     Splats,
@@ -147,6 +156,16 @@ class Backends:
     ) -> Splats:
         """Fit splats that start on the surface, and on strands of hair where they are known."""
         return self.splat_fitter.fit(views, surface, seed=seed, strands=strands, progress=progress)
+
+    @property
+    def starts_on_painted_surface(self) -> bool:
+        """Whether the splat fitter can start on what the views were drawn from."""
+        return isinstance(self.splat_fitter, PaintedSplatFitter)
+
+    def fit_painted_splats(self, views: Views, painted: PaintedSurface, *, seed: int, progress: Progress) -> Splats:
+        """Fit splats that start on what the views were drawn from."""
+        assert isinstance(self.splat_fitter, PaintedSplatFitter)
+        return self.splat_fitter.fit_painted(views, painted, seed=seed, progress=progress)
 
     def bake_texture(self, views: Views, surface: Mesh, *, faces: int, progress: Progress) -> TexturedMesh:
         """Simplify the surface to a number of faces and give it a texture."""

@@ -36,7 +36,7 @@ from spinmeround.pipelines.stage_two import (
     grow_hair,
     write_results,
 )
-from spinmeround.protocols import HairedHead, RiggableHead
+from spinmeround.protocols import RiggableHead
 from spinmeround.runtime.stages import Stages, check_memory
 from spinmeround.types import Avatar, Licence, Reconstruction, Views
 
@@ -156,14 +156,16 @@ def run_stage_two(
     """
     rigged_already = run.no_avatar is None and isinstance(head, RiggableHead)
     requested = RequestedResults.by_outputs(run.outputs, run.settings.mesh, has_avatar=rigged_already)
+    requested = requested.known_of(head, run.backends)
     needed = requested.stages(run.outputs)
     for stage in stages.planned:
         if stage in ("surface", "texture") and stage not in needed:
             stages.leave_out(stage)
+    if requested.painted_start:
+        stages.expect("splats", like="polish")
     if run.no_avatar is None and wants_avatar(run.outputs):
         stages.add("avatar")  # now, so that the count of stages stays what it is from here on
-    strands = head.hair_strands() if isinstance(head, HairedHead) else None
-    built = fit_results(views, requested, run.backends, store, stages, strands=strands)
+    built = fit_results(views, requested, run.backends, store, stages, head=head)
     avatar, avatar_report = make_avatar(head, built, run.outputs, run.backends, stages, no_avatar=run.no_avatar)
     clip, expression = run.animation.clip, run.animation.expression
     hair, hair_report = grow_hair(head, run.outputs, stages)

@@ -21,7 +21,7 @@ from spinmeround.pipelines.backends import Backends
 from spinmeround.pipelines.outputs import Outputs
 from spinmeround.pipelines.resume import ResumeStore, load_splats, load_surface, load_textured
 from spinmeround.pipelines.settings import MeshOptions
-from spinmeround.protocols import HairedHead
+from spinmeround.protocols import HairedHead, PaintedHead
 from spinmeround.runtime.stages import Stages
 from spinmeround.types import Avatar, ColouredMesh, FaceClip, HairStrands, Mesh, Splats, TexturedMesh, Views
 
@@ -37,11 +37,13 @@ class RequestedResults:
     Attributes:
         mesh: simplified and textured.
         whole_surface: the whole surface with a colour to each vertex.
+        painted_start: whether splats start on what the views were drawn from, see ``PaintedHead``.
     """
 
     splats: bool
     mesh: bool
     whole_surface: bool = False
+    painted_start: bool = False
 
     @classmethod
     def by_outputs(cls, outputs: Outputs, mesh: MeshOptions, *, has_avatar: bool = False) -> RequestedResults:
@@ -56,10 +58,21 @@ class RequestedResults:
         whole = [path for path in plain if mesh.holds_whole_surface(path)]
         return cls(splats=bool(outputs.splats), mesh=len(plain) > len(whole), whole_surface=bool(whole))
 
+    def known_of(self, head: object | None, backends: Backends) -> RequestedResults:
+        """Return the same results, with what stage one knows in place of a fitted surface if nothing else needs one."""
+        needs_surface = self.mesh or self.whole_surface or not self.splats
+        painted = not needs_surface and isinstance(head, PaintedHead) and backends.starts_on_painted_surface
+        return replace(self, painted_start=painted)
+
+    @property
+    def fits_surface(self) -> bool:
+        """Whether a surface is fitted to the views."""
+        return self.mesh or self.whole_surface or (self.splats and not self.painted_start)
+
     def stages(self, outputs: Outputs) -> list[str]:
         """Return the stages of stage two, in order."""
         possible = [
-            ("surface", self.splats or self.mesh or self.whole_surface),
+            ("surface", self.fits_surface),
             ("splats", self.splats),
             ("texture", self.mesh or self.whole_surface),
             ("hair", outputs.hair),
@@ -76,7 +89,8 @@ class StageTwoResult:
 
     Attributes:
         views: those that were given, with the cameras they turned out to have.
-        surface: None if neither splats nor a mesh were requested.
+        surface: fitted, or what the views were drawn from; None if neither splats nor a mesh were requested.
+        painted_start: whether the splats started on what the views were drawn from, and no surface was fitted.
         coarser: levels of detail of ``mesh``, one after the other.
         whole_surface: the surface with colours.
     """
@@ -87,6 +101,7 @@ class StageTwoResult:
     mesh: TexturedMesh | None = None
     coarser: tuple[TexturedMesh, ...] = ()
     whole_surface: ColouredMesh | None = None
+    painted_start: bool = False
 
 
 def fit_results(
@@ -96,12 +111,13 @@ def fit_results(
     store: ResumeStore,
     stages: Stages,
     *,
-    strands: HairStrands | None = None,
+    head: object | None = None,
 ) -> StageTwoResult:
     """Fit what is requested; splats and texture with the cameras that the surface was found to be seen from.
 
     Args:
-        strands: of the hair, if stage one knows them.
+        head: what stage one fitted, if it did. Splats start on its strands of hair, or, if ``requested`` says so, on
+            all that the views were drawn from; no surface is fitted then.
 
     Raises:
         FitError: the views show nothing, or do not agree on any shape.
@@ -111,6 +127,10 @@ def fit_results(
         raise FitError("no view shows anything: every mask is empty")
     if not (requested.splats or requested.mesh or requested.whole_surface):
         return StageTwoResult(views)
+    if requested.painted_start:
+        assert isinstance(head, PaintedHead)
+        return _fit_painted(views, head, backends, store, stages)
+    strands = head.hair_strands() if isinstance(head, HairedHead) else None
     with stages("surface") as progress:
         fitted = store.get_or_make(
             "surface", lambda: backends.fit_surface(views, seed=seed, progress=progress), load_surface
@@ -127,6 +147,21 @@ def fit_results(
     if requested.mesh or requested.whole_surface:
         result = _paint(result, requested, backends, store, stages)
     return result
+
+
+def _fit_painted(
+    views: Views, head: PaintedHead, backends: Backends, store: ResumeStore, stages: Stages
+) -> StageTwoResult:
+    """Fit splats that start on what the views were drawn from."""
+    settings = backends.settings
+    with stages("splats") as progress:
+        painted = head.painted_surface(views.cameras, neutral=settings.photo.neutral)
+        splats = store.get_or_make(
+            "splats",
+            lambda: backends.fit_painted_splats(views, painted, seed=settings.seed, progress=progress),
+            load_splats,
+        )
+    return StageTwoResult(views, painted.mesh, splats, painted_start=True)
 
 
 def _paint(
@@ -292,10 +327,11 @@ def measure_held_out(built: StageTwoResult, held_out: Views, stages: Stages) -> 
 def describe_results(built: StageTwoResult) -> dict[str, Any]:
     """Return what the report says about the results."""
     report: dict[str, Any] = {}
-    if (surface := built.surface) is not None:
+    if (surface := built.surface) is not None and not built.painted_start:
         report["surface"] = {"vertices": len(surface.vertices)}
     if (splats := built.splats) is not None:
-        report["splats"] = {"count": len(splats), "sh_coefficients": int(splats.sh.shape[1])}
+        start = "what the views were drawn from" if built.painted_start else "a fitted surface"
+        report["splats"] = {"count": len(splats), "sh_coefficients": int(splats.sh.shape[1]), "started_on": start}
     if (mesh := built.mesh) is not None:
         report["mesh"] = {
             "vertices": len(mesh.vertices),

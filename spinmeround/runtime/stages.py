@@ -92,6 +92,11 @@ class Stages:
         self._expected_s.pop(stage, None)
         self.planned = tuple(each for each in self.planned if each != stage)
 
+    def expect(self, stage: str, *, like: str) -> None:
+        """Expect of a planned stage the seconds that are known of another kind of work."""
+        if stage in self._expected_s:
+            self._expected_s[stage] = self._known_s.get(like, 1.0)
+
     @contextmanager
     def __call__(self, stage: str) -> Iterator[Progress]:
         """Time a stage; yield what its progress is reported to.

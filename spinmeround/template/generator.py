@@ -33,11 +33,11 @@ from spinmeround.template.headwear import (
 )
 from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel, load_head_model
-from spinmeround.template.render import Covering, Skin, render_views
+from spinmeround.template.render import Covering, Skin, painted_surface, render_views
 from spinmeround.template.strands.build import grow_strands
 from spinmeround.template.texture.bake import SkinTexture, bake_skin_texture, shared_atlas
 from spinmeround.template.texture.lids import best_lid_trust, repaint_lids
-from spinmeround.types import Avatar, Cameras, HairStrands, Mesh, Portrait, Progress, Views, no_progress
+from spinmeround.types import Avatar, Cameras, HairStrands, Mesh, PaintedSurface, Portrait, Progress, Views, no_progress
 
 PHOTO_POSE = "photo"
 """Name of the avatar's pose that has the expression of the first photo."""
@@ -87,12 +87,20 @@ class TemplateHead:
 
     def render(self, cameras: Cameras, *, neutral: bool = False, names: tuple[str, ...] = ()) -> Views:
         """Render views of the head with the first photo's expression, or at rest if ``neutral`` is set."""
+        return render_views(self._skin(neutral=neutral), self.coverings, cameras, names=names)
+
+    def painted_surface(self, cameras: Cameras, *, neutral: bool = False) -> PaintedSurface:
+        """Return what ``render`` draws for the same cameras."""
+        return painted_surface(self._skin(neutral=neutral), self.coverings, cameras)
+
+    def _skin(self, *, neutral: bool) -> Skin:
+        """Return the skin with the first photo's expression, or at rest if ``neutral`` is set."""
         coarse = self.head.neutral if neutral else self.head.posed(0)
         vertices = flatten_covered_ears(self.model, self.model.dense(coarse), self.ears_covered)
         albedo = self.skin.albedo
         if neutral and self.skin.resting_albedo is not None:
             albedo = self.skin.resting_albedo
-        return render_views(Skin(self.model, vertices, albedo), self.coverings, cameras, names=names)
+        return Skin(self.model, vertices, albedo)
 
     def as_photographed(self, photo: int, *, size_px: int) -> Views:
         """Render the head from the camera of one photo and with its expression, the whole portrait square."""

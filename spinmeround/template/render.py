@@ -16,8 +16,8 @@ from spinmeround.tangent_space import fill_from_nearest
 from spinmeround.template.hair.texture import HairTexture, surface_of_map
 from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel
-from spinmeround.template.strands.ribbons import Ribbons, under_strands
-from spinmeround.types import Cameras, HairStrands, Mesh, Views
+from spinmeround.template.strands.ribbons import Ribbons, drawn_strands, under_strands
+from spinmeround.types import Cameras, HairStrands, Mesh, PaintedSurface, Views
 
 _SAMPLES = 4
 """Samples per pixel along each axis. Strands of hair are about a pixel wide and silhouettes are sharp, so with fewer
@@ -70,6 +70,39 @@ def render_views(skin: Skin, coverings: Sequence[Covering], cameras: Cameras, *,
         Views of weight 1 with exact cameras; colours are albedo, normals are those of the geometry tilted by the relief
         of the strands.
     """
+    surfaces, ribbons = _scene(skin, coverings), _ribbons(coverings, cameras)
+    shape = (len(cameras), cameras.height_px, cameras.width_px)
+    rgb, world = np.zeros((*shape, 3), np.float32), np.zeros((*shape, 3), np.float32)
+    alpha = np.zeros(shape, np.float32)
+    for index, eye in enumerate(camera_centres(cameras)):
+        scene = surfaces.with_ribbons(ribbons, eye)
+        for rows, strip in _strips(cameras, index):
+            buffer = _rasterized(scene, strip)
+            size = (strip.height_px, strip.width_px)
+            alpha[index, rows] = _average((buffer.face >= 0).astype(np.float32), size)
+            rgb[index, rows] = _average(_colours(scene, buffer), size)
+            world[index, rows] = _pixel_normals(scene, buffer, size)
+        rgb[index] /= np.maximum(alpha[index], 1e-6)[..., None]
+        world[index] = _unit_inside(world[index], alpha[index])
+    return Views(cameras, np.clip(rgb, 0, 1), world, alpha, np.ones(shape, np.float32), names, exact_cameras=True)
+
+
+def painted_surface(skin: Skin, coverings: Sequence[Covering], cameras: Cameras) -> PaintedSurface:
+    """Return what ``render_views`` draws for the same cameras."""
+    scene = _scene(skin, coverings)
+
+    def colours(face: Integer[np.ndarray, "n"], weights: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        column = mesh_raster.FaceBuffer(
+            face.astype(np.int32)[:, None], weights.astype(np.float32)[:, None], np.zeros((len(face), 1), np.float32)
+        )
+        return _colours(scene, column)[:, 0]
+
+    strands = next((_drawn(covering, cameras) for covering in coverings if covering.strands is not None), None)
+    return PaintedSurface(Mesh(scene.vertices, scene.faces), colours, strands)
+
+
+def _scene(skin: Skin, coverings: Sequence[Covering]) -> _Scene:
+    """Return all surfaces above the cut through the neck, without strands."""
     skin_cut = neck_cut.cut(skin.vertices, skin.model.dense_faces)
     skin_mesh = neck_cut.split_crease(skin_cut.vertices, skin_cut.faces)
     vertices, faces = skin_mesh.vertices, skin_mesh.faces
@@ -87,26 +120,22 @@ def render_views(skin: Skin, coverings: Sequence[Covering], cameras: Cameras, *,
         vertices = np.concatenate([vertices, mesh.vertices])
         ends.append(len(faces))
     textures = tuple(covering.texture for covering in coverings)
-    surfaces = _Scene(vertices, faces, normals, corner_uv, skin.albedo, textures, tuple(ends))
-    ribbons = [
-        Ribbons.of(covering.strands, covering.mesh, floor=neck_cut.HEIGHT)
-        for covering in coverings
-        if covering.strands is not None
+    return _Scene(vertices, faces, normals, corner_uv, skin.albedo, textures, tuple(ends))
+
+
+def _ribbons(coverings: Sequence[Covering], cameras: Cameras) -> list[Ribbons]:
+    """Prepare the strands of all coverings for drawing."""
+    return [
+        Ribbons.of(_drawn(covering, cameras), covering.mesh) for covering in coverings if covering.strands is not None
     ]
-    shape = (len(cameras), cameras.height_px, cameras.width_px)
-    rgb, world = np.zeros((*shape, 3), np.float32), np.zeros((*shape, 3), np.float32)
-    alpha = np.zeros(shape, np.float32)
-    for index, eye in enumerate(camera_centres(cameras)):
-        scene = surfaces.with_ribbons(ribbons, eye)
-        for rows, strip in _strips(cameras, index):
-            buffer = _rasterized(scene, strip)
-            size = (strip.height_px, strip.width_px)
-            alpha[index, rows] = _average((buffer.face >= 0).astype(np.float32), size)
-            rgb[index, rows] = _average(_colours(scene, buffer), size)
-            world[index, rows] = _pixel_normals(scene, buffer, size)
-        rgb[index] /= np.maximum(alpha[index], 1e-6)[..., None]
-        world[index] = _unit_inside(world[index], alpha[index])
-    return Views(cameras, np.clip(rgb, 0, 1), world, alpha, np.ones(shape, np.float32), names, exact_cameras=True)
+
+
+def _drawn(covering: Covering, cameras: Cameras) -> HairStrands:
+    """Return a covering's strands as pictures from ``cameras`` show them."""
+    assert covering.strands is not None
+    distance = np.linalg.norm(camera_centres(cameras), axis=1)
+    pixel = float(np.median(distance / cameras.intrinsics_px[:, 0, 0]))
+    return drawn_strands(covering.strands, pixel=pixel, floor=neck_cut.HEIGHT)
 
 
 def _strips(cameras: Cameras, index: int) -> Iterator[tuple[slice, Cameras]]:

@@ -29,6 +29,7 @@ from spinmeround.types import (
     Joint,
     Licence,
     Mesh,
+    PaintedSurface,
     Portrait,
     PriorResult,
     Progress,
@@ -223,6 +224,10 @@ class FakeBackends(Backends):
         self.before("splats")
         return sphere_splats(surface)
 
+    def fit_painted_splats(self, views: Views, painted: PaintedSurface, *, seed: int, progress: Progress) -> Splats:
+        self.before("splats")
+        return sphere_splats(painted.mesh)
+
     def bake_texture(self, views: Views, surface: Mesh, *, faces: int, progress: Progress) -> TexturedMesh:
         self.before("texture")
         return sphere_texture(surface)
@@ -240,3 +245,10 @@ def install(monkeypatch: Any, kind: type[FakeBackends] = FakeBackends, **how: An
     choose = "spinmeround.portrait.hair_segmentation.choose_hair_network"
     monkeypatch.setattr(choose, lambda: ("mediapipe", "the best that can be had"))
     monkeypatch.setattr("spinmeround.pipelines.run.build_backends", lambda settings: kind(settings, **how))
+
+
+class PaintedBall:
+    """A head that hands on what its views were drawn from: a white sphere."""
+
+    def painted_surface(self, cameras: Cameras, *, neutral: bool) -> PaintedSurface:
+        return PaintedSurface(sphere_mesh(), lambda face, weights: np.ones((len(face), 3)))

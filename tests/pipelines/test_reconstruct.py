@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from tests.pipelines.fakes import (
     RADIUS,
     FakeBackends,
     MovingHead,
+    PaintedBall,
     install,
     sphere_texture,
 )
@@ -91,6 +93,56 @@ def test_an_avatar_alone_needs_no_surface_and_no_texture(backends, photo, tmp_pa
     assert np.ptp(read_mesh(out, metres_per_unit=1.0).vertices[:, 1]) == pytest.approx(2.0, rel=1e-4)
     reconstruct(photo, out=[out, tmp_path / "a.obj"], settings=DRAFT)
     assert {"surface", "texture"} <= set(entered)
+
+
+def test_splats_of_a_painted_head_need_no_surface(backends, photo, tmp_path):
+    entered: list[str] = []
+    backends(before=entered.append, head=PaintedBall())
+    planned: list[tuple[str, ...]] = []
+
+    @contextmanager
+    def watch(stages):
+        yield
+        planned.append(stages.planned)
+
+    result = reconstruct(photo, out=tmp_path / "a.ply", settings=replace(DRAFT, height_m=0.25), watch=watch)
+    assert "splats" in entered and not {"surface", "texture"} & set(entered)
+    assert "surface" not in planned[0] and [each["stage"] for each in result.report["stages"]] == list(planned[0])
+    assert result.report["splats"]["started_on"] == "what the views were drawn from"
+    assert "surface" not in result.report
+    for out in ([tmp_path / "a.ply", tmp_path / "a.obj"], [tmp_path / "a.obj"]):
+        entered.clear()
+        made = reconstruct(photo, out=out, settings=DRAFT)
+        assert {"surface", "texture"} <= set(entered), "a mesh is made of a fitted surface"
+    assert made.splats is None
+
+
+def test_a_splat_fitter_that_knows_no_painted_surface_starts_on_a_fitted_one(backends, photo, tmp_path, monkeypatch):
+    entered: list[str] = []
+    backends(before=entered.append, head=PaintedBall())
+    monkeypatch.setattr(FakeBackends, "splat_fitter", object())
+    result = reconstruct(photo, out=tmp_path / "a.ply", settings=DRAFT)
+    assert {"surface", "splats"} <= set(entered)
+    assert result.report["splats"]["started_on"] == "a fitted surface"
+
+
+def test_a_resumed_run_of_a_painted_head_gives_the_same_bytes(backends, photo, tmp_path, monkeypatch):
+    backends(head=PaintedBall())
+    reconstruct(photo, out=tmp_path / "whole.ply", settings=DRAFT)
+    entered: list[str] = []
+    backends(before=entered.append, head=PaintedBall())
+    with monkeypatch.context() as patch:
+        patch.setattr("spinmeround.io.splats.gaussian_ply.write_splat_ply", fail_to_write)
+        with pytest.raises(ResourceError):
+            reconstruct(photo, out=tmp_path / "a.ply", settings=DRAFT)
+    entered.clear()
+    again = reconstruct(photo, out=tmp_path / "a.ply", settings=DRAFT)
+    assert "splats" not in entered and again.report["resumed"] == ["splats"]
+    assert (tmp_path / "a.ply").read_bytes() == (tmp_path / "whole.ply").read_bytes()
+
+
+def fail_to_write(*args, **kwargs):
+    raise OSError(errno.ENOSPC, "no space left on device")
 
 
 def test_avatars_rest_and_carry_the_photos_expression(backends, photo, tmp_path):

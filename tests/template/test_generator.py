@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
+from spinmeround.images import composite
 from spinmeround.inspection.expressions import posed
 from spinmeround.orbits import orbit_cameras
+from spinmeround.protocols import PaintedHead
+from spinmeround.recon.raster.gaussians import NumbaRasterizer
+from spinmeround.recon.splats.painted_initialisation import splats_on_painted_surface
 from spinmeround.template.fit.fitter import FittedHead, FittedPhoto
 from spinmeround.template.generator import PHOTO_POSE, TemplateGenerator, TemplateHead
 from spinmeround.template.model.head_model import load_head_model
@@ -56,3 +60,14 @@ def test_an_avatar_rests_and_has_the_first_photos_expression_as_a_pose(shouting)
     wide = shouting.model.dense(shouting.head.posed(0))
     moved = posed(skin, avatar.poses[PHOTO_POSE]).vertices
     assert np.quantile(cKDTree(wide).query(moved)[0], 0.95) < 0.01 < np.abs(moved - skin.mesh.vertices).max()
+
+
+def test_splats_of_a_template_head_start_out_as_its_pictures(shouting):
+    views = shouting.render(orbit_cameras([0.0, 60.0, 120.0, 180.0, 240.0, 300.0], [12.0, -14.0] * 3, size_px=128))
+    between = shouting.render(orbit_cameras([30.0, 150.0], [0.0, 0.0], size_px=128))
+    assert isinstance(shouting, PaintedHead)
+    painted = shouting.painted_surface(views.cameras, neutral=False)
+    start, _ = splats_on_painted_surface(views, painted, count=30_000, sh_degree=0)
+    drawn = NumbaRasterizer().render(start, between.cameras)
+    error = drawn.rgb.numpy() + 1 - drawn.alpha.numpy()[..., None] - composite(between.rgb, between.alpha)
+    assert -10 * np.log10((error[between.alpha > 0] ** 2).mean()) > 22

@@ -133,7 +133,7 @@ def splats_on_surface(
     return Splats(
         means=float_tensor(points - pixel_width(views, points) * normals),
         scales=float_tensor(np.stack([width, width, flatness * width], axis=1)),
-        quats_wxyz=float_tensor(_quats_from_z(normals)),
+        quats_wxyz=float_tensor(quats_from_z(normals)),
         opacities=torch.full((len(points),), _START.opacity),
         sh=float_tensor(sh),
     )
@@ -161,6 +161,11 @@ def concatenate_splats(parts: Sequence[Splats]) -> Splats:
             for name in ("means", "scales", "quats_wxyz", "opacities", "sh")
         )
     )
+
+
+def select_splats(splats: Splats, chosen: Int64[torch.Tensor, "k"]) -> Splats:
+    """Return some of the splats, differentiable in them."""
+    return Splats(*(getattr(splats, name)[chosen] for name in ("means", "scales", "quats_wxyz", "opacities", "sh")))
 
 
 def open_visual_hull(views: Views, *, cells: int = 64) -> Mesh:
@@ -234,7 +239,7 @@ def _sample(
     return (surface.vertices[faces] * weights).sum(axis=1), normals
 
 
-def _quats_from_z(normals: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 4"]:
+def quats_from_z(normals: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 4"]:
     """Return the shortest rotations, wxyz, that take +Z to ``normals``; half a turn about X for -Z."""
     x, y, z = normals.T
     quats = np.stack([1 + z, -y, x, np.zeros_like(z)], axis=1)
@@ -268,7 +273,7 @@ def _appearance(
         unoccluded = _unoccluded(views, depths[index], index, pixels)
         visible, row_column = facing[unoccluded], pixels[unoccluded, 1::-1].T - 0.5
         firm = (views.alpha[index] > _APPEARANCE.firm_alpha).astype(np.float32)
-        planes = np.dstack([views.rgb[index], _detail(views.rgb[index], firm)])
+        planes = np.dstack([views.rgb[index], local_detail(views.rgb[index], firm)])
         pixel_weight = map_coordinates(views.weight[index] * firm, row_column, order=0, mode="nearest")
         weight = cosine[visible] ** _APPEARANCE.cosine_power * pixel_weight
         for channel in range(4):
@@ -281,7 +286,7 @@ def _appearance(
     return total[:, :3], total[:, 3], seen
 
 
-def _detail(rgb: Float[np.ndarray, "h w 3"], firm: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+def local_detail(rgb: Float[np.ndarray, "h w 3"], firm: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Return how far colours lie from their blurred surroundings, root of the mean square nearby, over firm pixels."""
     fine = rgb - _masked_blur(rgb, firm, _APPEARANCE.fine_px)
     return np.sqrt(_masked_blur((fine**2).sum(axis=2, keepdims=True), firm, _APPEARANCE.around_px)[..., 0])

@@ -20,6 +20,7 @@ _LEARNING_RATES = MappingProxyType(
 )
 """Of Adam at the start, in widths of a pixel, natural logs, quaternion components, logits and SH coefficients."""
 _COLOUR_PARAMETERS = ("sh_0", "sh_rest")
+_SIZE_PARAMETERS = ("log_scales", "logits")
 _ADAM_BETAS = (0.9, 0.99)
 """The usual second one, 0.999, remembers the start for too long: a fit has few steps."""
 _HIDDEN_LOGIT = -10.0
@@ -111,6 +112,7 @@ class LearningRateSchedule:
         first: factor at the first step.
         last: factor at the last step.
         geometry: further factor of all parameters but colours.
+        sizes: further factor of scales and opacities.
         averaged_fraction: fraction of the steps, the last of them, whose mean is the result. Large steps keep
             fluctuating about the optimum, and the mean is free of that noise (Polyak and Juditsky, Acceleration of
             Stochastic Approximation by Averaging, 1992). 0 takes the last step alone.
@@ -119,6 +121,7 @@ class LearningRateSchedule:
     first: float = 1.0
     last: float = 0.1
     geometry: float = 1.0
+    sizes: float = 1.0
     averaged_fraction: float = 0.0
 
 
@@ -166,7 +169,8 @@ class SplatOptimizer:
                 "params": [values.requires_grad_()],
                 "start": _LEARNING_RATES[name]
                 * unit.get(name, 1.0)
-                * (1.0 if name in _COLOUR_PARAMETERS else schedule.geometry),
+                * (1.0 if name in _COLOUR_PARAMETERS else schedule.geometry)
+                * (schedule.sizes if name in _SIZE_PARAMETERS else 1.0),
             }
             for name, values in self._parameters.items()
         ]

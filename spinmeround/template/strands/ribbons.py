@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64
 from scipy.spatial import cKDTree
 
-from spinmeround.geometry import vertex_normals
+from spinmeround.geometry import ribbon_vertices, vertex_normals
 from spinmeround.numerics import evenly_spread
 from spinmeround.template.strands.resampling import resampled
 from spinmeround.template.strands.settings import RibbonSettings
@@ -16,6 +16,8 @@ from spinmeround.types import HairStrands, Mesh
 
 _SETTINGS = RibbonSettings()
 
+_KEPT_MULTIPLE = 7
+"""Of a strand's number, by which it is kept or not: those that are kept are spread over neighbours in number."""
 _TINY = 1e-9
 """Keeps divisions by lengths finite."""
 
@@ -40,12 +42,11 @@ class Ribbons:
     faces: Int64[np.ndarray, "f 3"]
 
     @classmethod
-    def of(cls, strands: HairStrands, surface: Mesh, *, floor: float) -> Ribbons:
-        """Prepare strands for drawing.
+    def of(cls, strands: HairStrands, surface: Mesh) -> Ribbons:
+        """Prepare strands for drawing, see ``drawn_strands``.
 
         Args:
             surface: of the hair.
-            floor: height above which strands are drawn; those that would be cut there end at different heights above.
         """
         points = strands.points
         tangents = np.gradient(points, axis=1)
@@ -54,8 +55,7 @@ class Ribbons:
         _, nearest = cKDTree(surface.vertices).query(centres, workers=-1)
         index = np.arange(len(centres)).reshape(points.shape[:2])
         first, second = index[:, :-1].ravel(), index[:, 1:].ravel()
-        ends = np.repeat(floor + _SETTINGS.ends * _end_heights(points), points.shape[1] - 1)
-        drawn = (centres[first, 1] > ends) & (centres[second, 1] > ends) & (strands.widths[:, :-1].ravel() > 0)
+        drawn = ((strands.widths[:, :-1] > 0) & (strands.widths[:, 1:] > 0)).ravel()
         a, b = 2 * first[drawn], 2 * second[drawn]
         faces = np.concatenate([np.stack([a, b, a + 1], axis=1), np.stack([a + 1, b, b + 1], axis=1)])
         return cls(
@@ -69,9 +69,28 @@ class Ribbons:
 
     def toward(self, eye: Float[np.ndarray, "3"]) -> Float[np.ndarray, "v 3"]:
         """Return the vertices of ribbons that turn their width to a camera at ``eye``, world frame."""
-        side = np.cross(self.tangents, eye - self.centres)
-        side *= (self.half_widths / np.maximum(np.linalg.norm(side, axis=1), _TINY))[:, None]
-        return np.stack([self.centres - side, self.centres + side], axis=1).reshape(-1, 3)
+        return ribbon_vertices(self.centres, self.tangents, self.half_widths, eye)
+
+
+def drawn_strands(strands: HairStrands, *, pixel: float, floor: float) -> HairStrands:
+    """Return strands as pictures show them: none thinner than a pixel, and none below the neck's cut.
+
+    Strands thinner than a pixel differ from pixel to pixel and from view to view. Fewer and wider ones cover as much,
+    and look the same at that size.
+
+    Args:
+        pixel: its width at the head, head units.
+        floor: height above which strands are drawn; those that would be cut there end at different heights above.
+
+    Returns:
+        Strands whose widths are 0 where they are not drawn.
+    """
+    drawn = strands.points[..., 1] > (floor + _SETTINGS.ends * _end_heights(strands.points))[:, None]
+    widths = np.where(drawn, strands.widths, 0)
+    wider = max(1.0, pixel / float(strands.widths[strands.widths > 0].mean()))
+    # Another multiple than that of their ends, so that those kept end at all heights.
+    kept = evenly_spread(_KEPT_MULTIPLE * np.arange(len(strands))) < 1 / wider
+    return HairStrands(strands.points[kept], wider * widths[kept], strands.colours[kept], strands.root_uv[kept])
 
 
 def under_strands(surface: Mesh, strands: HairStrands, *, floor: float, retreat: float = _SETTINGS.retreat) -> Mesh:
