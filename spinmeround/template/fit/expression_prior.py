@@ -26,7 +26,7 @@ _SLOPE_AND_SIGMA: dict[str, tuple[float, float]] = {
     "eyeSquint": (0.35, 0.17),
     "eyeWide": (1.0, 0.1),
     "jawOpen": (1.0, 0.2),
-    "mouthFrown": (0.49, 0.2),
+    "mouthFrown": (0.49, 0.09),
     "mouthFunnel": (0.74, 0.2),
     "mouthLowerDown": (0.04, 0.2),
     "mouthPress": (0.24, 0.09),
@@ -40,8 +40,7 @@ _SLOPE_AND_SIGMA: dict[str, tuple[float, float]] = {
 """Expected weight for a score of 1, and the standard deviation around ``slope * score``; left and right are pooled.
 
 Where the eyes look the irises show, and how far lips are parted the gap between them, as no shape parts them. So
-these deviations are wider than measured: otherwise thick lips stand for parted ones. So is that of drooping corners,
-which are an expression's more often than a person's.
+these deviations are wider than measured: otherwise thick lips stand for parted ones.
 """
 _RARE = (0.5, 0.05)
 """The same for expressions that portraits hardly ever show, which were not measured."""
