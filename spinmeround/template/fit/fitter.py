@@ -25,8 +25,8 @@ from spinmeround.template.fit.free_form import (
     surface_edges,
     touching_pairs,
 )
-from spinmeround.template.fit.lip_edges import lips
 from spinmeround.template.fit.levenberg_marquardt import FitPriors, FitState, solve
+from spinmeround.template.fit.lip_edges import lips
 from spinmeround.template.fit.observations import (
     MorphableSurface,
     PosedSurface,

@@ -137,7 +137,8 @@ def landmark_term(
         lips, edge = lip_edges(surface.model, posed.vertices, pose, portrait.landmarks_px)
         points = points.replaced(lips, surface.vertices, edge)
         weight[lips] = s.weight
-        whiten[lips] = isotropic_whitening(np.hypot(_EDGES.sigma * unit_px, np.full(len(lips), s.detector_sigma * scale)))
+        edge_sigma_px = np.hypot(_EDGES.sigma * unit_px, s.detector_sigma * scale)
+        whiten[lips] = isotropic_whitening(np.full(len(lips), edge_sigma_px))
     return PointTerm(points, portrait.landmarks_px, whiten, s.robust_sigmas, weight)
 
 

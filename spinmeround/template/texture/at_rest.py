@@ -40,7 +40,9 @@ class _LipsAtRestSettings:
         pale_brightness: ... if it is not darker than this relative to the lips.
         dark: darkness, as natural logarithm of the brightness that is expected over that seen, between which a texel
             changes from lip or skin to the mouth's inside.
+        dark_replaced: at most so much of it goes: closed mouths have a shadow in their corners, too.
         bright: the same the other way round, for teeth.
+        shadow_percentile: darker colours of a lip than this percentile are taken for shadow.
         two_colours: differences of the two lips, natural logarithms, between which they come to have two colours.
         min_redness: a lower redness of the lips is taken for this.
         blur: standard deviation of the transition, fraction of the texture's side.
@@ -63,7 +65,9 @@ class _LipsAtRestSettings:
     pale: tuple[float, float] = (0.5, 0.75)
     pale_brightness: tuple[float, float] = (0.8, 1.0)
     dark: tuple[float, float] = (0.12, 0.4)
+    dark_replaced: float = 0.3
     bright: tuple[float, float] = (0.2, 0.4)
+    shadow_percentile: float = 25
     two_colours: tuple[float, float] = (0.4, 0.8)
     min_redness: float = 0.05
     blur: float = 0.004
@@ -198,7 +202,7 @@ def _usual_lips(
     usual = []
     for lip in (upper, lower):
         brightness = lip.mean(-1)
-        lit = lip[brightness >= np.median(brightness)]
+        lit = lip[brightness >= np.percentile(brightness, _LIPS.shadow_percentile)]
         red = redness(lit)
         usual.append(np.median(lit[red >= np.median(red)], axis=0))
     apart = np.abs(log_colour(usual[0]) - log_colour(usual[1])).max(keepdims=True)
@@ -210,7 +214,7 @@ def _usual_lips(
 def _foreign(
     rgb: Float[np.ndarray, "n 3"], expected: Float[np.ndarray, "n 3"], lip: Float[np.ndarray, "n"]
 ) -> Float[np.ndarray, "n"]:
-    """Return 1 for colours of teeth and of the mouth's inside, 0 for those that are expected.
+    """Return how much of each colour is of teeth or of the mouth's inside, in [0, 1]; 0 for expected ones.
 
     Args:
         lip: how far each place is a lip: teeth get onto nothing else.
@@ -219,7 +223,7 @@ def _foreign(
     red = redness(rgb) / np.maximum(redness(expected), _LIPS.min_redness)
     pale = (1 - smooth_ramp(red, *_LIPS.pale)) * smooth_ramp(np.exp(brighter), *_LIPS.pale_brightness)
     teeth = np.maximum(pale, smooth_ramp(brighter, *_LIPS.bright)) * lip
-    return np.maximum(teeth, smooth_ramp(-brighter, *_LIPS.dark))
+    return np.maximum(teeth, _LIPS.dark_replaced * smooth_ramp(-brighter, *_LIPS.dark))
 
 
 def _lip_mask(model: HeadModel, distance_mm: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
@@ -234,7 +238,7 @@ def _upper_side(model: HeadModel) -> Bool[np.ndarray, "m"]:
     between = landmark_points(model, jaw, edges).reshape(2, -1).mean(0)
     dense = np.asarray(model.dense(model.mean), np.float64)
     nearest = cKDTree(landmark_points(model, model.mean, edges)).query(dense)[1] % len(UPPER_EDGE)
-    return model.dense(jaw)[:, 0] < between[nearest]
+    return (model.subdivision @ jaw)[:, 0] < between[nearest]
 
 
 def _distance_to_meeting_mm(model: HeadModel, upper: Bool[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:

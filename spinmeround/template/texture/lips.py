@@ -141,6 +141,7 @@ def _distance_to_border_mm(model: HeadModel) -> Float[np.ndarray, "m"]:
 
 
 def redness(rgb: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
+    """Return how red colours are: red less the mean of green and blue, relative to the brightness."""
     return (rgb[..., 0] - (rgb[..., 1] + rgb[..., 2]) / 2) / np.maximum(rgb.mean(-1), _LIP.min_channel)
 
 
