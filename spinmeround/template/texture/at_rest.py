@@ -40,13 +40,13 @@ class _LipsAtRestSettings:
         pale_brightness: ... if it is not darker than this relative to the lips.
         dark: darkness, as natural logarithm of the brightness that is expected over that seen, between which a texel
             changes from lip or skin to the mouth's inside.
-        dark_replaced: at most so much of it goes: closed mouths have a shadow in their corners, too.
+        dark_kept: so much of that darkness stays: closed mouths have a shadow in their corners, too.
         bright: the same the other way round, for teeth.
         shadow_percentile: darker colours of a lip than this percentile are taken for shadow.
         two_colours: differences of the two lips, natural logarithms, between which they come to have two colours.
         min_redness: a lower redness of the lips is taken for this.
-        blur: standard deviation of the transition, fraction of the texture's side.
-        gain: factor on the blurred doubt, so that all of what was doubted is replaced.
+        blur: standard deviation of the transition, and by how much what goes is widened before, so that all of it goes;
+            fraction of the texture's side.
         tolerance: colours so far from the usual one of lips, and of the skin around, count half: a border, or something
             else.
         half_weight: summed texel weight at which a vertex counts half, texels.
@@ -65,13 +65,12 @@ class _LipsAtRestSettings:
     pale: tuple[float, float] = (0.5, 0.75)
     pale_brightness: tuple[float, float] = (0.8, 1.0)
     dark: tuple[float, float] = (0.12, 0.4)
-    dark_replaced: float = 0.3
+    dark_kept: float = 0.35
     bright: tuple[float, float] = (0.2, 0.4)
     shadow_percentile: float = 25
     two_colours: tuple[float, float] = (0.4, 0.8)
     min_redness: float = 0.05
-    blur: float = 0.004
-    gain: float = 2.0
+    blur: float = 0.0025
     tolerance: tuple[float, float] = (0.1, 0.2)
     half_weight: float = 2
     prior_weight: float = 0.01
@@ -146,9 +145,13 @@ def _whole_lips(
     foreign_map, lip_map, near_map = (canvas.spread(each) for each in (foreign, mask, mask * near))
     used, painted = foreign_map > 0, atlas.spread(expected)
     doubt = (1 - smooth_ramp(skin.weight, *_LIPS.unseen)) * near_map
-    doubt[used] = np.maximum(doubt[used], _foreign(skin.rgb[used], painted[used], lip_map[used]) * foreign_map[used])
-    doubt = cv2.GaussianBlur((doubt * opened).astype(np.float32), (0, 0), _LIPS.blur * atlas.size)
-    doubt = (np.clip(_LIPS.gain * doubt, 0, 1) * canvas.inside)[..., None]
+    rgb, ideal, by = skin.rgb[used], painted[used], foreign_map[used]
+    doubt[used] = np.maximum(doubt[used], _foreign(rgb, ideal, lip_map[used]) * by)
+    painted[used] *= np.exp(_LIPS.dark_kept * skin.weight[used] * np.minimum(_brighter(rgb, ideal), 0))[:, None]
+    blur_px = _LIPS.blur * atlas.size
+    around = np.ones((2 * round(blur_px) + 1,) * 2, np.uint8)
+    doubt = cv2.GaussianBlur(cv2.dilate((doubt * opened).astype(np.float32), around), (0, 0), blur_px)
+    doubt = (doubt * canvas.inside)[..., None]
     seam = canvas.spread(1 - smooth_ramp(distance_mm, *_LIPS.seam_mm))[..., None]
     painted = painted * (1 - _LIPS.seam_darkening * seam) ** np.array(_LIPS.seam_power)
     return (skin.rgb * (1 - doubt) + painted * doubt).astype(np.float32)
@@ -219,11 +222,16 @@ def _foreign(
     Args:
         lip: how far each place is a lip: teeth get onto nothing else.
     """
-    brighter = log_colour(rgb).mean(-1) - log_colour(expected).mean(-1)
+    brighter = _brighter(rgb, expected)
     red = redness(rgb) / np.maximum(redness(expected), _LIPS.min_redness)
     pale = (1 - smooth_ramp(red, *_LIPS.pale)) * smooth_ramp(np.exp(brighter), *_LIPS.pale_brightness)
     teeth = np.maximum(pale, smooth_ramp(brighter, *_LIPS.bright)) * lip
-    return np.maximum(teeth, _LIPS.dark_replaced * smooth_ramp(-brighter, *_LIPS.dark))
+    return np.maximum(teeth, smooth_ramp(-brighter, *_LIPS.dark))
+
+
+def _brighter(rgb: Float[np.ndarray, "n 3"], expected: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
+    """Return how much brighter colours are than expected ones, natural logarithms."""
+    return log_colour(rgb).mean(-1) - log_colour(expected).mean(-1)
 
 
 def _lip_mask(model: HeadModel, distance_mm: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
