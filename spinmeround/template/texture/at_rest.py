@@ -147,7 +147,8 @@ def _whole_lips(
     doubt = (1 - smooth_ramp(skin.weight, *_LIPS.unseen)) * near_map
     rgb, ideal, by = skin.rgb[used], painted[used], foreign_map[used]
     doubt[used] = np.maximum(doubt[used], _foreign(rgb, ideal, lip_map[used]) * by)
-    painted[used] *= np.exp(_LIPS.dark_kept * skin.weight[used] * np.minimum(_brighter(rgb, ideal), 0))[:, None]
+    shadow = np.exp(_LIPS.dark_kept * skin.weight[used] * np.minimum(_brighter(rgb, ideal), 0))
+    painted[used] *= shadow[:, None] ** np.array(_LIPS.seam_power)
     blur_px = _LIPS.blur * atlas.size
     around = np.ones((2 * round(blur_px) + 1,) * 2, np.uint8)
     doubt = cv2.GaussianBlur(cv2.dilate((doubt * opened).astype(np.float32), around), (0, 0), blur_px)
