@@ -26,6 +26,7 @@ from spinmeround.template.fit.free_form import (
     touching_pairs,
 )
 from spinmeround.template.fit.levenberg_marquardt import FitPriors, FitState, solve
+from spinmeround.template.fit.lip_edges import lips
 from spinmeround.template.fit.observations import (
     MorphableSurface,
     PosedSurface,
@@ -36,7 +37,7 @@ from spinmeround.template.fit.observations import (
     silhouette_term,
 )
 from spinmeround.template.fit.residuals import PointTerm, Pose, SurfacePoints, scaled_orthographic_pose
-from spinmeround.template.fit.settings import Elasticity, FitSettings, PriorSettings
+from spinmeround.template.fit.settings import Elasticity, FitSettings, FitStage, PriorSettings
 from spinmeround.template.fit.silhouette import skin_silhouette_iou
 from spinmeround.template.model.head_model import PARTS, HeadModel
 from spinmeround.types import Cameras, Portrait
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 
 _PRIORS, _SETTINGS = PriorSettings(), FitSettings()
 
+_LOWER_LIP = "mouth-lowerlip-height-incr"
 _LOG_DISTANCE = (float(np.log(_PRIORS.camera_distance)), _PRIORS.log_distance_sigma)
 """Mean and standard deviation of the logarithm of the camera's distance."""
 
@@ -122,13 +124,13 @@ def fit_head(
     priors = _fit_priors(model, portraits)
     state = _first_state(surface, portraits, priors)
     for number, stage in enumerate(_SETTINGS.stages):
-        terms_at = _terms_of_state(surface, portraits, slide=stage.slide, silhouette=stage.silhouette)
+        terms_at = _terms_of_state(surface, portraits, stage)
         state = solve(state, priors, terms_at, steps=stage.steps, shape_free=stage.shape_free)
         report((number + 1) / _PROGRESS_STEPS)
     personal = _personal_displacement(surface, portraits, state)
     report((_PROGRESS_STEPS - 1) / _PROGRESS_STEPS)
     canonical, canonical_state = _to_canonical(surface, state, personal)
-    terms_at = _terms_of_state(canonical, portraits, slide=True, silhouette=True)
+    terms_at = _terms_of_state(canonical, portraits, _SETTINGS.stages[-1])
     canonical_state = solve(canonical_state, _without_shape(priors), terms_at, steps=_SETTINGS.final_steps)
     report(1.0)
     photos = tuple(_fitted_photo(canonical, portrait, canonical_state, i) for i, portrait in enumerate(portraits))
@@ -143,6 +145,7 @@ def _fit_priors(model: HeadModel, portraits: Sequence[Portrait]) -> FitPriors:
     first = index < model.shape_mirror
     slope, expression_sigma = slopes_and_sigmas(model.expression_names)
     return FitPriors(
+        shape_mean=np.where(np.array(model.shape_names) == _LOWER_LIP, _PRIORS.lower_lip, 0.0),
         shape_sigma=np.where(principal, 1.0, _PRIORS.local_shape_sigma),
         mirror_pairs=np.stack([index[first], np.asarray(model.shape_mirror)[first]], axis=1),
         mirror_sigma=_PRIORS.mirror_sigma,
@@ -154,8 +157,8 @@ def _fit_priors(model: HeadModel, portraits: Sequence[Portrait]) -> FitPriors:
 
 
 def _first_state(surface: MorphableSurface, portraits: Sequence[Portrait], priors: FitPriors) -> FitState:
-    """Return the mean shape, the expected expressions, and scaled orthographic poses."""
-    shape = np.zeros(len(priors.shape_sigma))
+    """Return the expected shape, the expected expressions, and scaled orthographic poses."""
+    shape = priors.shape_mean
     poses = []
     for portrait, expression in zip(portraits, priors.expressions, strict=True):
         centre = np.array(portrait.alpha.shape[::-1]) / 2
@@ -166,7 +169,7 @@ def _first_state(surface: MorphableSurface, portraits: Sequence[Portrait], prior
 
 
 def _terms_of_state(
-    surface: MorphableSurface, portraits: Sequence[Portrait], *, slide: bool, silhouette: bool
+    surface: MorphableSurface, portraits: Sequence[Portrait], stage: FitStage
 ) -> Callable[[FitState], list[list[PointTerm]]]:
     """Return a function from a state to the terms of all photos, with correspondences found for that state."""
 
@@ -174,8 +177,8 @@ def _terms_of_state(
         out = []
         for portrait, pose, expression in zip(portraits, state.poses, state.expressions, strict=True):
             posed = PosedSurface.from_state(surface, pose, state.shape, expression)
-            terms = [landmark_term(surface, portrait, pose, posed, slide=slide)]
-            if silhouette:
+            terms = [landmark_term(surface, portrait, pose, posed, slide=stage.slide, edges=stage.edges)]
+            if stage.silhouette:
                 terms.append(silhouette_term(surface, portrait, pose, posed))
             out.append(terms)
         return out
@@ -205,14 +208,16 @@ def _personal_displacement(
 ) -> Float[np.ndarray, "n 3"]:
     """Fit the displacement of the person to the residuals of all photos together; lips stay closed."""
     residuals = []
-    terms_of_photos = _terms_of_state(surface, portraits, slide=True, silhouette=True)(state)
+    terms_of_photos = _terms_of_state(surface, portraits, _SETTINGS.stages[-1])(state)
     weight = _SETTINGS.personal_weight
     for terms, pose, expression in zip(terms_of_photos, state.poses, state.expressions, strict=True):
         residuals += [_linearised(term, pose, state.shape, expression, weight=weight) for term in terms]
     edges = surface_edges(surface.model.faces, len(surface.model.mean))
     pairs = touching_pairs(surface.model.mean, edges, surface.model.part == PARTS.index("skin"))
     neutral = surface.vertices.positions(state.shape, np.zeros(len(surface.model.expression_names)))
-    residuals.append(closure_residuals(pairs, surface.vertices.mean, neutral))
+    closed = surface.vertices.mean.copy()
+    closed[lips(surface.model)[0], 1] -= _SETTINGS.lip_pressure
+    residuals.append(closure_residuals(pairs, closed, neutral))
     return _displacement(surface, residuals, _SETTINGS.personal)
 
 
@@ -223,7 +228,7 @@ def _corrective(
     pose, expression = state.poses[photo], state.expressions[photo]
     posed = PosedSurface.from_state(canonical, pose, state.shape, expression)
     max_sigma = _SETTINGS.corrective_max_sigma
-    landmarks = landmark_term(canonical, portrait, pose, posed, slide=True, lip_edges=True, max_sigma=max_sigma)
+    landmarks = landmark_term(canonical, portrait, pose, posed, slide=True, edges=True, max_sigma=max_sigma)
     silhouette = silhouette_term(canonical, portrait, pose, posed)
     weight = _SETTINGS.corrective_weight
     residuals = [_linearised(term, pose, state.shape, expression, weight=weight) for term in (landmarks, silhouette)]
@@ -262,7 +267,7 @@ def _to_canonical(
 def _without_shape(priors: FitPriors) -> FitPriors:
     """Return the priors of a fit without shape parameters."""
     empty = np.zeros(0)
-    return replace(priors, shape_sigma=empty, shape_limit=empty, mirror_pairs=np.zeros((0, 2), int))
+    return replace(priors, shape_mean=empty, shape_sigma=empty, shape_limit=empty, mirror_pairs=np.zeros((0, 2), int))
 
 
 def _fitted_photo(canonical: MorphableSurface, portrait: Portrait, state: FitState, photo: int) -> FittedPhoto:

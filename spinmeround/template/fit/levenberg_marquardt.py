@@ -39,7 +39,8 @@ class FitPriors:
     """Gaussian priors, as standard deviations, and bounds.
 
     Attributes:
-        shape_sigma: of each shape parameter around 0.
+        shape_mean: expected value of each shape parameter.
+        shape_sigma: around it.
         mirror_pairs: shape parameters that are mirror images of each other.
         mirror_sigma: of the difference within a pair.
         shape_limit: bound on the absolute value of each shape parameter.
@@ -49,6 +50,7 @@ class FitPriors:
             units.
     """
 
+    shape_mean: Float[np.ndarray, "k"]
     shape_sigma: Float[np.ndarray, "k"]
     mirror_pairs: Integer[np.ndarray, "p 2"]
     mirror_sigma: float
@@ -101,7 +103,7 @@ def solve(
 
 def total_cost(state: FitState, priors: FitPriors, terms: Terms) -> float:
     """Return the negative logarithm of the posterior up to a constant."""
-    cost = 0.5 * ((state.shape / priors.shape_sigma) ** 2).sum()
+    cost = 0.5 * (((state.shape - priors.shape_mean) / priors.shape_sigma) ** 2).sum()
     difference = state.shape[priors.mirror_pairs[:, 0]] - state.shape[priors.mirror_pairs[:, 1]]
     cost += 0.5 * ((difference / priors.mirror_sigma) ** 2).sum()
     mean, sigma = priors.log_distance
@@ -147,7 +149,7 @@ def _add_shape_prior(matrix: np.ndarray, gradient: np.ndarray, state: FitState, 
     """Add the priors of the shape to the normal equations, in place."""
     k = len(state.shape)
     matrix[np.arange(k), np.arange(k)] += priors.shape_sigma**-2
-    gradient[:k] += state.shape / priors.shape_sigma**2
+    gradient[:k] += (state.shape - priors.shape_mean) / priors.shape_sigma**2
     left, right = priors.mirror_pairs.T
     precision = priors.mirror_sigma**-2
     difference = precision * (state.shape[left] - state.shape[right])

@@ -1,4 +1,4 @@
-"""The visible edges of parted lips, where detectors put the landmarks of the mouth's opening."""
+"""The visible edges of the lips, where detectors put the landmarks of the mouth's opening."""
 
 from __future__ import annotations
 
@@ -14,44 +14,42 @@ UPPER_EDGE = np.array([191, 80, 81, 82, 13, 312, 311, 310, 415])
 """Landmarks along the lower edge of the upper lip, from the subject's right to its left."""
 LOWER_EDGE = np.array([95, 88, 178, 87, 14, 317, 402, 318, 324])
 """Those along the upper edge of the lower lip, each below the one of the upper lip."""
+_HIGHEST, _LOWEST = 0, 17
+"""On the outer borders of the lips, in the middle."""
 _JAW = "jawOpen"
 
 _EDGES = LipEdgeSettings()
 
 
-def parted_lip_edges(
-    model: HeadModel,
-    vertices: Float[np.ndarray, "n 3"],
-    pose: Pose,
-    landmarks_px: Float[np.ndarray, "478 2"],
-    eye_distance_px: float,
+def lip_edges(
+    model: HeadModel, vertices: Float[np.ndarray, "n 3"], pose: Pose, landmarks_px: Float[np.ndarray, "478 2"]
 ) -> tuple[Integer[np.ndarray, "l"], Integer[np.ndarray, "l"]]:
-    """Return the landmarks at which the lips are parted, and for each the vertex that is the lip's visible edge there.
+    """Return the landmarks of the mouth's opening, and for each the vertex that is the lip's visible edge there.
 
-    Lips bulge before the line on which they meet, and hide it once they part: landmarks taken for points on that line
-    would leave the mouth half open.
+    Lips bulge before the line on which they meet. Parted, they hide that line: landmarks taken for points on it would
+    leave the mouth half open. Closed, both edges are that line: landmarks taken for points further out on either lip
+    would make lips thicker than they are.
 
     Args:
         vertices: coarse vertices with the photo's expression, world frame.
     """
-    down_px = landmarks_px[LOWER_EDGE] - landmarks_px[UPPER_EDGE]
-    gap_px = np.linalg.norm(down_px, axis=1)
-    parted = gap_px > _EDGES.min_gap * eye_distance_px
-    down_px /= np.maximum(gap_px, 1e-6)[:, None]
+    down_px = landmarks_px[_LOWEST] - landmarks_px[_HIGHEST]
+    down_px = down_px / max(float(np.linalg.norm(down_px)), 1e-6)
+    across = np.array([down_px[1], -down_px[0]])
     pixels = pose.project(vertices)
     aside_px = _EDGES.aside * pose.focal_px / pose.translation[2]
     numbers, found = [], []
-    for edge, lip, sign in zip((UPPER_EDGE, LOWER_EDGE), _lips(model), (1.0, -1.0), strict=True):
-        for number, inward in zip(edge[parted], sign * down_px[parted], strict=True):
+    for edge, lip, inward in zip((UPPER_EDGE, LOWER_EDGE), lips(model), (down_px, -down_px), strict=True):
+        for number in edge:
             offset = pixels[lip] - landmarks_px[number]
-            beside = np.abs(offset @ [inward[1], -inward[0]]) < aside_px
+            beside = np.abs(offset @ across) < aside_px
             if beside.any():
                 numbers.append(number)
                 found.append(lip[np.where(beside, offset @ inward, -np.inf).argmax()])
     return np.array(numbers, int), np.array(found, int)
 
 
-def _lips(model: HeadModel) -> tuple[Integer[np.ndarray, "u"], Integer[np.ndarray, "l"]]:
+def lips(model: HeadModel) -> tuple[Integer[np.ndarray, "u"], Integer[np.ndarray, "l"]]:
     """Return the vertices around the edge of the upper lip, and of the lower one: it moves with the jaw."""
     jaw = np.linalg.norm(model.expression_basis[model.expression_names.index(_JAW)], axis=1)
     pairs = np.concatenate([UPPER_EDGE, LOWER_EDGE])

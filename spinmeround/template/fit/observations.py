@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Integer
 
 from spinmeround.geometry import vertex_normals
 from spinmeround.portrait import landmarks as face_mesh
-from spinmeround.template.fit.lip_edges import parted_lip_edges
+from spinmeround.template.fit.lip_edges import lip_edges
 from spinmeround.template.fit.residuals import (
     PointTerm,
     Pose,
@@ -17,7 +17,7 @@ from spinmeround.template.fit.residuals import (
     contour_whitening,
     isotropic_whitening,
 )
-from spinmeround.template.fit.settings import LandmarkSettings, SilhouetteSettings
+from spinmeround.template.fit.settings import LandmarkSettings, LipEdgeSettings, SilhouetteSettings
 from spinmeround.template.fit.silhouette import Silhouette, head_silhouette, matte_edges
 from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
 from spinmeround.types import Portrait
@@ -30,7 +30,7 @@ EYE_CORNERS = ((33, 133), (263, 362))
 _CHIN = 152
 _IRIS_CENTRES = (face_mesh.RIGHT_IRIS, face_mesh.LEFT_IRIS)
 
-_LANDMARKS, _SILHOUETTE = LandmarkSettings(), SilhouetteSettings()
+_LANDMARKS, _SILHOUETTE, _EDGES = LandmarkSettings(), SilhouetteSettings(), LipEdgeSettings()
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def landmark_term(
     posed: PosedSurface,
     *,
     slide: bool,
-    lip_edges: bool = False,
+    edges: bool = False,
     max_sigma: float = np.inf,
 ) -> PointTerm:
     """Return the residuals of the 478 landmarks; with ``slide`` those of the face's contour may move along it.
@@ -111,7 +111,7 @@ def landmark_term(
     counts.
 
     Args:
-        lip_edges: match the mouth's opening to the visible edges of the lips, see ``lip_edges``.
+        edges: match the mouth's opening to the visible edges of the lips, see ``lip_edges``.
         max_sigma: no landmark's place on the model counts as less certain than this, head units.
     """
     s = _LANDMARKS
@@ -133,11 +133,12 @@ def landmark_term(
         normal_px /= np.maximum(np.linalg.norm(normal_px, axis=1, keepdims=True), 1e-9)
         whiten[hidden] = contour_whitening(normal_px, sigma_px[hidden])
         weight[hidden] = s.weight
-    if lip_edges:
-        eyes_px = eye_distance_px(portrait.landmarks_px)
-        lips, edge = parted_lip_edges(surface.model, posed.vertices, pose, portrait.landmarks_px, eyes_px)
+    if edges:
+        lips, edge = lip_edges(surface.model, posed.vertices, pose, portrait.landmarks_px)
         points = points.replaced(lips, surface.vertices, edge)
         weight[lips] = s.weight
+        edge_sigma_px = np.hypot(_EDGES.sigma * unit_px, s.detector_sigma * scale)
+        whiten[lips] = isotropic_whitening(np.full(len(lips), edge_sigma_px))
     return PointTerm(points, portrait.landmarks_px, whiten, s.robust_sigmas, weight)
 
 

@@ -20,6 +20,9 @@ class PriorSettings:
         camera_distance: mean of the camera's distance: portraits are taken from about 1.1 m.
         log_distance_sigma: of its logarithm: rarely from two thirds or 1.5 of that.
         local_shape_sigma: of the parameters that change one place of the face.
+        lower_lip: mean of the parameter of the lower lip's height. The mean head's is .14 of the distance between the
+            outer corners of the eyes; people's is .105 to .14 (Farkas 1994: 9.4 of 89 mm for North Americans of
+            European descent; Virdi, Wertheim and Naini 2019: 13.7 of 96 mm for Kenyans), and this makes it .115.
         mirror_sigma: of the difference between the parameters of a mirrored pair.
         principal_limit: bound on the absolute value of a principal component, standard deviations.
         local_limit: bound on the absolute value of a local parameter.
@@ -28,6 +31,7 @@ class PriorSettings:
     camera_distance: float = 2.7
     log_distance_sigma: float = 0.2
     local_shape_sigma: float = 0.3
+    lower_lip: float = -0.6
     mirror_sigma: float = 0.1
     principal_limit: float = 3.0
     local_limit: float = 1.0
@@ -42,12 +46,14 @@ class FitStage:
         shape_free: whether the shape is fitted; otherwise only poses and expressions are.
         slide: whether landmarks of the face's contour may slide along it.
         silhouette: whether the silhouette of bare skin is fitted.
+        edges: whether the mouth's opening is matched to the visible edges of the lips.
     """
 
     steps: int
     shape_free: bool
     slide: bool
     silhouette: bool
+    edges: bool
 
 
 @dataclass(frozen=True)
@@ -79,14 +85,16 @@ class FitSettings:
         corrective: of the corrective of one photo's expression: softer, and it need not be symmetric.
         corrective_max_sigma: no landmark's place on the model counts as less certain than this in the corrective: where
             landmarks are not met, the texture slides.
+        lip_pressure: so much nearer to each other than on the mean head lips meet, head units: otherwise teeth show
+            between lips of another shape.
         guide_vertices: eyes, teeth and tongue follow the mean of so many nearest vertices of the skin.
         max_error: mean landmark error beyond which the fit is refused, eye distances.
     """
 
     stages: tuple[FitStage, ...] = (
-        FitStage(steps=6, shape_free=False, slide=False, silhouette=False),
-        FitStage(steps=8, shape_free=True, slide=True, silhouette=False),
-        FitStage(steps=12, shape_free=True, slide=True, silhouette=True),
+        FitStage(steps=6, shape_free=False, slide=False, silhouette=False, edges=False),
+        FitStage(steps=8, shape_free=True, slide=True, silhouette=False, edges=False),
+        FitStage(steps=12, shape_free=True, slide=True, silhouette=True, edges=True),
     )
     final_steps: int = 5
     front: float = -0.05
@@ -95,6 +103,7 @@ class FitSettings:
     personal: Elasticity = Elasticity(stiffness=5e4, rest_sigma=0.012, mirror_sigma=0.005)
     corrective: Elasticity = Elasticity(stiffness=8e3, rest_sigma=0.03, mirror_sigma=1.0)
     corrective_max_sigma: float = 0.015
+    lip_pressure: float = 0.0012
     guide_vertices: int = 60
     max_error: float = 0.2
 
@@ -132,17 +141,17 @@ class LandmarkSettings:
 
 @dataclass(frozen=True)
 class LipEdgeSettings:
-    """Search for the visible edges of parted lips.
+    """Search for the visible edges of the lips.
 
     Attributes:
-        min_gap: lips are parted by more than this, eye distances.
         reach: vertices within this distance of the line on which the lips meet may be the edge, head units.
         aside: ... if they are no further than this beside the landmark.
+        sigma: standard deviation of the edge's place on the model, head units: it is seen, not guessed.
     """
 
-    min_gap: float = 0.04
     reach: float = 0.025
     aside: float = 0.006
+    sigma: float = 0.003
 
 
 @dataclass(frozen=True)

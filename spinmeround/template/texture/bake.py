@@ -13,6 +13,7 @@ from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.fitter import FittedHead
 from spinmeround.template.model.atlas import Atlas, build_atlas
 from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
+from spinmeround.template.texture.at_rest import skin_at_rest
 from spinmeround.template.texture.eyes import complete_eyes
 from spinmeround.template.texture.fill import Layer, MembraneSolver, vertex_areas
 from spinmeround.template.texture.hidden_skin import SkinCanvas, complete_skin
@@ -125,13 +126,14 @@ def bake_skin_texture(
     border = np.sum([share * photo.border for share, photo in zip(merged.shares, photos, strict=True)], axis=0)
     visibility = ambient_occlusion(model.dense(head.neutral), model.dense_faces)
     complete = complete_skin(canvas, skin_seen, border, visibility, rng=np.random.default_rng(seed))
-    skin = complete.rgb * photos[0].light.on_texels(atlas, 1.0)
+    lit = photos[0].light.on_texels(atlas, 1.0)
+    skin, rested = complete.rgb * lit, skin_at_rest(canvas, complete, head.posed(0), head.neutral) * lit
     eyes, mouth = complete_eyes(model, atlas, inner_seen), complete_mouth(model, atlas, inner_seen)
     whole, seen_weight = eyes.rgb + mouth.rgb, inner_seen.weight[..., None]
     as_seen = inner_seen.rgb * seen_weight + whole * (1 - seen_weight)
-    resting, animatable = (np.where(canvas.inside[..., None], skin, inner) for inner in (as_seen, whole))
-    shown = photos[0].in_openings[..., None]
-    expressive = resting * (1 - shown) + photos[0].layer.inner.rgb * shown
+    on_skin, shown = canvas.inside[..., None], photos[0].in_openings[..., None]
+    resting, animatable = (np.where(on_skin, rested, inner) for inner in (as_seen, whole))
+    expressive = np.where(on_skin, skin, as_seen) * (1 - shown) + photos[0].layer.inner.rgb * shown
     inside = atlas.part >= 0
     observed = np.where(inside, np.where(canvas.inside, complete.weight, inner_seen.weight), 0).astype(np.float32)
     textures = atlas.padded(np.clip(np.dstack([expressive, resting, animatable]), 0, 1), inside)

@@ -94,7 +94,7 @@ def complete_lips(
     if not lips.any():
         return skin
     usual = _usual_colour(skin[lips])
-    gap_mm = np.array([(_gap(model, posed) - _gap(model, neutral)) / MILLIMETRE])
+    gap_mm = np.array([(lips_gap(model, posed) - lips_gap(model, neutral)) / MILLIMETRE])
     opened = smooth_ramp(gap_mm, *_LIP.opened_mm)[0]
     unseen = 1 - smooth_ramp(seen.weight, *_LIP.unseen)
     doubt = np.maximum(_foreign_colours(skin, usual) * opened, unseen) * near_map
@@ -123,7 +123,7 @@ def _seam_shadow(distance_mm: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
     return 1 - _LIP.seam_darkening * (1 - smooth_ramp(distance_mm, *_LIP.seam_mm))
 
 
-def _gap(model: HeadModel, coarse: Float[np.ndarray, "n 3"]) -> float:
+def lips_gap(model: HeadModel, coarse: Float[np.ndarray, "n 3"]) -> float:
     """Return the mean distance between the lips, head units."""
     upper, lower = (landmark_points(model, coarse, numbers) for numbers in (_UPPER_LANDMARKS, _LOWER_LANDMARKS))
     return float(np.linalg.norm(upper - lower, axis=1).mean())
@@ -140,19 +140,20 @@ def _distance_to_border_mm(model: HeadModel) -> Float[np.ndarray, "m"]:
     return distance_mm
 
 
-def _redness(rgb: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
+def redness(rgb: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
+    """Return how red colours are: red less the mean of green and blue, relative to the brightness."""
     return (rgb[..., 0] - (rgb[..., 1] + rgb[..., 2]) / 2) / np.maximum(rgb.mean(-1), _LIP.min_channel)
 
 
 def _usual_colour(lips: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "3"]:
     """Return the colour of lips: the median of the redder half."""
-    red = _redness(lips)
+    red = redness(lips)
     return np.median(lips[red >= np.median(red)], axis=0)
 
 
 def _foreign_colours(skin: Float32[np.ndarray, "t t 3"], lip: Float[np.ndarray, "3"]) -> Float32[np.ndarray, "t t"]:
     """Return 1 for colours of teeth and of the mouth's inside, 0 for those of lips."""
-    red = _redness(skin) / max(float(_redness(lip[None])[0]), _LIP.min_channel)
+    red = redness(skin) / max(float(redness(lip[None])[0]), _LIP.min_channel)
     brightness = skin.mean(-1) / lip.mean()
     pale = (1 - smooth_ramp(red, *_LIP.pale)) * smooth_ramp(brightness, *_LIP.pale_brightness)
     dark = 1 - smooth_ramp(brightness, *_LIP.dark)

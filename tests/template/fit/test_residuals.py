@@ -41,6 +41,7 @@ def _pose(rng: np.random.Generator) -> Pose:
 
 def _priors(k: int, e: int, photos: int, weak: float) -> FitPriors:
     return FitPriors(
+        shape_mean=np.zeros(k),
         shape_sigma=np.full(k, weak),
         mirror_pairs=np.array([[0, 1]]),
         mirror_sigma=weak,

@@ -1,0 +1,338 @@
+"""The face at rest: whole lips that meet, and no creases that only the photo's expression pressed into the skin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+from scipy.spatial import cKDTree
+
+from spinmeround.geometry import MILLIMETRE
+from spinmeround.numerics import smooth_ramp
+from spinmeround.template.fit.lip_edges import LOWER_EDGE, UPPER_EDGE
+from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
+from spinmeround.template.texture.fill import Layer, MembraneSolver, colour_similarity
+from spinmeround.template.texture.hidden_skin import SkinCanvas
+from spinmeround.template.texture.lips import lips_gap, redness
+from spinmeround.template.texture.skin_tone import beardedness, log_colour, unlikeness, usual_skin
+
+_JAW = "jawOpen"
+_BROWS = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46, 300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
+
+
+@dataclass(frozen=True)
+class _LipsAtRestSettings:
+    """Constants of lips at rest. Colours are sRGB in [0, 1], weights and fractions are in [0, 1].
+
+    Distances are those to the line on which closed lips meet.
+
+    Attributes:
+        touching_mm: vertices of the two lips that are nearer to each other than this meet, millimetres.
+        opened_mm: gaps between the lips between which what lies behind comes to show on them, millimetres.
+        foreign_mm: distances between which what is unlike skin and lips stops being the open mouth's: landmarks are a
+            millimetre or two wrong, and corners are in a shadow, millimetres.
+        affected_mm: distances from which on nothing changes, millimetres.
+        min_mask: texels with more than this of the lips, and with more weight, give the lips' colour.
+        unseen: weights between which a texel changes from one that no photo saw to one that is seen.
+        pale: redness relative to the lips' between which a texel changes from teeth to lip, ...
+        pale_brightness: ... if it is not darker than this relative to the lips.
+        dark: darkness, as natural logarithm of the brightness that is expected over that seen, between which a texel
+            changes from lip or skin to the mouth's inside.
+        dark_kept: so much of that darkness stays: closed mouths have a shadow in their corners, too.
+        bright: the same the other way round, for teeth.
+        shadow_percentile: darker colours of a lip than this percentile are taken for shadow.
+        two_colours: differences of the two lips, natural logarithms, between which they come to have two colours.
+        min_redness: a lower redness of the lips is taken for this.
+        blur: standard deviation of the transition, and by how much what goes is widened before, so that all of it goes;
+            fraction of the texture's side.
+        tolerance: colours so far from the usual one of lips, and of the skin around, count half: a border, or something
+            else.
+        half_weight: summed texel weight at which a vertex counts half, texels.
+        prior_weight: weight of the usual colour against differences between neighbours.
+        seam_mm: distances between which lips are darker toward each other, millimetres.
+        seam_darkening: by which fraction, ...
+        seam_power: ... with these exponents by channel: lips reflect red light onto each other.
+    """
+
+    touching_mm: float = 1.0
+    opened_mm: tuple[float, float] = (0.5, 1.5)
+    foreign_mm: tuple[float, float] = (3.0, 7.0)
+    affected_mm: tuple[float, float] = (8.0, 12.0)
+    min_mask: float = 0.5
+    unseen: tuple[float, float] = (0.4, 0.95)
+    pale: tuple[float, float] = (0.5, 0.75)
+    pale_brightness: tuple[float, float] = (0.8, 1.0)
+    dark: tuple[float, float] = (0.12, 0.4)
+    dark_kept: float = 0.35
+    bright: tuple[float, float] = (0.2, 0.4)
+    shadow_percentile: float = 25
+    two_colours: tuple[float, float] = (0.4, 0.8)
+    min_redness: float = 0.05
+    blur: float = 0.0025
+    tolerance: tuple[float, float] = (0.1, 0.2)
+    half_weight: float = 2
+    prior_weight: float = 0.01
+    seam_mm: tuple[float, float] = (0.2, 1.2)
+    seam_darkening: float = 0.3
+    seam_power: tuple[float, float, float] = (0.8, 1.2, 1.1)
+
+
+@dataclass(frozen=True)
+class _CreaseSettings:
+    """Constants of creases.
+
+    Attributes:
+        pressed: compressions of the skin by the expression between which creases come to be the expression's, fraction
+            of its length.
+        finest: details up to this size are pores and hairs, and stay; standard deviation, fraction of the texture's
+            side.
+        coarsest: details from this size on are shading, and stay.
+        evened: fraction by which what lies between is taken out if it is darker than what is around it.
+        brows_mm: distances to the brows between which hairs end, millimetres.
+        min_weight: bound below which too little skin is around, to compare with.
+    """
+
+    pressed: tuple[float, float] = (0.06, 0.2)
+    finest: float = 0.0012
+    coarsest: float = 0.012
+    evened: float = 0.75
+    brows_mm: tuple[float, float] = (3.0, 7.0)
+    min_weight: float = 0.05
+
+
+_LIPS, _CREASES = _LipsAtRestSettings(), _CreaseSettings()
+
+
+def skin_at_rest(
+    canvas: SkinCanvas, skin: Layer, posed: Float[np.ndarray, "n 3"], neutral: Float[np.ndarray, "n 3"]
+) -> Float32[np.ndarray, "t t 3"]:
+    """Return the colours of complete skin, without light, as they are when the face is at rest.
+
+    Args:
+        skin: colours without light, complete, and the weight with which photos show in them.
+        posed: coarse vertices with the photo's expression.
+        neutral: the same at rest.
+    """
+    lips = _whole_lips(canvas, skin, posed, neutral)
+    return _without_creases(canvas, Layer(lips, skin.weight), posed, neutral)
+
+
+def _whole_lips(
+    canvas: SkinCanvas, skin: Layer, posed: Float[np.ndarray, "n 3"], neutral: Float[np.ndarray, "n 3"]
+) -> Float32[np.ndarray, "t t 3"]:
+    """Continue the colours of lips, and of the skin at their corners, over what showed in a mouth that was open.
+
+    What is expected are two membranes, one through colours of the lips and one through those of the skin around, mixed
+    by the model's mask of the lips. What is much darker (the mouth's inside, the shadow of a corner), brighter or paler
+    (teeth), or was not seen is replaced by it. A lip below a moustache has the moustache's colour.
+    """
+    model, atlas = canvas.model, canvas.atlas
+    gap_mm = np.array([(lips_gap(model, posed) - lips_gap(model, neutral)) / MILLIMETRE])
+    opened = float(smooth_ramp(gap_mm, *_LIPS.opened_mm)[0])
+    if opened == 0:
+        return skin.rgb
+    upper = _upper_side(model)
+    distance_mm = _distance_to_meeting_mm(model, upper)
+    mask = _lip_mask(model, distance_mm)
+    foreign = 1 - smooth_ramp(distance_mm, *_LIPS.foreign_mm)
+    near = np.maximum(mask, foreign) * (1 - smooth_ramp(distance_mm, *_LIPS.affected_mm))
+    values, weight_sum = canvas.gather(skin)
+    expected = _expected_mouth(model, values, weight_sum, mask, upper, near > 0)
+    if expected is None:
+        return skin.rgb
+    foreign_map, lip_map, near_map = (canvas.spread(each) for each in (foreign, mask, mask * near))
+    used, painted = foreign_map > 0, atlas.spread(expected)
+    doubt = (1 - smooth_ramp(skin.weight, *_LIPS.unseen)) * near_map
+    rgb, ideal, by = skin.rgb[used], painted[used], foreign_map[used]
+    doubt[used] = np.maximum(doubt[used], _foreign(rgb, ideal, lip_map[used]) * by)
+    shadow = np.exp(_LIPS.dark_kept * skin.weight[used] * np.minimum(_brighter(rgb, ideal), 0))
+    painted[used] *= shadow[:, None] ** np.array(_LIPS.seam_power)
+    blur_px = _LIPS.blur * atlas.size
+    around = np.ones((2 * round(blur_px) + 1,) * 2, np.uint8)
+    doubt = cv2.GaussianBlur(cv2.dilate((doubt * opened).astype(np.float32), around), (0, 0), blur_px)
+    doubt = (doubt * canvas.inside)[..., None]
+    seam = canvas.spread(1 - smooth_ramp(distance_mm, *_LIPS.seam_mm))[..., None]
+    painted = painted * (1 - _LIPS.seam_darkening * seam) ** np.array(_LIPS.seam_power)
+    return (skin.rgb * (1 - doubt) + painted * doubt).astype(np.float32)
+
+
+def _expected_mouth(
+    model: HeadModel,
+    values: Float[np.ndarray, "m 3"],
+    weight_sum: Float[np.ndarray, "m"],
+    mask: Float[np.ndarray, "m"],
+    upper: Bool[np.ndarray, "m"],
+    near: Bool[np.ndarray, "m"],
+) -> Float[np.ndarray, "m 3"] | None:
+    """Return the colours of lips and of skin around them at the dense vertices; None if no lip is seen.
+
+    Args:
+        values: colours at the dense vertices.
+        weight_sum: how much of each is seen, texels.
+        mask: of the lips.
+        near: vertices around the mouth.
+    """
+    confidence = weight_sum / (weight_sum + _LIPS.half_weight) * near
+    lip = (mask > _LIPS.min_mask) & (confidence > _LIPS.min_mask)
+    bare = (mask < 1 - _LIPS.min_mask) & (confidence > _LIPS.min_mask)
+    if not (lip & upper).any() or not (lip & ~upper).any() or not bare.any():
+        return None
+    upper_rgb, lower_rgb = _usual_lips(values[lip & upper], values[lip & ~upper])
+    usual_lip = np.where(upper[:, None], upper_rgb, lower_rgb)
+    usual_skin_rgb = np.broadcast_to(np.median(values[bare], axis=0), values.shape)
+    membrane = MembraneSolver.on_faces(model.dense_faces[near[model.dense_faces].all(1)], len(near))
+    fields = [
+        membrane.interpolate(
+            values,
+            confidence * part**2 * colour_similarity(values, usual, tolerance),
+            usual,
+            prior_weight=_LIPS.prior_weight,
+        )
+        for part, usual, tolerance in zip((mask, 1 - mask), (usual_lip, usual_skin_rgb), _LIPS.tolerance, strict=True)
+    ]
+    return fields[0] * mask[:, None] + fields[1] * (1 - mask)[:, None]
+
+
+def _usual_lips(
+    upper: Float[np.ndarray, "n 3"], lower: Float[np.ndarray, "k 3"]
+) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+    """Return the usual colour of each lip from the colours seen there.
+
+    It is the median of the redder half of what is not in the shadow of the mouth's inside. Both lips of a person have
+    nearly one colour, so that they take their mean; a lip that is much darker is under a moustache.
+    """
+    usual = []
+    for lip in (upper, lower):
+        brightness = lip.mean(-1)
+        lit = lip[brightness >= np.percentile(brightness, _LIPS.shadow_percentile)]
+        red = redness(lit)
+        usual.append(np.median(lit[red >= np.median(red)], axis=0))
+    apart = np.abs(log_colour(usual[0]) - log_colour(usual[1])).max(keepdims=True)
+    shared = 1 - smooth_ramp(apart, *_LIPS.two_colours)
+    mean = (usual[0] + usual[1]) / 2
+    return usual[0] + shared * (mean - usual[0]), usual[1] + shared * (mean - usual[1])
+
+
+def _foreign(
+    rgb: Float[np.ndarray, "n 3"], expected: Float[np.ndarray, "n 3"], lip: Float[np.ndarray, "n"]
+) -> Float[np.ndarray, "n"]:
+    """Return how much of each colour is of teeth or of the mouth's inside, in [0, 1]; 0 for expected ones.
+
+    Args:
+        lip: how far each place is a lip: teeth get onto nothing else.
+    """
+    brighter = _brighter(rgb, expected)
+    red = redness(rgb) / np.maximum(redness(expected), _LIPS.min_redness)
+    pale = (1 - smooth_ramp(red, *_LIPS.pale)) * smooth_ramp(np.exp(brighter), *_LIPS.pale_brightness)
+    teeth = np.maximum(pale, smooth_ramp(brighter, *_LIPS.bright)) * lip
+    return np.maximum(teeth, smooth_ramp(-brighter, *_LIPS.dark))
+
+
+def _brighter(rgb: Float[np.ndarray, "n 3"], expected: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
+    """Return how much brighter colours are than expected ones, natural logarithms."""
+    return log_colour(rgb).mean(-1) - log_colour(expected).mean(-1)
+
+
+def _lip_mask(model: HeadModel, distance_mm: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+    """Return the model's mask of the lips, whole up to where they meet and behind that."""
+    return np.maximum(model.masks["lips"].astype(np.float64), 1 - smooth_ramp(distance_mm, *_LIPS.seam_mm))
+
+
+def _upper_side(model: HeadModel) -> Bool[np.ndarray, "m"]:
+    """Return the dense vertices above the line on which lips meet: the jaw moves them less than that line nearby."""
+    jaw = np.linalg.norm(model.expression_basis[model.expression_names.index(_JAW)], axis=1)[:, None]
+    edges = np.concatenate([UPPER_EDGE, LOWER_EDGE])
+    between = landmark_points(model, jaw, edges).reshape(2, -1).mean(0)
+    dense = np.asarray(model.dense(model.mean), np.float64)
+    nearest = cKDTree(landmark_points(model, model.mean, edges)).query(dense)[1] % len(UPPER_EDGE)
+    return (model.subdivision @ jaw)[:, 0] < between[nearest]
+
+
+def _distance_to_meeting_mm(model: HeadModel, upper: Bool[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+    """Return the distance of each dense vertex to where closed lips meet; infinite off the skin."""
+    dense = np.asarray(model.dense(model.mean), np.float64)
+    skin = model.dense_vertices_of("skin")
+    lips = skin & (model.masks["lips"] > 0)
+    sides = np.flatnonzero(lips & upper), np.flatnonzero(lips & ~upper)
+    touching = [
+        one[cKDTree(dense[other]).query(dense[one])[0] < _LIPS.touching_mm * MILLIMETRE]
+        for one, other in (sides, sides[::-1])
+    ]
+    distance_mm = np.full(len(dense), np.inf)
+    distance_mm[skin] = cKDTree(dense[np.concatenate(touching)]).query(dense[skin])[0] / MILLIMETRE
+    return distance_mm
+
+
+def _without_creases(
+    canvas: SkinCanvas, skin: Layer, posed: Float[np.ndarray, "n 3"], neutral: Float[np.ndarray, "n 3"]
+) -> Float32[np.ndarray, "t t 3"]:
+    """Even out dark details of middle size where the expression presses the skin together.
+
+    Skin that is pressed together folds, and the folds are dark: beside a smile, below squinting eyes, between brows
+    that frown. Finer details are the skin's own, coarser ones the face's shape.
+    """
+    model, atlas = canvas.model, canvas.atlas
+    colours, weight_sum = canvas.gather(skin)
+    usual = usual_skin(colours, weight_sum, canvas.places.sure)
+    beard = beardedness(unlikeness(colours, usual), weight_sum, canvas.places)
+    masks = model.masks
+    mouth = 1 - smooth_ramp(_distance_to_meeting_mm(model, _upper_side(model)), *_LIPS.foreign_mm)
+    other = np.maximum.reduce([mouth, masks["lips"], masks["lids"], masks["nostrils"], masks["cavity"], _brows(model)])
+    own = (1 - other) * (1 - beard) * (1 - canvas.hair_coverage)
+    pressed = smooth_ramp(_compression(canvas, posed, neutral), *_CREASES.pressed)
+    own_map = canvas.spread(own) * canvas.inside
+    logs = log_colour(skin.rgb).astype(np.float32)
+    fine, coarse = (
+        _blurred_inside(logs, own_map, fraction * atlas.size) for fraction in (_CREASES.finest, _CREASES.coarsest)
+    )
+    darker = np.minimum(fine - coarse, 0)
+    amount = canvas.spread(pressed * own) * _CREASES.evened
+    return (skin.rgb * np.exp(-darker * amount[..., None])).astype(np.float32)
+
+
+def _blurred_inside(
+    image: Float32[np.ndarray, "t t 3"], weight: Float32[np.ndarray, "t t"], deviation_px: float
+) -> Float32[np.ndarray, "t t 3"]:
+    """Blur over what has weight alone; what has too little of it around keeps its value."""
+    total = cv2.GaussianBlur(weight, (0, 0), deviation_px)
+    mean = cv2.GaussianBlur(image * weight[..., None], (0, 0), deviation_px)
+    enough = (total > _CREASES.min_weight)[..., None]
+    return np.where(enough, mean / np.maximum(total, _CREASES.min_weight)[..., None], image)
+
+
+def _compression(
+    canvas: SkinCanvas, posed: Float[np.ndarray, "n 3"], neutral: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, "m"]:
+    """Return by which fraction of its length an expression presses the skin at each dense vertex together, at most.
+
+    It is 1 less the smaller singular value of the deformation of each face, averaged over a centimetre or so.
+    """
+    faces = canvas.model.dense_faces[canvas.model.dense_part == PARTS.index("skin")]
+    rest, moved = (_in_plane(np.asarray(canvas.model.dense(each), np.float64), faces) for each in (neutral, posed))
+    gradient = moved @ np.linalg.inv(rest)
+    least = np.linalg.svd(gradient, compute_uv=False)[:, -1]
+    count = len(canvas.hair_coverage)
+    corners = np.bincount(faces.ravel(), minlength=count)
+    total = np.bincount(faces.ravel(), np.repeat(1 - least, 3), minlength=count)
+    mean = (total / np.maximum(corners, 1))[:, None]
+    smooth = canvas.membrane.interpolate(mean, np.full(count, 0.1), mean, prior_weight=0.0)
+    return smooth[:, 0]
+
+
+def _in_plane(vertices: Float[np.ndarray, "m 3"], faces: np.ndarray) -> Float[np.ndarray, "f 2 2"]:
+    """Return two edges of each face in coordinates of its plane, as columns."""
+    first, second = (vertices[faces[:, c]] - vertices[faces[:, 0]] for c in (1, 2))
+    length = np.maximum(np.linalg.norm(first, axis=1), 1e-9)
+    along = (first * second).sum(1) / length
+    across = np.maximum(np.linalg.norm(np.cross(first, second), axis=1) / length, 1e-9)
+    zero = np.zeros_like(length)
+    return np.stack([np.stack([length, along], axis=1), np.stack([zero, across], axis=1)], axis=1)
+
+
+def _brows(model: HeadModel) -> Float[np.ndarray, "m"]:
+    """Return 1 on the dense vertices of the brows, falling to 0 around them."""
+    dense = np.asarray(model.dense(model.mean), np.float64)
+    distance = cKDTree(landmark_points(model, model.mean, _BROWS)).query(dense)[0]
+    return 1 - smooth_ramp(distance / MILLIMETRE, *_CREASES.brows_mm)
