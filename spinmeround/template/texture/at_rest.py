@@ -61,7 +61,7 @@ class _LipsAtRestSettings:
     foreign_mm: tuple[float, float] = (3.0, 7.0)
     affected_mm: tuple[float, float] = (8.0, 12.0)
     min_mask: float = 0.5
-    unseen: tuple[float, float] = (0.4, 0.95)
+    unseen: tuple[float, float] = (0.0, 0.4)
     pale: tuple[float, float] = (0.5, 0.75)
     pale_brightness: tuple[float, float] = (0.8, 1.0)
     dark: tuple[float, float] = (0.12, 0.4)
@@ -75,7 +75,7 @@ class _LipsAtRestSettings:
     half_weight: float = 2
     prior_weight: float = 0.01
     seam_mm: tuple[float, float] = (0.2, 1.2)
-    seam_darkening: float = 0.3
+    seam_darkening: float = 0.15
     seam_power: tuple[float, float, float] = (0.8, 1.2, 1.1)
 
 
