@@ -87,11 +87,12 @@ def project(
     intrinsics_px: Float[np.ndarray, "3 3"],
 ) -> Float[np.ndarray, "n 3"]:
     """World points to (x px, y px, depth along the camera's +Z). Points behind the camera have depth <= 0."""
-    points_camera = points_world @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
-    depth = points_camera[:, 2:]
+    # Written out: BLAS takes ten times as long for a product of many points with a matrix as small as these.
+    world = points_world.T
+    x, y, depth = (r[0] * world[0] + r[1] * world[1] + r[2] * world[2] + r[3] for r in camera_from_world[:3])
     safe = np.where(np.abs(depth) < 1e-12, 1e-12, depth)
-    pixels = (points_camera @ intrinsics_px.T)[:, :2] / safe
-    return np.concatenate([pixels, depth], axis=1)
+    across, down = ((k[0] * x + k[1] * y + k[2] * depth) / safe for k in intrinsics_px[:2])
+    return np.stack([across, down, depth], axis=1)
 
 
 def pixel_rays_world(
