@@ -74,7 +74,8 @@ def render_views(skin: Skin, coverings: Sequence[Covering], cameras: Cameras, *,
             alpha[index, rows] = shading.alpha
             rgb[index, rows] = shading.colours / np.maximum(_SAMPLES**2 * shading.alpha, 1)[..., None]
             world[index, rows] = _unit_inside(shading.normals)
-    return Views(cameras, np.clip(rgb, 0, 1), world, alpha, np.ones(shape, np.float32), names, exact_cameras=True)
+    np.clip(rgb, 0, 1, out=rgb)
+    return Views(cameras, rgb, world, alpha, np.ones(shape, np.float32), names, exact_cameras=True)
 
 
 def painted_surface(skin: Skin, coverings: Sequence[Covering], cameras: Cameras) -> PaintedSurface:
