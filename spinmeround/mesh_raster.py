@@ -104,6 +104,12 @@ _MIN_DEPTH = 1e-6
 """Faces with a corner nearer than this, in head units, count as behind the camera."""
 _EDGE_SLACK = 1e-9
 """Barycentric coordinates may be this much below 0, so that no pixel falls between two triangles that share an edge."""
+_COLUMN_SLACK = 1e-6
+"""Of columns, which rounding may not leave out: more are tested than are covered."""
+_BLOCK_COLUMNS = 16
+"""Columns of a band of which one farthest depth is kept: faces behind it need not be drawn."""
+_FACES_BETWEEN = 1024
+"""Faces that a band draws before those depths are found anew."""
 
 
 @numba.njit(parallel=True, cache=True)
@@ -127,22 +133,28 @@ def _rows_of(pixels, faces, f, height):
 
 
 @numba.njit(cache=True)
-def _columns_of(left, right, y, x0, y0, x1, y1, x2, y2, area):
-    """Narrow a face's columns to those it covers in one row, with one to spare on either side: a thin face crosses few
-    of its bounding box."""
-    x = left + 0.5
-    w0 = ((x1 - x) * (y2 - y) - (x2 - x) * (y1 - y)) / area
-    w1 = ((x2 - x) * (y0 - y) - (x0 - x) * (y2 - y)) / area
-    begin, end = left, right
-    # Each weight is linear along the row, and positive where the face is.
-    for weight, slope in ((w0, (y1 - y2) / area), (w1, (y2 - y0) / area), (1 - w0 - w1, (y0 - y1) / area)):
-        if abs(slope) * (right - left + 1) > _EDGE_SLACK:
-            zero = min(max(-weight / slope, -1.0), right - left + 1.0)
-            if slope > 0:
-                begin = max(begin, left + int(zero) - 1)
-            else:
-                end = min(end, left + int(zero) + 2)
+def _narrowed(begin, end, left, weight, slope):
+    """Narrow a face's columns to those where one of its weights, linear along a row, is not negative.
+
+    A thin face crosses few of its bounding box. ``weight`` is that in column ``left``, the face's first.
+    """
+    if abs(slope) * (end - left + 1) > _EDGE_SLACK:
+        zero = min(max((-_EDGE_SLACK - weight) / slope, -1.0), end - left + 1.0)
+        if slope > 0:
+            begin = max(begin, left + int(np.ceil(zero - _COLUMN_SLACK)))
+        else:
+            end = min(end, left + int(np.floor(zero + _COLUMN_SLACK)))
     return begin, end
+
+
+@numba.njit(cache=True)
+def _find_farthest(depth, farthest):
+    """Fill ``farthest``: the largest depth in each block of columns of a band."""
+    farthest[:] = 0
+    for row in range(depth.shape[0]):
+        for column in range(depth.shape[1]):
+            block = column // _BLOCK_COLUMNS
+            farthest[block] = max(farthest[block], depth[row, column])
 
 
 @numba.njit(cache=True)
@@ -192,29 +204,41 @@ def _draw(pixels, faces, corner_uv, alpha, face, barycentric, depth):
     listed, starts = _faces_of_bands(pixels, faces, height, bands)
     for band in numba.prange(bands):
         row0, row1 = band * _BAND_ROWS, min((band + 1) * _BAND_ROWS, height)
+        farthest = np.full((width + _BLOCK_COLUMNS - 1) // _BLOCK_COLUMNS, np.inf, np.float32)
+        drawn = 0
         for f in listed[starts[band] : starts[band + 1]]:
             a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-            y0, y1, y2 = pixels[a, 1], pixels[b, 1], pixels[c, 1]
-            first, last = _rows_of(pixels, faces, f, height)
-            first, last = max(row0, first), min(row1 - 1, last)
             x0, x1, x2 = pixels[a, 0], pixels[b, 0], pixels[c, 0]
+            y0, y1, y2 = pixels[a, 1], pixels[b, 1], pixels[c, 1]
             z0, z1, z2 = pixels[a, 2], pixels[b, 2], pixels[c, 2]
+            nearest = min(z0, z1, z2)
             area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-            if area == 0 or min(z0, z1, z2) <= _MIN_DEPTH:
-                continue
             left = max(0, int(np.ceil(min(x0, x1, x2) - 0.5)))
             right = min(width - 1, int(np.floor(max(x0, x1, x2) - 0.5)))
-            for row in range(first, last + 1):
-                y = row + 0.5
-                begin, end = _columns_of(left, right, y, x0, y0, x1, y1, x2, y2, area)
+            if area == 0 or nearest <= _MIN_DEPTH or left > right:
+                continue
+            if nearest >= farthest[left // _BLOCK_COLUMNS : right // _BLOCK_COLUMNS + 1].max():
+                continue
+            if drawn % _FACES_BETWEEN == _FACES_BETWEEN - 1:
+                _find_farthest(depth[row0:row1], farthest)
+            drawn += 1
+            # Each weight is linear in the picture, and 0 at the other two corners.
+            w0_x, w0_y = (y1 - y2) / area, (x2 - x1) / area
+            w1_x, w1_y = (y2 - y0) / area, (x0 - x2) / area
+            nearness0, nearness1, nearness2 = 1 / z0, 1 / z1, 1 / z2
+            first, last = _rows_of(pixels, faces, f, height)
+            for row in range(max(row0, first), min(row1 - 1, last) + 1):
+                w0_left = w0_x * (left + 0.5 - x2) + w0_y * (row + 0.5 - y2)
+                w1_left = w1_x * (left + 0.5 - x0) + w1_y * (row + 0.5 - y0)
+                begin, end = _narrowed(left, right, left, w0_left, w0_x)
+                begin, end = _narrowed(begin, end, left, w1_left, w1_x)
+                begin, end = _narrowed(begin, end, left, 1 - w0_left - w1_left, -w0_x - w1_x)
                 for column in range(begin, end + 1):
-                    x = column + 0.5
-                    w0 = ((x1 - x) * (y2 - y) - (x2 - x) * (y1 - y)) / area
-                    w1 = ((x2 - x) * (y0 - y) - (x0 - x) * (y2 - y)) / area
+                    w0, w1 = w0_left + w0_x * (column - left), w1_left + w1_x * (column - left)
                     w2 = 1 - w0 - w1
                     if w0 < -_EDGE_SLACK or w1 < -_EDGE_SLACK or w2 < -_EDGE_SLACK:
                         continue
-                    w0, w1, w2 = w0 / z0, w1 / z1, w2 / z2
+                    w0, w1, w2 = w0 * nearness0, w1 * nearness1, w2 * nearness2
                     z = 1 / (w0 + w1 + w2)
                     if z < depth[row, column]:
                         if len(corner_uv) > 0 and _is_cut_out(corner_uv[f], w0 * z, w1 * z, w2 * z, alpha):

@@ -38,3 +38,15 @@ def test_needles_and_large_faces_are_drawn_where_they_are(thickness):
     assert (drawn.face != nearest).mean() < 1e-3
     agree = (drawn.face == nearest) & (nearest >= 0)
     np.testing.assert_allclose(drawn.depth[agree], depth[agree], rtol=1e-5)
+
+
+def test_faces_in_front_of_thousands_are_drawn_and_those_behind_hide_nothing():
+    rng = np.random.default_rng(1)
+    corners = rng.uniform([0, 0], [WIDTH, HEIGHT], (4000, 1, 2)) + rng.normal(0, 12, (4000, 3, 2))
+    pixels = np.dstack([corners, rng.uniform(1, 2, (4000, 3))]).reshape(-1, 3)
+    faces = np.arange(12000).reshape(-1, 3)
+    drawn = rasterize_pixels(pixels, faces, WIDTH, HEIGHT)
+    nearest, depth = every_face_at_every_pixel(pixels, faces)
+    assert (nearest > 2000).mean() > 0.3
+    assert (drawn.face != nearest).mean() < 1e-3
+    np.testing.assert_allclose(drawn.depth, depth, rtol=1e-5)

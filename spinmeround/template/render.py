@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Integer
+from jaxtyping import Float, Float32, Integer
 
 from spinmeround import mesh_raster
 from spinmeround.geometry import camera_centres, resized, vertex_normals
-from spinmeround.images import sample
 from spinmeround.tangent_space import fill_from_nearest
 from spinmeround.template.hair.texture import HairTexture, surface_of_map
 from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel
+from spinmeround.template.shading import CoveringTexture, Shading, Surface, tilted_by_strands
 from spinmeround.template.strands.ribbons import Ribbons, drawn_strands, under_strands
 from spinmeround.types import Cameras, HairStrands, Mesh, PaintedSurface, Views
 
@@ -24,14 +23,7 @@ _SAMPLES = 4
 samples aliasing would differ between cameras and no head could match all views."""
 
 _MAX_SAMPLES = 1 << 24
-"""Samples shaded at a time; bounds the memory."""
-
-_STRAND_HEIGHT = 0.0003
-"""Standard deviation of the strands' height, head units (0.12 mm)."""
-_STRAND_STEP = 0.0015
-"""Half the distance over which the slope of the strands' height is measured, head units (0.6 mm, a texel)."""
-_MAX_STRAND_SLOPE = 0.7
-"""Bound on that slope, so that no normal tilts by more than about 35 degrees along one axis."""
+"""Samples drawn at a time; bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -70,39 +62,38 @@ def render_views(skin: Skin, coverings: Sequence[Covering], cameras: Cameras, *,
         Views of weight 1 with exact cameras; colours are albedo, normals are those of the geometry tilted by the relief
         of the strands.
     """
-    surfaces, ribbons = _scene(skin, coverings), _ribbons(coverings, cameras)
+    scene = _scene(skin, coverings, _ribbons(coverings, cameras))
     shape = (len(cameras), cameras.height_px, cameras.width_px)
     rgb, world = np.zeros((*shape, 3), np.float32), np.zeros((*shape, 3), np.float32)
     alpha = np.zeros(shape, np.float32)
     for index, eye in enumerate(camera_centres(cameras)):
-        scene = surfaces.with_ribbons(ribbons, eye)
+        vertices = scene.toward(eye)
         for rows, strip in _strips(cameras, index):
-            buffer = _rasterized(scene, strip)
-            size = (strip.height_px, strip.width_px)
-            alpha[index, rows] = _average((buffer.face >= 0).astype(np.float32), size)
-            rgb[index, rows] = _average(_colours(scene, buffer), size)
-            world[index, rows] = _pixel_normals(scene, buffer, size)
-        rgb[index] /= np.maximum(alpha[index], 1e-6)[..., None]
-        world[index] = _unit_inside(world[index], alpha[index])
-    return Views(cameras, np.clip(rgb, 0, 1), world, alpha, np.ones(shape, np.float32), names, exact_cameras=True)
+            large = resized(strip, strip.width_px * _SAMPLES, strip.height_px * _SAMPLES)
+            shading = scene.shaded(mesh_raster.rasterize(vertices, scene.surface.faces, large, 0), _SAMPLES)
+            alpha[index, rows] = shading.alpha
+            rgb[index, rows] = shading.colours / np.maximum(_SAMPLES**2 * shading.alpha, 1)[..., None]
+            world[index, rows] = _unit_inside(shading.normals)
+    np.clip(rgb, 0, 1, out=rgb)
+    return Views(cameras, rgb, world, alpha, np.ones(shape, np.float32), names, exact_cameras=True)
 
 
 def painted_surface(skin: Skin, coverings: Sequence[Covering], cameras: Cameras) -> PaintedSurface:
     """Return what ``render_views`` draws for the same cameras."""
-    scene = _scene(skin, coverings)
+    scene = _scene(skin, coverings, ())
 
-    def colours(face: Integer[np.ndarray, "n"], weights: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    def colours(face: Integer[np.ndarray, "n"], weights: Float[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 3"]:
         column = mesh_raster.FaceBuffer(
             face.astype(np.int32)[:, None], weights.astype(np.float32)[:, None], np.zeros((len(face), 1), np.float32)
         )
-        return _colours(scene, column)[:, 0]
+        return scene.shaded(column, 1).colours[:, 0]
 
     strands = next((_drawn(covering, cameras) for covering in coverings if covering.strands is not None), None)
-    return PaintedSurface(Mesh(scene.vertices, scene.faces), colours, strands)
+    return PaintedSurface(Mesh(scene.vertices, scene.surface.faces), colours, strands)
 
 
-def _scene(skin: Skin, coverings: Sequence[Covering]) -> _Scene:
-    """Return all surfaces above the cut through the neck, without strands."""
+def _scene(skin: Skin, coverings: Sequence[Covering], ribbons: Sequence[Ribbons]) -> _Scene:
+    """Return all surfaces above the cut through the neck, and strands behind them."""
     skin_cut = neck_cut.cut(skin.vertices, skin.model.dense_faces)
     skin_mesh = neck_cut.split_crease(skin_cut.vertices, skin_cut.faces)
     vertices, faces = skin_mesh.vertices, skin_mesh.faces
@@ -119,8 +110,22 @@ def _scene(skin: Skin, coverings: Sequence[Covering]) -> _Scene:
         normals = np.concatenate([normals, vertex_normals(mesh.vertices, mesh.faces)])
         vertices = np.concatenate([vertices, mesh.vertices])
         ends.append(len(faces))
-    textures = tuple(covering.texture for covering in coverings)
-    return _Scene(vertices, faces, normals, corner_uv, skin.albedo, textures, tuple(ends))
+    count, colours = len(vertices), [np.zeros((0, 3))]
+    for each in ribbons:
+        faces = np.concatenate([faces, each.faces + count])
+        normals = np.concatenate([normals, np.repeat(each.normals, 2, axis=0)])
+        colours.append(np.repeat(each.colours, 2, axis=0))
+        count += 2 * len(each.centres)
+    return _Scene(
+        vertices,
+        tuple(ribbons),
+        Surface(vertices.astype(np.float32), np.ascontiguousarray(faces, np.int64), normals.astype(np.float32)),
+        np.ascontiguousarray(corner_uv, np.float32),
+        np.ascontiguousarray(skin.albedo, np.float32),
+        tuple(CoveringTexture.of(covering.texture) for covering in coverings),
+        tuple(ends),
+        np.concatenate(colours).astype(np.float32),
+    )
 
 
 def _ribbons(coverings: Sequence[Covering], cameras: Cameras) -> list[Ribbons]:
@@ -151,138 +156,45 @@ def _strips(cameras: Cameras, index: int) -> Iterator[tuple[slice, Cameras]]:
         )
 
 
-def _rasterized(scene: _Scene, camera: Cameras) -> mesh_raster.FaceBuffer:
-    large = resized(camera, camera.width_px * _SAMPLES, camera.height_px * _SAMPLES)
-    return mesh_raster.rasterize(scene.vertices, scene.faces, large, 0)
-
-
-def _pixel_normals(scene: _Scene, buffer: mesh_raster.FaceBuffer, size: tuple[int, int]) -> Float[np.ndarray, "h w 3"]:
-    """Average normals over the four samples around each pixel's centre, over all samples where none of those hits.
-
-    Normals are smooth and cost more than colours.
-    """
-    height, width = size
-    blocks = np.arange(height * width * _SAMPLES**2).reshape(height, _SAMPLES, width, _SAMPLES).swapaxes(1, 2)
-    inner = blocks[:, :, 1:-1, 1:-1].reshape(height * width, -1)
-    normals = _normals(scene, _picked(buffer, inner)).mean(axis=1)
-    missed = np.flatnonzero(~normals.any(axis=1))
-    every = blocks.reshape(height * width, -1)[missed]
-    hit = (buffer.face.ravel()[every] >= 0).any(axis=1)
-    normals[missed[hit]] = _normals(scene, _picked(buffer, every[hit])).mean(axis=1)
-    return normals.reshape(height, width, 3)
-
-
-def _picked(buffer: mesh_raster.FaceBuffer, index: Integer[np.ndarray, "n k"]) -> mesh_raster.FaceBuffer:
-    """Return some samples of a buffer by their flat index."""
-    return mesh_raster.FaceBuffer(
-        buffer.face.ravel()[index], buffer.barycentric.reshape(-1, 3)[index], buffer.depth.ravel()[index]
-    )
-
-
-def _unit_inside(normals: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
-    """Normalise wherever there is coverage."""
+def _unit_inside(normals: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
+    """Normalise wherever there is anything."""
     length = np.sqrt(np.einsum("hwc,hwc->hw", normals, normals))[..., None]
-    return np.where((length > 1e-6) & (alpha[..., None] > 0), normals / np.maximum(length, 1e-9), np.float32(0))
-
-
-def _average(samples, shape: tuple[int, int]):
-    """Average samples to the pixels of a picture with a box filter."""
-    return cv2.resize(samples, shape[::-1], interpolation=cv2.INTER_AREA)
+    return np.where(length > 1e-6, normals / np.maximum(length, 1e-9), np.float32(0))
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """What is drawn: faces of the skin first, which have ``corner_uv``, then those of the coverings.
+    """What is drawn: faces of the skin first, which have ``corner_uv``, then those of the coverings, then strands.
 
     Attributes:
+        vertices: of the skin and the coverings.
+        surface: all faces and normals, those of strands as well.
         coverings: colours of hair and headwear.
-        ends: number of faces of the skin, then with each covering one more number, which counts its faces as well;
-            behind the last come strands.
-        strand_colours: of the last vertices, which are those of the strands.
+        ends: number of faces of the skin, then with each covering one more number, which counts its faces as well.
+        strand_colours: of the vertices of strands.
     """
 
     vertices: Float[np.ndarray, "v 3"]
-    faces: Integer[np.ndarray, "f 3"]
-    normals: Float[np.ndarray, "v 3"]
-    corner_uv: Float[np.ndarray, "s 3 2"]
-    albedo: Float[np.ndarray, "th tw 3"]
-    coverings: tuple[HairTexture, ...]
+    ribbons: tuple[Ribbons, ...]
+    surface: Surface
+    corner_uv: Float32[np.ndarray, "s 3 2"]
+    albedo: Float32[np.ndarray, "th tw 3"]
+    coverings: tuple[CoveringTexture, ...]
     ends: tuple[int, ...]
-    strand_colours: Float[np.ndarray, "r 3"] | None = None
+    strand_colours: Float32[np.ndarray, "r 3"]
 
-    def with_ribbons(self, ribbons: Sequence[Ribbons], eye: Float[np.ndarray, "3"]) -> _Scene:
-        """Return the scene with strands that turn their width to a camera at ``eye``."""
-        if not ribbons:
-            return self
-        vertices, faces, normals, colours = [self.vertices], [self.faces], [self.normals], []
-        count = len(self.vertices)
-        for each in ribbons:
-            vertices.append(each.toward(eye))
-            faces.append(each.faces + count)
-            normals.append(np.repeat(each.normals, 2, axis=0))
-            colours.append(np.repeat(each.colours, 2, axis=0))
-            count += len(vertices[-1])
-        return replace(
-            self,
-            vertices=np.concatenate(vertices),
-            faces=np.concatenate(faces),
-            normals=np.concatenate(normals),
-            strand_colours=np.concatenate(colours),
-        )
+    def toward(self, eye: Float[np.ndarray, "3"]) -> Float[np.ndarray, "n 3"]:
+        """Return all vertices, with strands that turn their width to a camera at ``eye``."""
+        return np.concatenate([self.vertices, *(each.toward(eye) for each in self.ribbons)])
 
-    def covered(
-        self, buffer: mesh_raster.FaceBuffer
-    ) -> Iterator[tuple[HairTexture, Bool[np.ndarray, "h w"], Float32[np.ndarray, "n 3"], Float32[np.ndarray, "n 3"]]]:
-        """Yield each covering that is seen: its texture, the samples that see it, their world positions and normals."""
+    def shaded(self, buffer: mesh_raster.FaceBuffer, samples: int) -> Shading:
+        """Colour what a picture with ``samples`` by ``samples`` samples a pixel shows."""
+        shading = Shading(buffer, samples)
+        shading.add_textured(self.surface, self.corner_uv, self.albedo)
         for texture, first, end in zip(self.coverings, self.ends[:-1], self.ends[1:], strict=True):
-            hit = (buffer.face >= first) & (buffer.face < end)
-            if hit.any():
-                values = _at(buffer, hit, np.concatenate([self.vertices, self.normals], axis=1), self.faces)
-                normals = values[:, 3:]
-                normals /= np.maximum(np.sqrt(np.einsum("nc,nc->n", normals, normals)), 1e-6)[:, None]
-                yield texture, hit, np.ascontiguousarray(values[:, :3]), np.ascontiguousarray(normals)
-
-
-def _at(
-    buffer: mesh_raster.FaceBuffer,
-    hit: Bool[np.ndarray, "h w"],
-    attributes: Float[np.ndarray, "v c"],
-    faces: Integer[np.ndarray, "f 3"],
-) -> Float32[np.ndarray, "n c"]:
-    """Interpolate vertex attributes at some of the samples."""
-    column = mesh_raster.FaceBuffer(*(field[hit][:, None] for field in (buffer.face, buffer.barycentric, buffer.depth)))
-    return mesh_raster.interpolate(attributes, faces, column)[:, 0]
-
-
-def _colours(scene: _Scene, buffer: mesh_raster.FaceBuffer) -> Float[np.ndarray, "h w 3"]:
-    """Colour per sample, 0 where nothing is hit."""
-    colours = np.zeros((*buffer.face.shape, 3), np.float32)
-    on_skin = (buffer.face >= 0) & (buffer.face < len(scene.corner_uv))
-    corners = np.arange(3 * len(scene.corner_uv)).reshape(-1, 3)
-    colours[on_skin] = sample_texture(scene.albedo, _at(buffer, on_skin, scene.corner_uv.reshape(-1, 2), corners))
-    for texture, hit, points, normals in scene.covered(buffer):
-        colours[hit] = texture.colours(points, normals)
-    if scene.strand_colours is not None:
-        on_strands = buffer.face >= scene.ends[-1]
-        first = len(scene.vertices) - len(scene.strand_colours)
-        faces = scene.faces - first
-        colours[on_strands] = _at(buffer, on_strands, scene.strand_colours, faces)
-    return colours
-
-
-def _normals(scene: _Scene, buffer: mesh_raster.FaceBuffer) -> Float[np.ndarray, "h w 3"]:
-    """Unit world normal per sample, 0 where nothing is hit."""
-    normals = mesh_raster.interpolate(scene.normals.astype(np.float32), scene.faces, buffer)
-    normals /= np.maximum(np.sqrt(np.einsum("hwc,hwc->hw", normals, normals)), 1e-6)[..., None]
-    for texture, hit, points, on_covering in scene.covered(buffer):
-        normals[hit] = _tilt_by_strands(texture, points, on_covering)
-    return normals
-
-
-def sample_texture(albedo: Float[np.ndarray, "th tw 3"], uv: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
-    """Look up a texture bilinearly; the origin of uv is the bottom-left of the picture."""
-    height, width = albedo.shape[:2]
-    return sample(albedo, np.stack([uv[:, 0] * width, (1 - uv[:, 1]) * height], axis=1))
+            shading.add_covering(self.surface, first, end, texture)
+        shading.add_coloured(self.surface, self.ends[-1], self.strand_colours)
+        return shading
 
 
 def strand_normals(hair: Covering) -> Float32[np.ndarray, "th tw 3"]:
@@ -290,19 +202,5 @@ def strand_normals(hair: Covering) -> Float32[np.ndarray, "th tw 3"]:
     points, normals, occupied = surface_of_map(hair.mesh, hair.texture.centre)
     unit = normals[occupied] / np.maximum(np.linalg.norm(normals[occupied], axis=1, keepdims=True), 1e-9)
     tilted = np.zeros_like(normals)
-    tilted[occupied] = _tilt_by_strands(hair.texture, points[occupied], unit)
+    tilted[occupied] = tilted_by_strands(CoveringTexture.of(hair.texture), points[occupied], unit)
     return fill_from_nearest(tilted, occupied)
-
-
-def _tilt_by_strands(texture: HairTexture, points, normals):
-    """Tilt unit normals by the slope of the strands' relief, around the head and downward."""
-    level = np.maximum(np.hypot(normals[:, 0], normals[:, 2]), 1e-6)
-    x, z = normals[:, 2] / level, -normals[:, 0] / level
-    around = np.stack([x, np.zeros_like(x), z], axis=1)
-    along = np.stack([normals[:, 1] * z, normals[:, 2] * x - normals[:, 0] * z, -normals[:, 1] * x], axis=1)
-    tilted = normals.copy()
-    for tangent in (around, along):
-        ahead, behind = (texture.sample(points + sign * _STRAND_STEP * tangent)[1] for sign in (1, -1))
-        slope = np.clip((ahead - behind) * _STRAND_HEIGHT / (2 * _STRAND_STEP), -_MAX_STRAND_SLOPE, _MAX_STRAND_SLOPE)
-        tilted -= slope[:, None] * tangent
-    return tilted / np.sqrt(np.einsum("nc,nc->n", tilted, tilted))[:, None]

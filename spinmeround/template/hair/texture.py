@@ -29,10 +29,10 @@ from spinmeround.types import Mesh
 WIDTH, HEIGHT = 1024, 608
 """Size of the map in texels."""
 
-_RADIUS = 0.25
+RADIUS = 0.25
 """Mean radius of the skull, head units: makes rows and columns of the map equally long on the side of the head."""
 
-_TEXEL = 2 * np.pi * _RADIUS / WIDTH
+TEXEL = 2 * np.pi * RADIUS / WIDTH
 """Side of a texel in head units (0.6 mm): about a pixel of a 512-pixel view."""
 
 _BELOW_TOP = 0.03
@@ -81,16 +81,6 @@ class HairTexture:
         values = sample(wrapped, np.stack([np.mod(texels[:, 0], WIDTH) + 1, texels[:, 1]], axis=1))
         return values[:, :3], values[:, 3]
 
-    def colours(self, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-        """Return the colour at world points with unit normals on the hair's surface."""
-        colours, _ = self.sample(points)
-        if self.photo is None:
-            return colours
-        seen, trust, _ = self.photo.look_up(points, normals)
-        shown = trust > 0
-        colours[shown] += trust[shown, None] * (seen[shown] - colours[shown])
-        return colours
-
     def corner_uv(
         self, vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]
     ) -> Float[np.ndarray, "f 3 2"]:
@@ -118,7 +108,7 @@ def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, rng: np.random.
     colour, trust = project_photos(photos, position, normal, occupied)
     base = base_colour(colour, trust)
     seen = np.where(trust[..., None] > 0, colour - base, 0)
-    synthetic = synthesise_strands(evidence, strand_orientation(colour, trust), _TEXEL, rng=rng)
+    synthetic = synthesise_strands(evidence, strand_orientation(colour, trust), TEXEL, rng=rng)
     blend = cv2.GaussianBlur(np.clip(trust * s.blend_gain, 0, 1), (0, 0), s.blend_blur_texels)[..., None]
     # Blending two uncorrelated patterns lowers their variance; the square root restores it.
     strands = (seen * blend + synthetic * (1 - blend)) / np.sqrt(blend**2 + (1 - blend) ** 2)
@@ -129,7 +119,7 @@ def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, rng: np.random.
 def centre_of_map(hair: Mesh) -> Float[np.ndarray, "3"]:
     """Return the point on the axis of the skull around which a surface is unrolled, world frame."""
     centre = hair.vertices.mean(0) * [1, 0, 1]
-    centre[1] = hair.vertices[:, 1].max() - _RADIUS - _BELOW_TOP
+    centre[1] = hair.vertices[:, 1].max() - RADIUS - _BELOW_TOP
     return centre
 
 
@@ -138,10 +128,10 @@ def _unroll(points, centre):
     local = points - centre.astype(points.dtype)
     around = np.arctan2(local[:, 0], local[:, 2])
     radius = np.hypot(local[:, 0], local[:, 2])
-    over_the_top = np.arctan2(radius, local[:, 1]) * _RADIUS
-    down = np.pi / 2 * _RADIUS - local[:, 1]
+    over_the_top = np.arctan2(radius, local[:, 1]) * RADIUS
+    down = np.pi / 2 * RADIUS - local[:, 1]
     along = np.where(local[:, 1] > 0, over_the_top, down)
-    return np.stack([(around / (2 * np.pi) + 0.5) * WIDTH, along / _TEXEL], axis=1)
+    return np.stack([(around / (2 * np.pi) + 0.5) * WIDTH, along / TEXEL], axis=1)
 
 
 def surface_of_map(
