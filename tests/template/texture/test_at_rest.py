@@ -8,7 +8,7 @@ import pytest
 from spinmeround.template.model.atlas import build_atlas
 from spinmeround.template.model.head_model import PARTS, landmark_points, load_head_model
 from spinmeround.template.texture.at_rest import skin_at_rest
-from spinmeround.template.texture.fill import Layer, MembraneSolver
+from spinmeround.template.texture.fill import Layer, MembraneSolver, vertex_areas
 from spinmeround.template.texture.hidden_skin import SkinCanvas
 from spinmeround.template.texture.skin_tone import SkinPlaces
 
@@ -28,7 +28,8 @@ def canvas(model) -> SkinCanvas:
     atlas, skin = build_atlas(model, SIZE), PARTS.index("skin")
     count = model.subdivision.shape[0]
     membrane = MembraneSolver.on_faces(model.dense_faces[model.dense_part == skin], count)
-    return SkinCanvas(model, atlas, atlas.part == skin, membrane, np.zeros(count), SkinPlaces.on(model))
+    areas = vertex_areas(model.dense(model.mean), model.dense_faces)
+    return SkinCanvas(model, atlas, atlas.part == skin, membrane, np.zeros(count), areas, SkinPlaces.on(model))
 
 
 def acted(model, **weights: float) -> np.ndarray:
