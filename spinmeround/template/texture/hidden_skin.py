@@ -196,9 +196,7 @@ def complete_skin(
     """
     seen = _without_foreign(canvas, seen, border)
     atlas, membrane, inside = canvas.atlas, canvas.membrane, canvas.inside
-    known = blend_under(
-        seen, _mirrored(canvas, seen), atlas, membrane, inside, prior_weight=_HIDDEN.seen_prior_weight
-    )
+    known = blend_under(seen, _mirrored(canvas, seen), atlas, membrane, inside, prior_weight=_HIDDEN.seen_prior_weight)
     colours, weight_sum = canvas.gather(known)
     tone = _tone_of(canvas, colours, weight_sum)
     base = _continued_skin(canvas, tone, colours, weight_sum, visibility)
