@@ -14,10 +14,10 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 
 from spinmeround.images import sample
+from spinmeround.numerics import factorised
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, mesh_laplacian
 from spinmeround.template.hair.photo_projection import ProjectedPhoto
 from spinmeround.template.hair.texture import (
@@ -124,7 +124,7 @@ def headwear_coverage(model: HeadModel, evidence: Sequence[PhotoEvidence]) -> Fl
     own = np.minimum(weight, 1)
     data, other = s.observation_weight * own, s.mirrored_weight * (1 - own) * own[mirror]
     system = sp.diags(data + other + prior_weight) + s.smoothness * mesh_laplacian(model.dense_faces, count)
-    solved = spsolve(system.tocsc(), data * observed + other * observed[mirror] + prior_weight * prior)
+    solved = factorised(system).solve(data * observed + other * observed[mirror] + prior_weight * prior)
     return np.where(outer_skin(model), np.clip(solved, 0, 1), 0)
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-import scipy.sparse.linalg as spla
 from jaxtyping import Bool, Float, Integer
 from scipy.spatial import cKDTree
 
+from spinmeround.numerics import factorised
 from spinmeround.template.fit.settings import Elasticity, FreeFormSettings
 
 _SETTINGS = FreeFormSettings()
@@ -64,9 +64,7 @@ def smooth_displacement(
     # A mirrored displacement has the opposite sign along x, the same along y and z.
     blocks = [regulariser + (paired - sign * swap) / elasticity.mirror_sigma**2 for sign in (-1, 1, 1)]
     design, target = _design(residuals, column, len(kept))
-    system = (sp.block_diag(blocks) + design.T @ design).tocsc()
-    factor = spla.splu(system, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}, diag_pivot_thresh=0.0)
-    solution = factor.solve(design.T @ target)
+    solution = factorised(sp.block_diag(blocks) + design.T @ design).solve(design.T @ target)
     offsets = np.zeros((count, 3))
     offsets[kept] = solution.reshape(3, -1).T
     length = np.linalg.norm(offsets, axis=1, keepdims=True)

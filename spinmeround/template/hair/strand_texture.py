@@ -174,30 +174,36 @@ def _strand_band(width: float, length: float, direction, rng: np.random.Generato
     return band - blur_cyclic(band, 2 * width * max(1.0, length / 4))
 
 
-@numba.njit(cache=True)
+@numba.njit(parallel=True, cache=True, error_model="numpy")
 def _line_integral_convolution(noise, along_x, along_y, step, steps):
     """Mean of the noise along the streamline through each texel, ``steps`` to either side, under a Hann window."""
     height, width = noise.shape
+    window = (0.5 + 0.5 * np.cos(np.pi * np.arange(1, steps + 1) / (steps + 1))).astype(np.float32)
     out = np.empty_like(noise)
-    for row in range(height):
+    for row in numba.prange(height):
         for column in range(width):
-            total, weight = noise[row, column], 1.0
-            for sign in (-1, 1):
-                x, y = float(column), float(row)
-                for k in range(1, steps + 1):
-                    nearest_row, nearest_column = int(y + 0.5), int(np.floor(x + 0.5)) % width
-                    x += sign * step * along_x[nearest_row, nearest_column]
-                    y += sign * step * along_y[nearest_row, nearest_column]
+            total, weight = noise[row, column], np.float32(1)
+            for sign in (-step, step):
+                stride = np.float32(sign)
+                x, y = np.float32(column), np.float32(row)
+                for k in range(steps):
+                    nearest_row, nearest_column = np.int32(y + np.float32(0.5)), np.int32(x + np.float32(0.5))
+                    nearest_column = 0 if nearest_column == width else nearest_column
+                    x += stride * along_x[nearest_row, nearest_column]
+                    y += stride * along_y[nearest_row, nearest_column]
                     if y < 0 or y > height - 1:
                         break
-                    top, left = min(int(y), height - 2), int(np.floor(x))
+                    # A step is shorter than the map, so that one turn brings a column back.
+                    x = x + width if x < 0 else x
+                    x = x - width if x >= width else x
+                    top, left = min(np.int32(y), height - 2), np.int32(x)
                     down, right = y - top, x - left
-                    first, second = left % width, (left + 1) % width
-                    value = (1 - down) * ((1 - right) * noise[top, first] + right * noise[top, second])
-                    value += down * ((1 - right) * noise[top + 1, first] + right * noise[top + 1, second])
-                    window = 0.5 + 0.5 * np.cos(np.pi * k / (steps + 1))
-                    total += window * value
-                    weight += window
+                    next_left = 0 if left + 1 == width else left + 1
+                    upper, lower = noise[top], noise[top + 1]
+                    first = upper[left] + right * (upper[next_left] - upper[left])
+                    second = lower[left] + right * (lower[next_left] - lower[left])
+                    total += window[k] * (first + down * (second - first))
+                    weight += window[k]
             out[row, column] = total / weight
     return out
 

@@ -16,13 +16,12 @@ import scipy.sparse as sp
 from jaxtyping import Bool, Float, Integer
 from scipy.ndimage import gaussian_filter
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
 from spinmeround.geometry import project, vertex_normals
 from spinmeround.images import sample
-from spinmeround.numerics import smooth_ramp
+from spinmeround.numerics import factorised, smooth_ramp
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, mesh_laplacian
 from spinmeround.template.hair.hanging import HangingHair, measure_hanging_hair
 from spinmeround.template.hair.inflation import inflated_corners, inflated_distance
@@ -79,7 +78,7 @@ def hair_coverage(model: HeadModel, evidence: Sequence[PhotoEvidence]) -> Float[
     laplacian = mesh_laplacian(model.dense_faces, count)
     data = _COVERAGE.observation_weight * np.minimum(weight, 1)
     system = sp.diags(data + prior_weight) + _COVERAGE.smoothness * laplacian
-    solved = spsolve(system.tocsc(), data * observed + prior_weight * prior)
+    solved = factorised(system).solve(data * observed + prior_weight * prior)
     # Over the neck hair hangs, it does not grow there.
     grows = np.where(outer_skin(model), 1 - model.masks["neck"], 0)
     coverage = np.clip(solved, 0, 1) * grows
@@ -182,7 +181,7 @@ def flatten_covered_ears(
         inside = np.nonzero(ear > _EARS.mask)[0]
         fixed = np.nonzero(ear <= _EARS.mask)[0]
         laplacian = mesh_laplacian(model.dense_faces, len(vertices))[inside]
-        flat[inside] = spsolve(laplacian[:, inside].tocsc(), -(laplacian[:, fixed] @ vertices[fixed]))
+        flat[inside] = factorised(laplacian[:, inside]).solve(-(laplacian[:, fixed] @ vertices[fixed]))
     return flat
 
 
@@ -222,7 +221,7 @@ def contour_thickness(
     value = np.where(bare, 0.0, np.where(measured, total / np.maximum(weight, _TINY), prior))
     laplacian = mesh_laplacian(model.dense_faces, count)
     system = sp.diags(data + s.ridge) + s.membrane * laplacian + s.thin_plate * (laplacian @ laplacian)
-    return np.clip(spsolve(system.tocsc(), data * value), 0.0, s.max_thickness)
+    return np.clip(factorised(system).solve(data * value), 0.0, s.max_thickness)
 
 
 def is_stubble(model: HeadModel, coverage: Float[np.ndarray, "m"], evidence: Sequence[PhotoEvidence]) -> bool:

@@ -46,11 +46,17 @@ class Atlas:
         """Number of texels along each side."""
         return self.face.shape[0]
 
-    def spread(self, values: Float[np.ndarray, "m *c"]) -> Float32[np.ndarray, "t t *c"]:
-        """Interpolate values at dense vertices over the texels; 0 outside all charts."""
+    def spread(
+        self, values: Float[np.ndarray, "m *c"], window: tuple[slice, slice] = np.s_[:, :]
+    ) -> Float32[np.ndarray, "h w *c"]:
+        """Interpolate values at dense vertices over the texels; 0 outside all charts.
+
+        Args:
+            window: rows and columns of the texels.
+        """
         flat = np.ascontiguousarray(values.reshape(len(values), -1), np.float32)
-        out = _spread(self.face, self.barycentric, self.corners, flat)
-        return out.reshape(*self.face.shape, *values.shape[1:])
+        face, barycentric = (np.ascontiguousarray(each[window]) for each in (self.face, self.barycentric))
+        return _spread(face, barycentric, self.corners, flat).reshape(*face.shape, *values.shape[1:])
 
     def gather(
         self, image: Float[np.ndarray, "t t c"], weight: Float[np.ndarray, "t t"], count: int
@@ -67,12 +73,17 @@ class Atlas:
         self, image: Float[np.ndarray, "t t c"], inside: Bool[np.ndarray, "t t"]
     ) -> Float32[np.ndarray, "t t c"]:
         """Extend colours into the gutters between charts, so that filtering at a border never reads background."""
+        nearest = self.nearest_inside(inside)
+        return image.reshape(-1, image.shape[2])[nearest].astype(np.float32, copy=False)
+
+    def nearest_inside(self, inside: Bool[np.ndarray, "t t"]) -> Int32[np.ndarray, "t t"]:
+        """Return for each texel the nearest one inside, as an index into the flattened texture."""
         _, label = cv2.distanceTransformWithLabels(
             (~inside).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
         )
-        nearest = np.zeros(int(label.max()) + 1, np.int64)
+        nearest = np.zeros(int(label.max()) + 1, np.int32)
         nearest[label[inside]] = np.flatnonzero(inside.ravel())
-        return image.reshape(-1, image.shape[2])[nearest[label]].astype(np.float32)
+        return nearest[label]
 
 
 def build_atlas(model: HeadModel, size: int) -> Atlas:
@@ -134,10 +145,10 @@ def _spread(face, barycentric, corners, values):
             f = face[row, column]
             if f < 0:
                 continue
-            for k in range(3):
-                b, v = barycentric[row, column, k], corners[f, k]
-                for c in range(channels):
-                    out[row, column, c] += b * values[v, c]
+            first, second, third = corners[f, 0], corners[f, 1], corners[f, 2]
+            a, b, c = barycentric[row, column, 0], barycentric[row, column, 1], barycentric[row, column, 2]
+            for k in range(channels):
+                out[row, column, k] = a * values[first, k] + b * values[second, k] + c * values[third, k]
     return out
 
 

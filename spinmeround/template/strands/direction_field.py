@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float
-from scipy.sparse.linalg import splu
 
 from spinmeround.geometry import project, vertex_normals
 from spinmeround.images import sample
-from spinmeround.numerics import smooth_ramp
+from spinmeround.numerics import factorised, smooth_ramp
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, mesh_laplacian
 from spinmeround.template.hair.orientation import measure_orientation
 from spinmeround.template.hair.photo_projection import ProjectedPhoto
@@ -39,14 +38,14 @@ def surface_directions(hair: Mesh, evidence: Sequence[PhotoEvidence]) -> Float[n
     seen = [_photographed(hair, normals, photo) for photo in evidence]
     weight = sum(each for _, each in seen)
     system = sp.diags(weight + s.falling_weight) + s.smoothness * mesh_laplacian(hair.faces, len(hair.vertices))
-    factored = splu(system.tocsc())
+    factor = factorised(system)
     directions = fallen
     for _ in range(s.rounds):
         target = s.falling_weight * fallen
         for along, trust in seen:
             forward = np.where((along * directions).sum(1, keepdims=True) < 0, -1.0, 1.0)
             target = target + trust[:, None] * forward * along
-        directions = _unit(factored.solve(target))
+        directions = _unit(factor.solve(target))
     return directions
 
 

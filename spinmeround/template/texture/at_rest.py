@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Float32
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import MILLIMETRE
+from spinmeround.images import blurred
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.lip_edges import LOWER_EDGE, UPPER_EDGE
 from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
@@ -103,6 +104,8 @@ class _CreaseSettings:
 
 
 _LIPS, _CREASES = _LipsAtRestSettings(), _CreaseSettings()
+_KERNEL_DEVIATIONS = 4
+"""Reach of a Gaussian's kernel, standard deviations."""
 
 
 def skin_at_rest(
@@ -142,20 +145,34 @@ def _whole_lips(
     expected = _expected_mouth(model, values, weight_sum, mask, upper, near > 0)
     if expected is None:
         return skin.rgb
-    foreign_map, lip_map, near_map = (canvas.spread(each) for each in (foreign, mask, mask * near))
-    used, painted = foreign_map > 0, atlas.spread(expected)
-    doubt = (1 - smooth_ramp(skin.weight, *_LIPS.unseen)) * near_map
-    rgb, ideal, by = skin.rgb[used], painted[used], foreign_map[used]
-    doubt[used] = np.maximum(doubt[used], _foreign(rgb, ideal, lip_map[used]) * by)
-    shadow = np.exp(_LIPS.dark_kept * skin.weight[used] * np.minimum(_brighter(rgb, ideal), 0))
-    painted[used] *= shadow[:, None] ** np.array(_LIPS.seam_power)
     blur_px = _LIPS.blur * atlas.size
+    window = _window(canvas.spread(near) > 0, margin_px=round(blur_px) + _KERNEL_DEVIATIONS * blur_px)
+    seen, weight = skin.rgb[window], skin.weight[window]
+    foreign_map, lip_map, near_map = (canvas.spread(each, window) for each in (foreign, mask, mask * near))
+    used, painted = foreign_map > 0, atlas.spread(expected, window)
+    doubt = (1 - smooth_ramp(weight, *_LIPS.unseen)) * near_map
+    rgb, ideal, by = seen[used], painted[used], foreign_map[used]
+    doubt[used] = np.maximum(doubt[used], _foreign(rgb, ideal, lip_map[used]) * by)
+    shadow = np.exp(_LIPS.dark_kept * weight[used] * np.minimum(_brighter(rgb, ideal), 0))
+    painted[used] *= shadow[:, None] ** np.array(_LIPS.seam_power)
     around = np.ones((2 * round(blur_px) + 1,) * 2, np.uint8)
     doubt = cv2.GaussianBlur(cv2.dilate((doubt * opened).astype(np.float32), around), (0, 0), blur_px)
-    doubt = (doubt * canvas.inside)[..., None]
-    seam = canvas.spread(1 - smooth_ramp(distance_mm, *_LIPS.seam_mm))[..., None]
+    doubt = (doubt * canvas.inside[window])[..., None]
+    seam = canvas.spread(1 - smooth_ramp(distance_mm, *_LIPS.seam_mm), window)[..., None]
     painted = painted * (1 - _LIPS.seam_darkening * seam) ** np.array(_LIPS.seam_power)
-    return (skin.rgb * (1 - doubt) + painted * doubt).astype(np.float32)
+    whole = skin.rgb.copy()
+    whole[window] = seen * (1 - doubt) + painted * doubt
+    return whole
+
+
+def _window(wanted: Bool[np.ndarray, "t t"], *, margin_px: float) -> tuple[slice, slice]:
+    """Return rows and columns of a texture that hold all that is wanted, with a margin around it."""
+    margin, slices = int(np.ceil(margin_px)), []
+    for axis in (1, 0):
+        found = np.flatnonzero(wanted.any(axis))
+        first, last = (found[0], found[-1]) if len(found) else (0, -1)
+        slices.append(slice(max(first - margin, 0), last + 1 + margin))
+    return slices[0], slices[1]
 
 
 def _expected_mouth(
@@ -282,22 +299,26 @@ def _without_creases(
     other = np.maximum.reduce([mouth, masks["lips"], masks["lids"], masks["nostrils"], masks["cavity"], _brows(model)])
     own = (1 - other) * (1 - beard) * (1 - canvas.hair_coverage)
     pressed = smooth_ramp(_compression(canvas, posed, neutral), *_CREASES.pressed)
-    own_map = canvas.spread(own) * canvas.inside
-    logs = log_colour(skin.rgb).astype(np.float32)
+    amount = canvas.spread(pressed * own) * _CREASES.evened
+    if not amount.any():
+        return skin.rgb
+    window = _window(amount > 0, margin_px=_KERNEL_DEVIATIONS * _CREASES.coarsest * atlas.size)
+    own_map = canvas.spread(own, window) * canvas.inside[window]
+    logs = log_colour(skin.rgb[window]).astype(np.float32)
     fine, coarse = (
         _blurred_inside(logs, own_map, fraction * atlas.size) for fraction in (_CREASES.finest, _CREASES.coarsest)
     )
     darker = np.minimum(fine - coarse, 0)
-    amount = canvas.spread(pressed * own) * _CREASES.evened
-    return (skin.rgb * np.exp(-darker * amount[..., None])).astype(np.float32)
+    even = skin.rgb.copy()
+    even[window] *= np.exp(-darker * amount[window][..., None])
+    return even
 
 
 def _blurred_inside(
-    image: Float32[np.ndarray, "t t 3"], weight: Float32[np.ndarray, "t t"], deviation_px: float
-) -> Float32[np.ndarray, "t t 3"]:
+    image: Float32[np.ndarray, "h w 3"], weight: Float32[np.ndarray, "h w"], deviation_px: float
+) -> Float32[np.ndarray, "h w 3"]:
     """Blur over what has weight alone; what has too little of it around keeps its value."""
-    total = cv2.GaussianBlur(weight, (0, 0), deviation_px)
-    mean = cv2.GaussianBlur(image * weight[..., None], (0, 0), deviation_px)
+    total, mean = (blurred(each, deviation_px) for each in (weight, image * weight[..., None]))
     enough = (total > _CREASES.min_weight)[..., None]
     return np.where(enough, mean / np.maximum(total, _CREASES.min_weight)[..., None], image)
 

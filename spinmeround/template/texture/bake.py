@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int32
 
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.fitter import FittedHead
@@ -115,6 +115,7 @@ def bake_skin_texture(
     atlas = shared_atlas(TEXTURE_PX) if model is load_head_model() else build_atlas(model, TEXTURE_PX)
     canvas = _canvas(model, atlas, hair_coverage)
     photos = [_project(canvas, portrait, head, index) for index, portrait in enumerate(portraits)]
+    first_inner, shown, light = photos[0].layer.inner.rgb, photos[0].in_openings[..., None], photos[0].light
     merged = merge_photos(
         [photo.layer for photo in photos],
         atlas,
@@ -122,23 +123,32 @@ def bake_skin_texture(
         canvas.inside,
         prior_weight=_BAKE.seen_prior_weight,
     )
-    skin_seen, inner_seen = merged.skin, merged.inner
     border = np.sum([share * photo.border for share, photo in zip(merged.shares, photos, strict=True)], axis=0)
-    visibility = ambient_occlusion(model.dense(head.neutral), model.dense_faces)
+    skin_seen, inner_seen = merged.skin, merged.inner
+    del photos, merged  # each map has 4 million texels
+    visibility = model.subdivision @ ambient_occlusion(head.neutral, model.faces)
     complete = complete_skin(canvas, skin_seen, border, visibility, rng=np.random.default_rng(seed))
-    lit = photos[0].light.on_texels(atlas, 1.0)
+    del skin_seen, border
+    inside = atlas.part >= 0
+    observed = np.where(inside, np.where(canvas.inside, complete.weight, inner_seen.weight), 0).astype(np.float32)
+    lit = light.on_texels(atlas, 1.0)
     skin, rested = complete.rgb * lit, skin_at_rest(canvas, complete, head.posed(0), head.neutral) * lit
+    del complete, lit
     eyes, mouth = complete_eyes(model, atlas, inner_seen), complete_mouth(model, atlas, inner_seen)
     whole, seen_weight = eyes.rgb + mouth.rgb, inner_seen.weight[..., None]
     as_seen = inner_seen.rgb * seen_weight + whole * (1 - seen_weight)
-    on_skin, shown = canvas.inside[..., None], photos[0].in_openings[..., None]
-    resting, animatable = (np.where(on_skin, rested, inner) for inner in (as_seen, whole))
-    expressive = np.where(on_skin, skin, as_seen) * (1 - shown) + photos[0].layer.inner.rgb * shown
-    inside = atlas.part >= 0
-    observed = np.where(inside, np.where(canvas.inside, complete.weight, inner_seen.weight), 0).astype(np.float32)
-    textures = atlas.padded(np.clip(np.dstack([expressive, resting, animatable]), 0, 1), inside)
-    albedo, resting, animatable = (np.ascontiguousarray(each) for each in np.split(textures, 3, axis=2))
-    return SkinTexture(albedo, observed, resting, animatable, photos[0].light)
+    del eyes, mouth, inner_seen
+    on_skin, nearest = canvas.inside[..., None], atlas.nearest_inside(inside)
+    animatable, resting = (_finished(np.where(on_skin, rested, inner), nearest) for inner in (whole, as_seen))
+    del rested, whole
+    expressive = np.where(on_skin, skin, as_seen) * (1 - shown) + first_inner * shown
+    return SkinTexture(_finished(expressive, nearest), observed, resting, animatable, light)
+
+
+def _finished(rgb: Float32[np.ndarray, "t t 3"], nearest: Int32[np.ndarray, "t t"]) -> Float32[np.ndarray, "t t 3"]:
+    """Return a texture with colours in [0, 1], those of the nearest texels inside in its gutters."""
+    padded = rgb.reshape(-1, 3)[nearest]
+    return np.clip(padded, 0, 1, out=padded)
 
 
 @functools.lru_cache(maxsize=1)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
+from spinmeround.images import blurred
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.model.atlas import Atlas
 from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
@@ -329,9 +330,11 @@ def _extrapolate(
     """Return weighted means over windows that grow until they reach something known."""
     out, missing = np.zeros_like(values), np.ones_like(weight)
     width_px = max(finest_px, _CONTINUATION.min_finest_px)
-    while width_px < max(weight.shape):
-        total = cv2.GaussianBlur(weight, (0, 0), width_px)
-        mean = cv2.GaussianBlur(values * weight[..., None], (0, 0), width_px) / np.maximum(total, 1e-6)[..., None]
+    known = np.dstack([values * weight[..., None], weight])
+    while width_px < max(weight.shape) and missing.any():
+        around = blurred(known, width_px)
+        total = around[..., -1]
+        mean = around[..., :-1] / np.maximum(total, 1e-6)[..., None]
         enough = missing * np.clip(total / _CONTINUATION.enough, 0, 1)
         out += mean * enough[..., None]
         missing = missing - enough

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import scipy.sparse as sp
-import scipy.sparse.linalg as spla
 from jaxtyping import Bool, Float, Float32, Integer
 
+from spinmeround.numerics import factorised
 from spinmeround.template.model.atlas import Atlas
 
 
@@ -83,9 +83,9 @@ class MembraneSolver:
         All three are squared; a difference between neighbours has weight 1.
         """
         diagonal = confidence + prior_weight
-        system = (self.laplacian + sp.diags(diagonal)).tocsc()
+        system = self.laplacian + sp.diags(diagonal)
         right = confidence[:, None] * values + np.broadcast_to(prior_weight, confidence.shape)[:, None] * prior
-        return spla.splu(system, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(right)
+        return factorised(system).solve(right)
 
 
 def vertex_areas(vertices: Float[np.ndarray, "m 3"], faces: Integer[np.ndarray, "g 3"]) -> Float[np.ndarray, "m"]:
@@ -141,7 +141,7 @@ def blend_under(
     under = (1 - top.weight) * below.weight
     weight = top.weight + under
     top_fraction = (top.weight / np.maximum(weight, 1e-6))[..., None]
-    return Layer((top.rgb * top_fraction + moved * (1 - top_fraction)).astype(np.float32), weight)
+    return Layer((top.rgb * top_fraction + moved * (1 - top_fraction)).astype(np.float32, copy=False), weight)
 
 
 def tone_matched(
@@ -163,7 +163,7 @@ def tone_matched(
     """
     both = np.where(inside, top.weight * below.weight, 0).astype(np.float32)
     count = membrane.laplacian.shape[0]
-    difference, weight_sum = atlas.gather((top.rgb - below.rgb).astype(np.float32), both * both, count)
+    difference, weight_sum = atlas.gather((top.rgb - below.rgb).astype(np.float32, copy=False), both * both, count)
     # A large difference is no matter of tone but another surface: clothes, hair, a highlight.
     outlier = (np.linalg.norm(difference, axis=1) / _BLEND.tone_tolerance) ** 4
     confidence = weight_sum / (weight_sum + _BLEND.half_weight) / (1 + outlier)

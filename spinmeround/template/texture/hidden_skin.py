@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Float32
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import MILLIMETRE
+from spinmeround.images import blurred
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.model.atlas import Atlas
 from spinmeround.template.model.head_model import HeadModel, landmark_points
@@ -148,9 +149,11 @@ class SkinCanvas:
         """Return the weight with which a prior has won all but 1/e at this distance from what is known."""
         return screening_weight(self.areas, np.asarray(reach_mm) * MILLIMETRE)
 
-    def spread(self, values: Float[np.ndarray, "m"]) -> Float32[np.ndarray, "t t"]:
-        """Interpolate one value for each dense vertex over the texels."""
-        return self.atlas.spread(np.asarray(values, np.float64)[:, None])[..., 0]
+    def spread(
+        self, values: Float[np.ndarray, "m"], window: tuple[slice, slice] = np.s_[:, :]
+    ) -> Float32[np.ndarray, "h w"]:
+        """Interpolate one value for each dense vertex over the texels, or over rows and columns of them."""
+        return self.atlas.spread(np.asarray(values)[:, None], window)[..., 0]
 
 
 @dataclass(frozen=True)
@@ -193,10 +196,7 @@ def complete_skin(
     """
     seen = _without_foreign(canvas, seen, border)
     atlas, membrane, inside = canvas.atlas, canvas.membrane, canvas.inside
-    weight = atlas.mirrored(seen.weight)
-    rgb = atlas.mirrored(seen.rgb * seen.weight[..., None]) / np.maximum(weight, 1e-4)[..., None]
-    mirrored = Layer(rgb.astype(np.float32), np.where(inside, weight, 0).astype(np.float32))
-    known = blend_under(seen, mirrored, atlas, membrane, inside, prior_weight=_HIDDEN.seen_prior_weight)
+    known = blend_under(seen, _mirrored(canvas, seen), atlas, membrane, inside, prior_weight=_HIDDEN.seen_prior_weight)
     colours, weight_sum = canvas.gather(known)
     tone = _tone_of(canvas, colours, weight_sum)
     base = _continued_skin(canvas, tone, colours, weight_sum, visibility)
@@ -209,7 +209,15 @@ def complete_skin(
         Layer(known.rgb, skin_weight), below, atlas, membrane, inside, prior_weight=_HIDDEN.invented_prior_weight
     )
     shown = known.weight[..., None]
-    return Layer((known.rgb * shown + moved * (1 - shown)).astype(np.float32), seen.weight)
+    return Layer((known.rgb * shown + moved * (1 - shown)).astype(np.float32, copy=False), seen.weight)
+
+
+def _mirrored(canvas: SkinCanvas, seen: Layer) -> Layer:
+    """Return what is seen as the other side of the head."""
+    weight = canvas.atlas.mirrored(seen.weight)
+    rgb = canvas.atlas.mirrored(seen.rgb * seen.weight[..., None])
+    rgb /= np.maximum(weight, 1e-4)[..., None]
+    return Layer(rgb, np.where(canvas.inside, weight, 0).astype(np.float32))
 
 
 def _tone_of(canvas: SkinCanvas, colours: Float[np.ndarray, "m 3"], weight_sum: Float[np.ndarray, "m"]) -> _Tone:
@@ -268,7 +276,7 @@ def _without_foreign(canvas: SkinCanvas, seen: Layer, border: Float32[np.ndarray
     brighter = (log_colour(seen.rgb[throat]) - log_colour(around[throat])).mean(-1) / _HIDDEN.brighter
     unlike[throat] = np.maximum(_HIDDEN.throat * unlike[throat], brighter)
     size = canvas.atlas.size
-    large = cv2.GaussianBlur(unlike, (0, 0), _HIDDEN.blob * size)
+    large = blurred(unlike, _HIDDEN.blob * size)
     twin_weight, twin = canvas.atlas.mirrored(seen.weight), canvas.atlas.mirrored(large)
     one_sided = smooth_ramp(large, *_HIDDEN.foreign) * (1 - smooth_ramp(twin, *_HIDDEN.twin)) * twin_weight
     aside = 1 - canvas.spread(canvas.places.own)
@@ -280,7 +288,7 @@ def _without_foreign(canvas: SkinCanvas, seen: Layer, border: Float32[np.ndarray
     unlike_beard = unlikeness(seen.rgb[hairs], between(seen.rgb[hairs], tone.usual, tone.beard_rgb))
     beard[hairs] *= 1 - smooth_ramp(unlike_beard, *_HIDDEN.foreign)
     doubt *= (1 - beard) * (1 - canvas.spread(canvas.hair_coverage)) * used
-    doubt = np.clip(_HIDDEN.rim_gain * cv2.GaussianBlur(doubt.astype(np.float32), (0, 0), _HIDDEN.rim * size), 0, 1)
+    doubt = np.clip(_HIDDEN.rim_gain * blurred(doubt.astype(np.float32), _HIDDEN.rim * size), 0, 1)
     weight = seen.weight * (1 - doubt)
     unseen = canvas.inside & (weight < _HIDDEN.unseen)
     from_unseen = cv2.distanceTransform((~unseen).astype(np.uint8), cv2.DIST_L2, 5) / (_HIDDEN.feather * size)

@@ -54,6 +54,11 @@ def test_gather_inverts_spread_on_smooth_values(model, atlas):
     assert np.abs(back[heavy] - values[heavy]).max() < 0.03
 
 
+def test_a_window_of_spread_values_is_cut_out_of_all(model, atlas):
+    values, window = model.dense(model.mean), np.s_[20:90, 35:160]
+    assert np.array_equal(atlas.spread(values, window), atlas.spread(values)[window])
+
+
 def test_padding_reaches_every_gutter_with_the_nearest_colour(atlas):
     inside = atlas.face >= 0
     image = np.where(inside[..., None], np.float32(0.7), np.float32(0)) * np.ones(3, np.float32)
