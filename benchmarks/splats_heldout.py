@@ -59,10 +59,9 @@ def measure_quality(quality: Quality, photo: Path) -> tuple[list[float], dict[st
     views = head.render(cameras, neutral=True, names=names)
     backends = build_backends(RunSettings(quality=quality, prior="template", device="cpu"))
     started = time.perf_counter()
-    surface = backends.fit_surface(views, seed=0, progress=no_progress).mesh
-    surface_done = time.perf_counter()
-    splats = backends.fit_splats(views, surface, seed=0, progress=no_progress, strands=head.hair_strands())
-    seconds = {"surface": surface_done - started, "splats": time.perf_counter() - surface_done}
+    painted = head.painted_surface(cameras, neutral=True)
+    splats = backends.fit_painted_splats(views, painted, seed=0, progress=no_progress)
+    seconds = {"splats": time.perf_counter() - started}
     held_out = orbit_cameras(*zip(*HELD_OUT, strict=True), size_px=size, focal_widths=WHOLE_FOCAL_WIDTHS)
     truth = head.render(held_out, neutral=True)
     rendering = NumbaRasterizer().render(splats, held_out)

@@ -163,19 +163,8 @@ class SurfaceFitter(Protocol):
 class SplatFitter(Protocol):
     """Stage two, appearance: posed views and a start surface to splats in the world frame."""
 
-    def fit(
-        self,
-        views: Views,
-        surface: Mesh,
-        *,
-        seed: int,
-        strands: HairStrands | None = None,
-        progress: Progress = no_progress,
-    ) -> Splats:
-        """Fit splats that start on ``surface``, and on the ``strands`` of hair where the prior knows them.
-
-        The same seed gives the same splats.
-        """
+    def fit(self, views: Views, surface: Mesh, *, seed: int, progress: Progress = no_progress) -> Splats:
+        """Fit splats that start on ``surface``; the same seed gives the same splats."""
         ...
 
 

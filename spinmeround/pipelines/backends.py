@@ -21,7 +21,6 @@ from spinmeround.protocols import (
 from spinmeround.registry import HAIR_MODELS, MATTE_MODELS, PRIORS, RASTERIZERS, SPLAT_FITTERS, SURFACE_FITTERS
 from spinmeround.types import (
     ColouredMesh,
-    HairStrands,
     Licence,
     Mesh,
     PaintedSurface,
@@ -151,11 +150,9 @@ class Backends:
         """Fit the surface, and the cameras from which it looks like the views."""
         return self.surface_fitter.fit(views, seed=seed, progress=progress)
 
-    def fit_splats(
-        self, views: Views, surface: Mesh, *, seed: int, progress: Progress, strands: HairStrands | None = None
-    ) -> Splats:
-        """Fit splats that start on the surface, and on strands of hair where they are known."""
-        return self.splat_fitter.fit(views, surface, seed=seed, strands=strands, progress=progress)
+    def fit_splats(self, views: Views, surface: Mesh, *, seed: int, progress: Progress) -> Splats:
+        """Fit splats that start on the surface."""
+        return self.splat_fitter.fit(views, surface, seed=seed, progress=progress)
 
     @property
     def starts_on_painted_surface(self) -> bool:

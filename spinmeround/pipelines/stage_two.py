@@ -59,9 +59,8 @@ class RequestedResults:
         return cls(splats=bool(outputs.splats), mesh=len(plain) > len(whole), whole_surface=bool(whole))
 
     def known_of(self, head: object | None, backends: Backends) -> RequestedResults:
-        """Return the same results, with what stage one knows in place of a fitted surface if nothing else needs one."""
-        needs_surface = self.mesh or self.whole_surface or not self.splats
-        painted = not needs_surface and isinstance(head, PaintedHead) and backends.starts_on_painted_surface
+        """Return the same results, with splats that start on what stage one knows where it offers that."""
+        painted = self.splats and isinstance(head, PaintedHead) and backends.starts_on_painted_surface
         return replace(self, painted_start=painted)
 
     @property
@@ -90,7 +89,7 @@ class StageTwoResult:
     Attributes:
         views: those that were given, with the cameras they turned out to have.
         surface: fitted, or what the views were drawn from; None if neither splats nor a mesh were requested.
-        painted_start: whether the splats started on what the views were drawn from, and no surface was fitted.
+        painted_start: whether the splats started on what the views were drawn from, not on a fitted surface.
         coarser: levels of detail of ``mesh``, one after the other.
         whole_surface: the surface with colours.
     """
@@ -116,8 +115,8 @@ def fit_results(
     """Fit what is requested; splats and texture with the cameras that the surface was found to be seen from.
 
     Args:
-        head: what stage one fitted, if it did. Splats start on its strands of hair, or, if ``requested`` says so, on
-            all that the views were drawn from; no surface is fitted then.
+        head: what stage one fitted, if it did. Splats start on what the views were drawn from if ``requested`` says
+            so; a surface is fitted for meshes only then.
 
     Raises:
         FitError: the views show nothing, or do not agree on any shape.
@@ -127,41 +126,39 @@ def fit_results(
         raise FitError("no view shows anything: every mask is empty")
     if not (requested.splats or requested.mesh or requested.whole_surface):
         return StageTwoResult(views)
-    if requested.painted_start:
-        assert isinstance(head, PaintedHead)
-        return _fit_painted(views, head, backends, store, stages)
-    strands = head.hair_strands() if isinstance(head, HairedHead) else None
-    with stages("surface") as progress:
-        fitted = store.get_or_make(
-            "surface", lambda: backends.fit_surface(views, seed=seed, progress=progress), load_surface
-        )
-    result = StageTwoResult(replace(views, cameras=fitted.cameras), fitted.mesh)
-    if requested.splats:
-        with stages("splats") as progress:
-            splats = store.get_or_make(
-                "splats",
-                lambda: backends.fit_splats(result.views, fitted.mesh, seed=seed, progress=progress, strands=strands),
-                load_splats,
+    result = StageTwoResult(views)
+    if requested.fits_surface:
+        with stages("surface") as progress:
+            fitted = store.get_or_make(
+                "surface", lambda: backends.fit_surface(views, seed=seed, progress=progress), load_surface
             )
-        result = replace(result, splats=splats)
+        result = StageTwoResult(replace(views, cameras=fitted.cameras), fitted.mesh)
+    if requested.splats:
+        result = _fit_splats(result, head if requested.painted_start else None, backends, store, stages)
     if requested.mesh or requested.whole_surface:
         result = _paint(result, requested, backends, store, stages)
     return result
 
 
-def _fit_painted(
-    views: Views, head: PaintedHead, backends: Backends, store: ResumeStore, stages: Stages
+def _fit_splats(
+    result: StageTwoResult, head: object | None, backends: Backends, store: ResumeStore, stages: Stages
 ) -> StageTwoResult:
-    """Fit splats that start on what the views were drawn from."""
-    settings = backends.settings
+    """Fit splats that start on what the views of ``head`` were drawn from, or else on the fitted surface."""
+    settings, views = backends.settings, result.views
+    painted, surface = None, result.surface
     with stages("splats") as progress:
-        painted = head.painted_surface(views.cameras, neutral=settings.photo.neutral)
-        splats = store.get_or_make(
-            "splats",
-            lambda: backends.fit_painted_splats(views, painted, seed=settings.seed, progress=progress),
-            load_splats,
-        )
-    return StageTwoResult(views, painted.mesh, splats, painted_start=True)
+        if isinstance(head, PaintedHead):
+            painted = head.painted_surface(views.cameras, neutral=settings.photo.neutral)
+            surface = surface or painted.mesh
+        assert surface is not None
+
+        def fit() -> Splats:
+            if painted is not None:
+                return backends.fit_painted_splats(views, painted, seed=settings.seed, progress=progress)
+            return backends.fit_splats(views, surface, seed=settings.seed, progress=progress)
+
+        splats = store.get_or_make("splats", fit, load_splats)
+    return replace(result, surface=surface, splats=splats, painted_start=painted is not None)
 
 
 def _paint(

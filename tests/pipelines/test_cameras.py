@@ -57,9 +57,9 @@ def fitted(monkeypatch, tmp_path):
             found = super().fit_surface(views, seed=seed, progress=progress)
             return dataclasses.replace(found, cameras=dataclasses.replace(views.cameras, camera_from_world=poses))
 
-        def fit_splats(self, views, surface, *, seed, progress, strands=None):
+        def fit_splats(self, views, surface, *, seed, progress):
             seen["splats"] = views.cameras
-            return super().fit_splats(views, surface, seed=seed, progress=progress, strands=strands)
+            return super().fit_splats(views, surface, seed=seed, progress=progress)
 
         def bake_texture(self, views, surface, *, faces, progress):
             seen["texture"] = views.cameras
@@ -126,7 +126,7 @@ class Quick(FakeBackends):
     def fit_surface(self, views, *, seed, progress):
         return NormalSurfaceFitter(SurfaceSettings(32, (5, 3)), keep_cameras=self.keep_cameras).fit(views, seed=seed)
 
-    def fit_splats(self, views, surface, *, seed, progress, strands=None):
+    def fit_splats(self, views, surface, *, seed, progress):
         settings = SplatSettings(count=6000, iterations=48)
         return GaussianFitter(NumbaRasterizer(), settings).fit(views, surface, seed=seed)
 

@@ -19,7 +19,6 @@ from spinmeround.configs import QUALITIES, Quality, preset
 from spinmeround.errors import FitError
 from spinmeround.protocols import Rasterizer
 from spinmeround.recon.splats.initialisation import (
-    concatenate_splats,
     merge_fits,
     open_visual_hull,
     outside_silhouettes,
@@ -38,10 +37,9 @@ from spinmeround.recon.splats.optimizer import (
 )
 from spinmeround.recon.splats.painted_initialisation import splats_on_painted_surface
 from spinmeround.recon.splats.sh_observability import observable_sh_projector
-from spinmeround.recon.splats.strand_initialisation import splats_on_strands
 from spinmeround.recon.splats.view_interpolation import concatenate_views, interpolate_views
 from spinmeround.recon.view_scaling import shrink_views
-from spinmeround.types import HairStrands, Mesh, PaintedSurface, Progress, Splats, Views, no_progress
+from spinmeround.types import Mesh, PaintedSurface, Progress, Splats, Views, no_progress
 
 log = logging.getLogger(__name__)
 
@@ -210,16 +208,8 @@ class GaussianFitter:
         self.rasterizer = rasterizer
         self.settings = settings
 
-    def fit(
-        self,
-        views: Views,
-        surface: Mesh,
-        *,
-        seed: int,
-        strands: HairStrands | None = None,
-        progress: Progress = no_progress,
-    ) -> Splats:
-        """Fit splats to views, starting on a surface in the same world frame, and on strands of hair where known.
+    def fit(self, views: Views, surface: Mesh, *, seed: int, progress: Progress = no_progress) -> Splats:
+        """Fit splats to views, starting on a surface in the same world frame.
 
         Views without normals (all 0) are fitted by colour and silhouette alone. The surface is not used then: the fit
         starts on the visual hull, continued down to the pictures' lower border, with fewer splats that are free to
@@ -241,9 +231,14 @@ class GaussianFitter:
         strategy, settings, phases = _plan(views, self.settings)
         base = surface if strategy.regularise_positions else open_visual_hull(views)
         width = pixel_width(views, base.vertices)
-        known = strands if strategy.regularise_positions else None
         initialise = partial(
-            _start, views, base, known, settings.count // phases[0].fits, settings.sh_degree, strategy.flatness, rng
+            splats_on_surface,
+            views,
+            base,
+            count=settings.count // phases[0].fits,
+            sh_degree=settings.sh_degree,
+            flatness=strategy.flatness,
+            rng=rng,
         )
         sh_projector = observable_sh_projector(views.cameras, settings.sh_degree) if settings.sh_degree else None
         optimizer = partial(
@@ -333,23 +328,6 @@ class GaussianFitter:
             target_normals = picture.normals_world * target_alpha
             loss = loss + weights.normals * weighted_l1(rendering.normals_world[0], target_normals, picture.weight)
         return loss + weights.binary_opacity * (4 * splats.opacities * (1 - splats.opacities)).mean()
-
-
-def _start(
-    views: Views,
-    surface: Mesh,
-    strands: HairStrands | None,
-    count: int,
-    sh_degree: int,
-    flatness: float,
-    rng: np.random.Generator,
-) -> Splats:
-    """Lay splats along strands as far as there are any, and the rest on the surface."""
-    if strands is None:
-        return splats_on_surface(views, surface, count=count, sh_degree=sh_degree, flatness=flatness, rng=rng)
-    hair = splats_on_strands(views, strands, surface, count=count, sh_degree=sh_degree, rng=rng)
-    rest = splats_on_surface(views, surface, count=count - len(hair), sh_degree=sh_degree, flatness=flatness, rng=rng)
-    return concatenate_splats([hair, rest])
 
 
 @dataclass(frozen=True)
