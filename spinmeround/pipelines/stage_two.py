@@ -88,8 +88,8 @@ class StageTwoResult:
 
     Attributes:
         views: those that were given, with the cameras they turned out to have.
-        surface: fitted, or what the views were drawn from; None if neither splats nor a mesh were requested.
-        painted_start: whether the splats started on what the views were drawn from, not on a fitted surface.
+        surface: fitted; None if nothing was requested that needs one.
+        painted: what the views were drawn from, if splats started on that.
         coarser: levels of detail of ``mesh``, one after the other.
         whole_surface: the surface with colours.
     """
@@ -100,7 +100,7 @@ class StageTwoResult:
     mesh: TexturedMesh | None = None
     coarser: tuple[TexturedMesh, ...] = ()
     whole_surface: ColouredMesh | None = None
-    painted_start: bool = False
+    painted: Mesh | None = None
 
 
 def fit_results(
@@ -145,20 +145,19 @@ def _fit_splats(
 ) -> StageTwoResult:
     """Fit splats that start on what the views of ``head`` were drawn from, or else on the fitted surface."""
     settings, views = backends.settings, result.views
-    painted, surface = None, result.surface
+    painted = None
     with stages("splats") as progress:
         if isinstance(head, PaintedHead):
             painted = head.painted_surface(views.cameras, neutral=settings.photo.neutral)
-            surface = surface or painted.mesh
-        assert surface is not None
 
         def fit() -> Splats:
             if painted is not None:
                 return backends.fit_painted_splats(views, painted, seed=settings.seed, progress=progress)
-            return backends.fit_splats(views, surface, seed=settings.seed, progress=progress)
+            assert result.surface is not None
+            return backends.fit_splats(views, result.surface, seed=settings.seed, progress=progress)
 
         splats = store.get_or_make("splats", fit, load_splats)
-    return replace(result, surface=surface, splats=splats, painted_start=painted is not None)
+    return replace(result, splats=splats, painted=None if painted is None else painted.mesh)
 
 
 def _paint(
@@ -234,7 +233,7 @@ def write_results(
     files: list[Path] = []
     with stages("files"):
         # One factor for all: a textured mesh is a simplified surface, and not quite as high.
-        scale = metres_per_unit(built.surface or _all_vertices(avatar), height_m=height_m)
+        scale = metres_per_unit(built.painted or built.surface or _all_vertices(avatar), height_m=height_m)
         for path in outputs.splats:
             assert built.splats is not None
             write_splats(path, built.splats, metres_per_unit=scale)
@@ -324,10 +323,10 @@ def measure_held_out(built: StageTwoResult, held_out: Views, stages: Stages) -> 
 def describe_results(built: StageTwoResult) -> dict[str, Any]:
     """Return what the report says about the results."""
     report: dict[str, Any] = {}
-    if (surface := built.surface) is not None and not built.painted_start:
+    if (surface := built.surface) is not None:
         report["surface"] = {"vertices": len(surface.vertices)}
     if (splats := built.splats) is not None:
-        start = "what the views were drawn from" if built.painted_start else "a fitted surface"
+        start = "a fitted surface" if built.painted is None else "what the views were drawn from"
         report["splats"] = {"count": len(splats), "sh_coefficients": int(splats.sh.shape[1]), "started_on": start}
     if (mesh := built.mesh) is not None:
         report["mesh"] = {

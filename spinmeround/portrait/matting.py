@@ -220,8 +220,12 @@ def _person_mask(
     near |= may_be_hat & (head.distance_to_person_cm < _MATTE.hat_reach_cm)
     is_hair = hair > INSIDE
     bare = (person > INSIDE) & near & ~is_hair
-    bare = joined_to_face(bare, head) | (bare & (head.ear > _MATTE.ear)) | _unlike_wall(rgb, bare, person, head)
-    return _connected_to_face(((bare | is_hair) & ~theirs) | head.inside_face, head)
+    unlike_wall = _unlike_wall(rgb, bare, person, head)
+    bare = joined_to_face(bare, head) | (bare & (head.ear > _MATTE.ear))
+    # What no network is certain of is a soft border if it is narrow, and something else behind the head if it is wide.
+    certain = (np.maximum(person, hair) > _MATTE.certain) | head.inside_face
+    decided = _distance_cm(~certain, head.frame.scale_px) < _MATTE.undecided_cm
+    return _connected_to_face(((((bare | is_hair) & decided) | unlike_wall) & ~theirs) | head.inside_face, head)
 
 
 def _unlike_wall(
@@ -271,12 +275,9 @@ def closed_form_alpha(
     small, sure, hair = (
         cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (rgb, np.maximum(person, hair), hair)
     )
-    certain = (_distance_cm(inside, px) > s.certain_cm) & (sure > s.certain)
-    # What no network is certain of is a soft border if it is narrow, and something else behind the head if it is wide.
-    inside &= _distance_cm(~certain, px) < s.undecided_cm
-    distance = _distance_cm(~inside, px)
+    depth, distance = _distance_cm(inside, px), _distance_cm(~inside, px)
     trimap = np.full(inside.shape, 0.5)
-    trimap[certain] = 1
+    trimap[(depth > s.certain_cm) & (sure > s.certain)] = 1
     trimap[distance > np.where(hair > s.flyaway, s.flyaway_cm, s.unknown_cm)] = 0
     ratio = _ALPHA_PX / len(rgb)
     part = tuple(slice(int(np.ceil(each[0] * ratio)), int((each[-1] + 1) * ratio)) for each in (rows, columns))

@@ -14,7 +14,6 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from spinmeround.images import sample
 from spinmeround.numerics import factorised
@@ -119,8 +118,7 @@ def headwear_coverage(model: HeadModel, evidence: Sequence[PhotoEvidence]) -> Fl
     observed = total / np.maximum(weight, _TINY)
     prior = _above_edge(model, weight, observed)
     prior_weight = np.where(model.masks["face"] < s.face, s.prior_weight, s.face_prior_weight)
-    mean = model.dense(model.mean)
-    _, mirror = cKDTree(mean).query(mean * [-1, 1, 1])
+    mirror = model.dense_mirror()
     own = np.minimum(weight, 1)
     data, other = s.observation_weight * own, s.mirrored_weight * (1 - own) * own[mirror]
     system = sp.diags(data + other + prior_weight) + s.smoothness * mesh_laplacian(model.dense_faces, count)

@@ -248,7 +248,9 @@ def install(monkeypatch: Any, kind: type[FakeBackends] = FakeBackends, **how: An
 
 
 class PaintedBall:
-    """A head that hands on what its views were drawn from: a white sphere."""
+    """A head that hands on what its views were drawn from: a white ball, a little less high than the fitted sphere."""
 
     def painted_surface(self, cameras: Cameras, *, neutral: bool) -> PaintedSurface:
-        return PaintedSurface(sphere_mesh(), lambda face, weights: np.ones((len(face), 3)))
+        sphere = sphere_mesh()
+        lower = dataclasses.replace(sphere, vertices=sphere.vertices * [1, 0.97, 1])
+        return PaintedSurface(lower, lambda face, weights: np.ones((len(face), 3)))

@@ -220,18 +220,24 @@ def test_alpha_follows_a_strand_and_colours_come_without_the_wall():
     assert np.abs(colours[coverage > 0.2] - disc_rgb).max() < 0.1
 
 
-def test_what_no_network_is_certain_of_ends_near_what_is_certain():
-    """Beside a disc that is certain lies a wide slab of its colour that is only likely."""
-    side = 768
-    y, x = np.mgrid[:side, :side]
-    disc = np.hypot(x - 384, y - 384) < 150
-    slab = (np.abs(y - 384) < 60) & (x > 500) & (x < 660)
-    rgb = np.where((disc | slab)[..., None], [0.2, 0.1, 0.05], [0.2, 0.12, 0.06]).astype(np.float32)
-    seen = cv2.GaussianBlur(np.where(disc, 1.0, np.where(slab, 0.65, 0)).astype(np.float32), (0, 0), 3)
-    mask = cv2.resize(seen, (matting.WORK_PX,) * 2) > 0.5
-    alpha = matting.closed_form_alpha(rgb, np.ones((side, side), bool), mask, person=seen, hair=seen)
-    assert alpha[384, 500] > 0.9
-    assert alpha[330:440, 580:650].max() < 0.1
+def test_what_no_network_is_certain_of_ends_near_what_is_certain(astronaut):
+    """Hair around the face is certain; the face itself and a wide slab beside the hair are only likely."""
+    rgb = cv2.resize(astronaut, (matting.WORK_PX,) * 2, interpolation=cv2.INTER_AREA)
+    head = _head_map(rgb)
+    px = head.frame.scale_px
+    beside_cm = cv2.distanceTransform((~head.inside_face).astype(np.uint8), cv2.DIST_L2, 5) / px
+    hair = np.where((beside_cm > 0) & (beside_cm < 2), 1.0, 0).astype(np.float32)
+    rows, columns = np.nonzero(head.inside_face)
+    slab = np.zeros_like(head.inside_face)
+    slab[rows.min() : rows.min() + round(6 * px), columns.max() : columns.max() + round(7 * px)] = True
+    slab &= hair == 0
+    hair[slab & ~head.inside_face] = 0.65
+    person = np.where(head.inside_face, np.float32(0.7), np.float32(0))
+    mask = matting._person_mask(rgb, person, hair, head, np.zeros_like(slab))
+    assert mask[head.inside_face].all()
+    assert mask[(beside_cm > 0.5) & (beside_cm < 1.5)].mean() > 0.95
+    far = slab & (beside_cm > 3.2)
+    assert far.sum() > 100 and not mask[far].any()
 
 
 def test_a_wall_beside_the_hair_is_no_person(astronaut, astronaut_portrait):

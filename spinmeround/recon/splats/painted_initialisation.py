@@ -153,6 +153,8 @@ def _needles(views: Views, surface: Mesh, pieces: _Pieces | None, most: int) -> 
     middle = (pieces.start + pieces.end)[seen] / 2
     outward = middle - surface.vertices.mean(axis=0)
     across = np.cross(outward, along)
+    straight_off = np.linalg.norm(across, axis=1) < _TINY
+    across[straight_off] = np.cross(along[straight_off], np.eye(3)[np.abs(along[straight_off]).argmin(axis=1)])
     across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), _TINY)
     quats = Rotation.from_matrix(np.stack([along, across, np.cross(along, across)], axis=2)).as_quat()
     pixel = pixel_width(views, middle)
@@ -249,18 +251,22 @@ def _blocks(found: _Pixels, count: int, width_px: int) -> tuple[Integer[np.ndarr
     """Return the pixels of each disc, disc after disc, and how many each has.
 
     Pixels of a block of 2 by 2, all of which are found, share a disc where there is least detail, until at most
-    ``count`` discs are left; where that does not suffice blocks of 4 by 4 do, and so on.
+    ``count`` discs are left; where that does not suffice blocks of 4 by 4 do, and so on, and in the end also blocks of
+    which only some pixels are found. No disc is larger than a view, and there is at least one of each view.
     """
     row, column = np.divmod(found.pixel, width_px)
-    disc, n_discs, side = np.arange(len(found.pixel)), len(found.pixel), 1
-    while n_discs > count and side < _SETTINGS.largest_block_px:
-        side *= 2
-        place = (found.view * width_px + row // side) * width_px + column // side
+    disc, n_discs = np.arange(len(found.pixel)), len(found.pixel)
+    whole_sides = 2 ** np.arange(1, int(np.log2(_SETTINGS.largest_block_px)) + 1)
+    any_sides = 2 ** np.arange(1, int(np.ceil(np.log2(max(row.max(), column.max()) + 1))) + 1)
+    for side, partly in [*((side, False) for side in whole_sides), *((side, True) for side in any_sides)]:
+        if n_discs <= count:
+            break
+        place = (found.view << 40) + (row // side << 20) + column // side
         _, first, block, sizes = np.unique(place, return_index=True, return_inverse=True, return_counts=True)
         heads = np.flatnonzero(disc == np.arange(len(disc)))
         discs = np.bincount(block[heads], minlength=len(sizes))
-        whole = np.flatnonzero((sizes == side * side) & (discs > 1))
-        order = whole[np.argsort((np.bincount(block, found.detail) / sizes)[whole], kind="stable")]
+        mergeable = np.flatnonzero((partly | (sizes == side * side)) & (discs > 1))
+        order = mergeable[np.argsort((np.bincount(block, found.detail) / sizes)[mergeable], kind="stable")]
         saved = np.cumsum(discs[order] - 1)
         merged = order[: np.searchsorted(saved, n_discs - count) + 1]
         is_merged = np.isin(np.arange(len(sizes)), merged)

@@ -112,7 +112,7 @@ def build_avatar(
             part = _covering_part(visible, int(share), texture_px)
             made = [replace(part, mesh=with_strand_normals(part.mesh, covering)) if normal_map else part]
         if covering.strands is not None:
-            chains = hang_chains(model, neutral, covering.strands, bones[HEAD])
+            chains = chains or hang_chains(model, neutral, covering.strands, bones[HEAD])
             clear = [clear_of_expressions(part, model, rest, morphs) for part in made]
             made = [hung_on_chains(part, chains, bones) for part in clear]
         parts += made

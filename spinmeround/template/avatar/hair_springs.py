@@ -116,6 +116,8 @@ def hang_chains(model: HeadModel, neutral: Float[np.ndarray, "n 3"], strands: Ha
     """
     s = _CHAINS
     seen = visible_strands(strands, np.zeros(strands.widths.shape, bool), floor=neck_cut.HEIGHT).points
+    if not len(seen):
+        return []
     top, chin = head.position[1], landmark_points(model, neutral, (_CHIN,))[0, 1]
     height = seen[..., 1]
     from_above, ends = height.max(1) > top, height.min(1)

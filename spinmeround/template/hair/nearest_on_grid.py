@@ -53,6 +53,8 @@ def nearest_vertices(
     cell = np.rint((vertices - grid.low) / grid.cell).astype(int)
     # Vertices a little outside stand for themselves on the border: they are the nearest ones there.
     at_hand = ((cell > -_EXACT_CELLS - 1) & (cell < np.array(grid.shape) + _EXACT_CELLS)).all(axis=1)
+    if not at_hand.any():
+        return cKDTree(vertices).query(points, workers=-1)
     held = np.full(grid.shape, -1)
     held[tuple(np.clip(cell[at_hand], 0, np.array(grid.shape) - 1).T)] = np.flatnonzero(at_hand)
     occupied = distance_transform_edt(held < 0, return_distances=False, return_indices=True)

@@ -73,7 +73,7 @@ class Ribbons:
 
 
 def drawn_strands(strands: HairStrands, *, pixel: float, floor: float) -> HairStrands:
-    """Return strands as pictures show them: none thinner than a pixel, and none below the neck's cut.
+    """Return strands as pictures show them: as wide as a pixel on average, and none below the neck's cut.
 
     Strands thinner than a pixel differ from pixel to pixel and from view to view. Fewer and wider ones cover as much,
     and look the same at that size.
@@ -87,7 +87,8 @@ def drawn_strands(strands: HairStrands, *, pixel: float, floor: float) -> HairSt
     """
     drawn = strands.points[..., 1] > (floor + _SETTINGS.ends * _end_heights(strands.points))[:, None]
     widths = np.where(drawn, strands.widths, 0)
-    wider = max(1.0, pixel / float(strands.widths[strands.widths > 0].mean()))
+    mean = float(strands.widths.mean(where=strands.widths > 0)) if (strands.widths > 0).any() else pixel
+    wider = max(1.0, pixel / mean)
     # Another multiple than that of their ends, so that those kept end at all heights.
     kept = evenly_spread(_KEPT_MULTIPLE * np.arange(len(strands))) < 1 / wider
     return HairStrands(strands.points[kept], wider * widths[kept], strands.colours[kept], strands.root_uv[kept])
@@ -119,7 +120,7 @@ def _end_heights(points: Float[np.ndarray, "s p 3"]) -> Float[np.ndarray, "s"]:
 
 
 def visible_strands(strands: HairStrands, hidden: Bool[np.ndarray, "s p"], *, floor: float) -> HairStrands:
-    """Return strands up to where they are hidden or, as those of ``Ribbons``, end above ``floor``.
+    """Return strands up to where they are hidden or, as those that are drawn, end above ``floor``.
 
     What is left of a strand has as many points as the whole one; strands with less than two points left are left out.
     """

@@ -61,6 +61,12 @@ def test_splats_look_like_views_held_out_before_any_step(views, held_out):
     assert len(seen) == len(views) and all(0.2 * len(start) < len(each) < 0.8 * len(start) for each in seen)
 
 
+@pytest.mark.parametrize("count", [700, 60])
+def test_no_more_splats_are_laid_than_asked_for(views, count):
+    start, _ = splats_on_painted_surface(views, painted(loop(0.002)), count=count, sh_degree=0)
+    assert 0.5 * count < len(start) <= count
+
+
 def test_no_disc_lies_where_no_view_looks(views):
     outer = egg()
     vertices = np.concatenate([outer.vertices, 0.5 * outer.vertices])
