@@ -225,7 +225,9 @@ def _person_mask(
     # What no network is certain of is a soft border if it is narrow, and something else behind the head if it is wide.
     certain = (np.maximum(person, hair) > _MATTE.certain) | head.inside_face
     decided = _distance_cm(~certain, head.frame.scale_px) < _MATTE.undecided_cm
-    return _connected_to_face(((((bare | is_hair) & decided) | unlike_wall) & ~theirs) | head.inside_face, head)
+    # Clothes are another matter: they are wide, often uncertain, and nothing else.
+    bare &= decided | (head.height < _MATTE.beside_height)
+    return _connected_to_face(((bare | (is_hair & decided) | unlike_wall) & ~theirs) | head.inside_face, head)
 
 
 def _unlike_wall(

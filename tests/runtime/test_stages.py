@@ -87,7 +87,8 @@ def test_a_stage_that_breaks_the_record_reports_it(monkeypatch):
 
 def test_every_stage_has_its_seconds_in_every_preset():
     for quality in ("draft", "standard", "high"):
-        assert set(stages_module.SENTENCES) == set(preset(quality).seconds)
+        # Splats that are only polished are the stage "splats", in less time.
+        assert set(stages_module.SENTENCES) == set(preset(quality).seconds) - {"polish"}
 
 
 def test_a_stage_that_is_not_needed_leaves_the_plan(clock):
