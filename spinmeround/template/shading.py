@@ -17,6 +17,7 @@ from spinmeround.template.hair.photo_projection import ProjectedPhoto
 from spinmeround.template.hair.settings import PhotoProjectionSettings
 from spinmeround.template.hair.texture import RADIUS, TEXEL, HairTexture
 
+_PROJECTION = PhotoProjectionSettings()
 _STRAND_HEIGHT = 0.0003
 """Standard deviation of the strands' height, head units (0.12 mm)."""
 _STRAND_STEP = 0.0015
@@ -83,15 +84,17 @@ class CoveringTexture:
             np.ascontiguousarray(photo.depth, np.float32),
         )
 
+    # Numbers of other modules are handed to kernels: a kernel that is cached would keep the old ones when they change.
     @property
     def map(self) -> tuple[np.ndarray, ...]:
         """What places on the map and their heights are looked up in."""
-        return self.centre, self.relief
+        return self.centre, self.relief, np.array([RADIUS, TEXEL])
 
     @property
     def colours(self) -> tuple[np.ndarray, ...]:
         """What colours are looked up in."""
-        return self.albedo, self.projection, self.eye, self.photo, self.trust, self.depth
+        limits = np.array([*_PROJECTION.facing, *_PROJECTION.matte, _PROJECTION.depth_tolerance])
+        return self.albedo, self.projection, self.eye, self.photo, self.trust, self.depth, limits
 
 
 _NO_PHOTO = ProjectedPhoto(
@@ -151,12 +154,6 @@ def tilted_by_strands(
 def _wrapped(picture: Float[np.ndarray, "h w c"]) -> Float32[np.ndarray, "h ww c"]:
     """Add the last column before the first and the first behind the last."""
     return np.concatenate([picture[:, -1:], picture, picture[:, :1]], axis=1).astype(np.float32)
-
-
-_s = PhotoProjectionSettings()
-_FACING_LOW, _FACING_HIGH = _s.facing
-_MATTE_LOW, _MATTE_HIGH = _s.matte
-_DEPTH_TOLERANCE = _s.depth_tolerance
 
 
 @numba.njit(parallel=True, cache=True)
@@ -229,12 +226,13 @@ def _arctan2(y, x):
 
 
 @numba.njit(cache=True)
-def _unrolled(point, centre, wrapped):
+def _unrolled(point, centre, wrapped, sizes):
     """Return the place of a world point on a covering's map, see ``spinmeround.template.hair.texture``."""
     x, y, z = point[0] - centre[0], point[1] - centre[1], point[2] - centre[2]
-    along = _arctan2(np.sqrt(x * x + z * z), y) * RADIUS if y > 0 else np.pi / 2 * RADIUS - y
+    radius, texel = sizes[0], sizes[1]
+    along = _arctan2(np.sqrt(x * x + z * z), y) * radius if y > 0 else np.pi / 2 * radius - y
     turn = _arctan2(x, z) / (2 * np.pi) + 0.5
-    return _place(wrapped, turn * (wrapped.shape[1] - 2) + 1, along / TEXEL)
+    return _place(wrapped, turn * (wrapped.shape[1] - 2) + 1, along / texel)
 
 
 @numba.njit(cache=True)
@@ -244,43 +242,47 @@ def _ramp(value, low, high):
 
 
 @numba.njit(cache=True)
-def _covering_colour(point, normal, place, albedo, projection, eye, photo, trust, depth):
+def _covering_colour(point, normal, place, covering_colours):
     """Return the colour of the map, under that of the photo as far as it is trusted to show a place."""
+    albedo, projection, eye, photo, trust, depth, limits = covering_colours
+    (facing_low, facing_high), (matte_low, matte_high) = (limits[0], limits[1]), (limits[2], limits[3])
+    depth_tolerance = limits[4]
     r, g, b = _at(albedo, place, 0), _at(albedo, place, 1), _at(albedo, place, 2)
     if photo.size == 0:
         return r, g, b
     toward = _unit(eye[0] - point[0], eye[1] - point[1], eye[2] - point[2])
     facing = toward[0] * normal[0] + toward[1] * normal[1] + toward[2] * normal[2]
-    if facing <= _FACING_LOW:
+    if facing <= facing_low:
         return r, g, b
     m = projection
     z = m[2, 0] * point[0] + m[2, 1] * point[1] + m[2, 2] * point[2] + m[2, 3]
     x = (m[0, 0] * point[0] + m[0, 1] * point[1] + m[0, 2] * point[2] + m[0, 3]) / z
     y = (m[1, 0] * point[0] + m[1, 1] * point[1] + m[1, 2] * point[2] + m[1, 3]) / z
-    if not (0 <= x < photo.shape[1] and 0 <= y < photo.shape[0]) or z >= depth[int(y), int(x)] + _DEPTH_TOLERANCE:
+    if not (0 <= x < photo.shape[1] and 0 <= y < photo.shape[0]) or z >= depth[int(y), int(x)] + depth_tolerance:
         return r, g, b
     seen = _place(photo, x, y)
-    share = _ramp(facing, _FACING_LOW, _FACING_HIGH) * _ramp(_at(trust, seen, 0), _MATTE_LOW, _MATTE_HIGH)
-    if share <= 0:
+    fraction = _ramp(facing, facing_low, facing_high) * _ramp(_at(trust, seen, 0), matte_low, matte_high)
+    if fraction <= 0:
         return r, g, b
     return (
-        r + share * (_at(photo, seen, 0) - r),
-        g + share * (_at(photo, seen, 1) - g),
-        b + share * (_at(photo, seen, 2) - b),
+        r + fraction * (_at(photo, seen, 0) - r),
+        g + fraction * (_at(photo, seen, 1) - g),
+        b + fraction * (_at(photo, seen, 2) - b),
     )
 
 
 @numba.njit(cache=True)
-def _tilted(point, normal, centre, relief):
+def _tilted(point, normal, covering_map):
     """Tilt a unit normal by the slope of the strands' relief, around the head and downward."""
+    centre, relief, sizes = covering_map
     nx, ny, nz = normal
     level = max(np.sqrt(nx * nx + nz * nz), _TINY)
     x, z = nz / level, -nx / level
     tilted_x, tilted_y, tilted_z = nx, ny, nz
     for tx, ty, tz in ((x, 0.0, z), (ny * z, nz * x - nx * z, -ny * x)):
         dx, dy, dz = _STRAND_STEP * tx, _STRAND_STEP * ty, _STRAND_STEP * tz
-        ahead = _at(relief, _unrolled((point[0] + dx, point[1] + dy, point[2] + dz), centre, relief), 0)
-        behind = _at(relief, _unrolled((point[0] - dx, point[1] - dy, point[2] - dz), centre, relief), 0)
+        ahead = _at(relief, _unrolled((point[0] + dx, point[1] + dy, point[2] + dz), centre, relief, sizes), 0)
+        behind = _at(relief, _unrolled((point[0] - dx, point[1] - dy, point[2] - dz), centre, relief, sizes), 0)
         slope = min(max((ahead - behind) * _SLOPE, -_MAX_STRAND_SLOPE), _MAX_STRAND_SLOPE)
         tilted_x, tilted_y, tilted_z = tilted_x - slope * tx, tilted_y - slope * ty, tilted_z - slope * tz
     return _unit(tilted_x, tilted_y, tilted_z)
@@ -288,11 +290,10 @@ def _tilted(point, normal, centre, relief):
 
 @numba.njit(parallel=True, cache=True)
 def _tilt_all(points, normals, covering_map, tilted):
-    centre, relief = covering_map
     for i in numba.prange(len(points)):
         point, normal = points[i], normals[i]
         tilted[i, 0], tilted[i, 1], tilted[i, 2] = _tilted(
-            (point[0], point[1], point[2]), (normal[0], normal[1], normal[2]), centre, relief
+            (point[0], point[1], point[2]), (normal[0], normal[1], normal[2]), covering_map
         )
 
 
@@ -325,8 +326,7 @@ def _add_textured(face, barycentric, samples, inner, colours, normals, faces, ve
                 place = _place(albedo, u * width, (1 - v) * height)
                 _add(colours[row, column], (_at(albedo, place, 0), _at(albedo, place, 1), _at(albedo, place, 2)))
                 if not inner[row, column] or _is_inside(y, sample - column * samples, samples):
-                    x, y_, z = _mixed(vertex_normals, corners, weights)
-                    _add(normals[row, column], _unit(x, y_, z))
+                    _add(normals[row, column], _unit(*_mixed(vertex_normals, corners, weights)))
 
 
 @numba.njit(parallel=True, cache=True)
@@ -335,8 +335,7 @@ def _add_covering(
     covering_colours,
 ):  # fmt: skip
     """Add what ``Shading.add_covering`` says."""
-    centre, relief = covering_map
-    albedo, projection, eye, photo, trust, depth = covering_colours
+    centre, relief, sizes = covering_map
     for row in numba.prange(colours.shape[0]):
         for y in range(samples):
             for sample in range(face.shape[1]):
@@ -346,13 +345,11 @@ def _add_covering(
                 column = sample // samples
                 corners, weights = _corners_and_weights(f, faces, weights)
                 point = _mixed(vertices, corners, weights)
-                x, y_, z = _mixed(vertex_normals, corners, weights)
-                normal = _unit(x, y_, z)
-                place = _unrolled(point, centre, relief)
-                colour = _covering_colour(point, normal, place, albedo, projection, eye, photo, trust, depth)
-                _add(colours[row, column], colour)
+                normal = _unit(*_mixed(vertex_normals, corners, weights))
+                place = _unrolled(point, centre, relief, sizes)
+                _add(colours[row, column], _covering_colour(point, normal, place, covering_colours))
                 if not inner[row, column] or _is_inside(y, sample - column * samples, samples):
-                    _add(normals[row, column], _tilted(point, normal, centre, relief))
+                    _add(normals[row, column], _tilted(point, normal, covering_map))
 
 
 @numba.njit(parallel=True, cache=True)
@@ -369,5 +366,4 @@ def _add_coloured(face, barycentric, samples, inner, colours, normals, faces, ve
                 (a, b, c), weights = _corners_and_weights(f, faces, weights)
                 _add(colours[row, column], _mixed(vertex_colours, (a - before, b - before, c - before), weights))
                 if not inner[row, column] or _is_inside(y, sample - column * samples, samples):
-                    x, y_, z = _mixed(vertex_normals, (a, b, c), weights)
-                    _add(normals[row, column], _unit(x, y_, z))
+                    _add(normals[row, column], _unit(*_mixed(vertex_normals, (a, b, c), weights)))
