@@ -32,7 +32,7 @@ class _ChainSettings:
         below_jaw: a strand is long if it hangs from above the head's joint to so far below the chin (8 mm).
         least_fraction: of all strands that are long, for hair to have chains.
         hanging: length below the head's joint of strands that then hang on chains (33 mm).
-        least_share: of these that hang in a sector, for it to have a chain.
+        least_in_sector: of these that hang in a sector, for it to have a chain.
         sector_deg: angle about the head for each chain.
         outer_quantile: of the angles of hanging strands, at either end, that sectors leave out.
         end_quantile: of the ends of a sector's strands, at which its chain ends.
@@ -42,7 +42,7 @@ class _ChainSettings:
     below_jaw: float = 0.02
     least_fraction: float = 0.05
     hanging: float = 0.08
-    least_share: float = 0.02
+    least_in_sector: float = 0.02
     sector_deg: float = 28.0
     outer_quantile: float = 0.02
     end_quantile: float = 0.1
@@ -134,7 +134,7 @@ def hang_chains(model: HeadModel, neutral: Float[np.ndarray, "n 3"], strands: Ha
     return [
         _chain(middles[own].mean(0), float(np.quantile(points[own, :, 1].min(1), s.end_quantile)), head)
         for own in members
-        if len(own) >= s.least_share * len(points)
+        if len(own) >= s.least_in_sector * len(points)
     ]
 
 
@@ -177,41 +177,41 @@ def hung_on_chains(part: AvatarPart, chains: Sequence[Chain], bones: Sequence[Jo
     if not chains:
         return part
     points = part.mesh.vertices
-    shares = _chain_shares(_angles(points, bones[HEAD]), np.array([chain.angle for chain in chains]))
+    of_chains = _chain_weights(_angles(points, bones[HEAD]), np.array([chain.angle for chain in chains]))
     columns = []
-    for chain, share in zip(chains, shares.T, strict=True):
-        along = _bone_shares(points[:, 1], chain.places[:, 1])
-        columns.append(share[:, None] * np.pad(along, ((0, 0), (0, 1))))  # the end carries nothing
+    for chain, of_chain in zip(chains, of_chains.T, strict=True):
+        along = _bone_weights(points[:, 1], chain.places[:, 1])
+        columns.append(of_chain[:, None] * np.pad(along, ((0, 0), (0, 1))))  # the end carries nothing
     weights = np.concatenate([np.zeros((len(points), len(bones))), *columns], axis=1)
     weights[:, HEAD] = 1 - weights.sum(1)
     joints, kept = strongest_joints(weights)
     return replace(part, joints=joints, weights=kept)
 
 
-def _chain_shares(angles: Float[np.ndarray, "v"], hung: Float[np.ndarray, "c"]) -> Float[np.ndarray, "v c"]:
+def _chain_weights(angles: Float[np.ndarray, "v"], hung: Float[np.ndarray, "c"]) -> Float[np.ndarray, "v c"]:
     """Return how much of each chain there is at some angles; less than one in all, far from every chain.
 
     Args:
         hung: angles of the chains, increasing.
     """
     at = np.interp(angles, hung, np.arange(len(hung)))
-    shares = np.maximum(1 - np.abs(at[:, None] - np.arange(len(hung))), 0)
+    weights = np.maximum(1 - np.abs(at[:, None] - np.arange(len(hung))), 0)
     sector = np.radians(_CHAINS.sector_deg)
     apart = np.abs(angles[:, None] - hung).min(1)
-    return shares * smooth_ramp(apart, 2 * sector, sector)[:, None]
+    return weights * smooth_ramp(apart, 2 * sector, sector)[:, None]
 
 
-def _bone_shares(height: Float[np.ndarray, "v"], joints: Float[np.ndarray, "n"]) -> Float[np.ndarray, "v b"]:
-    """Return the share of each bone of a chain at some heights; each hands over to the next about the joint between.
+def _bone_weights(height: Float[np.ndarray, "v"], joints: Float[np.ndarray, "n"]) -> Float[np.ndarray, "v b"]:
+    """Return the weight of each bone of a chain at some heights; each hands over to the next about the joint between.
 
     Args:
         joints: their heights, from the top to the end.
     """
     bones = len(joints) - 1
     place = (joints[0] - height) / (joints[0] - joints[1]) - 0.5
-    shares = np.maximum(1 - np.abs(np.clip(place, None, bones - 1)[:, None] - np.arange(bones)), 0)
-    shares[:, 0] = np.where(place < 0, np.clip(1 + 2 * place, 0, 1), shares[:, 0])
-    return shares
+    weights = np.maximum(1 - np.abs(np.clip(place, None, bones - 1)[:, None] - np.arange(bones)), 0)
+    weights[:, 0] = np.where(place < 0, np.clip(1 + 2 * place, 0, 1), weights[:, 0])
+    return weights
 
 
 def springs_of(chains: Sequence[Chain], first: int, colliders: Sequence[Collider]) -> tuple[Spring, ...]:

@@ -118,26 +118,33 @@ def skin_at_rest(
         posed: coarse vertices with the photo's expression.
         neutral: the same at rest.
     """
-    lips = _whole_lips(canvas, skin, posed, neutral)
-    return _without_creases(canvas, Layer(lips, skin.weight), posed, neutral)
+    upper = _upper_side(canvas.model)
+    distance_mm = _distance_to_meeting_mm(canvas.model, upper)
+    gap_mm = np.array([(lips_gap(canvas.model, posed) - lips_gap(canvas.model, neutral)) / MILLIMETRE])
+    opened = float(smooth_ramp(gap_mm, *_LIPS.opened_mm)[0])
+    lips = skin.rgb if opened == 0 else _whole_lips(canvas, skin, opened, upper, distance_mm)
+    mouth = 1 - smooth_ramp(distance_mm, *_LIPS.foreign_mm)
+    return _without_creases(canvas, Layer(lips, skin.weight), mouth, _compression(canvas, posed, neutral))
 
 
 def _whole_lips(
-    canvas: SkinCanvas, skin: Layer, posed: Float[np.ndarray, "n 3"], neutral: Float[np.ndarray, "n 3"]
+    canvas: SkinCanvas,
+    skin: Layer,
+    opened: float,
+    upper: Bool[np.ndarray, "m"],
+    distance_mm: Float[np.ndarray, "m"],
 ) -> Float32[np.ndarray, "t t 3"]:
     """Continue the colours of lips, and of the skin at their corners, over what showed in a mouth that was open.
 
     What is expected are two membranes, one through colours of the lips and one through those of the skin around, mixed
     by the model's mask of the lips. What is much darker (the mouth's inside, the shadow of a corner), brighter or paler
     (teeth), or was not seen is replaced by it. A lip below a moustache has the moustache's colour.
+
+    Args:
+        opened: how far the photo's mouth was open, in [0, 1].
+        upper: dense vertices above the line on which lips meet; ``distance_mm``: how far they are from it.
     """
     model, atlas = canvas.model, canvas.atlas
-    gap_mm = np.array([(lips_gap(model, posed) - lips_gap(model, neutral)) / MILLIMETRE])
-    opened = float(smooth_ramp(gap_mm, *_LIPS.opened_mm)[0])
-    if opened == 0:
-        return skin.rgb
-    upper = _upper_side(model)
-    distance_mm = _distance_to_meeting_mm(model, upper)
     mask = _lip_mask(model, distance_mm)
     foreign = 1 - smooth_ramp(distance_mm, *_LIPS.foreign_mm)
     near = np.maximum(mask, foreign) * (1 - smooth_ramp(distance_mm, *_LIPS.affected_mm))
@@ -283,22 +290,25 @@ def _distance_to_meeting_mm(model: HeadModel, upper: Bool[np.ndarray, "m"]) -> F
 
 
 def _without_creases(
-    canvas: SkinCanvas, skin: Layer, posed: Float[np.ndarray, "n 3"], neutral: Float[np.ndarray, "n 3"]
+    canvas: SkinCanvas, skin: Layer, mouth: Float[np.ndarray, "m"], compression: Float[np.ndarray, "m"]
 ) -> Float32[np.ndarray, "t t 3"]:
     """Even out dark details of middle size where the expression presses the skin together.
 
     Skin that is pressed together folds, and the folds are dark: beside a smile, below squinting eyes, between brows
     that frown. Finer details are the skin's own, coarser ones the face's shape.
+
+    Args:
+        mouth: dense vertices around the line of the lips, which stay.
+        compression: fraction by which the expression presses the skin together.
     """
     model, atlas = canvas.model, canvas.atlas
     colours, weight_sum = canvas.gather(skin)
     usual = usual_skin(colours, weight_sum, canvas.places.sure)
     beard = beardedness(unlikeness(colours, usual), weight_sum, canvas.places)
     masks = model.masks
-    mouth = 1 - smooth_ramp(_distance_to_meeting_mm(model, _upper_side(model)), *_LIPS.foreign_mm)
     other = np.maximum.reduce([mouth, masks["lips"], masks["lids"], masks["nostrils"], masks["cavity"], _brows(model)])
     own = (1 - other) * (1 - beard) * (1 - canvas.hair_coverage)
-    pressed = smooth_ramp(_compression(canvas, posed, neutral), *_CREASES.pressed)
+    pressed = smooth_ramp(compression, *_CREASES.pressed)
     amount = canvas.spread(pressed * own) * _CREASES.evened
     if not amount.any():
         return skin.rgb

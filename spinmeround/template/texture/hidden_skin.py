@@ -60,8 +60,8 @@ class _HiddenSettings:
         seen_prior_weight: weight of "no difference" when the mirror image takes the tone of what is seen.
         invented_prior_weight: the same for invented colours, whose tone has to match near their border only.
         skin_reach_mm: so far from what is seen the person's usual skin has won all but 1/e, millimetres.
-        lip_share: part of its weight taken away on lips, which continue their own colour.
-        side_share: part of the way, in logarithms, from sure skin to that of cheeks, jaw and temples, which adjoin
+        lip_fraction: part of its weight taken away on lips, which continue their own colour.
+        side_fraction: part of the way, in logarithms, from sure skin to that of cheeks, jaw and temples, which adjoin
             hidden skin, at which the colour lies that it tends to.
         beard_reach_mm: so far a beard, or a shadow, goes on beyond the border of what is seen until all but 1/e of it
             has faded, millimetres, where beards grow, ...
@@ -96,8 +96,8 @@ class _HiddenSettings:
     seen_prior_weight: float = 1e-3
     invented_prior_weight: float = 0.02
     skin_reach_mm: float = 30
-    lip_share: float = 0.95
-    side_share: float = 0.5
+    lip_fraction: float = 0.95
+    side_fraction: float = 0.5
     beard_reach_mm: float = 12
     shadow_reach_mm: float = 8
     departure: float = 2.0
@@ -162,7 +162,7 @@ class _Tone:
 
     Attributes:
         usual: the person's usual colour on sure skin, sRGB.
-        adjoining: the colour that hidden skin tends to, sRGB, see ``_HiddenSettings.side_share``.
+        adjoining: the colour that hidden skin tends to, sRGB, see ``_HiddenSettings.side_fraction``.
         likely: per dense vertex, how likely what is seen there is bare skin; lips are.
         beard: per dense vertex, how far what is unlike skin is a beard.
         beard_rgb: its colour, sRGB; that of skin if there is none.
@@ -251,7 +251,7 @@ def _adjoining_skin(
     if (bare_sum * sides).sum() <= 0:
         return usual
     sure, side = log_colour(usual), log_colour(usual_skin(colours, bare_sum, sides))
-    return np.exp(sure + _HIDDEN.side_share * (side - sure))
+    return np.exp(sure + _HIDDEN.side_fraction * (side - sure))
 
 
 def _without_foreign(canvas: SkinCanvas, seen: Layer, border: Float32[np.ndarray, "t t"]) -> Layer:
@@ -311,7 +311,7 @@ def _continued_skin(
     masks = canvas.model.masks
     prior = log_colour(tone.adjoining) + canvas.ears[:, None] * np.log(_HIDDEN.ear_tint)
     logs, seen = log_colour(colours), weight_sum / (weight_sum + _HIDDEN.half_weight)
-    screen = canvas.screen(_HIDDEN.skin_reach_mm) * (1 - _HIDDEN.lip_share * masks["lips"])
+    screen = canvas.screen(_HIDDEN.skin_reach_mm) * (1 - _HIDDEN.lip_fraction * masks["lips"])
     skin = canvas.membrane.interpolate(logs, tone.likely * seen, prior, prior_weight=screen)
     reach_mm = _HIDDEN.shadow_reach_mm + canvas.places.beard * (_HIDDEN.beard_reach_mm - _HIDDEN.shadow_reach_mm)
     departure = canvas.membrane.interpolate(
