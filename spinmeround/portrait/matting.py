@@ -23,6 +23,7 @@ from spinmeround import weights
 from spinmeround.portrait import tflite
 from spinmeround.portrait.hair_segmentation import HairNetwork, at_two_scales, default_hair_network
 from spinmeround.portrait.head_map import HeadMap
+from spinmeround.portrait.pymatting_parts import cf_laplacian, estimate_foreground_ml
 from spinmeround.types import HeadCrop, Licence
 
 MODEL = "selfie_segmentation.tflite"
@@ -329,13 +330,11 @@ def _solve_matting(
     Args:
         expected: what decides where colours do not.
     """
-    from pymatting.laplacian.cf_laplacian import cf_laplacian  # kernels are compiled when this is imported
-
     known = (trimap == 0) | (trimap == 1)
     alpha = trimap.ravel().copy()
     if known.all() or not known.any():
         return trimap
-    laplacian = cf_laplacian(rgb.astype(np.float64), is_known=known.ravel()).tocsr()[~known.ravel()]
+    laplacian = cf_laplacian()(rgb.astype(np.float64), is_known=known.ravel()).tocsr()[~known.ravel()]
     inner, border = laplacian[:, ~known.ravel()], laplacian[:, known.ravel()]
     system = (inner + _MATTE.expected_weight * sp.identity(inner.shape[0])).tocsc()
     right = _MATTE.expected_weight * expected[~known] - border @ alpha[known.ravel()]
@@ -359,10 +358,7 @@ def foreground_colours(
     if inner.any() and beside.any():
         wall = is_hair & (depth < s.see_through_cm) & _looks_like(rgb, beside, rather_than=inner)
         alpha = np.where(wall, s.see_through_alpha, 1) * alpha
-    # Kernels are compiled when this is imported.
-    from pymatting.foreground.estimate_foreground_ml import estimate_foreground_ml
-
-    return np.clip(estimate_foreground_ml(rgb.astype(np.float64), alpha.astype(np.float64)), 0, 1).astype(np.float32)
+    return np.clip(estimate_foreground_ml()(rgb.astype(np.float64), alpha.astype(np.float64)), 0, 1).astype(np.float32)
 
 
 def _connected_to_face(solid: Bool[np.ndarray, "w w"], head: HeadMap) -> Bool[np.ndarray, "w w"]:

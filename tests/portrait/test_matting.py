@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import cv2
@@ -255,3 +257,16 @@ def test_hair_of_a_grey_photo(astronaut):
     portrait = make_portrait(Photo(grey)).portrait
     assert _at(portrait, portrait.hair, 10, up_cm=4) > 0.9
     assert _at(portrait, portrait.hair, 50) < 0.1
+
+
+def test_pymatting_is_imported_in_parts_and_can_be_imported_whole_afterwards():
+    code = """
+import sys
+from spinmeround.portrait.pymatting_parts import cf_laplacian, estimate_foreground_ml
+parts = cf_laplacian(), estimate_foreground_ml()
+loaded = {name for name in sys.modules if name.startswith("pymatting")}
+assert loaded == {"pymatting.laplacian.cf_laplacian", "pymatting.foreground.estimate_foreground_ml"}, loaded
+import pymatting
+assert (pymatting.cf_laplacian, pymatting.estimate_foreground_ml) == parts
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
