@@ -6,47 +6,45 @@ minute. The modules that are used compile four and import nothing else of the pa
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
-
-_LAPLACIAN, _FOREGROUND = "pymatting.laplacian.cf_laplacian", "pymatting.foreground.estimate_foreground_ml"
 
 
 def cf_laplacian() -> Callable[..., Any]:
     """Return the function that builds the closed-form matting Laplacian."""
-    return _import_alone(_LAPLACIAN).cf_laplacian
+    with _empty_package("pymatting", "laplacian"):
+        from pymatting.laplacian.cf_laplacian import cf_laplacian
+    return cf_laplacian
 
 
 def estimate_foreground_ml() -> Callable[..., Any]:
     """Return the function that estimates the foreground's colours on several levels."""
-    return _import_alone(_FOREGROUND).estimate_foreground_ml
+    with _empty_package("pymatting", "foreground"):
+        from pymatting.foreground.estimate_foreground_ml import estimate_foreground_ml
+    return estimate_foreground_ml
 
 
-def _import_alone(name: str) -> ModuleType:
-    """Import a module under its own name without running the packages around it, which are empty meanwhile.
+@contextmanager
+def _empty_package(package: str, inner: str) -> Iterator[None]:
+    """Let modules of `package.inner` be imported without running what the two packages import by themselves.
 
-    If it needs them after all, or they are imported already, this is an import like any other.
+    Nothing is changed where the package is imported already, or cannot be found.
     """
-    package, inner, _ = name.split(".")
-    if name in sys.modules or package in sys.modules:
-        return importlib.import_module(name)
-    found = importlib.util.find_spec(package)
+    found = None if package in sys.modules else importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
-        return importlib.import_module(name)
+        yield
+        return
     root = found.submodule_search_locations[0]
     stand_ins = {package: root, f"{package}.{inner}": f"{root}/{inner}"}
-    for each, path in stand_ins.items():
-        sys.modules[each] = ModuleType(each)
-        sys.modules[each].__path__ = [path]
+    for name, path in stand_ins.items():
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].__path__ = [path]
     try:
-        module = importlib.import_module(name)
-    except ImportError:
-        module = None
+        yield
     finally:
-        for each in stand_ins:
-            del sys.modules[each]
-    return module or importlib.import_module(name)
+        for name in stand_ins:
+            del sys.modules[name]
