@@ -192,11 +192,12 @@ def _project(canvas: SkinCanvas, portrait: Portrait, head: FittedHead, index: in
     seen = Layer(projection.rgb, np.where(inside, projection.weight * (1 - obstruction), 0).astype(np.float32))
     plain = inside & (projection.hair < _BAKE.max_plain_hair) & (coverage < _BAKE.max_plain_coverage)
     side = smooth_ramp(np.abs(model.dense(model.mean)[:, 0]), *_BAKE.side_distance)
-    at_contour = contour_light(atlas, canvas.membrane, seen, projection.facing, plain, side)
-    # What flares up there is light from behind, which looks like paint from anywhere else.
-    flare = at_contour.mean(1, keepdims=True) > 1
-    seen = Layer(_without_light(atlas, seen.rgb, np.where(flare, at_contour, 1)), seen.weight)
-    light = _light_of(canvas, seen, plain, projection.normals, np.where(flare, 1, at_contour))
+    at_contour = contour_light(
+        atlas, canvas.membrane, seen, projection.facing, plain, side * (1 - _beard_of(canvas, seen))
+    )
+    # It is not put back: from anywhere but the camera a rim of shadow or backlight looks like paint.
+    seen = Layer(_without_light(atlas, seen.rgb, at_contour), seen.weight)
+    light = _light_of(canvas, seen, plain, projection.normals)
     delit = _without_light(atlas, seen.rgb, light.shading)
     inner = Layer(projection.rgb, np.where(inside, 0, projection.weight).astype(np.float32))
     moved = np.linalg.norm(posed - model.dense(head.posed(0)), axis=1)
@@ -205,27 +206,29 @@ def _project(canvas: SkinCanvas, portrait: Portrait, head: FittedHead, index: in
     return _ProjectedPhoto(layer, projection.border, projection.in_openings, light)
 
 
+def _beard_of(canvas: SkinCanvas, seen: Layer) -> Float[np.ndarray, "m"]:
+    """Return how far a photo shows a beard at each dense vertex."""
+    colours, weight_sum = canvas.gather(seen)
+    usual = usual_skin(colours, weight_sum, canvas.places.sure)
+    return beardedness(unlikeness(colours, usual), weight_sum, canvas.places)
+
+
 def _light_of(
     canvas: SkinCanvas,
     seen: Layer,
     plain: Bool[np.ndarray, "t t"],
     normals: Float[np.ndarray, "m 3"],
-    at_contour: Float[np.ndarray, "m 3"],
 ) -> SkinLight:
-    """Return a photo's light: fitted on the skin of the face, and continued evenly where none is seen.
-
-    Args:
-        at_contour: the light's own factor near the occluding contour.
-    """
+    """Return a photo's light: fitted on the skin of the face, and continued evenly where none is seen."""
     model, atlas, membrane = canvas.model, canvas.atlas, canvas.membrane
     weight = np.where(plain & (seen.weight > _BAKE.min_plain_weight), seen.weight, 0).astype(np.float32)
-    colours, weight_sum = atlas.gather(_without_light(atlas, seen.rgb, at_contour), weight, len(normals))
+    colours, weight_sum = atlas.gather(seen.rgb, weight, len(normals))
     usual = usual_skin(colours, weight_sum, canvas.places.sure)
     face = model.masks["face"] * (1 - model.masks["lips"]) * (1 - model.masks["lids"])
     beard = beardedness(unlikeness(colours, usual), weight_sum, canvas.places)
     shading = photo_shading(colours, normals, weight_sum * face * (1 - beard), sure=canvas.places.sure, skin_rgb=usual)
     smooth = np.full(len(normals), _BAKE.light_detail)
-    shading = membrane.interpolate(shading, smooth, shading, prior_weight=0.0) * at_contour
+    shading = membrane.interpolate(shading, smooth, shading, prior_weight=0.0)
     _, seen_sum = atlas.gather(seen.rgb, seen.weight, len(normals))
     confidence = _BAKE.light_seen * seen_sum / (seen_sum + _BAKE.light_half_weight)
     log_light = np.log(np.maximum(shading, 1e-3))

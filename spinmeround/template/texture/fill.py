@@ -31,22 +31,19 @@ class _BlendSettings:
 
 @dataclass(frozen=True)
 class _GrainSettings:
-    """Constants of ``synthesise_skin_grain``.
+    """Constants of ``synthesise_grain``.
 
     Attributes:
         patch_px: side of the patch that is measured and of the tile that is repeated, texels.
         min_patch_weight: below this mean weight a patch shows too little skin, and there is no grain.
         coarsest_px: standard deviation of the blur that separates grain from shading, texels.
         percentiles: grain is clipped to these: single moles would ring through the whole map.
-        max_deviation: greatest standard deviation of the grain, fraction of the patch's mean brightness: what are pores
-            on bright skin is a rash on dark skin.
     """
 
     patch_px: int = 160
     min_patch_weight: float = 0.3
     coarsest_px: float = 6.0
     percentiles: tuple[int, int] = (2, 98)
-    max_deviation: float = 0.015
 
 
 _BLEND, _GRAIN = _BlendSettings(), _GrainSettings()
@@ -173,15 +170,16 @@ def tone_matched(
     return below.rgb + atlas.spread(smooth)
 
 
-def synthesise_skin_grain(
-    layer: Layer, centres: Integer[np.ndarray, "s 2"], *, rng: np.random.Generator
+def synthesise_grain(
+    layer: Layer, centres: Integer[np.ndarray, "s 2"], *, max_deviation: float, rng: np.random.Generator
 ) -> Float32[np.ndarray, "t t"]:
-    """Return pores and fine spots: noise over the whole map with the spectrum of the best-seen patch of skin.
+    """Return pores, fine spots or hairs: noise over the whole map with the spectrum of the best-seen patch.
 
     Random phases under a measured amplitude (Galerne, Gousseau & Morel 2011) repeat without a seam and show no pattern.
 
     Args:
         centres: (column, row) of candidate patches, for instance both cheeks and the forehead.
+        max_deviation: greatest standard deviation of the noise, fraction of the patch's mean brightness.
     """
     size_px, half = _GRAIN.patch_px, _GRAIN.patch_px // 2
     patches = [np.s_[y - half : y + half, x - half : x + half] for x, y in centres]
@@ -193,7 +191,7 @@ def synthesise_skin_grain(
         grey = layer.rgb[best].mean(-1)
         fine = grey - cv2.GaussianBlur(grey, (0, 0), _GRAIN.coarsest_px)
         fine = np.clip(fine, *np.percentile(fine, _GRAIN.percentiles))
-        amplitude = _isotropic_amplitude(fine - fine.mean(), _GRAIN.max_deviation * float(grey.mean()))
+        amplitude = _isotropic_amplitude(fine - fine.mean(), max_deviation * float(grey.mean()))
     phase = np.angle(np.fft.fft2(rng.standard_normal((size_px, size_px))))
     tile = np.fft.ifft2(amplitude * np.exp(1j * phase)).real.astype(np.float32)
     repeats = -(-layer.weight.shape[0] // size_px)

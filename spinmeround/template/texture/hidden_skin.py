@@ -19,7 +19,7 @@ from spinmeround.template.texture.fill import (
     MembraneSolver,
     blend_under,
     screening_weight,
-    synthesise_skin_grain,
+    synthesise_grain,
     tone_matched,
 )
 from spinmeround.template.texture.lips import seam_shadow
@@ -27,6 +27,7 @@ from spinmeround.template.texture.skin_tone import (
     SkinPlaces,
     beardedness,
     between,
+    fraction_between,
     log_colour,
     unlikeness,
     usual_skin,
@@ -34,6 +35,8 @@ from spinmeround.template.texture.skin_tone import (
 
 _CHEEKS_AND_FOREHEAD = (50, 280, 151, 205, 425)
 """Landmarks on large patches of plain skin."""
+_CHIN_AND_JAW = (199, 136, 365)
+"""Landmarks on patches of a beard, if there is any."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,9 @@ class _HiddenSettings:
         open_percentile: percentile of the ambient visibility from which on a place is open and not darkened.
         hollow_brightness: brightness that invented colours have in the deepest hollow; 1 is that in the open.
         hair_ranks: part of the hair's weight, from dark to bright, of which the mean is taken.
+        max_pores: greatest standard deviation of the grain of skin, fraction of its brightness: what are pores on
+            bright skin is a rash on dark skin; ...
+        max_hairs: ... and of that of a beard.
         min_hair_weight: that needs this summed weight, texels, ...
         hair_to_skin: ... or the hair is so bright relative to skin.
     """
@@ -98,7 +104,7 @@ class _HiddenSettings:
     skin_reach_mm: float = 30
     lip_fraction: float = 0.95
     side_fraction: float = 0.5
-    beard_reach_mm: float = 12
+    beard_reach_mm: float = 40
     shadow_reach_mm: float = 8
     departure: float = 2.0
     throat: float = 1.4
@@ -108,6 +114,8 @@ class _HiddenSettings:
     open_percentile: float = 70
     hollow_brightness: float = 0.85
     hair_ranks: tuple[float, float] = (0.2, 0.9)
+    max_pores: float = 0.015
+    max_hairs: float = 0.1
     min_hair_weight: float = 20
     hair_to_skin: float = 0.5
 
@@ -200,9 +208,12 @@ def complete_skin(
     colours, weight_sum = canvas.gather(known)
     tone = _tone_of(canvas, colours, weight_sum)
     base = _continued_skin(canvas, tone, colours, weight_sum, visibility)
-    grain = synthesise_skin_grain(known, _landmark_texels(canvas)[list(_CHEEKS_AND_FOREHEAD)], rng=rng)
-    bare = 1 - canvas.spread(canvas.hair_coverage)
-    invented = (atlas.spread(base) + (grain * bare)[..., None]).astype(np.float32)
+    texels, bare = _landmark_texels(canvas), 1 - canvas.hair_coverage
+    pores = synthesise_grain(known, texels[list(_CHEEKS_AND_FOREHEAD)], max_deviation=_HIDDEN.max_pores, rng=rng)
+    hairs = synthesise_grain(known, texels[list(_CHIN_AND_JAW)], max_deviation=_HIDDEN.max_hairs, rng=rng)
+    bearded = tone.beard * fraction_between(base, tone.adjoining, tone.beard_rgb)
+    grain = pores * canvas.spread(bare * (1 - bearded)) + hairs * canvas.spread(bare * bearded)
+    invented = (atlas.spread(base) + grain[..., None]).astype(np.float32)
     skin_weight = (known.weight * canvas.spread(_continues(canvas, tone, colours))).astype(np.float32)
     below = Layer(invented, inside.astype(np.float32))
     moved = tone_matched(
@@ -273,8 +284,7 @@ def _without_foreign(canvas: SkinCanvas, seen: Layer, border: Float32[np.ndarray
     unlike = np.zeros(used.shape, np.float32)
     unlike[used] = unlikeness(seen.rgb[used], around[used])
     throat = used & (canvas.spread(masks["neck"]) > 0.5)
-    brighter = (log_colour(seen.rgb[throat]) - log_colour(around[throat])).mean(-1) / _HIDDEN.brighter
-    unlike[throat] = np.maximum(_HIDDEN.throat * unlike[throat], brighter)
+    unlike[throat] = np.maximum(_HIDDEN.throat * unlike[throat], _glare(seen.rgb[throat], around[throat]))
     size = canvas.atlas.size
     large = blurred(unlike, _HIDDEN.blob * size)
     twin_weight, twin = canvas.atlas.mirrored(seen.weight), canvas.atlas.mirrored(large)
@@ -285,7 +295,9 @@ def _without_foreign(canvas: SkinCanvas, seen: Layer, border: Float32[np.ndarray
     doubt = np.maximum(smooth_ramp(unlike, *_HIDDEN.foreign) * suspect, one_sided * aside)
     beard = canvas.spread(tone.beard) * smooth_ramp(seen.weight, *_HIDDEN.well_seen)
     hairs = used & (beard > 0)
-    unlike_beard = unlikeness(seen.rgb[hairs], between(seen.rgb[hairs], tone.usual, tone.beard_rgb))
+    bearded_skin = between(seen.rgb[hairs], tone.usual, tone.beard_rgb)
+    unlike_beard = unlikeness(seen.rgb[hairs], bearded_skin)
+    unlike_beard = np.maximum(unlike_beard, throat[hairs] * _glare(seen.rgb[hairs], bearded_skin))
     beard[hairs] *= 1 - smooth_ramp(unlike_beard, *_HIDDEN.foreign)
     doubt *= (1 - beard) * (1 - canvas.spread(canvas.hair_coverage)) * used
     doubt = np.clip(_HIDDEN.rim_gain * blurred(doubt.astype(np.float32), _HIDDEN.rim * size), 0, 1)
@@ -294,6 +306,11 @@ def _without_foreign(canvas: SkinCanvas, seen: Layer, border: Float32[np.ndarray
     from_unseen = cv2.distanceTransform((~unseen).astype(np.uint8), cv2.DIST_L2, 5) / (_HIDDEN.feather * size)
     feathered = np.minimum(weight, np.maximum(smooth_ramp(from_unseen, 0.0, 1.0), 1 - aside))
     return Layer(seen.rgb, feathered.astype(np.float32))
+
+
+def _glare(rgb: Float[np.ndarray, "n 3"], expected: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
+    """Return how unlike a throat colours are for being brighter than what is expected there."""
+    return (log_colour(rgb) - log_colour(expected)).mean(-1) / _HIDDEN.brighter
 
 
 def _continued_skin(
@@ -313,7 +330,7 @@ def _continued_skin(
     logs, seen = log_colour(colours), weight_sum / (weight_sum + _HIDDEN.half_weight)
     screen = canvas.screen(_HIDDEN.skin_reach_mm) * (1 - _HIDDEN.lip_fraction * masks["lips"])
     skin = canvas.membrane.interpolate(logs, tone.likely * seen, prior, prior_weight=screen)
-    reach_mm = _HIDDEN.shadow_reach_mm + canvas.places.beard * (_HIDDEN.beard_reach_mm - _HIDDEN.shadow_reach_mm)
+    reach_mm = _HIDDEN.shadow_reach_mm + tone.beard * (_HIDDEN.beard_reach_mm - _HIDDEN.shadow_reach_mm)
     departure = canvas.membrane.interpolate(
         logs - skin, _continues(canvas, tone, colours) * seen, np.zeros_like(logs), prior_weight=canvas.screen(reach_mm)
     )

@@ -19,6 +19,7 @@ class _ContourSettings:
     Attributes:
         facing: cosines between normal and line of sight between which a colour changes from one of the contour to one
             that is trusted.
+        facing_shade: the same for a fall-off of brightness: further in, shade gives a face its shape.
         seen_weight: weight of the seen colour of a vertex against its neighbours: a few millimetres are averaged.
         trusted_weight: weight of the trusted colour of a vertex: a few centimetres are averaged.
         half_weight: summed texel weight at which a vertex counts half, texels.
@@ -30,12 +31,13 @@ class _ContourSettings:
     """
 
     facing: tuple[float, float] = (0.3, 0.75)
+    facing_shade: tuple[float, float] = (0.15, 0.5)
     seen_weight: float = 0.5
     trusted_weight: float = 0.03
     half_weight: float = 5.0
     prior_weight: float = 1e-4
     min_colour: float = 0.02
-    brightened: float = 0.4
+    brightened: float = 0.75
     darkened: float = 0.8
     max_change: float = 0.7
 
@@ -60,12 +62,14 @@ def contour_light(
     Args:
         facing: cosine between normal and line of sight at each dense vertex.
         plain: texels that show skin and neither hair nor an opening.
-        side: per dense vertex, 1 on the sides of the head, 0 where eyes, nose and mouth have slopes of their own.
+        side: per dense vertex, 1 on the sides of the head, 0 where eyes, nose and mouth have slopes of their own,
+            and on beards.
 
     Returns:
         Factors at the dense vertices; all 1 if no skin faces the camera.
     """
     contour = side * (1 - smooth_ramp(facing, *_CONTOUR.facing))
+    shaded = side * (1 - smooth_ramp(facing, *_CONTOUR.facing_shade))
     weight = np.where(plain, seen.weight, 0).astype(np.float32)
     colours, weight_sum = atlas.gather(seen.rgb, weight, len(side))
     facing_weight = weight * (1 - atlas.spread(contour[:, None])[..., 0])
@@ -89,5 +93,7 @@ def contour_light(
     present = low_frequencies(colours, weight_sum, _CONTOUR.seen_weight)
     change = np.clip(wanted - present, -_CONTOUR.max_change, _CONTOUR.max_change)
     brightness = change.mean(1, keepdims=True)
-    change += brightness * (np.where(brightness > 0, _CONTOUR.brightened, _CONTOUR.darkened) - 1)
-    return np.exp(-change * contour[:, None])
+    tint = (change - brightness) * contour[:, None]
+    fall_off = np.maximum(brightness, 0) * _CONTOUR.brightened * shaded[:, None]
+    flare = np.minimum(brightness, 0) * _CONTOUR.darkened * contour[:, None]
+    return np.exp(-(tint + fall_off + flare))

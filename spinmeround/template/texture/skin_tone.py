@@ -39,7 +39,8 @@ class _ToneSettings:
         bearded: fraction of the beard's core that is unlike skin between which a face becomes bearded.
         core_unlike: unlikeness from which a place in the core is hair.
         beard_edge_mm: the border of where beards grow is so soft, millimetres.
-        beard_below_chin_mm: they grow down to here, millimetres.
+        beard_below_chin_mm: they grow down to here, from the chin to the lobes of the ears, millimetres below them.
+        sideburn_mm: so far before the lobes they reach up to the eyes, millimetres.
     """
 
     sure_radius_mm: float = 9
@@ -54,6 +55,7 @@ class _ToneSettings:
     core_unlike: float = 1.0
     beard_edge_mm: float = 8
     beard_below_chin_mm: float = 25
+    sideburn_mm: float = 30
 
 
 _TONE = _ToneSettings()
@@ -88,13 +90,19 @@ class SkinPlaces:
         core = cKDTree(landmarks[list(_BEARD_CORE)]).query(dense)[0] < _TONE.core_radius_mm * MILLIMETRE
         near_sure = cKDTree(landmarks[list(_SURE)]).query(dense)[0] / (_TONE.sure_radius_mm * MILLIMETRE)
         nose, ear, chin, eye = landmarks[[_NOSE_BASE, _EAR_BASE, _CHIN, _EYE_CORNER]]
+        edge, sideburn = _TONE.beard_edge_mm * MILLIMETRE, _TONE.sideburn_mm * MILLIMETRE
+        auricle = dense[model.masks["ear_left"] > 0.5]
+        lobe = auricle[auricle[:, 1].argmin()]
         aside = np.clip(np.abs(dense[:, 0]) / abs(ear[0]), 0, 1)
         upper = nose[1] + aside * (ear[1] - nose[1])
-        edge = _TONE.beard_edge_mm * MILLIMETRE
+        at_sideburn = smooth_ramp(dense[:, 2] - lobe[2], 2 * sideburn, sideburn)
+        upper += at_sideburn * (eye[1] - upper)
         beard = smooth_ramp(upper - dense[:, 1], -edge / 2, edge / 2)
-        lower = chin[1] - _TONE.beard_below_chin_mm * MILLIMETRE
-        beard = beard * smooth_ramp(dense[:, 1], lower - edge, lower + edge)
-        beard = beard * smooth_ramp(dense[:, 2], ear[2] - 4 * edge, ear[2] - 2 * edge) * (1 - model.masks["lips"])
+        jaw = np.interp(dense[:, 2], [lobe[2], chin[2]], [lobe[1], chin[1]])
+        lower = jaw - _TONE.beard_below_chin_mm * MILLIMETRE
+        beard = beard * smooth_ramp(dense[:, 1] - lower, -edge, edge)
+        beard = beard * smooth_ramp(dense[:, 2], lobe[2] - edge / 2, lobe[2] + edge / 2)
+        beard = beard * (1 - np.maximum.reduce([model.masks[name] for name in ("lips", "ear_left", "ear_right")]))
         to_feature = cKDTree(landmarks[list(_FEATURES)]).query(dense)[0] / MILLIMETRE
         features = 1 - smooth_ramp(to_feature, *_TONE.features_mm)
         return SkinPlaces(
@@ -153,8 +161,16 @@ def between(
 ) -> Float[np.ndarray, "*n 3"]:
     """Return the nearest colours, in logarithms, on the line between two: skin that more or less of a beard covers."""
     start, direction = log_colour(first), log_colour(second) - log_colour(first)
+    return np.exp(start + fraction_between(rgb, first, second)[..., None] * direction)
+
+
+def fraction_between(
+    rgb: Float[np.ndarray, "*n 3"], first: Float[np.ndarray, "3"], second: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "*n"]:
+    """Return how far the nearest colours on the line between two, in logarithms, are from the first, in [0, 1]."""
+    start, direction = log_colour(first), log_colour(second) - log_colour(first)
     along = (log_colour(rgb) - start) @ direction / max(float(direction @ direction), 1e-9)
-    return np.exp(start + np.clip(along, 0, 1)[..., None] * direction)
+    return np.clip(along, 0, 1)
 
 
 def log_colour(rgb: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:

@@ -13,7 +13,7 @@ from spinmeround.template.fit.lip_edges import LOWER_EDGE, UPPER_EDGE
 from spinmeround.template.model.atlas import build_atlas
 from spinmeround.template.model.head_model import PARTS, load_head_model
 from spinmeround.template.texture.bake import TEXTURE_PX, bake_skin_texture, shared_atlas
-from spinmeround.template.texture.fill import Layer, MembraneSolver, blend_under, synthesise_skin_grain
+from spinmeround.template.texture.fill import Layer, MembraneSolver, blend_under, synthesise_grain
 from spinmeround.template.texture.lighting import ambient_occlusion, photo_shading
 from tests.template.texture.painted import painted_portrait
 
@@ -131,11 +131,14 @@ def test_grain_has_the_strength_of_the_patch_and_no_mean():
     rng = np.random.default_rng(1)
     rgb = np.repeat((0.5 + 0.005 * rng.standard_normal((400, 400, 1))).astype(np.float32), 3, axis=2)
     layer = Layer(rgb, np.ones((400, 400), np.float32))
-    grain = synthesise_skin_grain(layer, np.array([[200, 200]]), rng=np.random.default_rng(0))
+    grain = synthesise_grain(layer, np.array([[200, 200]]), max_deviation=0.015, rng=np.random.default_rng(0))
     assert abs(grain.mean()) < 1e-4
     assert 0.003 < grain.std() < 0.007
     unseen = Layer(rgb, np.zeros((400, 400), np.float32))
-    assert not synthesise_skin_grain(unseen, np.array([[200, 200]]), rng=np.random.default_rng(0)).any()
+    weak = synthesise_grain(layer, np.array([[200, 200]]), max_deviation=0.003, rng=np.random.default_rng(0))
+    assert weak.std() < 0.003 * 0.55
+    none = synthesise_grain(unseen, np.array([[200, 200]]), max_deviation=0.015, rng=np.random.default_rng(0))
+    assert not none.any()
 
 
 EYES = [PARTS.index("eye_left"), PARTS.index("eye_right")]

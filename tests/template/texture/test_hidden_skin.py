@@ -103,12 +103,17 @@ CLOTH = np.array([0.86, 0.7, 0.72])
 
 @pytest.fixture(scope="module")
 def unlike_its_sides(model) -> SkinTexture:
-    """A head with duller temples and cheeks, a beard as far as the photo sees, and a collar that is taken for skin."""
+    """A head with duller temples and cheeks, a beard as far as the photo sees, and a collar that is taken for skin.
+
+    The collar has a white edge right below the beard.
+    """
 
     def paint(points):
+        hairs = 1 + 0.2 * np.random.default_rng(0).standard_normal((len(points), 1))
         aside, low = np.abs(points[:, 0]) > 0.1, points[:, 1] < -0.2
         colours = np.where((aside & ~low)[:, None], DULL, SKIN)
-        colours = np.where((low & (points[:, 1] > -0.34) & (points[:, 2] > -0.05))[:, None], BEARD, colours)
+        colours = np.where((low & (points[:, 1] > -0.34) & (points[:, 2] > -0.05))[:, None], BEARD * hairs, colours)
+        colours = np.where((points[:, 1] < -0.35)[:, None], 0.95, colours)
         return np.where((points[:, 1] < -0.41)[:, None], CLOTH, colours).astype(np.float32)
 
     portrait, head = painted_portrait(model, paint)
@@ -145,6 +150,33 @@ def test_a_throat_of_another_tint_than_the_face_is_filled(model, unlike_its_side
     throat = _bare(model, unlike_its_sides) & (place[..., 1] < -0.43) & (place[..., 2] > 0)
     colour = np.median(unlike_its_sides.albedo[throat], axis=0)
     assert _difference(colour, SKIN)[0] < 0.4 * _difference(CLOTH, SKIN)[0]
+
+
+def test_a_white_collar_below_a_beard_is_filled(model, unlike_its_sides):
+    place = shared_atlas(TEXTURE_PX).spread(np.asarray(model.dense(model.mean), np.float64))
+    edge = _bare(model, unlike_its_sides) & (place[..., 1] < -0.37) & (place[..., 1] > -0.4) & (place[..., 2] > 0)
+    assert np.percentile(unlike_its_sides.albedo[edge].mean(-1), 90) < 0.5 * (0.95 + SKIN.mean())
+
+
+def test_a_beard_that_is_not_seen_has_hairs(model, unlike_its_sides):
+    atlas = shared_atlas(TEXTURE_PX)
+    place = atlas.spread(np.asarray(model.dense(model.mean), np.float64))
+    hidden = _bare(model, unlike_its_sides) & (unlike_its_sides.observed < 0.02)
+    beard = hidden & (atlas.spread(SkinPlaces.on(model).beard[:, None])[..., 0] > 0.9) & (place[..., 1] < -0.22)
+    grain = unlike_its_sides.albedo.mean(-1)
+    grain = grain[:, 1:] - grain[:, :-1]
+    nape = hidden & (place[..., 2] < -0.1) & (place[..., 1] < -0.2)
+    assert np.abs(grain[beard[:, 1:] & beard[:, :-1]]).mean() > 2 * np.abs(grain[nape[:, 1:] & nape[:, :-1]]).mean()
+
+
+def test_beards_grow_along_the_jaw_up_to_the_ears(model, places):
+    points = model.dense(model.mean)
+    ears = np.maximum(model.masks["ear_left"], model.masks["ear_right"])
+    lobe = points[model.masks["ear_left"] > 0.5][:, 1].min()
+    before_ears = (np.abs(points[:, 0]) > 0.15) & (np.abs(points[:, 2]) < 0.03) & (ears < 0.01)
+    assert places.beard[before_ears & (np.abs(points[:, 1] - lobe) < 0.02)].min() > 0.9
+    assert places.beard[before_ears & (points[:, 1] < lobe - 0.15)].max() < 0.1
+    assert places.beard[ears > 0.9].max() < 0.1
 
 
 @pytest.mark.parametrize("edge", [0.5, 1.0])

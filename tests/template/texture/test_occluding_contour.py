@@ -55,6 +55,19 @@ def test_a_grey_contour_turns_to_skin_and_the_front_stays(scene):
     assert rgb[contour].mean() < out[contour].mean() < SKIN.mean(), "some fall-off is left"
 
 
+def test_fall_off_is_evened_out_at_the_contour_only_and_a_flare_further_in(scene):
+    facing, texels, _ = _lit_from_the_front(scene)
+    side = np.ones(len(scene[2]))
+    shaded = SKIN * np.where(texels < 0.7, 0.75, 1)[..., None]
+    flaring = SKIN * np.where(texels < 0.7, 1.25, 1)[..., None]
+    brighter, darker = _evened(scene, shaded, facing, side) / shaded, _evened(scene, flaring, facing, side) / flaring
+    between = scene[3] & (texels > 0.52) & (texels < 0.6)
+    contour = scene[3] & (texels > 0.1) & (texels < 0.2)
+    assert np.median(brighter[contour]) > 1.07
+    assert np.median(brighter[between]) < 1.01
+    assert np.median(darker[between]) < 0.98
+
+
 def test_spots_at_the_contour_stay(scene):
     facing, texels, rgb = _lit_from_the_front(scene)
     side = np.ones(len(scene[2]))
