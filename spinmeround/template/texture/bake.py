@@ -9,26 +9,31 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32
 
+from spinmeround.geometry import camera_centres
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.fitter import FittedHead
+from spinmeround.template.hair.volume import outer_skin
+from spinmeround.template.model import neck_cut
 from spinmeround.template.model.atlas import Atlas, build_atlas
 from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
 from spinmeround.template.texture.at_rest import skin_at_rest
 from spinmeround.template.texture.eyes import complete_eyes
 from spinmeround.template.texture.fill import Layer, MembraneSolver, vertex_areas
 from spinmeround.template.texture.hidden_skin import SkinCanvas, complete_skin
-from spinmeround.template.texture.lighting import SkinLight, ambient_occlusion, photo_shading
+from spinmeround.template.texture.lighting import GAMMA, PhotoLight, SkinLight, fit_light
 from spinmeround.template.texture.mouth import complete_mouth
 from spinmeround.template.texture.occluding_contour import contour_light
+from spinmeround.template.texture.occlusion import Visibility, with_interreflection
 from spinmeround.template.texture.photo_merge import PhotoLayer, merge_photos, photo_fitness
 from spinmeround.template.texture.projection import project_photo
-from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, unlikeness, usual_skin
-from spinmeround.types import Portrait
+from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, unlikeness, usual_skin, weighted_median
+from spinmeround.types import Cameras, Mesh, Portrait
 
 TEXTURE_PX = 2048
 """Side of the baked texture, texels."""
 
 _SKIN = PARTS.index("skin")
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,13 @@ class _BakeSettings:
             fitted normals are not certain, so that two centimetres are averaged.
         light_half_weight: summed weight at which a vertex is half seen as far as light is concerned, texels.
         light_seen: weight of the light on seen vertices against that on their neighbours, where it is continued.
-        light_reach_mm: so far from what is seen an even light has won all but 1/e, millimetres. No photo shows what
-            light falls on skin that it does not see.
-        hidden_level: strength of that light: 0 is that on sure skin, which faces the lamp more than most; 1, in
+        light_reach_mm: so far from what is seen the light that is expected on hidden skin has won all but 1/e,
+            millimetres.
+        min_openness: no place gets less light than this part of it: depth buffers find none in narrow folds.
+        hidden_level: median strength of that light: 0 is that on sure skin, which faces the lamp more than most; 1, in
             logarithms, the mean of what is seen.
+        hidden_form: part of the fitted light's differences, in logarithms, that is expected there: most normals there
+            face where none did to which it was fitted.
     """
 
     side_distance: tuple[float, float] = (0.085, 0.135)
@@ -68,7 +76,9 @@ class _BakeSettings:
     light_half_weight: float = 2.0
     light_seen: float = 2.0
     light_reach_mm: float = 15
+    min_openness: float = 0.1
     hidden_level: float = 0.5
+    hidden_form: float = 0.5
 
 
 _BAKE = _BakeSettings()
@@ -103,6 +113,7 @@ def bake_skin_texture(
     portraits: Sequence[Portrait],
     hair_coverage: Float[np.ndarray, "m"],
     *,
+    coverings: Sequence[Mesh] = (),
     seed: int = 0,
 ) -> SkinTexture:
     """Paint the head's texture from its photos.
@@ -110,6 +121,7 @@ def bake_skin_texture(
     Args:
         hair_coverage: fraction of hair over each dense vertex. There a photo's hair belongs on the skin, elsewhere it
             is an obstruction.
+        coverings: surfaces of hair and headwear, which shade skin near them that no photo shows.
         seed: of the fine grain given to skin that no photo shows.
     """
     atlas = shared_atlas(TEXTURE_PX) if model is load_head_model() else build_atlas(model, TEXTURE_PX)
@@ -126,8 +138,8 @@ def bake_skin_texture(
     border = np.sum([share * photo.border for share, photo in zip(merged.shares, photos, strict=True)], axis=0)
     skin_seen, inner_seen = merged.skin, merged.inner
     del photos, merged  # each map has 4 million texels
-    visibility = model.subdivision @ ambient_occlusion(head.neutral, model.faces)
-    complete = complete_skin(canvas, skin_seen, border, visibility, rng=np.random.default_rng(seed))
+    occlusion = _occlusion(canvas, head, coverings, light.photo, skin_seen)
+    complete = complete_skin(canvas, skin_seen, border, occlusion, rng=np.random.default_rng(seed))
     del skin_seen, border
     inside = atlas.part >= 0
     observed = np.where(inside, np.where(canvas.inside, complete.weight, inner_seen.weight), 0).astype(np.float32)
@@ -143,6 +155,34 @@ def bake_skin_texture(
     del rested, whole
     expressive = np.where(on_skin, skin, as_seen) * (1 - shown) + first_inner * shown
     return SkinTexture(_finished(expressive, nearest), observed, resting, animatable, light)
+
+
+def _occlusion(
+    canvas: SkinCanvas, head: FittedHead, coverings: Sequence[Mesh], light: PhotoLight, seen: Layer
+) -> Float[np.ndarray, "m 3"]:
+    """Return the factor on sRGB colours at each dense vertex by which more or less light gets there than elsewhere."""
+    model = canvas.model
+    sky = Visibility.of(head.neutral, model.faces, coverings)
+    openness = model.subdivision @ sky.openness(light.radiance(sky.directions))
+    colours, seen_sum = canvas.gather(seen)
+    usual = usual_skin(colours, seen_sum, canvas.places.sure)
+    logs = np.log(with_interreflection(np.maximum(openness, _BAKE.min_openness), usual**GAMMA)) / GAMMA
+    # Lids and lips meet others of their kind here, and are painted as a photo shows them.
+    moving = np.maximum.reduce([model.masks[name] for name in ("lids", "lips", "cavity")])
+    usual_level = weighted_median(logs.mean(1), _hidden_areas(canvas, seen_sum))
+    return np.exp((logs - usual_level) * (1 - moving[:, None]))
+
+
+def _hidden_areas(canvas: SkinCanvas, seen_sum: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+    """Return the area around each dense vertex that is skin, bare, above the cut through the neck, and not seen.
+
+    Args:
+        seen_sum: how much of each vertex is seen, texels.
+    """
+    model = canvas.model
+    shown = outer_skin(model) & (model.dense(model.mean)[:, 1] > neck_cut.HEIGHT)
+    unseen = 1 / (1 + (seen_sum / _BAKE.light_half_weight) ** 2)
+    return canvas.areas * shown * (1 - canvas.hair_coverage) * unseen + _TINY
 
 
 def _finished(rgb: Float32[np.ndarray, "t t 3"], nearest: Int32[np.ndarray, "t t"]) -> Float32[np.ndarray, "t t 3"]:
@@ -196,7 +236,7 @@ def _project(canvas: SkinCanvas, portrait: Portrait, head: FittedHead, index: in
     # What flares up there is light from behind, which looks like paint from anywhere else.
     flare = at_contour.mean(1, keepdims=True) > 1
     seen = Layer(_without_light(atlas, seen.rgb, np.where(flare, at_contour, 1)), seen.weight)
-    light = _light_of(canvas, seen, plain, projection.normals, np.where(flare, 1, at_contour))
+    light = _light_of(canvas, seen, plain, projection.normals, np.where(flare, 1, at_contour), camera)
     delit = _without_light(atlas, seen.rgb, light.shading)
     inner = Layer(projection.rgb, np.where(inside, 0, projection.weight).astype(np.float32))
     moved = np.linalg.norm(posed - model.dense(head.posed(0)), axis=1)
@@ -211,8 +251,12 @@ def _light_of(
     plain: Bool[np.ndarray, "t t"],
     normals: Float[np.ndarray, "m 3"],
     at_contour: Float[np.ndarray, "m 3"],
+    camera: Cameras,
 ) -> SkinLight:
-    """Return a photo's light: fitted on the skin of the face, and continued evenly where none is seen.
+    """Return a photo's light: fitted on the skin of the face, and continued where none is seen.
+
+    No photo tells how bright hidden skin is in all: ``hidden_level`` does. From place to place it differs as the fitted
+    light does, whose colour is certain only where it was seen.
 
     Args:
         at_contour: the light's own factor near the occluding contour.
@@ -223,7 +267,8 @@ def _light_of(
     usual = usual_skin(colours, weight_sum, canvas.places.sure)
     face = model.masks["face"] * (1 - model.masks["lips"]) * (1 - model.masks["lids"])
     beard = beardedness(unlikeness(colours, usual), weight_sum, canvas.places)
-    shading = photo_shading(colours, normals, weight_sum * face * (1 - beard), sure=canvas.places.sure, skin_rgb=usual)
+    photo = fit_light(colours, normals, weight_sum * face * (1 - beard), sure=canvas.places.sure, skin_rgb=usual)
+    shading = photo.shading(normals)
     smooth = np.full(len(normals), _BAKE.light_detail)
     shading = membrane.interpolate(shading, smooth, shading, prior_weight=0.0) * at_contour
     _, seen_sum = atlas.gather(seen.rgb, seen.weight, len(normals))
@@ -233,11 +278,19 @@ def _light_of(
         level = _BAKE.hidden_level * np.average(log_light, axis=0, weights=weight_sum)
     else:
         level = np.zeros(3)
-    prior = np.broadcast_to(level, log_light.shape)
-    log_light = membrane.interpolate(log_light, confidence, prior, prior_weight=canvas.screen(_BAKE.light_reach_mm))
-    outside = np.zeros((len(normals), 1))
-    outside[np.unique(model.dense_faces[model.dense_part == _SKIN])] = 1
-    return SkinLight(np.exp(log_light * outside * (1 - model.masks["cavity"][:, None])))
+    outside = model.dense_vertices_of("skin") * (1 - model.masks["cavity"])
+    form = _BAKE.hidden_form * np.log(photo.shading(_toward(camera, normals))).mean(1)
+    expected = level + (form - weighted_median(form, _hidden_areas(canvas, seen_sum)))[:, None]
+    log_light = expected + membrane.interpolate(
+        log_light - expected, confidence, np.zeros(3), prior_weight=canvas.screen(_BAKE.light_reach_mm)
+    )
+    return SkinLight(np.exp(log_light * outside[:, None]), photo)
+
+
+def _toward(camera: Cameras, normals: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3"]:
+    """Return normals without their part away from a camera: light behind is the mean of that around the contour."""
+    axis = camera_centres(camera)[0] / np.linalg.norm(camera_centres(camera)[0])
+    return normals - np.minimum(normals @ axis, 0)[:, None] * axis
 
 
 def _without_light(

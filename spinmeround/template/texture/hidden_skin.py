@@ -74,8 +74,6 @@ class _HiddenSettings:
         ear_tint: factor on the usual colour at the ears, where blood shows more.
         ear_doubt: part of the say in the tone of skin that ears lose: light shines through their rims, which are all
             that most photos show of them.
-        open_percentile: percentile of the ambient visibility from which on a place is open and not darkened.
-        hollow_brightness: brightness that invented colours have in the deepest hollow; 1 is that in the open.
         hair_ranks: part of the hair's weight, from dark to bright, of which the mean is taken.
         min_hair_weight: that needs this summed weight, texels, ...
         hair_to_skin: ... or the hair is so bright relative to skin.
@@ -105,8 +103,6 @@ class _HiddenSettings:
     brighter: float = 0.2
     ear_tint: tuple[float, float, float] = (1.01, 0.98, 0.98)
     ear_doubt: float = 0.8
-    open_percentile: float = 70
-    hollow_brightness: float = 0.85
     hair_ranks: tuple[float, float] = (0.2, 0.9)
     min_hair_weight: float = 20
     hair_to_skin: float = 0.5
@@ -179,7 +175,7 @@ def complete_skin(
     canvas: SkinCanvas,
     seen: Layer,
     border: Float32[np.ndarray, "t t"],
-    visibility: Float[np.ndarray, "m"],
+    occlusion: Float[np.ndarray, "m 3"],
     *,
     rng: np.random.Generator,
 ) -> Layer:
@@ -188,7 +184,8 @@ def complete_skin(
     Args:
         seen: skin with the photo's light taken out.
         border: per texel, 1 next to what hides skin in the photo (hair, clothes), 0 far from it.
-        visibility: ambient visibility of each dense vertex.
+        occlusion: factor on sRGB colours at each dense vertex by which hollows get less light than the rest. What
+            is seen has its own.
         rng: draws the grain.
 
     Returns:
@@ -199,7 +196,7 @@ def complete_skin(
     known = blend_under(seen, _mirrored(canvas, seen), atlas, membrane, inside, prior_weight=_HIDDEN.seen_prior_weight)
     colours, weight_sum = canvas.gather(known)
     tone = _tone_of(canvas, colours, weight_sum)
-    base = _continued_skin(canvas, tone, colours, weight_sum, visibility)
+    base = _continued_skin(canvas, tone, colours, weight_sum, occlusion)
     grain = synthesise_skin_grain(known, _landmark_texels(canvas)[list(_CHEEKS_AND_FOREHEAD)], rng=rng)
     bare = 1 - canvas.spread(canvas.hair_coverage)
     invented = (atlas.spread(base) + (grain * bare)[..., None]).astype(np.float32)
@@ -301,7 +298,7 @@ def _continued_skin(
     tone: _Tone,
     colours: Float[np.ndarray, "m 3"],
     weight_sum: Float[np.ndarray, "m"],
-    visibility: Float[np.ndarray, "m"],
+    occlusion: Float[np.ndarray, "m 3"],
 ) -> Float[np.ndarray, "m 3"]:
     """Return a colour for every vertex: bare skin continued, far from it the usual one, and hair under hair.
 
@@ -317,11 +314,7 @@ def _continued_skin(
     departure = canvas.membrane.interpolate(
         logs - skin, _continues(canvas, tone, colours) * seen, np.zeros_like(logs), prior_weight=canvas.screen(reach_mm)
     )
-    smooth = np.exp(skin + departure)
-    open_sky = max(float(np.percentile(visibility, _HIDDEN.open_percentile)), 1e-6)
-    openness = np.clip(visibility / open_sky, 0, 1)[:, None]
-    smooth = smooth * (_HIDDEN.hollow_brightness + (1 - _HIDDEN.hollow_brightness) * openness)
-    smooth = smooth * seam_shadow(canvas.model)[:, None]
+    smooth = np.exp(skin + departure) * occlusion * seam_shadow(canvas.model)[:, None]
     under_hair = np.square(canvas.hair_coverage)[:, None]
     return smooth * (1 - under_hair) + _hair_colour(canvas, tone, colours, weight_sum) * under_hair
 
