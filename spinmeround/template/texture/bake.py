@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float, Float32, Int32
 from spinmeround.geometry import camera_centres
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.fitter import FittedHead
-from spinmeround.template.hair.volume import outer_skin
 from spinmeround.template.model import neck_cut
 from spinmeround.template.model.atlas import Atlas, build_atlas
 from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
@@ -78,7 +77,7 @@ class _BakeSettings:
     light_reach_mm: float = 15
     min_openness: float = 0.1
     hidden_level: float = 0.5
-    hidden_form: float = 0.5
+    hidden_form: float = 0.25
 
 
 _BAKE = _BakeSettings()
@@ -180,7 +179,7 @@ def _hidden_areas(canvas: SkinCanvas, seen_sum: Float[np.ndarray, "m"]) -> Float
         seen_sum: how much of each vertex is seen, texels.
     """
     model = canvas.model
-    shown = outer_skin(model) & (model.dense(model.mean)[:, 1] > neck_cut.HEIGHT)
+    shown = _outer_skin(model) * (model.dense(model.mean)[:, 1] > neck_cut.HEIGHT)
     unseen = 1 / (1 + (seen_sum / _BAKE.light_half_weight) ** 2)
     return canvas.areas * shown * (1 - canvas.hair_coverage) * unseen + _TINY
 
@@ -278,13 +277,17 @@ def _light_of(
         level = _BAKE.hidden_level * np.average(log_light, axis=0, weights=weight_sum)
     else:
         level = np.zeros(3)
-    outside = model.dense_vertices_of("skin") * (1 - model.masks["cavity"])
     form = _BAKE.hidden_form * np.log(photo.shading(_toward(camera, normals))).mean(1)
     expected = level + (form - weighted_median(form, _hidden_areas(canvas, seen_sum)))[:, None]
     log_light = expected + membrane.interpolate(
-        log_light - expected, confidence, np.zeros(3), prior_weight=canvas.screen(_BAKE.light_reach_mm)
+        log_light - expected, confidence, np.zeros_like(expected), prior_weight=canvas.screen(_BAKE.light_reach_mm)
     )
-    return SkinLight(np.exp(log_light * outside[:, None]), photo)
+    return SkinLight(np.exp(log_light * _outer_skin(model)[:, None]), photo)
+
+
+def _outer_skin(model: HeadModel) -> Float[np.ndarray, "m"]:
+    """Return 1 on skin, 0 elsewhere, with a soft border to sockets and mouth."""
+    return model.dense_vertices_of("skin") * (1 - model.masks["cavity"])
 
 
 def _toward(camera: Cameras, normals: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3"]:
