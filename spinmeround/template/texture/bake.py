@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32
 
-from spinmeround.geometry import camera_centres
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.fitter import FittedHead
 from spinmeround.template.model import neck_cut
@@ -26,7 +25,7 @@ from spinmeround.template.texture.occlusion import Visibility, with_interreflect
 from spinmeround.template.texture.photo_merge import PhotoLayer, merge_photos, photo_fitness
 from spinmeround.template.texture.projection import project_photo
 from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, unlikeness, usual_skin, weighted_median
-from spinmeround.types import Cameras, Mesh, Portrait
+from spinmeround.types import Mesh, Portrait
 
 TEXTURE_PX = 2048
 """Side of the baked texture, texels."""
@@ -55,13 +54,11 @@ class _BakeSettings:
             fitted normals are not certain, so that two centimetres are averaged.
         light_half_weight: summed weight at which a vertex is half seen as far as light is concerned, texels.
         light_seen: weight of the light on seen vertices against that on their neighbours, where it is continued.
-        light_reach_mm: so far from what is seen the light that is expected on hidden skin has won all but 1/e,
-            millimetres.
-        min_openness: no place gets less light than this part of it: depth buffers find none in narrow folds.
-        hidden_level: median strength of that light: 0 is that on sure skin, which faces the lamp more than most; 1, in
+        light_reach_mm: so far from what is seen an even light has won all but 1/e, millimetres. No photo shows what
+            light falls on skin that it does not see.
+        hidden_level: strength of that light: 0 is that on sure skin, which faces the lamp more than most; 1, in
             logarithms, the mean of what is seen.
-        hidden_form: part of the fitted light's differences, in logarithms, that is expected there: most normals there
-            face where none did to which it was fitted.
+        min_openness: no place is less open than this: depth buffers find no light in narrow folds.
     """
 
     side_distance: tuple[float, float] = (0.085, 0.135)
@@ -75,9 +72,8 @@ class _BakeSettings:
     light_half_weight: float = 2.0
     light_seen: float = 2.0
     light_reach_mm: float = 15
-    min_openness: float = 0.1
     hidden_level: float = 0.5
-    hidden_form: float = 0.25
+    min_openness: float = 0.1
 
 
 _BAKE = _BakeSettings()
@@ -235,7 +231,7 @@ def _project(canvas: SkinCanvas, portrait: Portrait, head: FittedHead, index: in
     # What flares up there is light from behind, which looks like paint from anywhere else.
     flare = at_contour.mean(1, keepdims=True) > 1
     seen = Layer(_without_light(atlas, seen.rgb, np.where(flare, at_contour, 1)), seen.weight)
-    light = _light_of(canvas, seen, plain, projection.normals, np.where(flare, 1, at_contour), camera)
+    light = _light_of(canvas, seen, plain, projection.normals, np.where(flare, 1, at_contour))
     delit = _without_light(atlas, seen.rgb, light.shading)
     inner = Layer(projection.rgb, np.where(inside, 0, projection.weight).astype(np.float32))
     moved = np.linalg.norm(posed - model.dense(head.posed(0)), axis=1)
@@ -250,12 +246,8 @@ def _light_of(
     plain: Bool[np.ndarray, "t t"],
     normals: Float[np.ndarray, "m 3"],
     at_contour: Float[np.ndarray, "m 3"],
-    camera: Cameras,
 ) -> SkinLight:
-    """Return a photo's light: fitted on the skin of the face, and continued where none is seen.
-
-    No photo tells how bright hidden skin is in all: ``hidden_level`` does. From place to place it differs as the fitted
-    light does, whose colour is certain only where it was seen.
+    """Return a photo's light: fitted on the skin of the face, and continued evenly where none is seen.
 
     Args:
         at_contour: the light's own factor near the occluding contour.
@@ -277,23 +269,14 @@ def _light_of(
         level = _BAKE.hidden_level * np.average(log_light, axis=0, weights=weight_sum)
     else:
         level = np.zeros(3)
-    form = _BAKE.hidden_form * np.log(photo.shading(_toward(camera, normals))).mean(1)
-    expected = level + (form - weighted_median(form, _hidden_areas(canvas, seen_sum)))[:, None]
-    log_light = expected + membrane.interpolate(
-        log_light - expected, confidence, np.zeros_like(expected), prior_weight=canvas.screen(_BAKE.light_reach_mm)
-    )
+    prior = np.broadcast_to(level, log_light.shape)
+    log_light = membrane.interpolate(log_light, confidence, prior, prior_weight=canvas.screen(_BAKE.light_reach_mm))
     return SkinLight(np.exp(log_light * _outer_skin(model)[:, None]), photo)
 
 
 def _outer_skin(model: HeadModel) -> Float[np.ndarray, "m"]:
     """Return 1 on skin, 0 elsewhere, with a soft border to sockets and mouth."""
     return model.dense_vertices_of("skin") * (1 - model.masks["cavity"])
-
-
-def _toward(camera: Cameras, normals: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3"]:
-    """Return normals without their part away from a camera: light behind is the mean of that around the contour."""
-    axis = camera_centres(camera)[0] / np.linalg.norm(camera_centres(camera)[0])
-    return normals - np.minimum(normals @ axis, 0)[:, None] * axis
 
 
 def _without_light(

@@ -57,11 +57,7 @@ class PhotoLight:
     unshaded: Float[np.ndarray, "3"]
 
     def shading(self, normals: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3"]:
-        """Return the factor on sRGB colours by which the light shades each normal, world frame.
-
-        Harmonics are solid ones. Inside the unit ball they are the mean of those around, so that the mean of several
-        normals can be asked for, too.
-        """
+        """Return the factor on sRGB colours by which the light shades each unit normal, world frame."""
         linear = np.clip(_basis(normals) @ self.harmonics, _LIGHT.darkest, _LIGHT.brightest)
         return linear ** (1 / GAMMA) / self.unshaded
 
@@ -160,4 +156,4 @@ def _fit_harmonics(
 
 def _basis(normals: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 9"]:
     x, y, z = normals[..., 0], normals[..., 1], normals[..., 2]
-    return np.stack([np.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 2 * z * z - x * x - y * y], axis=-1)
+    return np.stack([np.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1], axis=-1)
