@@ -177,7 +177,8 @@ class TemplateGenerator:
         evidence = [replace(photo, portrait=without_background(photo.portrait, photo.unit_px)) for photo in evidence]
         surfaces, coverage = _shape_coverings(model, head, evidence)
         self._progress(0.6, "painting the skin")
-        skin = bake_skin_texture(model, head, [as_hair(photo.portrait) for photo in evidence], coverage)
+        worn = [each for each in surfaces if each is not None]
+        skin = bake_skin_texture(model, head, [as_hair(photo.portrait) for photo in evidence], coverage, coverings=worn)
         self._progress(0.85, "painting the hair")
         hair, headwear = _paint_coverings(surfaces, evidence, rng=np.random.default_rng(seed))
         if hair is not None:

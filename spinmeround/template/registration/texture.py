@@ -17,7 +17,7 @@ from spinmeround.template.texture.bake import SkinTexture, shared_atlas
 from spinmeround.template.texture.eyes import complete_eyes
 from spinmeround.template.texture.fill import Layer
 from spinmeround.template.texture.lids import lid_trust, repaint_lids
-from spinmeround.template.texture.lighting import photo_shading
+from spinmeround.template.texture.lighting import fit_light
 from spinmeround.template.texture.lips import complete_lips
 from spinmeround.template.texture.mouth import complete_mouth
 from spinmeround.template.texture.projection import face_openings
@@ -74,13 +74,9 @@ def complete_texture(
     seen = np.where(on_skin, skin[1] * bare[..., 0], 0).astype(np.float32)
     colours, weight_sum = atlas.gather(skin[0], seen, len(posed))
     sure = SkinPlaces.on(model).sure
-    shading = photo_shading(
-        colours,
-        vertex_normals(posed, model.dense_faces),
-        weight_sum,
-        sure=sure,
-        skin_rgb=usual_skin(colours, weight_sum, sure),
-    )
+    normals = vertex_normals(posed, model.dense_faces)
+    light = fit_light(colours, normals, weight_sum, sure=sure, skin_rgb=usual_skin(colours, weight_sum, sure))
+    shading = light.shading(normals)
     relit = skin[0] / np.maximum(atlas.spread(shading**delight), 1e-3)
     shown = Layer(relit.astype(np.float32), skin[1].astype(np.float32))
     relit = complete_lips(model, atlas, shown, head.posed, head.neutral)

@@ -11,24 +11,27 @@ from jaxtyping import Bool, Float, Float32, Int32
 
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.fitter import FittedHead
+from spinmeround.template.model import neck_cut
 from spinmeround.template.model.atlas import Atlas, build_atlas
 from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
 from spinmeround.template.texture.at_rest import skin_at_rest
 from spinmeround.template.texture.eyes import complete_eyes
 from spinmeround.template.texture.fill import Layer, MembraneSolver, vertex_areas
 from spinmeround.template.texture.hidden_skin import SkinCanvas, complete_skin
-from spinmeround.template.texture.lighting import SkinLight, ambient_occlusion, photo_shading
+from spinmeround.template.texture.lighting import GAMMA, PhotoLight, SkinLight, fit_light
 from spinmeround.template.texture.mouth import complete_mouth
 from spinmeround.template.texture.occluding_contour import contour_light
+from spinmeround.template.texture.occlusion import Visibility, with_interreflection
 from spinmeround.template.texture.photo_merge import PhotoLayer, merge_photos, photo_fitness
 from spinmeround.template.texture.projection import project_photo
-from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, unlikeness, usual_skin
-from spinmeround.types import Portrait
+from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, unlikeness, usual_skin, weighted_median
+from spinmeround.types import Mesh, Portrait
 
 TEXTURE_PX = 2048
 """Side of the baked texture, texels."""
 
 _SKIN = PARTS.index("skin")
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class _BakeSettings:
             light falls on skin that it does not see.
         hidden_level: strength of that light: 0 is that on sure skin, which faces the lamp more than most; 1, in
             logarithms, the mean of what is seen.
+        min_openness: no place is less open than this: depth buffers find no light in narrow folds.
     """
 
     side_distance: tuple[float, float] = (0.085, 0.135)
@@ -69,6 +73,7 @@ class _BakeSettings:
     light_seen: float = 2.0
     light_reach_mm: float = 15
     hidden_level: float = 0.5
+    min_openness: float = 0.1
 
 
 _BAKE = _BakeSettings()
@@ -103,6 +108,7 @@ def bake_skin_texture(
     portraits: Sequence[Portrait],
     hair_coverage: Float[np.ndarray, "m"],
     *,
+    coverings: Sequence[Mesh] = (),
     seed: int = 0,
 ) -> SkinTexture:
     """Paint the head's texture from its photos.
@@ -110,6 +116,7 @@ def bake_skin_texture(
     Args:
         hair_coverage: fraction of hair over each dense vertex. There a photo's hair belongs on the skin, elsewhere it
             is an obstruction.
+        coverings: surfaces of hair and headwear, which shade skin near them that no photo shows.
         seed: of the fine grain given to skin that no photo shows.
     """
     atlas = shared_atlas(TEXTURE_PX) if model is load_head_model() else build_atlas(model, TEXTURE_PX)
@@ -126,8 +133,8 @@ def bake_skin_texture(
     border = np.sum([share * photo.border for share, photo in zip(merged.shares, photos, strict=True)], axis=0)
     skin_seen, inner_seen = merged.skin, merged.inner
     del photos, merged  # each map has 4 million texels
-    visibility = model.subdivision @ ambient_occlusion(head.neutral, model.faces)
-    complete = complete_skin(canvas, skin_seen, border, visibility, rng=np.random.default_rng(seed))
+    occlusion = _occlusion(canvas, head, coverings, light.photo, skin_seen)
+    complete = complete_skin(canvas, skin_seen, border, occlusion, rng=np.random.default_rng(seed))
     del skin_seen, border
     inside = atlas.part >= 0
     observed = np.where(inside, np.where(canvas.inside, complete.weight, inner_seen.weight), 0).astype(np.float32)
@@ -143,6 +150,34 @@ def bake_skin_texture(
     del rested, whole
     expressive = np.where(on_skin, skin, as_seen) * (1 - shown) + first_inner * shown
     return SkinTexture(_finished(expressive, nearest), observed, resting, animatable, light)
+
+
+def _occlusion(
+    canvas: SkinCanvas, head: FittedHead, coverings: Sequence[Mesh], light: PhotoLight, seen: Layer
+) -> Float[np.ndarray, "m 3"]:
+    """Return the factor on sRGB colours at each dense vertex by which more or less light gets there than elsewhere."""
+    model = canvas.model
+    sky = Visibility.of(head.neutral, model.faces, coverings)
+    openness = model.subdivision @ sky.openness(light.radiance(sky.directions))
+    colours, seen_sum = canvas.gather(seen)
+    usual = usual_skin(colours, seen_sum, canvas.places.sure)
+    logs = np.log(with_interreflection(np.maximum(openness, _BAKE.min_openness), usual**GAMMA)) / GAMMA
+    # Lids and lips meet others of their kind here, and are painted as a photo shows them.
+    moving = np.maximum.reduce([model.masks[name] for name in ("lids", "lips", "cavity")])
+    usual_level = weighted_median(logs.mean(1), _hidden_areas(canvas, seen_sum))
+    return np.exp((logs - usual_level) * (1 - moving[:, None]))
+
+
+def _hidden_areas(canvas: SkinCanvas, seen_sum: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+    """Return the area around each dense vertex that is skin, bare, above the cut through the neck, and not seen.
+
+    Args:
+        seen_sum: how much of each vertex is seen, texels.
+    """
+    model = canvas.model
+    shown = _outer_skin(model) * (model.dense(model.mean)[:, 1] > neck_cut.HEIGHT)
+    unseen = 1 / (1 + (seen_sum / _BAKE.light_half_weight) ** 2)
+    return canvas.areas * shown * (1 - canvas.hair_coverage) * unseen + _TINY
 
 
 def _finished(rgb: Float32[np.ndarray, "t t 3"], nearest: Int32[np.ndarray, "t t"]) -> Float32[np.ndarray, "t t 3"]:
@@ -226,7 +261,8 @@ def _light_of(
     usual = usual_skin(colours, weight_sum, canvas.places.sure)
     face = model.masks["face"] * (1 - model.masks["lips"]) * (1 - model.masks["lids"])
     beard = beardedness(unlikeness(colours, usual), weight_sum, canvas.places)
-    shading = photo_shading(colours, normals, weight_sum * face * (1 - beard), sure=canvas.places.sure, skin_rgb=usual)
+    photo = fit_light(colours, normals, weight_sum * face * (1 - beard), sure=canvas.places.sure, skin_rgb=usual)
+    shading = photo.shading(normals)
     smooth = np.full(len(normals), _BAKE.light_detail)
     shading = membrane.interpolate(shading, smooth, shading, prior_weight=0.0)
     _, seen_sum = atlas.gather(seen.rgb, seen.weight, len(normals))
@@ -238,9 +274,12 @@ def _light_of(
         level = np.zeros(3)
     prior = np.broadcast_to(level, log_light.shape)
     log_light = membrane.interpolate(log_light, confidence, prior, prior_weight=canvas.screen(_BAKE.light_reach_mm))
-    outside = np.zeros((len(normals), 1))
-    outside[np.unique(model.dense_faces[model.dense_part == _SKIN])] = 1
-    return SkinLight(np.exp(log_light * outside * (1 - model.masks["cavity"][:, None])))
+    return SkinLight(np.exp(log_light * _outer_skin(model)[:, None]), photo)
+
+
+def _outer_skin(model: HeadModel) -> Float[np.ndarray, "m"]:
+    """Return 1 on skin, 0 elsewhere, with a soft border to sockets and mouth."""
+    return model.dense_vertices_of("skin") * (1 - model.masks["cavity"])
 
 
 def _without_light(

@@ -77,8 +77,6 @@ class _HiddenSettings:
         ear_tint: factor on the usual colour at the ears, where blood shows more.
         ear_doubt: part of the say in the tone of skin that ears lose: light shines through their rims, which are all
             that most photos show of them.
-        open_percentile: percentile of the ambient visibility from which on a place is open and not darkened.
-        hollow_brightness: brightness that invented colours have in the deepest hollow; 1 is that in the open.
         hair_ranks: part of the hair's weight, from dark to bright, of which the mean is taken.
         max_pores: greatest standard deviation of the grain of skin, fraction of its brightness: what are pores on
             bright skin is a rash on dark skin; ...
@@ -111,8 +109,6 @@ class _HiddenSettings:
     brighter: float = 0.2
     ear_tint: tuple[float, float, float] = (1.01, 0.98, 0.98)
     ear_doubt: float = 0.8
-    open_percentile: float = 70
-    hollow_brightness: float = 0.85
     hair_ranks: tuple[float, float] = (0.2, 0.9)
     max_pores: float = 0.015
     max_hairs: float = 0.1
@@ -187,7 +183,7 @@ def complete_skin(
     canvas: SkinCanvas,
     seen: Layer,
     border: Float32[np.ndarray, "t t"],
-    visibility: Float[np.ndarray, "m"],
+    occlusion: Float[np.ndarray, "m 3"],
     *,
     rng: np.random.Generator,
 ) -> Layer:
@@ -196,7 +192,8 @@ def complete_skin(
     Args:
         seen: skin with the photo's light taken out.
         border: per texel, 1 next to what hides skin in the photo (hair, clothes), 0 far from it.
-        visibility: ambient visibility of each dense vertex.
+        occlusion: factor on sRGB colours at each dense vertex by which hollows get less light than the rest. What
+            is seen has its own.
         rng: draws the grain.
 
     Returns:
@@ -207,7 +204,7 @@ def complete_skin(
     known = blend_under(seen, _mirrored(canvas, seen), atlas, membrane, inside, prior_weight=_HIDDEN.seen_prior_weight)
     colours, weight_sum = canvas.gather(known)
     tone = _tone_of(canvas, colours, weight_sum)
-    base = _continued_skin(canvas, tone, colours, weight_sum, visibility)
+    base = _continued_skin(canvas, tone, colours, weight_sum, occlusion)
     texels, bare = _landmark_texels(canvas), 1 - canvas.hair_coverage
     pores = synthesise_grain(known, texels[list(_CHEEKS_AND_FOREHEAD)], max_deviation=_HIDDEN.max_pores, rng=rng)
     hairs = synthesise_grain(known, texels[list(_CHIN_AND_JAW)], max_deviation=_HIDDEN.max_hairs, rng=rng)
@@ -318,7 +315,7 @@ def _continued_skin(
     tone: _Tone,
     colours: Float[np.ndarray, "m 3"],
     weight_sum: Float[np.ndarray, "m"],
-    visibility: Float[np.ndarray, "m"],
+    occlusion: Float[np.ndarray, "m 3"],
 ) -> Float[np.ndarray, "m 3"]:
     """Return a colour for every vertex: bare skin continued, far from it the usual one, and hair under hair.
 
@@ -334,11 +331,7 @@ def _continued_skin(
     departure = canvas.membrane.interpolate(
         logs - skin, _continues(canvas, tone, colours) * seen, np.zeros_like(logs), prior_weight=canvas.screen(reach_mm)
     )
-    smooth = np.exp(skin + departure)
-    open_sky = max(float(np.percentile(visibility, _HIDDEN.open_percentile)), 1e-6)
-    openness = np.clip(visibility / open_sky, 0, 1)[:, None]
-    smooth = smooth * (_HIDDEN.hollow_brightness + (1 - _HIDDEN.hollow_brightness) * openness)
-    smooth = smooth * seam_shadow(canvas.model)[:, None]
+    smooth = np.exp(skin + departure) * occlusion * seam_shadow(canvas.model)[:, None]
     under_hair = np.square(canvas.hair_coverage)[:, None]
     return smooth * (1 - under_hair) + _hair_colour(canvas, tone, colours, weight_sum) * under_hair
 

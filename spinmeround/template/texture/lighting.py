@@ -1,4 +1,4 @@
-"""The light of a photo, estimated from the shading of skin, and how much of an even sky each place sees."""
+"""The light of a photo, estimated from the shading of skin."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32
 
-from spinmeround.geometry import vertex_normals
-from spinmeround.mesh_raster import rasterize_pixels
 from spinmeround.template.model.atlas import Atlas
 
-_GAMMA = 2.2
+GAMMA = 2.2
 """sRGB is taken for this power of linear light, so that a factor on light is a factor on the coded colour."""
 _RIDGE = np.array([0.0, 0.02, 0.02, 0.02, 0.05, 0.05, 0.05, 0.05, 0.05])
 """Tikhonov weight of each harmonic, in the order of ``_basis``; higher degrees are less certain."""
@@ -19,7 +17,7 @@ _RIDGE = np.array([0.0, 0.02, 0.02, 0.02, 0.05, 0.05, 0.05, 0.05, 0.05])
 
 @dataclass(frozen=True)
 class _LightSettings:
-    """Constants of ``photo_shading``. Errors are natural logarithms of linear light.
+    """Constants of ``fit_light``. Errors are natural logarithms of linear light.
 
     Attributes:
         min_vertices: with fewer coloured vertices the light cannot be estimated.
@@ -41,40 +39,49 @@ class _LightSettings:
     brightest: float = 1.8
 
 
+_LIGHT = _LightSettings()
+
+
 @dataclass(frozen=True)
-class _OcclusionSettings:
-    """Constants of ``ambient_occlusion``.
+class PhotoLight:
+    """Light on skin of one colour as second-order spherical harmonics of its normal.
+
+    Nine numbers suffice for light on matt surfaces (Ramamoorthi & Hanrahan 2001).
 
     Attributes:
-        directions: from which light comes, evenly over the sphere.
-        size_px: side of the depth buffers.
-        margin: half the side of a depth buffer over the mesh's largest extent.
-        depth_tolerance: a vertex so far behind the nearest surface is still lit, head units.
-        depth_offset: added to depths, which must be positive, head units.
+        harmonics: of linear light, relative to the skin's usual colour, per channel.
+        unshaded: factor on sRGB colours that counts as no shading.
     """
 
-    directions: int = 60
-    size_px: int = 256
-    margin: float = 1.05
-    depth_tolerance: float = 0.02
-    depth_offset: float = 4
+    harmonics: Float[np.ndarray, "9 3"]
+    unshaded: Float[np.ndarray, "3"]
+
+    def shading(self, normals: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3"]:
+        """Return the factor on sRGB colours by which the light shades each unit normal, world frame."""
+        linear = np.clip(_basis(normals) @ self.harmonics, _LIGHT.darkest, _LIGHT.brightest)
+        return linear ** (1 / GAMMA) / self.unshaded
+
+    def radiance(self, directions: Float[np.ndarray, "d 3"]) -> Float[np.ndarray, "d"]:
+        """Return the brightness of the surroundings in each direction, of mean 1: its first-order harmonics.
+
+        A matt surface shows the first order by 2/3 (Ramamoorthi & Hanrahan 2001).
+        """
+        grey = self.harmonics.mean(1)
+        linear = 1 + 1.5 * directions @ grey[1:4] / max(float(grey[0]), _LIGHT.darkest)
+        return np.clip(linear, _LIGHT.darkest, None)
 
 
-_LIGHT, _OCCLUSION = _LightSettings(), _OcclusionSettings()
-
-
-def photo_shading(
+def fit_light(
     rgb: Float[np.ndarray, "m 3"],
     normals: Float[np.ndarray, "m 3"],
     weight: Float[np.ndarray, "m"],
     *,
     sure: Float[np.ndarray, "m"],
     skin_rgb: Float[np.ndarray, "3"],
-) -> Float[np.ndarray, "m 3"]:
-    """Return the factor on sRGB colours by which a photo's light shades each normal.
+) -> PhotoLight:
+    """Return the light in a photo.
 
-    Linear light on skin of one colour is fitted with second-order spherical harmonics of the normal (Ramamoorthi &
-    Hanrahan 2001 for why nine numbers suffice). Errors are relative to what is expected; spots, brows, beard and cast
+    Linear light on skin of one colour is fitted. Errors are relative to what is expected; spots, brows, beard and cast
     shadows are outliers, which Cauchy weights take out over a few rounds. A light of one colour is fitted first, then,
     with ``chroma_fraction``, that of each channel.
 
@@ -86,24 +93,21 @@ def photo_shading(
         skin_rgb: the skin's usual colour there, sRGB.
 
     Returns:
-        Factors whose mean over seen, unshaded vertices is 1; all 1 if too little is seen. To take the light out, divide
-        by them.
+        Light whose factors have a mean of 1 over seen, unshaded vertices; it is even if too little is seen. To take it
+        out, divide by them.
     """
     used = weight > 0
     if used.sum() < _LIGHT.min_vertices:
-        return np.ones_like(rgb)
+        return PhotoLight(np.repeat(np.eye(9)[:, :1], 3, axis=1), np.ones(3))
     trust = weight[used].astype(np.float64)
-    light = np.clip(rgb[used] / skin_rgb, 1e-2, None) ** _GAMMA
-    basis = _basis(normals)
-    design = basis[used]
-    grey, trust = _fit_light(design, light.mean(1), trust)
-    shading = np.repeat((basis @ grey)[:, None], 3, axis=1)
-    for channel in range(3):
-        own, _ = _fit_light(design, light[:, channel], trust)
-        shading[:, channel] += _LIGHT.chroma_fraction * (basis @ (own - grey))
-    shading = np.clip(shading, _LIGHT.darkest, _LIGHT.brightest) ** (1 / _GAMMA)
+    light = np.clip(rgb[used] / skin_rgb, 1e-2, None) ** GAMMA
+    design = _basis(normals[used])
+    grey, trust = _fit_harmonics(design, light.mean(1), trust)
+    own = np.stack([_fit_harmonics(design, light[:, channel], trust)[0] for channel in range(3)], axis=1)
+    harmonics = grey[:, None] + _LIGHT.chroma_fraction * (own - grey[:, None])
+    shading = PhotoLight(harmonics, np.ones(3)).shading(normals[used])
     unshaded = trust * (sure[used] + 1e-6)
-    return shading / np.exp(np.average(np.log(shading[used]), axis=0, weights=unshaded))
+    return PhotoLight(harmonics, np.exp(np.average(np.log(shading), axis=0, weights=unshaded)))
 
 
 @dataclass(frozen=True)
@@ -112,9 +116,11 @@ class SkinLight:
 
     Attributes:
         shading: factor on the sRGB colour at each dense vertex.
+        photo: what was fitted of it.
     """
 
     shading: Float[np.ndarray, "m 3"]
+    photo: PhotoLight
 
     def on_texels(self, atlas: Atlas, fraction: float) -> Float32[np.ndarray, "t t 3"]:
         """Return the factor on each texel, of a fraction of the light in [0, 1]; 0 outside all charts."""
@@ -130,7 +136,7 @@ class SkinLight:
         return atlas.padded(even, inside)
 
 
-def _fit_light(
+def _fit_harmonics(
     design: Float[np.ndarray, "n 9"], light: Float[np.ndarray, "n"], weight: Float[np.ndarray, "n"]
 ) -> tuple[Float[np.ndarray, "9"], Float[np.ndarray, "n"]]:
     """Return the light's harmonics, and the weights less those of outliers."""
@@ -148,37 +154,6 @@ def _fit_light(
     return coefficients, trust
 
 
-def ambient_occlusion(vertices: Float[np.ndarray, "m 3"], faces: np.ndarray) -> Float[np.ndarray, "m"]:
-    """Return the visible fraction of an even sky at each vertex, in [0, 1] (1 is unoccluded), from depth buffers.
-
-    Directions are weighted by the cosine to the normal.
-    """
-    normals = vertex_normals(vertices, faces)
-    size, reach = _OCCLUSION.size_px, _OCCLUSION.margin * np.abs(vertices - vertices.mean(0)).max()
-    seen, possible = np.zeros(len(vertices)), np.full(len(vertices), 1e-9)
-    for direction in _sphere(_OCCLUSION.directions):
-        side = np.cross(direction, [0.0, 0.0, 1.0] if abs(direction[1]) > 0.9 else [0.0, 1.0, 0.0])
-        side /= np.linalg.norm(side)
-        frame = np.stack([side, np.cross(direction, side), -direction])
-        turned = (vertices - vertices.mean(0)) @ frame.T
-        depths = turned[:, 2:] + _OCCLUSION.depth_offset
-        pixels = np.concatenate([(turned[:, :2] / reach + 1) * size / 2, depths], axis=1)
-        depth = rasterize_pixels(pixels, faces, size, size).depth
-        column, row = (np.clip(pixels[:, c].astype(int), 0, size - 1) for c in (0, 1))
-        facing = np.maximum(normals @ direction, 0)
-        seen += facing * (pixels[:, 2] < depth[row, column] + _OCCLUSION.depth_tolerance)
-        possible += facing
-    return seen / possible
-
-
 def _basis(normals: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 9"]:
     x, y, z = normals[..., 0], normals[..., 1], normals[..., 2]
     return np.stack([np.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1], axis=-1)
-
-
-def _sphere(count: int) -> Float[np.ndarray, "d 3"]:
-    """Return directions spread evenly over the sphere on a golden spiral."""
-    index = np.arange(count) + 0.5
-    height, angle = 1 - 2 * index / count, np.pi * (1 + 5**0.5) * index
-    radius = np.sqrt(1 - height**2)
-    return np.stack([radius * np.cos(angle), height, radius * np.sin(angle)], axis=1)

@@ -132,7 +132,7 @@ def usual_skin(
         return _DEFAULT_SKIN_RGB
     used = weight > 0
     logs, trust = log_colour(rgb[used]), weight[used]
-    centre = np.array([_weighted_median(logs[:, c], trust) for c in range(3)])
+    centre = np.array([weighted_median(logs[:, c], trust) for c in range(3)])
     for _ in range(_TONE.rounds):
         likely = trust / (1 + (_difference(logs - centre) / _TONE.robust_scale) ** 4)
         centre = np.average(logs, axis=0, weights=likely)
@@ -184,7 +184,8 @@ def _difference(log_ratio: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]
     return np.hypot(brightness / _TONE.brightness, chroma / _TONE.chroma)
 
 
-def _weighted_median(values: Float[np.ndarray, "n"], weight: Float[np.ndarray, "n"]) -> float:
+def weighted_median(values: Float[np.ndarray, "n"], weight: Float[np.ndarray, "n"]) -> float:
+    """Return the value below which half of the weight lies."""
     order = np.argsort(values, kind="stable")
     total = np.cumsum(weight[order])
     return float(values[order][np.searchsorted(total, total[-1] / 2)])

@@ -14,7 +14,7 @@ from spinmeround.template.model.atlas import build_atlas
 from spinmeround.template.model.head_model import PARTS, load_head_model
 from spinmeround.template.texture.bake import TEXTURE_PX, bake_skin_texture, shared_atlas
 from spinmeround.template.texture.fill import Layer, MembraneSolver, blend_under, synthesise_grain
-from spinmeround.template.texture.lighting import ambient_occlusion, photo_shading
+from spinmeround.template.texture.lighting import fit_light
 from tests.template.texture.painted import painted_portrait
 
 
@@ -110,21 +110,17 @@ def test_light_from_one_side_is_found():
     light = (1 + 0.5 * normals[:, :1]) ** (1 / 2.2)
     shaded = skin * light
     shaded[::10] = 0.1
-    shading = photo_shading(shaded, normals, weight, sure=sure, skin_rgb=skin)
+    fitted = fit_light(shaded, normals, weight, sure=sure, skin_rgb=skin)
+    shading = fitted.shading(normals)
     seen = (weight > 0) & (np.arange(4000) % 10 != 0)
     assert np.abs(shading / light - 1)[seen].max() < 0.08
     assert np.std((shaded / shading)[seen], axis=0).max() < 0.2 * np.std(shaded[seen], axis=0).min()
     assert np.average(np.log(shading[:, 0]), weights=weight * sure) == pytest.approx(0, abs=0.02)
-    nothing = photo_shading(shaded, normals, np.zeros(4000), sure=sure, skin_rgb=skin)
-    assert np.allclose(nothing, 1), "nothing seen, nothing changed"
-
-
-def test_occlusion_finds_hollows(model):
-    dense = model.dense(model.mean)
-    sky = ambient_occlusion(dense, model.dense_faces)
-    assert sky.min() >= 0
-    assert sky.max() <= 1
-    assert sky[model.masks["nostrils"] > 0.9].mean() < 0.6 * sky[model.masks["scalp"] > 0.9].mean()
+    left, right = fitted.radiance(np.array([[1.0, 0, 0], [-1.0, 0, 0]]))
+    assert left > 2 * right > 0
+    nothing = fit_light(shaded, normals, np.zeros(4000), sure=sure, skin_rgb=skin)
+    assert np.allclose(nothing.shading(normals), 1), "nothing seen, nothing changed"
+    assert np.allclose(nothing.radiance(normals), 1)
 
 
 def test_grain_has_the_strength_of_the_patch_and_no_mean():
