@@ -40,6 +40,8 @@ class _LipsAtRestSettings:
         pale_brightness: ... if it is not darker than this relative to the lips.
         dark: darkness, as natural logarithm of the brightness that is expected over that seen, between which a texel
             changes from lip or skin to the mouth's inside.
+        dark_kept: so much of that darkness stays: closed mouths have a shadow in their corners, too, ...
+        corner_mm: ... which ends between these distances, millimetres.
         bright: the same the other way round, for teeth.
         shadow_percentile: darker colours of a lip than this percentile are taken for shadow.
         two_colours: differences of the two lips, natural logarithms, between which they come to have two colours.
@@ -54,8 +56,10 @@ class _LipsAtRestSettings:
             millimetres.
         bulge_mm: radius by which lips bulge toward each other: half the height of their red, which is 8 to 10 mm
             (Farkas 1994), millimetres.
+        shadow_depth: part of the shadow between lips, in logarithms, that is seen: it is that of an even sky, and the
+            lamps of portraits are in front of the face and shine into the gap.
         min_darkness: brightness, over that expected, below which a lip is taken for this bright.
-        scattering_mm: mean free path of green light in skin (Jensen et al. 2001, "skin1"), which softens the shadow
+        scattering_mm: how far green light diffuses in skin (Jensen et al. 2001, "skin1"), which softens the shadow
             between lips, millimetres.
     """
 
@@ -68,6 +72,8 @@ class _LipsAtRestSettings:
     pale: tuple[float, float] = (0.5, 0.75)
     pale_brightness: tuple[float, float] = (0.8, 1.0)
     dark: tuple[float, float] = (0.12, 0.4)
+    dark_kept: float = 0.35
+    corner_mm: tuple[float, float] = (2.0, 5.0)
     bright: tuple[float, float] = (0.2, 0.4)
     shadow_percentile: float = 25
     two_colours: tuple[float, float] = (0.4, 0.8)
@@ -78,8 +84,9 @@ class _LipsAtRestSettings:
     prior_weight: float = 0.01
     seam_mm: tuple[float, float] = (0.2, 1.2)
     bulge_mm: float = 4.5
+    shadow_depth: float = 0.75
     min_darkness: float = 0.05
-    scattering_mm: float = 0.95
+    scattering_mm: float = 1.37
 
 
 _LIPS = _LipsAtRestSettings()
@@ -139,6 +146,8 @@ def _whole_lips(
     doubt = (1 - smooth_ramp(weight, *_LIPS.unseen)) * near_map
     rgb, ideal, by = seen[used], painted[used], foreign_map[used]
     doubt[used] = np.maximum(doubt[used], _foreign(rgb, ideal, lip_map[used]) * by)
+    shadow = canvas.spread(1 - smooth_ramp(distance_mm, *_LIPS.corner_mm), window)[used] * weight[used]
+    painted[used] *= np.exp(_LIPS.dark_kept * shadow * np.minimum(_brighter(rgb, ideal), 0))[:, None]
     around = np.ones((2 * round(blur_px) + 1,) * 2, np.uint8)
     doubt = cv2.GaussianBlur(cv2.dilate((doubt * opened).astype(np.float32), around), (0, 0), blur_px)
     doubt = (doubt * canvas.inside[window])[..., None]
@@ -148,7 +157,7 @@ def _whole_lips(
     touched = red > 0
     darkness = np.exp(np.minimum(_brighter(mixed[touched], painted[touched]), 0))[:, None]
     missing = np.minimum(contact[touched] / np.maximum(darkness, _LIPS.min_darkness), 1)
-    mixed[touched] *= missing ** (opened * red[touched, None])
+    mixed[touched] *= missing ** (_LIPS.shadow_depth * opened * red[touched, None])
     whole = skin.rgb.copy()
     whole[window] = mixed
     return whole

@@ -38,7 +38,7 @@ class _CreaseSettings:
         brows_mm: distances to the brows between which hairs end, millimetres.
     """
 
-    pressed: tuple[float, float] = (0.05, 0.15)
+    pressed: tuple[float, float] = (0.06, 0.2)
     line_mm: tuple[float, float] = (1.0, 3.0)
     finest: float = 0.0012
     half_weight: float = 2
@@ -46,7 +46,7 @@ class _CreaseSettings:
     detail: float = 0.02
     tolerance: float = 0.15
     rounds: int = 3
-    evened: float = 0.85
+    evened: float = 0.75
     brows_mm: tuple[float, float] = (3.0, 7.0)
 
 
@@ -64,9 +64,9 @@ def without_creases(
 ) -> Float32[np.ndarray, "t t 3"]:
     """Return the colours of complete skin, evened out where the expression presses it together.
 
-    Skin that is pressed together folds: beside a smile, below squinting eyes, between brows that frown. Folds are dark,
-    and the skin between them catches the light. There the skin gets the tone of its surroundings, a robust mean over
-    the surface. Fine details are the skin's own and stay.
+    Skin that is pressed together folds: beside a smile, below squinting eyes, between brows that frown. Folds are dark.
+    They are brightened to the tone of their surroundings, a robust mean over the surface. Fine details are the skin's
+    own and stay.
 
     Args:
         skin: colours without light, complete, and the weight with which photos show in them.
@@ -95,7 +95,8 @@ def without_creases(
     window = window_of(amount > 0, blur_px=finest_px)
     inside = canvas.inside[window].astype(np.float32)
     logs = _blurred_inside(log_colour(skin.rgb[window]).astype(np.float32), inside, finest_px)
-    change = (canvas.atlas.spread(smooth, window) - logs) * (amount[window] * inside)[..., None]
+    darker = np.minimum(logs - canvas.atlas.spread(smooth, window), 0)
+    change = -darker * (amount[window] * inside)[..., None]
     even = skin.rgb.copy()
     even[window] *= np.exp(change)
     return even

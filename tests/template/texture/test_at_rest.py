@@ -76,7 +76,7 @@ def test_lips_that_were_apart_are_darkest_where_they_meet(model, canvas):
     rgb = lit_face(canvas)
     rest = skin_at_rest(canvas, seen(canvas, rgb), acted(model, jawOpen=0.3), model.mean)
     line, border = near(canvas, (87, 14, 317), 0.002), near(canvas, (84, 17, 314), 0.004)
-    assert rest[line].mean() < 0.65 * rgb[line].mean()
+    assert rest[line].mean() < 0.8 * rgb[line].mean()
     np.testing.assert_allclose(rest[border].mean(), rgb[border].mean(), rtol=0.05)
 
 
@@ -95,7 +95,7 @@ def test_a_wide_fold_takes_the_tone_around_it_and_keeps_its_pores(model, canvas)
     rgb[fold] *= 0.75
     posed = acted(model, mouthSmileLeft=1.0, mouthSmileRight=1.0)
     rest = skin_at_rest(canvas, seen(canvas, rgb * grain), posed, model.mean)
-    assert rest[fold].mean() > 0.93 * SKIN.mean()
+    assert rest[fold].mean() > 0.9 * SKIN.mean()
     assert (rest / rgb)[fold].std() > 0.03
 
 
