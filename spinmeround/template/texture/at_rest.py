@@ -152,15 +152,25 @@ def _whole_lips(
     doubt = cv2.GaussianBlur(cv2.dilate((doubt * opened).astype(np.float32), around), (0, 0), blur_px)
     doubt = (doubt * canvas.inside[window])[..., None]
     mixed = seen * (1 - doubt) + painted * doubt
-    contact = canvas.atlas.spread(_contact_shadow(distance_mm, expected), window)
     red = canvas.spread(model.masks["lips"], window) * canvas.inside[window]
-    touched = red > 0
-    darkness = np.exp(np.minimum(_brighter(mixed[touched], painted[touched]), 0))[:, None]
-    missing = np.minimum(contact[touched] / np.maximum(darkness, _LIPS.min_darkness), 1)
-    mixed[touched] *= missing ** (_LIPS.shadow_depth * opened * red[touched, None])
+    lips, contact = red > 0, atlas.spread(_contact_shadow(distance_mm, expected), window)
+    mixed[lips] *= _missing_shadow(mixed[lips], painted[lips], contact[lips]) ** (opened * red[lips, None])
     whole = skin.rgb.copy()
     whole[window] = mixed
     return whole
+
+
+def _missing_shadow(
+    rgb: Float[np.ndarray, "n 3"], expected: Float[np.ndarray, "n 3"], contact: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, "n 3"]:
+    """Return the factor that brings lips down to their shadow; 1 where they are so dark already.
+
+    Args:
+        expected: colours without that shadow.
+        contact: the factor of the shadow.
+    """
+    darkness = np.exp(np.minimum(_brighter(rgb, expected), 0))[:, None]
+    return np.minimum(contact / np.maximum(darkness, _LIPS.min_darkness), 1) ** _LIPS.shadow_depth
 
 
 def _contact_shadow(distance_mm: Float[np.ndarray, "n"], rgb: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
