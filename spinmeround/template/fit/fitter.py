@@ -16,7 +16,7 @@ from spinmeround.template.fit.canonical_frame import (
     pose_in_canonical,
     similarity_free_surface,
 )
-from spinmeround.template.fit.expression_prior import slopes_and_sigmas
+from spinmeround.template.fit.expression_prior import expected_expression
 from spinmeround.template.fit.free_form import (
     LinearResiduals,
     closure_residuals,
@@ -143,15 +143,15 @@ def _fit_priors(model: HeadModel, portraits: Sequence[Portrait]) -> FitPriors:
     principal = np.array([name.startswith("pca_") for name in model.shape_names])
     index = np.arange(len(principal))
     first = index < model.shape_mirror
-    slope, expression_sigma = slopes_and_sigmas(model.expression_names)
+    expected = [expected_expression(model.expression_names, portrait.blendshapes) for portrait in portraits]
     return FitPriors(
         shape_mean=np.where(np.array(model.shape_names) == _LOWER_LIP, _PRIORS.lower_lip, 0.0),
         shape_sigma=np.where(principal, 1.0, _PRIORS.local_shape_sigma),
         mirror_pairs=np.stack([index[first], np.asarray(model.shape_mirror)[first]], axis=1),
         mirror_sigma=_PRIORS.mirror_sigma,
         shape_limit=np.where(principal, _PRIORS.principal_limit, _PRIORS.local_limit),
-        expressions=tuple(slope * np.clip(p.blendshapes, 0, 1) for p in portraits),
-        expression_sigma=expression_sigma,
+        expressions=tuple(mean for mean, _ in expected),
+        expression_sigmas=tuple(sigma for _, sigma in expected),
         log_distance=_LOG_DISTANCE,
     )
 

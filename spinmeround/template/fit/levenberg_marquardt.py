@@ -45,7 +45,7 @@ class FitPriors:
         mirror_sigma: of the difference within a pair.
         shape_limit: bound on the absolute value of each shape parameter.
         expressions: expected expression of each photo; bounds are 0 and 1.
-        expression_sigma: around it.
+        expression_sigmas: around it.
         log_distance: mean and standard deviation of the logarithm of the camera's distance from the head's centre, head
             units.
     """
@@ -56,7 +56,7 @@ class FitPriors:
     mirror_sigma: float
     shape_limit: Float[np.ndarray, "k"]
     expressions: tuple[Float[np.ndarray, "e"], ...]
-    expression_sigma: Float[np.ndarray, "e"]
+    expression_sigmas: tuple[Float[np.ndarray, "e"], ...]
     log_distance: tuple[float, float]
 
 
@@ -109,7 +109,7 @@ def total_cost(state: FitState, priors: FitPriors, terms: Terms) -> float:
     mean, sigma = priors.log_distance
     for photo, pose in enumerate(state.poses):
         expression = state.expressions[photo]
-        cost += 0.5 * (((expression - priors.expressions[photo]) / priors.expression_sigma) ** 2).sum()
+        cost += 0.5 * (((expression - priors.expressions[photo]) / priors.expression_sigmas[photo]) ** 2).sum()
         cost += 0.5 * ((_log_distance(pose) - mean) / sigma) ** 2
         cost += sum(term.cost(pose, state.shape, expression) for term in terms[photo])
     return float(cost)
@@ -123,7 +123,7 @@ def _normal_equations(
     state: FitState, priors: FitPriors, terms: Terms
 ) -> tuple[Float[np.ndarray, "u u"], Float[np.ndarray, "u"]]:
     """Return Gauss-Newton matrix and gradient; unknowns in the order shape, then (expression, pose) of each photo."""
-    k, e = len(state.shape), len(priors.expression_sigma)
+    k, e = len(state.shape), len(priors.expressions[0])
     block = e + POSE_SIZE
     size = k + block * len(state.poses)
     matrix, gradient = np.zeros((size, size)), np.zeros(size)
@@ -137,8 +137,9 @@ def _normal_equations(
             matrix[np.ix_(index, index)] += block_matrix
             gradient[index] += block_gradient
         own = np.arange(first, first + e)
-        matrix[own, own] += priors.expression_sigma**-2
-        gradient[own] += (expression - priors.expressions[photo]) / priors.expression_sigma**2
+        precision = priors.expression_sigmas[photo] ** -2
+        matrix[own, own] += precision
+        gradient[own] += precision * (expression - priors.expressions[photo])
         depth, z = first + e + _DEPTH, pose.translation[2]
         matrix[depth, depth] += 1 / (sigma * z) ** 2
         gradient[depth] += (_log_distance(pose) - mean) / (sigma**2 * z)
@@ -164,7 +165,7 @@ def _free(
 ) -> Bool[np.ndarray, "u"]:
     """Return which unknowns may move: not those at a bound that the descent would push beyond it."""
     free = np.ones(len(gradient), bool)
-    k, e = len(state.shape), len(priors.expression_sigma)
+    k, e = len(state.shape), len(priors.expressions[0])
     free[:k] = shape_free & ~(
         ((state.shape >= priors.shape_limit) & (gradient[:k] < 0))
         | ((state.shape <= -priors.shape_limit) & (gradient[:k] > 0))
@@ -190,7 +191,7 @@ def _damped_step(
 
 def _moved(state: FitState, priors: FitPriors, step: Float[np.ndarray, "u"]) -> FitState:
     """Return the state after a step, clipped to the bounds."""
-    k, e = len(state.shape), len(priors.expression_sigma)
+    k, e = len(state.shape), len(priors.expressions[0])
     shape = np.clip(state.shape + step[:k], -priors.shape_limit, priors.shape_limit)
     blocks = step[k:].reshape(len(state.poses), e + POSE_SIZE)
     expressions = tuple(np.clip(x + d[:e], 0, 1) for x, d in zip(state.expressions, blocks, strict=True))

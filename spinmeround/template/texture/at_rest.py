@@ -10,17 +10,16 @@ from jaxtyping import Bool, Float, Float32
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import MILLIMETRE
-from spinmeround.images import blurred
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.lip_edges import LOWER_EDGE, UPPER_EDGE
-from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
+from spinmeround.template.model.head_model import HeadModel, landmark_points
+from spinmeround.template.texture.creases import window_of, without_creases
 from spinmeround.template.texture.fill import Layer, MembraneSolver, colour_similarity
 from spinmeround.template.texture.hidden_skin import SkinCanvas
 from spinmeround.template.texture.lips import lips_gap, redness
-from spinmeround.template.texture.skin_tone import beardedness, log_colour, unlikeness, usual_skin
+from spinmeround.template.texture.skin_tone import log_colour
 
 _JAW = "jawOpen"
-_BROWS = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46, 300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ class _LipsAtRestSettings:
         pale_brightness: ... if it is not darker than this relative to the lips.
         dark: darkness, as natural logarithm of the brightness that is expected over that seen, between which a texel
             changes from lip or skin to the mouth's inside.
-        dark_kept: so much of that darkness stays: closed mouths have a shadow in their corners, too.
+        dark_kept: so much of that darkness stays: closed mouths have a shadow in their corners, too, ...
+        corner_mm: ... which ends between these distances, millimetres.
         bright: the same the other way round, for teeth.
         shadow_percentile: darker colours of a lip than this percentile are taken for shadow.
         two_colours: differences of the two lips, natural logarithms, between which they come to have two colours.
@@ -52,9 +52,15 @@ class _LipsAtRestSettings:
             else.
         half_weight: summed texel weight at which a vertex counts half, texels.
         prior_weight: weight of the usual colour against differences between neighbours.
-        seam_mm: distances between which lips are darker toward each other, millimetres.
-        seam_darkening: by which fraction, ...
-        seam_power: ... with these exponents by channel: lips reflect red light onto each other.
+        seam_mm: distances between which the model's mask of the lips begins to count: up to the first all is lip,
+            millimetres.
+        bulge_mm: radius by which lips bulge toward each other: half the height of their red, which is 8 to 10 mm
+            (Farkas 1994), millimetres.
+        shadow_depth: part of the shadow between lips, in logarithms, that is seen: it is that of an even sky, and the
+            lamps of portraits are in front of the face and shine into the gap.
+        min_darkness: brightness, over that expected, below which a lip is taken for this bright.
+        scattering_mm: how far green light diffuses in skin (Jensen et al. 2001, "skin1"), which softens the shadow
+            between lips, millimetres.
     """
 
     touching_mm: float = 1.0
@@ -67,6 +73,7 @@ class _LipsAtRestSettings:
     pale_brightness: tuple[float, float] = (0.8, 1.0)
     dark: tuple[float, float] = (0.12, 0.4)
     dark_kept: float = 0.35
+    corner_mm: tuple[float, float] = (2.0, 5.0)
     bright: tuple[float, float] = (0.2, 0.4)
     shadow_percentile: float = 25
     two_colours: tuple[float, float] = (0.4, 0.8)
@@ -76,36 +83,15 @@ class _LipsAtRestSettings:
     half_weight: float = 2
     prior_weight: float = 0.01
     seam_mm: tuple[float, float] = (0.2, 1.2)
-    seam_darkening: float = 0.15
-    seam_power: tuple[float, float, float] = (0.8, 1.2, 1.1)
+    bulge_mm: float = 4.5
+    shadow_depth: float = 0.75
+    min_darkness: float = 0.05
+    scattering_mm: float = 1.37
 
 
-@dataclass(frozen=True)
-class _CreaseSettings:
-    """Constants of creases.
-
-    Attributes:
-        pressed: compressions of the skin by the expression between which creases come to be the expression's, fraction
-            of its length.
-        finest: details up to this size are pores and hairs, and stay; standard deviation, fraction of the texture's
-            side.
-        coarsest: details from this size on are shading, and stay.
-        evened: fraction by which what lies between is taken out if it is darker than what is around it.
-        brows_mm: distances to the brows between which hairs end, millimetres.
-        min_weight: bound below which too little skin is around, to compare with.
-    """
-
-    pressed: tuple[float, float] = (0.06, 0.2)
-    finest: float = 0.0012
-    coarsest: float = 0.012
-    evened: float = 0.75
-    brows_mm: tuple[float, float] = (3.0, 7.0)
-    min_weight: float = 0.05
-
-
-_LIPS, _CREASES = _LipsAtRestSettings(), _CreaseSettings()
-_KERNEL_DEVIATIONS = 4
-"""Reach of a Gaussian's kernel, standard deviations."""
+_LIPS = _LipsAtRestSettings()
+_GAMMA = 2.2
+"""sRGB is taken for this power of linear light."""
 
 
 def skin_at_rest(
@@ -123,8 +109,7 @@ def skin_at_rest(
     gap_mm = np.array([(lips_gap(canvas.model, posed) - lips_gap(canvas.model, neutral)) / MILLIMETRE])
     opened = float(smooth_ramp(gap_mm, *_LIPS.opened_mm)[0])
     lips = skin.rgb if opened == 0 else _whole_lips(canvas, skin, opened, upper, distance_mm)
-    mouth = 1 - smooth_ramp(distance_mm, *_LIPS.foreign_mm)
-    return _without_creases(canvas, Layer(lips, skin.weight), mouth, _compression(canvas, posed, neutral))
+    return without_creases(canvas, Layer(lips, skin.weight), posed, neutral, distance_mm)
 
 
 def _whole_lips(
@@ -138,7 +123,8 @@ def _whole_lips(
 
     What is expected are two membranes, one through colours of the lips and one through those of the skin around, mixed
     by the model's mask of the lips. What is much darker (the mouth's inside, the shadow of a corner), brighter or paler
-    (teeth), or was not seen is replaced by it. A lip below a moustache has the moustache's colour.
+    (teeth), or was not seen is replaced by it. A lip below a moustache has the moustache's colour. Then lips get the
+    shadow that they have where they touch, as far as they are not so dark already.
 
     Args:
         opened: how far the photo's mouth was open, in [0, 1].
@@ -153,33 +139,59 @@ def _whole_lips(
     if expected is None:
         return skin.rgb
     blur_px = _LIPS.blur * atlas.size
-    window = _window(canvas.spread(near) > 0, margin_px=round(blur_px) + _KERNEL_DEVIATIONS * blur_px)
+    window = window_of(canvas.spread(near) > 0, blur_px=blur_px, margin_px=round(blur_px))
     seen, weight = skin.rgb[window], skin.weight[window]
     foreign_map, lip_map, near_map = (canvas.spread(each, window) for each in (foreign, mask, mask * near))
     used, painted = foreign_map > 0, atlas.spread(expected, window)
     doubt = (1 - smooth_ramp(weight, *_LIPS.unseen)) * near_map
     rgb, ideal, by = seen[used], painted[used], foreign_map[used]
     doubt[used] = np.maximum(doubt[used], _foreign(rgb, ideal, lip_map[used]) * by)
-    shadow = np.exp(_LIPS.dark_kept * weight[used] * np.minimum(_brighter(rgb, ideal), 0))
-    painted[used] *= shadow[:, None] ** np.array(_LIPS.seam_power)
+    shadow = canvas.spread(1 - smooth_ramp(distance_mm, *_LIPS.corner_mm), window)[used] * weight[used]
+    painted[used] *= np.exp(_LIPS.dark_kept * shadow * np.minimum(_brighter(rgb, ideal), 0))[:, None]
     around = np.ones((2 * round(blur_px) + 1,) * 2, np.uint8)
     doubt = cv2.GaussianBlur(cv2.dilate((doubt * opened).astype(np.float32), around), (0, 0), blur_px)
     doubt = (doubt * canvas.inside[window])[..., None]
-    seam = canvas.spread(1 - smooth_ramp(distance_mm, *_LIPS.seam_mm), window)[..., None]
-    painted = painted * (1 - _LIPS.seam_darkening * seam) ** np.array(_LIPS.seam_power)
+    mixed = seen * (1 - doubt) + painted * doubt
+    red = canvas.spread(model.masks["lips"], window) * canvas.inside[window]
+    lips, contact = red > 0, atlas.spread(_contact_shadow(distance_mm, expected), window)
+    mixed[lips] *= _missing_shadow(mixed[lips], painted[lips], contact[lips]) ** (opened * red[lips, None])
     whole = skin.rgb.copy()
-    whole[window] = seen * (1 - doubt) + painted * doubt
+    whole[window] = mixed
     return whole
 
 
-def _window(wanted: Bool[np.ndarray, "t t"], *, margin_px: float) -> tuple[slice, slice]:
-    """Return rows and columns of a texture that hold all that is wanted, with a margin around it."""
-    margin, slices = int(np.ceil(margin_px)), []
-    for axis in (1, 0):
-        found = np.flatnonzero(wanted.any(axis))
-        first, last = (found[0], found[-1]) if len(found) else (0, -1)
-        slices.append(slice(max(first - margin, 0), last + 1 + margin))
-    return slices[0], slices[1]
+def _missing_shadow(
+    rgb: Float[np.ndarray, "n 3"], expected: Float[np.ndarray, "n 3"], contact: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, "n 3"]:
+    """Return the factor that brings lips down to their shadow; 1 where they are so dark already.
+
+    Args:
+        expected: colours without that shadow.
+        contact: the factor of the shadow.
+    """
+    darkness = np.exp(np.minimum(_brighter(rgb, expected), 0))[:, None]
+    return np.minimum(contact / np.maximum(darkness, _LIPS.min_darkness), 1) ** _LIPS.shadow_depth
+
+
+def _contact_shadow(distance_mm: Float[np.ndarray, "n"], rgb: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """Return the factor on sRGB colours by which closed lips are darker toward the line on which they meet.
+
+    Lips are taken for two equal cylinders that touch. Under an even sky a point sees of it what the horizons of its own
+    lip and of the other leave (Nusselt's analogue). From the other lip it gets the light that this reflects once: what
+    is reflected more often comes from deeper down, where it is dark.
+
+    Args:
+        distance_mm: along the lip, from that line.
+        rgb: colours of the lips.
+    """
+    softened_mm = np.hypot(distance_mm[:, None], _LIPS.scattering_mm)
+    angle = np.minimum(softened_mm / _LIPS.bulge_mm, np.pi / 2)
+    across, up = np.sin(angle), 1 - np.cos(angle)
+    to_other = np.hypot(across, up + 1)
+    horizon = np.arctan2(-(up + 1), -across) + np.arcsin(np.minimum(1 / to_other, 1))
+    sky = (1 - np.sin(horizon - (angle - np.pi / 2))) / 2
+    reflectance = np.clip(rgb, 0, 1) ** _GAMMA
+    return (sky * (1 + reflectance * (1 - sky))) ** (1 / _GAMMA)
 
 
 def _expected_mouth(
@@ -287,83 +299,3 @@ def _distance_to_meeting_mm(model: HeadModel, upper: Bool[np.ndarray, "m"]) -> F
     distance_mm = np.full(len(dense), np.inf)
     distance_mm[skin] = cKDTree(dense[np.concatenate(touching)]).query(dense[skin])[0] / MILLIMETRE
     return distance_mm
-
-
-def _without_creases(
-    canvas: SkinCanvas, skin: Layer, mouth: Float[np.ndarray, "m"], compression: Float[np.ndarray, "m"]
-) -> Float32[np.ndarray, "t t 3"]:
-    """Even out dark details of middle size where the expression presses the skin together.
-
-    Skin that is pressed together folds, and the folds are dark: beside a smile, below squinting eyes, between brows
-    that frown. Finer details are the skin's own, coarser ones the face's shape.
-
-    Args:
-        mouth: dense vertices around the line of the lips, which stay.
-        compression: fraction by which the expression presses the skin together.
-    """
-    model, atlas = canvas.model, canvas.atlas
-    colours, weight_sum = canvas.gather(skin)
-    usual = usual_skin(colours, weight_sum, canvas.places.sure)
-    beard = beardedness(unlikeness(colours, usual), weight_sum, canvas.places)
-    masks = model.masks
-    other = np.maximum.reduce([mouth, masks["lips"], masks["lids"], masks["nostrils"], masks["cavity"], _brows(model)])
-    own = (1 - other) * (1 - beard) * (1 - canvas.hair_coverage)
-    pressed = smooth_ramp(compression, *_CREASES.pressed)
-    amount = canvas.spread(pressed * own) * _CREASES.evened
-    if not amount.any():
-        return skin.rgb
-    window = _window(amount > 0, margin_px=_KERNEL_DEVIATIONS * _CREASES.coarsest * atlas.size)
-    own_map = canvas.spread(own, window) * canvas.inside[window]
-    logs = log_colour(skin.rgb[window]).astype(np.float32)
-    fine, coarse = (
-        _blurred_inside(logs, own_map, fraction * atlas.size) for fraction in (_CREASES.finest, _CREASES.coarsest)
-    )
-    darker = np.minimum(fine - coarse, 0)
-    even = skin.rgb.copy()
-    even[window] *= np.exp(-darker * amount[window][..., None])
-    return even
-
-
-def _blurred_inside(
-    image: Float32[np.ndarray, "h w 3"], weight: Float32[np.ndarray, "h w"], deviation_px: float
-) -> Float32[np.ndarray, "h w 3"]:
-    """Blur over what has weight alone; what has too little of it around keeps its value."""
-    total, mean = (blurred(each, deviation_px) for each in (weight, image * weight[..., None]))
-    enough = (total > _CREASES.min_weight)[..., None]
-    return np.where(enough, mean / np.maximum(total, _CREASES.min_weight)[..., None], image)
-
-
-def _compression(
-    canvas: SkinCanvas, posed: Float[np.ndarray, "n 3"], neutral: Float[np.ndarray, "n 3"]
-) -> Float[np.ndarray, "m"]:
-    """Return by which fraction of its length an expression presses the skin at each dense vertex together, at most.
-
-    It is 1 less the smaller singular value of the deformation of each face, averaged over a centimetre or so.
-    """
-    faces = canvas.model.dense_faces[canvas.model.dense_part == PARTS.index("skin")]
-    rest, moved = (_in_plane(np.asarray(canvas.model.dense(each), np.float64), faces) for each in (neutral, posed))
-    gradient = moved @ np.linalg.inv(rest)
-    least = np.linalg.svd(gradient, compute_uv=False)[:, -1]
-    count = len(canvas.hair_coverage)
-    corners = np.bincount(faces.ravel(), minlength=count)
-    total = np.bincount(faces.ravel(), np.repeat(1 - least, 3), minlength=count)
-    mean = (total / np.maximum(corners, 1))[:, None]
-    smooth = canvas.membrane.interpolate(mean, np.full(count, 0.1), mean, prior_weight=0.0)
-    return smooth[:, 0]
-
-
-def _in_plane(vertices: Float[np.ndarray, "m 3"], faces: np.ndarray) -> Float[np.ndarray, "f 2 2"]:
-    """Return two edges of each face in coordinates of its plane, as columns."""
-    first, second = (vertices[faces[:, c]] - vertices[faces[:, 0]] for c in (1, 2))
-    length = np.maximum(np.linalg.norm(first, axis=1), 1e-9)
-    along = (first * second).sum(1) / length
-    across = np.maximum(np.linalg.norm(np.cross(first, second), axis=1) / length, 1e-9)
-    zero = np.zeros_like(length)
-    return np.stack([np.stack([length, along], axis=1), np.stack([zero, across], axis=1)], axis=1)
-
-
-def _brows(model: HeadModel) -> Float[np.ndarray, "m"]:
-    """Return 1 on the dense vertices of the brows, falling to 0 around them."""
-    dense = np.asarray(model.dense(model.mean), np.float64)
-    distance = cKDTree(landmark_points(model, model.mean, _BROWS)).query(dense)[0]
-    return 1 - smooth_ramp(distance / MILLIMETRE, *_CREASES.brows_mm)

@@ -49,6 +49,12 @@ def _distance(model, vertices, pair) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(np.subtract(*landmark_points(model, vertices, EYE_CORNERS))))
 
 
+def _lift(model, vertices) -> float:
+    """Return the height of the mouth's corners above its middle."""
+    corners, middle = (landmark_points(model, vertices, pair)[:, 1].mean() for pair in (MOUTH_CORNERS, LIPS[0]))
+    return float(corners - middle)
+
+
 def test_scores_are_shrunk_alike_on_both_sides(model):
     slope, sigma = slopes_and_sigmas(model.expression_names)
     by_name = dict(zip(model.expression_names, zip(slope, sigma, strict=True), strict=True))
@@ -87,3 +93,17 @@ def test_narrow_eyes_stay_narrow_though_they_are_said_to_squint(model):
     lids = (159, 145)
     usual, true = (_distance(model, v, lids) for v in (model.mean, neutral))
     assert _distance(model, found.neutral, lids) < usual - 0.25 * (usual - true)
+
+
+def test_lowered_corners_over_a_raised_chin_are_a_frown(model):
+    mean = model.mean.astype(np.float64)
+    posed = _posed(model, mean, mouthFrownLeft=0.5, mouthFrownRight=0.5)
+    found = fit_head([_photo(model, posed, {"mouthShrugLower": 0.5})], model)
+    usual, low = _lift(model, mean), _lift(model, posed)
+    assert _lift(model, found.neutral) > usual + 0.35 * (low - usual)
+
+
+def test_a_raised_chin_alone_leaves_the_corners_level(model):
+    mean = model.mean.astype(np.float64)
+    found = fit_head([_photo(model, mean, {"mouthShrugLower": 0.5})], model)
+    assert _lift(model, found.neutral) < _lift(model, mean) + 0.004

@@ -47,7 +47,7 @@ def _priors(k: int, e: int, photos: int, weak: float) -> FitPriors:
         mirror_sigma=weak,
         shape_limit=np.ones(k),
         expressions=(np.full(e, 0.4),) * photos,
-        expression_sigma=np.full(e, weak),
+        expression_sigmas=(np.full(e, weak),) * photos,
         log_distance=(float(np.log(3.0)), 0.3),
     )
 

@@ -7,7 +7,7 @@ import pytest
 
 from spinmeround.template.model.atlas import build_atlas
 from spinmeround.template.model.head_model import PARTS, landmark_points, load_head_model
-from spinmeround.template.texture.at_rest import skin_at_rest
+from spinmeround.template.texture.at_rest import _contact_shadow, skin_at_rest
 from spinmeround.template.texture.fill import Layer, MembraneSolver, vertex_areas
 from spinmeround.template.texture.hidden_skin import SkinCanvas
 from spinmeround.template.texture.skin_tone import SkinPlaces
@@ -67,8 +67,36 @@ def test_teeth_and_dark_corners_of_an_open_mouth_are_not_on_closed_lips(model, c
     rgb[corners], rgb[middle] = DARK, TOOTH
     rest = skin_at_rest(canvas, seen(canvas, rgb), acted(model, jawOpen=0.3), model.mean)
     assert rest[middle].mean() < LIP.mean() * 1.15
-    assert (rest[middle][:, 0] - rest[middle][:, 1]).mean() > 0.2, "lips are red"
-    assert 2 * DARK.mean() < rest[corners].mean() < 0.9 * clean[corners].mean(), "a shadow is left in the corners"
+    assert (rest[middle][:, 0] / rest[middle][:, 1]).mean() > 1.4, "lips are red"
+    assert rest[corners].mean() > 2 * DARK.mean()
+    assert clean[corners].mean() > rest[corners].mean(), "a shadow is left in the corners"
+
+
+def test_lips_that_were_apart_are_darkest_where_they_meet(model, canvas):
+    rgb = lit_face(canvas)
+    rest = skin_at_rest(canvas, seen(canvas, rgb), acted(model, jawOpen=0.3), model.mean)
+    line, border = near(canvas, (87, 14, 317), 0.002), near(canvas, (84, 17, 314), 0.004)
+    assert rest[line].mean() < 0.8 * rgb[line].mean()
+    np.testing.assert_allclose(rest[border].mean(), rgb[border].mean(), rtol=0.05)
+
+
+def test_the_shadow_between_lips_is_that_of_touching_cylinders():
+    distance_mm, lip = np.array([0.0, 1.0, 2.0, 4.0, np.inf]), np.tile(LIP, (5, 1))
+    shadow = _contact_shadow(distance_mm, lip)
+    assert (np.diff(shadow, axis=0) > 0).all()
+    assert (shadow[:-1, 0] > shadow[:-1, 1]).all(), "lips reflect red onto each other"
+    np.testing.assert_allclose(shadow[-1], 1)
+
+
+def test_a_wide_fold_takes_the_tone_around_it_and_keeps_its_pores(model, canvas):
+    rgb = lit_face(canvas)
+    fold = near(canvas, (207, 427), 0.015)
+    grain = 1 + 0.05 * np.random.default_rng(0).standard_normal(rgb.shape[:2]).astype(np.float32)[..., None]
+    rgb[fold] *= 0.75
+    posed = acted(model, mouthSmileLeft=1.0, mouthSmileRight=1.0)
+    rest = skin_at_rest(canvas, seen(canvas, rgb * grain), posed, model.mean)
+    assert rest[fold].mean() > 0.9 * SKIN.mean()
+    assert (rest / rgb)[fold].std() > 0.03
 
 
 def test_a_crease_goes_where_a_smile_presses_the_skin_and_stays_on_the_forehead(model, canvas):
