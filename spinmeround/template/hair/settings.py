@@ -295,15 +295,14 @@ class PhotoProjectionSettings:
 
 @dataclass(frozen=True)
 class HairColourSettings:
-    """Colour of the hair: projected from the photos, with its low frequencies extended over the whole map.
+    """Colour of hair and headwear: projected from the photos, and what of it is continued.
 
     Attributes:
         min_weight: texels with less weight show no colour.
         blend_gain: how soon the photo's strands replace synthesised ones as the weight grows.
         blend_blur_texels: standard deviation of that blend.
-        observed_weight: weight from which a texel counts as observed, in the report and for the tone of unseen hair.
-        base_blurs_texels: standard deviations of the blurs that extend the base colour, widest first.
-        prior_weight: of the colour at the next coarser scale: so soon unseen hair fades to one tone.
+        observed_weight: weight from which a texel counts as observed in the report.
+        base_blurs_texels: standard deviations of the blurs that extend the colour of headwear, widest first.
     """
 
     min_weight: float = 1e-3
@@ -311,7 +310,6 @@ class HairColourSettings:
     blend_blur_texels: float = 2
     observed_weight: float = 0.3
     base_blurs_texels: tuple[float, ...] = (160.0, 70.0, 28.0, 10.0)
-    prior_weight: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -363,6 +361,7 @@ class StrandSettings:
     Attributes:
         widths_texels: of strands and of locks: each band holds what a blur of this standard deviation removes. Finer
             strands would flicker between views of 512 pixels, in which a texel is about a pixel.
+        widest: variation of the tone so many times wider than a band's strands is left out of it.
         min_pixels: of hair from which the contrast of strands can be measured.
         min_matte: value of the hair matte from which a pixel is certainly hair.
         erosion_px: side of the square by which that area is eroded.
@@ -382,6 +381,7 @@ class StrandSettings:
     """
 
     widths_texels: tuple[float, ...] = (1.3, 2.2, 3.8, 6.4)
+    widest: float = 3.0
     min_pixels: int = 400
     min_matte: float = 0.85
     erosion_px: int = 3

@@ -65,7 +65,7 @@ def synthesise_strands(
     smeared = _smeared(noise, wavy, s.short_length + combed * (s.long_length - s.short_length))
     relief = np.zeros(flow.shape[:2], np.float32)
     for band, width, contrast in zip(np.moveaxis(smeared, 2, 0), s.widths_texels, contrasts, strict=True):
-        detail = band - blur_cyclic(band, 3 * width)
+        detail = band - blur_cyclic(band, s.widest * width)
         relief += detail * (contrast / max(float(detail.std()), 1e-9))
     return _coloured(relief, samples)
 

@@ -2,7 +2,7 @@
 
 All hair is unrolled onto one map around the vertical axis of the skull: columns go round the head, rows go from the
 crown outward and then down, which is the way strands run. The colours seen by the photos are split into a base colour
-(low frequencies) and strands (the rest). The base colour is extended over the whole map; ``strand_texture`` synthesises
+(low frequencies) and strands (the rest). ``unseen_colour`` extends the base colour; ``strand_texture`` synthesises
 the strands that are not seen.
 """
 
@@ -230,21 +230,17 @@ def base_colour(
     colour: Float32[np.ndarray, "th tw 3"],
     trust: Float32[np.ndarray, "th tw"],
     *,
-    overall: Float[np.ndarray, "3"] | None = None,
-    prior: float = _SETTINGS.prior_weight,
+    overall: Float[np.ndarray, "3"],
+    prior: float,
 ) -> Float[np.ndarray, "th tw 3"]:
     """Return colours without detail: blurred at ever finer scales, so that unseen texels take the nearest seen colour.
 
     With the distance from what is seen they fade to one tone.
 
     Args:
-        overall: that tone; by default the median of what is surely seen.
+        overall: that tone.
         prior: weight of the colour at the next coarser scale.
     """
-    if overall is None:
-        sure = trust > _SETTINGS.observed_weight
-        seen = colour[sure if sure.any() else trust > 0]
-        overall = np.median(seen, axis=0) if len(seen) else np.zeros(3)
     base = np.broadcast_to(overall, colour.shape)
     premultiplied = np.dstack([colour * trust[..., None], trust])
     for sigma in _SETTINGS.base_blurs_texels:

@@ -82,7 +82,7 @@ def _by_height(
 def shading_of_form(
     normal: Float[np.ndarray, "th tw 3"], colour: Float[np.ndarray, "th tw 3"], trust: Float[np.ndarray, "th tw"]
 ) -> Float[np.ndarray, "th tw 1"]:
-    """Return the lightness of hair under light from above, as a factor with a mean of about 1.
+    """Return the lightness of hair under light from above, as a factor: 1 where it faces sideward.
 
     What faces up is lighter than what faces down, and strands shine in a band where they turn from the crown downward.
     Both are the stronger the more the lightness of seen hair varies: glossy hair and hard light show more of them.

@@ -163,20 +163,18 @@ def test_flattened_ears_lie_within_the_hair(model):
 
 
 def test_strands_keep_their_contrast_and_the_tone_of_combed_ones_runs_along_them(capped):
-    alike = {}
-    for coherence in (0.0, 1.0):
+    def alike(coherence, shift):
         down = np.broadcast_to(np.float32([0.0, 1.0]), (192, 256, 2))
         curl, rng = Curl(0.0, 0.1, coherence), np.random.default_rng(0)
         strands = synthesise_strands(capped[0], down, curl, texel=0.0015, rng=rng)
         assert 0.5 < strands.std() / (0.1 / np.sqrt(2)) < 1.7
-        grey = strands.mean(axis=2)
-        alike[coherence] = [
-            np.corrcoef(first.ravel(), second.ravel())[0, 1]
-            for first, second in ((grey[:-8], grey[8:]), (grey[:, :-8], grey[:, 8:]))
-        ]
-    (curly_along, _), (along, across) = alike[0.0], alike[1.0]
-    assert along > 0.5 and across < 0.2
-    assert curly_along < along / 2
+        grey = strands.mean(axis=2)[16:-16, 16:-16]
+        moved = np.roll(strands.mean(axis=2), shift, axis=(0, 1))[16:-16, 16:-16]
+        return np.corrcoef(grey.ravel(), moved.ravel())[0, 1]
+
+    assert alike(1.0, (8, 0)) > 0.5
+    assert alike(1.0, (0, 8)) < 0.2
+    assert alike(0.0, (8, 0)) < 0.25
 
 
 def test_colour_is_the_photos_where_seen_and_repeats_with_the_seed(capped):
