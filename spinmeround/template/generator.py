@@ -16,6 +16,7 @@ from spinmeround.template.fit.fitter import FittedHead, fit_head
 from spinmeround.template.fit.photo_balance import balance_photos
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, gather_evidence
 from spinmeround.template.hair.background_colours import without_background
+from spinmeround.template.hair.curl import shown_curl
 from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.hair.volume import (
     flatten_covered_ears,
@@ -35,6 +36,7 @@ from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel, load_head_model
 from spinmeround.template.render import Covering, Skin, painted_surface, render_views
 from spinmeround.template.strands.build import grow_strands
+from spinmeround.template.strands.direction_field import surface_directions
 from spinmeround.template.texture.bake import SkinTexture, bake_skin_texture, shared_atlas
 from spinmeround.template.texture.lids import best_lid_trust, repaint_lids
 from spinmeround.types import Avatar, Cameras, HairStrands, Mesh, PaintedSurface, Portrait, Progress, Views, no_progress
@@ -180,13 +182,11 @@ class TemplateGenerator:
         worn = [each for each in surfaces if each is not None]
         skin = bake_skin_texture(model, head, [as_hair(photo.portrait) for photo in evidence], coverage, coverings=worn)
         self._progress(0.85, "painting the hair")
-        hair, headwear = _paint_coverings(surfaces, evidence, rng=np.random.default_rng(seed))
-        if hair is not None:
-            neutral = flatten_covered_ears(model, model.dense(head.neutral), coverage)
-            strands = grow_strands(
-                model, neutral, coverage, hair.mesh, hair.texture, evidence, rng=np.random.default_rng(seed)
-            )
-            hair = replace(hair, strands=strands)
+        surface, cap = surfaces
+        hair = None if surface is None else _grow_hair(model, head, coverage, surface, evidence, seed=seed)
+        headwear = None
+        if cap is not None:
+            headwear = Covering("headwear", cap, paint_headwear(cap, headwear_evidence(evidence)))
         self._progress(1.0, "head ready")
         return TemplateHead(model, head, skin, hair, coverage, _report(head, skin, hair, headwear), headwear)
 
@@ -209,17 +209,22 @@ def _shape_coverings(
     return (hair, headwear), coverage
 
 
-def _paint_coverings(
-    surfaces: tuple[Mesh | None, Mesh | None], evidence: Sequence[PhotoEvidence], *, rng: np.random.Generator
-) -> tuple[Covering | None, Covering | None]:
-    """Return hair and headwear with their colours."""
-    hair, headwear = surfaces
-    return (
-        None if hair is None else Covering("hair", hair, paint_hair(hair, evidence, rng=rng)),
-        None
-        if headwear is None
-        else Covering("headwear", headwear, paint_headwear(headwear, headwear_evidence(evidence))),
-    )
+def _grow_hair(
+    model: HeadModel,
+    head: FittedHead,
+    coverage: Float[np.ndarray, "m"],
+    surface: Mesh,
+    evidence: Sequence[PhotoEvidence],
+    *,
+    seed: int,
+) -> Covering:
+    """Return the surface of the hair with its colours and strands."""
+    directions, curl = surface_directions(surface, evidence), shown_curl(evidence)
+    texture = paint_hair(surface, directions, curl, evidence, rng=np.random.default_rng(seed))
+    neutral = flatten_covered_ears(model, model.dense(head.neutral), coverage)
+    rng = np.random.default_rng(seed)
+    strands = grow_strands(model, neutral, coverage, surface, directions, curl, texture, evidence, rng=rng)
+    return Covering("hair", surface, texture, strands)
 
 
 def _report(head: FittedHead, skin: SkinTexture, hair: Covering | None, headwear: Covering | None) -> dict[str, Any]:

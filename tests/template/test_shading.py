@@ -6,10 +6,9 @@ import pytest
 from spinmeround.geometry import vertex_normals
 from spinmeround.images import sample
 from spinmeround.mesh_raster import FaceBuffer
-from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.shading import CoveringTexture, Shading, Surface, tilted_by_strands
-from tests.template.hair.capped import cap, front_of, photo_evidence, surface_of
+from tests.template.hair.capped import cap, front_of, painted, photo_evidence, surface_of
 
 SAMPLES, HEIGHT, WIDTH = 4, 20, 30
 
@@ -66,7 +65,7 @@ def painted_hair():
     front = front_of(model)
     evidence = photo_evidence(model, front, cap(model, front, 12))
     _, hair = surface_of(model, evidence)
-    texture = paint_hair(hair, evidence, rng=np.random.default_rng(0))
+    texture = painted(hair, evidence, seed=0)
     return hair, texture
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Complex, Float
 
+from spinmeround.template.fit.photo_lookup import PhotoEvidence
 from spinmeround.template.hair.measurement_settings import CurlSettings
-from spinmeround.template.hair.orientation import HairOrientation
+from spinmeround.template.hair.orientation import HairOrientation, measure_orientation
 
 _SETTINGS = CurlSettings()
 
@@ -31,6 +33,14 @@ class Curl:
     amplitude: float
     pitch: float
     coherence: float
+
+
+def shown_curl(evidence: Sequence[PhotoEvidence]) -> Curl:
+    """Return the waves that the photo with the most hair shows."""
+    photo = max(evidence, key=lambda each: (each.portrait.hair * each.portrait.observed).sum())
+    hair = photo.portrait.hair * photo.portrait.observed
+    orientation = measure_orientation(photo.portrait.foreground, hair, unit_px=photo.unit_px)
+    return measure_curl(orientation, hair, unit_px=photo.unit_px)
 
 
 def measure_curl(

@@ -16,9 +16,11 @@ from jaxtyping import Float, Float32
 
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.hair.measurement_settings import OrientedFilterSettings
-from spinmeround.template.hair.strand_texture import LUMINANCE
 
 _SETTINGS = OrientedFilterSettings()
+
+LUMINANCE = (0.3, 0.6, 0.1)
+"""Weights of red, green and blue in the lightness of hair."""
 
 _NO_WEIGHT = 1e-4
 """Blurred mask below which a window holds no hair."""

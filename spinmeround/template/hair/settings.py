@@ -288,22 +288,21 @@ class PhotoProjectionSettings:
 
     erosion_px: int = 5
     blur_px: float = 2.0
-    facing: tuple[float, float] = (0.08, 0.4)
+    facing: tuple[float, float] = (0.15, 0.65)
     matte: tuple[float, float] = (0.5, 0.9)
     depth_tolerance: float = 0.02
 
 
 @dataclass(frozen=True)
 class HairColourSettings:
-    """Colour of the hair: projected from the photos, with its low frequencies extended over the whole map.
+    """Colour of hair and headwear: projected from the photos, and what of it is continued.
 
     Attributes:
         min_weight: texels with less weight show no colour.
         blend_gain: how soon the photo's strands replace synthesised ones as the weight grows.
         blend_blur_texels: standard deviation of that blend.
-        observed_weight: weight from which a texel counts as observed, in the report and for the tone of unseen hair.
-        base_blurs_texels: standard deviations of the blurs that extend the base colour, widest first.
-        prior_weight: of the colour at the next coarser scale: so soon unseen hair fades to one tone.
+        observed_weight: weight from which a texel counts as observed in the report.
+        base_blurs_texels: standard deviations of the blurs that extend the colour of headwear, widest first.
     """
 
     min_weight: float = 1e-3
@@ -311,29 +310,48 @@ class HairColourSettings:
     blend_blur_texels: float = 2
     observed_weight: float = 0.3
     base_blurs_texels: tuple[float, ...] = (160.0, 70.0, 28.0, 10.0)
-    prior_weight: float = 0.1
 
 
 @dataclass(frozen=True)
-class OrientationSettings:
-    """Orientation of the strands over the map, from the structure tensor of what the photos show.
+class UnseenColourSettings:
+    """Colour of hair that no photo shows; lengths in texels of the map (0.6 mm).
 
     Attributes:
-        min_trust: weight of the photos from which a texel is used.
-        fine_blur_texels: standard deviation of the blur that removes noise.
-        erosion_texels: side of the square by which the seen area is eroded before gradients are used.
-        tensor_blur_texels: standard deviation over which the structure tensor is averaged.
-        blurs_texels: standard deviations of the blurs that extend the orientation, widest first.
-        downward_weight: of the vertical direction at the widest scale, and of each scale's result at the next finer
-            one, against the energy of seen gradients (1 is typical); matters where nothing near is seen.
+        min_trust: weight of the photos from which a texel says how light hair is.
+        lit_quantiles: of the lightness of seen hair, between which hair begins to count as lit, and does so entirely.
+        min_lit: fraction of that from which hair counts for the typical colour at a height, and of all hair.
+        band_texels: rows whose typical colour is found at once.
+        lit_blur_texels: standard deviation around the head over which lit hair is continued.
+        height_blur_texels: most standard deviation of the same up and down.
+        near_blurs_texels: standard deviations over which all seen hair is continued, widest first.
+        prior_weight: of the colour at the next coarser scale.
+        overall_weight: of the typical colour of all hair, against the fraction of a height at which lit hair is seen.
+        min_chroma: of a mean colour, below which its hue says nothing.
+        form_blur_texels: standard deviation of the blur of normals by which hair is shaded.
+        black: least lightness of which a logarithm is taken.
+        max_contrast: most standard deviation of the logarithm of lightness by which shading is scaled.
+        sky: logarithm of the lightness of what faces up, against sideward, in such standard deviations.
+        shine: the same in the band of the highlight.
+        band, band_width: height of the unit normal in the middle of the band, and its standard deviation.
     """
 
-    min_trust: float = 0.15
-    fine_blur_texels: float = 1.0
-    erosion_texels: int = 5
-    tensor_blur_texels: float = 6.0
-    blurs_texels: tuple[float, ...] = (90.0, 40.0, 16.0, 6.0)
-    downward_weight: float = 0.15
+    min_trust: float = 0.3
+    lit_quantiles: tuple[float, float] = (0.05, 0.3)
+    min_lit: float = 0.5
+    band_texels: int = 32
+    lit_blur_texels: float = 110.0
+    height_blur_texels: float = 50.0
+    near_blurs_texels: tuple[float, ...] = (70.0, 28.0, 10.0)
+    prior_weight: float = 0.1
+    overall_weight: float = 0.02
+    min_chroma: float = 6.0
+    form_blur_texels: float = 12.0
+    black: float = 0.02
+    max_contrast: float = 0.4
+    sky: float = 0.3
+    shine: float = 0.35
+    band: float = 0.55
+    band_width: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -343,41 +361,40 @@ class StrandSettings:
     Attributes:
         widths_texels: of strands and of locks: each band holds what a blur of this standard deviation removes. Finer
             strands would flicker between views of 512 pixels, in which a texel is about a pixel.
+        widest: variation of the tone so many times wider than a band's strands is left out of it.
         min_pixels: of hair from which the contrast of strands can be measured.
         min_matte: value of the hair matte from which a pixel is certainly hair.
         erosion_px: side of the square by which that area is eroded.
-        short_length: length over width of cropped or curled hair, which shows no direction.
-        long_length: the same of hair that plainly shows a direction.
-        undirected: ratio of gradient energy across the strands to that along them up to which hair shows no direction.
-            Isotropic noise has 2.5 at the sharpness of the measurement.
-        directed: ratio from which on it plainly shows one.
+        coherence: of the photo's hair, between which it goes from curls to combed hair.
+        short_length: of streaks of curls, in texels (2 cm).
+        long_length: the same of combed hair (15 cm).
         min_finer_contrast: least contrast of a band against the next wider one: a photo blurs the finest strands away.
         max_coarse_contrast: most contrast of the widest band against the next finer one: the rest is shading.
-        undirected_coarse: fraction of the contrast that the two widest bands keep in hair without a direction.
-        wave_rad: standard deviation of the strands' angle around the orientation field, radians.
-        wave_texels: distance over which that deviation varies.
+        undirected_coarse: fraction of the contrast that the two widest bands keep in curls.
+        straight_rad: standard deviation of the angle of straight strands around the direction of growth, radians.
+        curly_rad: what curls add to it.
+        wave_of_pitch: distance over which the angle varies, in pitches of the photo's waves.
         min_band_matte: value of the blurred mask from which a pixel is far enough inside the hair to measure at.
-        tensor_blur_widths: blur of a band's structure tensor, in widths of the band.
         colour_matte: value of the mask from which a pixel is used for the colour of strands.
         quantile_range: quantiles of lightness that are matched; the ends are bits of skin and of background.
         n_quantiles: how many quantiles are matched.
     """
 
     widths_texels: tuple[float, ...] = (1.3, 2.2, 3.8, 6.4)
+    widest: float = 3.0
     min_pixels: int = 400
     min_matte: float = 0.85
     erosion_px: int = 3
-    short_length: float = 2.0
-    long_length: float = 20.0
-    undirected: float = 2.5
-    directed: float = 4.0
+    coherence: tuple[float, float] = (0.45, 0.75)
+    short_length: float = 30.0
+    long_length: float = 250.0
     min_finer_contrast: float = 0.75
     max_coarse_contrast: float = 0.7
     undirected_coarse: float = 0.5
-    wave_rad: float = 0.22
-    wave_texels: float = 48.0
+    straight_rad: float = 0.1
+    curly_rad: float = 0.5
+    wave_of_pitch: float = 0.25
     min_band_matte: float = 0.8
-    tensor_blur_widths: float = 4
     colour_matte: float = 0.9
     quantile_range: tuple[float, float] = (0.02, 0.98)
     n_quantiles: int = 97

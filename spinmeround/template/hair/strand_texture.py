@@ -1,7 +1,8 @@
-"""Strands of hair synthesised by example: noise with the contrast of the photo's hair, smeared along its orientation.
+"""Strands of hair synthesised by example: noise with the contrast of the photo's hair, smeared along its growth.
 
 Method: line integral convolution (Cabral and Leedom, "Imaging vector fields using line integral convolution", 1993) of
-noise in bands, one for each width of strand.
+noise in bands, one for each width of strand. Long windows are built by repeated convolution with three samples at
+doubled distances, each distance the composition of two of half its length.
 """
 
 from __future__ import annotations
@@ -9,72 +10,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import cv2
-import numba
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
+from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
+from spinmeround.template.hair.curl import Curl
 from spinmeround.template.hair.map_smoothing import blur_cyclic
-from spinmeround.template.hair.settings import OrientationSettings, StrandSettings
+from spinmeround.template.hair.orientation import LUMINANCE
+from spinmeround.template.hair.settings import StrandSettings
 
-_ORIENTATION, _STRANDS = OrientationSettings(), StrandSettings()
+_STRANDS = StrandSettings()
 
-LUMINANCE = (0.3, 0.6, 0.1)
-"""Weights of red, green and blue in the lightness of hair."""
 _LUMINANCE = np.array(LUMINANCE, np.float32)
 
 _INSIDE = 0.5
 """Value of a mask in [0, 1] from which on a pixel belongs to it."""
 
-_NOISE_SIGMA_TEXELS = 1.6
-"""Standard deviation of noise down to which a band may be drawn on a smaller map."""
-
-
-def strand_orientation(colour: Float[np.ndarray, "h w 3"], trust: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Return the orientation of the strands all over a map.
-
-    It is that of the structure tensor where hair is seen, and turns downward with the distance from there.
-
-    Args:
-        colour: what the photos show on the map.
-        trust: 0 where they show nothing.
-
-    Returns:
-        Radians in [0, pi]; 0 runs along a row, pi / 2 down a column.
-    """
-    s = _ORIENTATION
-    seen = (trust > s.min_trust).astype(np.float32)
-    grey = colour.astype(np.float32) @ _LUMINANCE
-    detail = _blur_within(grey, seen, s.fine_blur_texels) - _blur_within(grey, seen, _STRANDS.widths_texels[-1])
-    inner = cv2.erode(seen, np.ones((s.erosion_texels, s.erosion_texels), np.uint8))
-    dx, dy = (cv2.Sobel(detail, cv2.CV_32F, *order) * inner for order in ((1, 0), (0, 1)))
-    # Orientations have no sign, so they are averaged at twice their angle.
-    cosine, sine, energy = (
-        blur_cyclic(part, s.tensor_blur_texels) for part in (dy * dy - dx * dx, -2 * dx * dy, dx * dx + dy * dy)
-    )
-    typical = float(np.median(energy[inner > 0])) if inner.any() else 1.0
-    energy = energy / max(typical, 1e-12)
-    cosine, sine = cosine / max(typical, 1e-12), sine / max(typical, 1e-12)
-    mean_cosine, mean_sine = np.full(grey.shape, -1, np.float32), np.zeros(grey.shape, np.float32)
-    for sigma in s.blurs_texels:
-        weight = blur_cyclic(energy, sigma) + s.downward_weight
-        mean_cosine = (blur_cyclic(cosine, sigma) + s.downward_weight * mean_cosine) / weight
-        mean_sine = (blur_cyclic(sine, sigma) + s.downward_weight * mean_sine) / weight
-    angle = 0.5 * np.arctan2(mean_sine, mean_cosine)
-    return np.where(angle < 0, angle + np.pi, angle).astype(np.float32)
-
 
 def synthesise_strands(
     evidence: Sequence[PhotoEvidence],
-    orientation: Float[np.ndarray, "h w"],
-    texel: float,
+    flow: Float[np.ndarray, "h w 2"],
+    curl: Curl,
     *,
+    texel: float,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "h w 3"]:
     """Synthesise the fine detail of hair over a map whose columns wrap round.
 
     Args:
-        orientation: of the strands, as returned by ``strand_orientation``.
+        flow: unit direction of growth in each texel: columns, rows.
+        curl: waves of the strands around it, and how much neighbours run alike.
         texel: side of a texel in head units.
         rng: draws the noise.
 
@@ -86,13 +52,21 @@ def synthesise_strands(
     samples = [_hair_pixels(photo, texel) for photo in evidence]
     samples = [sample for sample in samples if (sample[1] > _INSIDE).sum() >= s.min_pixels]
     if not samples:
-        return np.zeros((*orientation.shape, 3), np.float32)
-    contrasts, length = _measure(samples)
-    direction = orientation + s.wave_rad * _noise(orientation.shape, s.wave_texels, rng)
-    relief = np.zeros(orientation.shape, np.float32)
-    for width, contrast in zip(s.widths_texels, contrasts, strict=True):
-        band = _strand_band(width, length, direction, rng)
-        relief += band * (contrast / max(float(band.std()), 1e-9))
+        return np.zeros((*flow.shape[:2], 3), np.float32)
+    combed = float(smooth_ramp(np.array([curl.coherence]), *s.coherence)[0])
+    contrasts = _contrasts(samples, combed)
+    # A sinusoid's slopes have the standard deviation of its greatest one over the square root of 2.
+    slope = np.hypot(s.straight_rad, np.sqrt(2) * np.pi * curl.amplitude / curl.pitch) + (1 - combed) * s.curly_rad
+    deviation = slope * _noise(flow.shape[:2], s.wave_of_pitch * curl.pitch / texel, rng)
+    cosine, sine = np.cos(deviation), np.sin(deviation)
+    x, y = flow[..., 0], flow[..., 1]
+    wavy = np.dstack([cosine * x - sine * y, sine * x + cosine * y]).astype(np.float32)
+    noise = np.dstack([_noise(flow.shape[:2], width, rng) for width in s.widths_texels])
+    smeared = _smeared(noise, wavy, s.short_length + combed * (s.long_length - s.short_length))
+    relief = np.zeros(flow.shape[:2], np.float32)
+    for band, width, contrast in zip(np.moveaxis(smeared, 2, 0), s.widths_texels, contrasts, strict=True):
+        detail = band - blur_cyclic(band, s.widest * width)
+        relief += detail * (contrast / max(float(detail.std()), 1e-9))
     return _coloured(relief, samples)
 
 
@@ -116,39 +90,29 @@ def _blur_within(image, mask, sigma: float):
     return cv2.GaussianBlur(masked, (0, 0), sigma) / (weight if image.ndim == 2 else weight[..., None])
 
 
-def _measure(samples) -> tuple[list[float], float]:
-    """Contrast of each band in the photos' hair, and the length of its strands in widths."""
+def _contrasts(samples, combed: float) -> list[float]:
+    """Return the standard deviation of each band in the photos' hair."""
     s = _STRANDS
-    measured = [_measure_band(samples, width) for width in s.widths_texels]
-    anisotropy = max(ratio for _, ratio in measured)
-    directed = float(np.clip((anisotropy - s.undirected) / (s.directed - s.undirected), 0, 1))
-    contrasts = [contrast for contrast, _ in measured]
+    contrasts = [_measured_contrast(samples, width) for width in s.widths_texels]
     contrasts[3] = min(contrasts[3], s.max_coarse_contrast * contrasts[2])
-    kept = s.undirected_coarse + (1 - s.undirected_coarse) * directed
+    kept = s.undirected_coarse + (1 - s.undirected_coarse) * combed
     contrasts[2:] = [contrast * kept for contrast in contrasts[2:]]
     for k in (1, 0):
         contrasts[k] = max(contrasts[k], s.min_finer_contrast * contrasts[k + 1])
-    return contrasts, s.short_length + directed * (s.long_length - s.short_length)
+    return contrasts
 
 
-def _measure_band(samples, width: float) -> tuple[float, float]:
-    """Standard deviation of one band, and the energy of its gradients across the strands over that along them."""
+def _measured_contrast(samples, width: float) -> float:
+    """Return the standard deviation of one band."""
     s = _STRANDS
-    power, count, across, along = 0.0, 0, 0.0, 0.0
+    power, count = 0.0, 0
     for rgb, mask in samples:
         grey = rgb @ _LUMINANCE
         band = _blur_within(grey, mask, width / 2) - _blur_within(grey, mask, width)
         inside = (cv2.GaussianBlur(mask, (0, 0), width) > s.min_band_matte) & (mask > _INSIDE)
-        dx, dy = cv2.Sobel(band, cv2.CV_32F, 1, 0), cv2.Sobel(band, cv2.CV_32F, 0, 1)
-        blur = s.tensor_blur_widths * width
-        xx, yy, xy = (_blur_within(part, mask, blur) for part in (dx * dx, dy * dy, dx * dy))
-        # Eigenvalues of the structure tensor: mean plus and minus spread.
-        mean, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
         power += float((band[inside] ** 2).sum())
-        across += float((mean + spread)[inside].sum())
-        along += float((mean - spread)[inside].sum())
         count += int(inside.sum())
-    return np.sqrt(power / max(count, 1)), across / max(along, 1e-12)
+    return np.sqrt(power / max(count, 1))
 
 
 def _noise(shape, sigma_texels: float, rng: np.random.Generator):
@@ -157,55 +121,27 @@ def _noise(shape, sigma_texels: float, rng: np.random.Generator):
     return noise / max(float(noise.std()), 1e-9)
 
 
-def _strand_band(width: float, length: float, direction, rng: np.random.Generator):
-    """Strands of one width in texels, ``length`` widths long; wide ones are drawn on a smaller map."""
-    shrink = max(1, int(width / _NOISE_SIGMA_TEXELS))
-    rows, columns = direction.shape[0] // shrink, direction.shape[1] // shrink
-    noise = _noise((rows, columns), width / shrink, rng)
-    # Cosine and sine are downscaled, not the angle: it jumps from pi to 0.
-    along_x, along_y = (
-        cv2.resize(part(direction), (columns, rows), interpolation=cv2.INTER_AREA) for part in (np.cos, np.sin)
-    )
-    step = max(width / shrink / 2, 0.5)
-    n_steps = int(0.5 * width / shrink * length / step)
-    band = _line_integral_convolution(noise, along_x, along_y, step, n_steps)
-    band = cv2.resize(band, direction.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    # Long strands keep lower frequencies.
-    return band - blur_cyclic(band, 2 * width * max(1.0, length / 4))
+def _smeared(
+    values: Float32[np.ndarray, "h w b"], flow: Float32[np.ndarray, "h w 2"], length: float
+) -> Float32[np.ndarray, "h w b"]:
+    """Average along the flow, over about ``length`` texels around each."""
+    reach = length / 2
+    halvings = max(int(np.ceil(np.log2(reach))), 0)
+    ahead, behind = (sign * reach / 2**halvings * flow for sign in (1, -1))
+    for halving in range(halvings + 1):
+        values = 0.5 * values + 0.25 * _moved(values, ahead) + 0.25 * _moved(values, behind)
+        if halving < halvings:
+            ahead, behind = (each + _moved(each, each) for each in (ahead, behind))
+    return values
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
-def _line_integral_convolution(noise, along_x, along_y, step, steps):
-    """Mean of the noise along the streamline through each texel, ``steps`` to either side, under a Hann window."""
-    height, width = noise.shape
-    window = (0.5 + 0.5 * np.cos(np.pi * np.arange(1, steps + 1) / (steps + 1))).astype(np.float32)
-    out = np.empty_like(noise)
-    for row in numba.prange(height):
-        for column in range(width):
-            total, weight = noise[row, column], np.float32(1)
-            for sign in (-step, step):
-                stride = np.float32(sign)
-                x, y = np.float32(column), np.float32(row)
-                for k in range(steps):
-                    nearest_row, nearest_column = np.int32(y + np.float32(0.5)), np.int32(x + np.float32(0.5))
-                    nearest_column = 0 if nearest_column == width else nearest_column
-                    x += stride * along_x[nearest_row, nearest_column]
-                    y += stride * along_y[nearest_row, nearest_column]
-                    if y < 0 or y > height - 1:
-                        break
-                    # A step is shorter than the map, so that one turn brings a column back.
-                    x = x + width if x < 0 else x
-                    x = x - width if x >= width else x
-                    top, left = min(np.int32(y), height - 2), np.int32(x)
-                    down, right = y - top, x - left
-                    next_left = 0 if left + 1 == width else left + 1
-                    upper, lower = noise[top], noise[top + 1]
-                    first = upper[left] + right * (upper[next_left] - upper[left])
-                    second = lower[left] + right * (lower[next_left] - lower[left])
-                    total += window[k] * (first + down * (second - first))
-                    weight += window[k]
-            out[row, column] = total / weight
-    return out
+def _moved(values: Float32[np.ndarray, "h w b"], offset: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w b"]:
+    """Look values up at an offset from each texel; columns wrap round, rows end."""
+    height, width = values.shape[:2]
+    columns = np.mod(np.arange(width, dtype=np.float32) + offset[..., 0], width)
+    rows = np.clip(np.arange(height, dtype=np.float32)[:, None] + offset[..., 1], 0, height - 1)
+    wrapped = np.concatenate([values, values[:, :1]], axis=1)
+    return cv2.remap(wrapped, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _coloured(relief, samples):

@@ -2,7 +2,7 @@
 
 All hair is unrolled onto one map around the vertical axis of the skull: columns go round the head, rows go from the
 crown outward and then down, which is the way strands run. The colours seen by the photos are split into a base colour
-(low frequencies) and strands (the rest). The base colour is extended over the whole map; ``strand_texture`` synthesises
+(low frequencies) and strands (the rest). ``unseen_colour`` extends the base colour; ``strand_texture`` synthesises
 the strands that are not seen.
 """
 
@@ -14,16 +14,20 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Integer
+from scipy.spatial import cKDTree
 
 from spinmeround import mesh_raster
 from spinmeround.geometry import vertex_normals
 from spinmeround.images import sample
 from spinmeround.template.fit.photo_balance import agreed_tone, best_seen_shares
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
+from spinmeround.template.hair.curl import Curl
 from spinmeround.template.hair.map_smoothing import blur_cyclic
+from spinmeround.template.hair.orientation import LUMINANCE
 from spinmeround.template.hair.photo_projection import ProjectedPhoto
 from spinmeround.template.hair.settings import HairColourSettings
-from spinmeround.template.hair.strand_texture import LUMINANCE, strand_orientation, synthesise_strands
+from spinmeround.template.hair.strand_texture import synthesise_strands
+from spinmeround.template.hair.unseen_colour import continued_colour, shading_of_form
 from spinmeround.types import Mesh
 
 WIDTH, HEIGHT = 1024, 608
@@ -41,6 +45,9 @@ _BELOW_TOP = 0.03
 _RELIEF_SIGMA_ACROSS, _RELIEF_SIGMA_ALONG, _RELIEF_SIGMA_COARSE = 0.8, 3.0, 6
 """Standard deviations in texels: of the smoothing across and along strands, and of what is removed as shading."""
 
+_PROBE = 1e-3
+"""By how much a point is moved to see where it goes on the map, head units."""
+
 _SETTINGS = HairColourSettings()
 
 
@@ -51,6 +58,7 @@ class HairTexture:
     Attributes:
         centre: a point on the axis of the skull, world frame.
         albedo: the map, sRGB.
+        base: the same without strands.
         relief: height of the strands, zero mean, unit standard deviation.
         observed: weight in [0, 1] of the photos in each texel.
         occupied: texels that hold hair.
@@ -60,6 +68,7 @@ class HairTexture:
 
     centre: Float[np.ndarray, "3"]
     albedo: Float[np.ndarray, "th tw 3"]
+    base: Float[np.ndarray, "th tw 3"]
     relief: Float[np.ndarray, "th tw"]
     observed: Float32[np.ndarray, "th tw"]
     occupied: Bool[np.ndarray, "th tw"]
@@ -74,12 +83,20 @@ class HairTexture:
 
     def sample(self, points: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
         """Return colour and relief at world points near the hair's surface."""
+        values = self._look_up(np.dstack([self.albedo, self.relief]), points)
+        return values[:, :3], values[:, 3]
+
+    def sample_apart(
+        self, points: Float[np.ndarray, "n 3"], strand_points: Float[np.ndarray, "s 3"]
+    ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "s 3"]]:
+        """Return the colour without strands at some points, and what strands add to it at others."""
+        return self._look_up(self.base, points), self._look_up(self.albedo - self.base, strand_points)
+
+    def _look_up(self, channels: Float[np.ndarray, "th tw c"], points: Float[np.ndarray, "n 3"]):
         texels = _unroll(points, self.centre)
-        channels = np.dstack([self.albedo, self.relief])
         # One more column on either side, so that the look-up wraps round.
         wrapped = np.concatenate([channels[:, -1:], channels, channels[:, :1]], axis=1)
-        values = sample(wrapped, np.stack([np.mod(texels[:, 0], WIDTH) + 1, texels[:, 1]], axis=1))
-        return values[:, :3], values[:, 3]
+        return sample(wrapped, np.stack([np.mod(texels[:, 0], WIDTH) + 1, texels[:, 1]], axis=1))
 
     def corner_uv(
         self, vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]
@@ -94,11 +111,20 @@ class HairTexture:
         return np.stack([columns / WIDTH, 1 - np.clip(rows, 0, HEIGHT) / HEIGHT], axis=-1)
 
 
-def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, rng: np.random.Generator) -> HairTexture:
+def paint_hair(
+    hair: Mesh,
+    directions: Float[np.ndarray, "v 3"],
+    curl: Curl,
+    evidence: Sequence[PhotoEvidence],
+    *,
+    rng: np.random.Generator,
+) -> HairTexture:
     """Project the photos onto the hair and synthesise what they do not see.
 
     Args:
         hair: the hair's surface, world frame.
+        directions: in which hair grows at its vertices, unit vectors.
+        curl: of its strands.
         rng: draws the noise of synthesised strands.
     """
     s = _SETTINGS
@@ -106,14 +132,29 @@ def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, rng: np.random.
     position, normal, occupied = surface_of_map(hair, centre)
     photos = [ProjectedPhoto.of(photo, hair) for photo in evidence]
     colour, trust = project_photos(photos, position, normal, occupied)
-    base = base_colour(colour, trust)
+    form = shading_of_form(normal, colour, trust)
+    base = continued_colour(colour / form, trust) * form
     seen = np.where(trust[..., None] > 0, colour - base, 0)
-    synthetic = synthesise_strands(evidence, strand_orientation(colour, trust), TEXEL, rng=rng)
+    flow = _flow_on_map(hair, directions, centre, position, occupied)
+    synthetic = synthesise_strands(evidence, flow, curl, texel=TEXEL, rng=rng)
     blend = cv2.GaussianBlur(np.clip(trust * s.blend_gain, 0, 1), (0, 0), s.blend_blur_texels)[..., None]
     # Blending two uncorrelated patterns lowers their variance; the square root restores it.
     strands = (seen * blend + synthetic * (1 - blend)) / np.sqrt(blend**2 + (1 - blend) ** 2)
+    base = np.clip(base, 0, 1).astype(np.float32)
     albedo = np.clip(base + strands, 0, 1).astype(np.float32)
-    return HairTexture(centre, albedo, _relief(strands), trust.astype(np.float32), occupied, photos[0])
+    return HairTexture(centre, albedo, base, _relief(strands), trust.astype(np.float32), occupied, photos[0])
+
+
+def _flow_on_map(hair: Mesh, directions, centre, position, occupied) -> Float[np.ndarray, "th tw 2"]:
+    """Return in which direction hair grows at each texel, columns and rows, unit vectors."""
+    _, nearest = cKDTree(hair.vertices).query(position[occupied], workers=-1)
+    here = position[occupied].astype(np.float64)
+    moved = _unroll(here + _PROBE * directions[nearest], centre) - _unroll(here, centre)
+    moved[:, 0] = np.mod(moved[:, 0] + WIDTH / 2, WIDTH) - WIDTH / 2
+    flow = np.zeros((*occupied.shape, 2), np.float32)
+    flow[..., 1] = 1
+    flow[occupied] = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-9)
+    return flow
 
 
 def centre_of_map(hair: Mesh) -> Float[np.ndarray, "3"]:
@@ -189,21 +230,17 @@ def base_colour(
     colour: Float32[np.ndarray, "th tw 3"],
     trust: Float32[np.ndarray, "th tw"],
     *,
-    overall: Float[np.ndarray, "3"] | None = None,
-    prior: float = _SETTINGS.prior_weight,
+    overall: Float[np.ndarray, "3"],
+    prior: float,
 ) -> Float[np.ndarray, "th tw 3"]:
     """Return colours without detail: blurred at ever finer scales, so that unseen texels take the nearest seen colour.
 
     With the distance from what is seen they fade to one tone.
 
     Args:
-        overall: that tone; by default the median of what is surely seen.
+        overall: that tone.
         prior: weight of the colour at the next coarser scale.
     """
-    if overall is None:
-        sure = trust > _SETTINGS.observed_weight
-        seen = colour[sure if sure.any() else trust > 0]
-        overall = np.median(seen, axis=0) if len(seen) else np.zeros(3)
     base = np.broadcast_to(overall, colour.shape)
     premultiplied = np.dstack([colour * trust[..., None], trust])
     for sigma in _SETTINGS.base_blurs_texels:

@@ -12,12 +12,11 @@ from spinmeround.geometry import project, scatter_on_faces, vertex_normals
 from spinmeround.images import sample
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
-from spinmeround.template.hair.curl import Curl, measure_curl
-from spinmeround.template.hair.orientation import measure_orientation
+from spinmeround.template.hair.curl import Curl
+from spinmeround.template.hair.orientation import LUMINANCE
 from spinmeround.template.hair.texture import HairTexture
 from spinmeround.template.hair.volume import outer_skin
 from spinmeround.template.model.head_model import HeadModel
-from spinmeround.template.strands.direction_field import surface_directions
 from spinmeround.template.strands.growth import HairVolume, grow
 from spinmeround.template.strands.resampling import resampled
 from spinmeround.template.strands.settings import GrowthSettings, StrandGrowthSettings
@@ -25,6 +24,9 @@ from spinmeround.template.strands.styling import styled
 from spinmeround.types import HairStrands, Mesh
 
 _SETTINGS = StrandGrowthSettings()
+
+_TINY = 1e-9
+"""Keeps divisions by weights finite."""
 
 _INSIDE = 0.5
 """Value of a soft mask or matte in [0, 1] from which on a vertex or a pixel belongs to it."""
@@ -71,6 +73,8 @@ def grow_strands(
     skin: Float[np.ndarray, "m 3"],
     coverage: Float[np.ndarray, "m"],
     hair: Mesh,
+    hair_directions: Float[np.ndarray, "v 3"],
+    curl: Curl,
     texture: HairTexture,
     evidence: Sequence[PhotoEvidence],
     *,
@@ -82,19 +86,18 @@ def grow_strands(
         skin: dense vertices of the head at rest, world frame.
         coverage: fraction of hair and headwear over each of them.
         hair: the hair's outer surface.
+        hair_directions: in which hair grows at its vertices, unit vectors.
+        curl: of its strands.
         texture: its colours.
         rng: draws roots, depths, lengths and tones.
     """
     s = _SETTINGS
     normals = vertex_normals(skin, model.dense_faces)
     outer = outer_skin(model)
-    volume = HairVolume.of(
-        hair, surface_directions(hair, evidence), Mesh(skin[outer], np.zeros((0, 3), np.int64)), normals[outer]
-    )
+    volume = HairVolume.of(hair, hair_directions, Mesh(skin[outer], np.zeros((0, 3), np.int64)), normals[outer])
     roots = _scattered(model, skin, normals, coverage, hair, volume, rng)
     if roots is None:
         return None
-    curl = _curl(evidence)
     number, kept = _chosen(roots, volume, curl, rng)
     roots = roots.take(kept)
     points, counts = roots.grow(volume)
@@ -142,14 +145,6 @@ def _scattered(
     lengths = _lengths(model, skin, hair, thickness, rng)
     overshoots = np.minimum(rng.exponential(s.overshoot, number), s.max_overshoot) + np.maximum(-depths, 0)
     return _Roots(face, corner_weights, points, directions, depths, lengths, overshoots).take(inside)
-
-
-def _curl(evidence: Sequence[PhotoEvidence]) -> Curl:
-    """Return the waves that the photo with the most hair shows."""
-    photo = max(evidence, key=lambda each: (each.portrait.hair * each.portrait.observed).sum())
-    hair = photo.portrait.hair * photo.portrait.observed
-    orientation = measure_orientation(photo.portrait.foreground, hair, unit_px=photo.unit_px)
-    return measure_curl(orientation, hair, unit_px=photo.unit_px)
 
 
 def _chosen(
@@ -201,14 +196,24 @@ def _shown_length(points: Float[np.ndarray, "s q 3"], photo: PhotoEvidence) -> I
 
 
 def _colours(points, volume: HairVolume, depths, texture: HairTexture, rng: np.random.Generator):
-    """Return sRGB colours: the photo's where it sees a point, elsewhere the surface's with a tone for each strand."""
+    """Return sRGB colours: the photo's where it sees a point, elsewhere the surface's with a tone for each strand.
+
+    What the photo shows of a strand goes on where it does not see it.
+    """
     s = _SETTINGS
     flat = points.reshape(-1, 3)
-    base, _ = texture.sample(flat)
-    tone = np.exp(rng.normal(0, s.tone_spread, len(points)))
+    base, own = texture.sample_apart(flat, points[:, round(s.tone_place * (points.shape[1] - 1))])
+    base = base.reshape(points.shape)
+    lightness = np.array(LUMINANCE)
+    spread = s.tone_spread * float((own @ lightness).std() / max(float((base @ lightness).mean()), _TINY))
+    tone = np.exp(rng.normal(0, spread, len(points)))
     tone *= 1 - (1 - s.deep_tone) * np.clip(depths / s.max_depth, 0, 1)
-    colours = base * np.repeat(tone, points.shape[1])[:, None]
-    if texture.photo is not None:
-        seen, trust, _ = texture.photo.look_up(flat, volume.outward(flat))
-        colours += trust[:, None] * (seen - colours)
-    return np.clip(colours, 0, 1).reshape(points.shape)
+    if texture.photo is None:
+        return np.clip((base + own[:, None]) * tone[:, None, None], 0, 1)
+    seen, trust, _ = texture.photo.look_up(flat, volume.outward(flat))
+    seen, trust = seen.reshape(points.shape), trust.reshape(*points.shape[:2], 1)
+    total = trust.sum(axis=1)
+    shown = (trust * (seen - base)).sum(axis=1) / np.maximum(total, _TINY)
+    own += np.minimum(total, 1) * (shown - own)
+    colours = (base + own[:, None]) * tone[:, None, None]
+    return np.clip(colours + trust * (seen - colours), 0, 1)

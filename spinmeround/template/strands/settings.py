@@ -94,7 +94,9 @@ class StrandGrowthSettings:
         overshoot: mean of how far strands come out of the hair's surface; max_overshoot: the most.
         hair_in_photo: value of the hair matte below which a photo shows that there is no strand.
         before_skin: a point as much behind the skin or further is not shown by the photo.
-        tone_spread: standard deviation of the logarithm of a strand's lightness where no photo shows it.
+        tone_place: place along a strand, from root to tip, where the hair's map says how light it is.
+        tone_spread: standard deviation of the logarithm of a single strand's lightness where no photo shows it, against
+            that of the map.
         deep_tone: lightness of the deepest strands.
     """
 
@@ -124,7 +126,8 @@ class StrandGrowthSettings:
     max_overshoot: float = 0.01
     hair_in_photo: float = 0.5
     before_skin: float = 0.004
-    tone_spread: float = 0.15
+    tone_place: float = 0.8
+    tone_spread: float = 0.7
     deep_tone: float = 0.6
 
 

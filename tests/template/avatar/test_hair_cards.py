@@ -58,7 +58,7 @@ def hair(model) -> Covering:
     strands = HairStrands(np.stack(points, axis=1), widths, colours, np.zeros((COUNT, 2)))
     plain = np.full((HEIGHT, WIDTH, 3), [0.3, 0.2, 0.1], np.float32)
     blank = np.zeros((HEIGHT, WIDTH), np.float32)
-    return Covering("hair", surface, HairTexture(np.zeros(3), plain, blank, blank, blank > -1), strands)
+    return Covering("hair", surface, HairTexture(np.zeros(3), plain, plain, blank, blank, blank > -1), strands)
 
 
 def built(model: HeadModel, hair: Covering, detail: AvatarDetail) -> Avatar:

@@ -60,7 +60,7 @@ def hair(model) -> Covering:
         np.zeros((COUNT, 2)),
     )
     plain, blank = np.full((HEIGHT, WIDTH, 3), 0.3, np.float32), np.zeros((HEIGHT, WIDTH), np.float32)
-    return Covering("hair", surface, HairTexture(np.zeros(3), plain, blank, blank, blank > -1), strands)
+    return Covering("hair", surface, HairTexture(np.zeros(3), plain, plain, blank, blank, blank > -1), strands)
 
 
 def shortened(hair: Covering, floor: float) -> HairStrands:

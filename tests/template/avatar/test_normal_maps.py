@@ -78,7 +78,8 @@ def test_strands_tilt_the_normals_of_the_hair_across_the_seam_too():
     rng = np.random.default_rng(0)
     relief = rng.normal(size=(HEIGHT, WIDTH)).astype(np.float32)
     seen, occupied = np.zeros_like(relief), np.ones(relief.shape, bool)
-    texture = HairTexture(np.zeros(3), np.full((HEIGHT, WIDTH, 3), 0.2, np.float32), relief, seen, occupied)
+    plain = np.full((HEIGHT, WIDTH, 3), 0.2, np.float32)
+    texture = HairTexture(np.zeros(3), plain, plain, relief, seen, occupied)
     uv = texture.corner_uv(ball.vertices, ball.faces)
     assert uv.max() > 1
     mesh = TexturedMesh(

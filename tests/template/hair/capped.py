@@ -9,6 +9,9 @@ from spinmeround.orbits import orbit_cameras
 from spinmeround.template.fit.fitter import FittedHead, FittedPhoto
 from spinmeround.template.fit.photo_lookup import gather_evidence
 from spinmeround.template.hair import volume
+from spinmeround.template.hair.curl import shown_curl
+from spinmeround.template.hair.texture import paint_hair
+from spinmeround.template.strands.direction_field import surface_directions
 from spinmeround.types import Portrait
 
 SIZE = 384
@@ -66,3 +69,9 @@ def surface_of(model, evidence):
     thickness = volume.hair_thickness(model, coverage, evidence)
     neutral = volume.flatten_covered_ears(model, model.dense(model.mean), coverage)
     return coverage, volume.hair_surface(model, neutral, coverage, thickness, evidence)
+
+
+def painted(surface, evidence, *, seed):
+    """The texture of a surface of hair."""
+    directions, curl = surface_directions(surface, evidence), shown_curl(evidence)
+    return paint_hair(surface, directions, curl, evidence, rng=np.random.default_rng(seed))

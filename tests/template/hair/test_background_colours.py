@@ -13,9 +13,8 @@ from spinmeround.template.fit.fitter import FittedHead, FittedPhoto
 from spinmeround.template.fit.photo_lookup import gather_evidence
 from spinmeround.template.hair import volume
 from spinmeround.template.hair.background_colours import background_shown, without_background
-from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.model.head_model import load_head_model
-from tests.template.hair.capped import portrait_of
+from tests.template.hair.capped import painted, portrait_of
 
 SIZE = 384
 SKIN_RGB, BROWN, BLUE, RED = np.array([[0.8, 0.6, 0.5], [0.3, 0.2, 0.1], [0.15, 0.25, 0.7], [0.7, 0.1, 0.1]])
@@ -126,7 +125,7 @@ def test_the_wall_is_not_printed_on_the_hair(model, camera, masks, too_wide):
     neutral = volume.flatten_covered_ears(model, model.dense(model.mean), coverage)
     thickness = volume.hair_thickness(model, coverage, evidence)
     surface = volume.hair_surface(model, neutral, coverage, thickness, evidence)
-    texture = paint_hair(surface, evidence, rng=np.random.default_rng(0))
+    texture = painted(surface, evidence, seed=0)
     hair = texture.albedo[texture.occupied]
     assert np.abs(hair.mean(0) - BROWN).max() < 0.03
     assert (hair[:, 0] - hair[:, 1] > 0.25).mean() < 1e-3, "the wall has 0.6, brown hair 0.1"

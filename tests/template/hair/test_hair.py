@@ -10,12 +10,23 @@ from spinmeround import images, mesh_raster
 from spinmeround.geometry import project
 from spinmeround.orbits import orbit_cameras
 from spinmeround.template.hair import volume
+from spinmeround.template.hair.curl import Curl
 from spinmeround.template.hair.nearest_on_grid import Grid
-from spinmeround.template.hair.strand_texture import strand_orientation, synthesise_strands
-from spinmeround.template.hair.texture import base_colour, paint_hair
+from spinmeround.template.hair.strand_texture import synthesise_strands
+from spinmeround.template.hair.unseen_colour import continued_colour, shading_of_form
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.render import Covering, Skin, render_views
-from tests.template.hair.capped import CAMERA, HAIR_RGB, SIZE, SKIN_RGB, cap, front_of, photo_evidence, surface_of
+from tests.template.hair.capped import (
+    CAMERA,
+    HAIR_RGB,
+    SIZE,
+    SKIN_RGB,
+    cap,
+    front_of,
+    painted,
+    photo_evidence,
+    surface_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -151,32 +162,25 @@ def test_flattened_ears_lie_within_the_hair(model):
     np.testing.assert_array_equal(flat[untouched], vertices[untouched])
 
 
-def test_strands_keep_their_contrast_and_follow_the_orientation(capped):
-    evidence = capped[0]
-    for angle in (np.pi / 2, 0.0):
-        orientation = np.full((192, 256), angle, np.float32)
-        strands = synthesise_strands(evidence, orientation, 0.0015, rng=np.random.default_rng(0))
-        assert 0.5 < strands.std() / (0.1 / np.sqrt(2)) < 1.5
-        down, across = np.abs(np.diff(strands, axis=0)).mean(), np.abs(np.diff(strands, axis=1)).mean()
-        along, athwart = (down, across) if angle else (across, down)
-        assert athwart > 2 * along
+def test_strands_keep_their_contrast_and_the_tone_of_combed_ones_runs_along_them(capped):
+    def alike(coherence, shift):
+        down = np.broadcast_to(np.float32([0.0, 1.0]), (192, 256, 2))
+        curl, rng = Curl(0.0, 0.1, coherence), np.random.default_rng(0)
+        strands = synthesise_strands(capped[0], down, curl, texel=0.0015, rng=rng)
+        assert 0.5 < strands.std() / (0.1 / np.sqrt(2)) < 1.7
+        grey = strands.mean(axis=2)[16:-16, 16:-16]
+        moved = np.roll(strands.mean(axis=2), shift, axis=(0, 1))[16:-16, 16:-16]
+        return np.corrcoef(grey.ravel(), moved.ravel())[0, 1]
 
-
-def test_the_orientation_is_as_seen_and_turns_down_far_from_it():
-    rows, columns = np.mgrid[:192, :256]
-    slanted = 0.5 + 0.2 * np.sin((columns - rows) * 0.8)  # stripes at 45 degrees
-    trust = ((abs(columns - 128) < 30) & (abs(rows - 96) < 30)).astype(np.float32)
-    orientation = strand_orientation(np.repeat((slanted * trust)[..., None], 3, axis=2).astype(np.float32), trust)
-    assert np.median(abs(orientation[80:112, 112:144] - np.pi / 4)) < 0.1
-    np.testing.assert_allclose(
-        strand_orientation(np.zeros((64, 96, 3), np.float32), np.zeros((64, 96), np.float32)), np.pi / 2
-    )
+    assert alike(1.0, (8, 0)) > 0.5
+    assert alike(1.0, (0, 8)) < 0.2
+    assert alike(0.0, (8, 0)) < 0.25
 
 
 def test_colour_is_the_photos_where_seen_and_repeats_with_the_seed(capped):
     evidence, _, surface = capped
-    texture = paint_hair(surface, evidence, rng=np.random.default_rng(3))
-    again = paint_hair(surface, evidence, rng=np.random.default_rng(3))
+    texture = painted(surface, evidence, seed=3)
+    again = painted(surface, evidence, seed=3)
     np.testing.assert_array_equal(texture.albedo, again.albedo)
     colours, relief = texture.sample(surface.vertices)
     np.testing.assert_allclose(colours.mean(0), HAIR_RGB, atol=0.04)
@@ -189,15 +193,40 @@ def test_unseen_hair_has_the_tone_of_most_seen_hair_and_a_dyed_lock_keeps_its_ow
     blue = np.array([0.1, 0.2, 0.7])
     colour[:, 362:662], trust[:, 362:662] = HAIR_RGB, 1
     colour[:, 602:662] = blue
-    base = base_colour(colour, trust)
+    base = continued_colour(colour, trust)
     np.testing.assert_allclose(base[:, 0], np.broadcast_to(HAIR_RGB, (608, 3)), atol=0.05)
     np.testing.assert_allclose(base[:, 640], np.broadcast_to(blue, (608, 3)), atol=0.05)
-    np.testing.assert_array_equal(base_colour(0 * colour, 0 * trust), 0)
+    np.testing.assert_array_equal(continued_colour(0 * colour, 0 * trust), 0)
+
+
+def test_unseen_hair_is_that_of_its_height_and_not_that_of_a_shadow():
+    colour, trust = np.zeros((608, 1024, 3), np.float32), np.zeros((608, 1024), np.float32)
+    tips = np.array([0.2, 0.6, 0.6])
+    colour[:300, 362:662], colour[300:, 362:662] = HAIR_RGB, tips
+    trust[:, 362:662] = 1
+    colour[:, 362:382] *= 0.2
+    colour[:, 642:662] *= 0.2
+    base = continued_colour(colour, trust)
+    np.testing.assert_allclose(base[100, [0, 150, 900]], np.broadcast_to(HAIR_RGB, (3, 3)), atol=0.05)
+    np.testing.assert_allclose(base[500, [0, 150, 900]], np.broadcast_to(tips, (3, 3)), atol=0.05)
+
+
+def test_a_round_head_is_lighter_above_than_below_and_as_much_as_the_hair_has_contrast():
+    up = np.cos(np.linspace(0, np.pi, 608))[:, None]
+    normal = np.dstack([np.repeat(each, 1024, axis=1) for each in (np.sqrt(1 - up**2), up, 0 * up)])
+    trust = np.ones((608, 1024), np.float32)
+    stripes = np.where(np.arange(1024) // 64 % 2, 1.0, 0.5)[None, :, None]
+    forms = [
+        shading_of_form(normal, np.broadcast_to(HAIR_RGB * each, normal.shape), trust)
+        for each in (stripes, 1 + 0 * stripes)
+    ]
+    assert forms[0][150, 0] > 1.1 * forms[0][304, 0] > 1.1 * forms[0][500, 0]
+    np.testing.assert_allclose(forms[1], 1, atol=1e-4)
 
 
 def test_the_map_wraps_without_a_seam(capped):
     evidence, _, surface = capped
-    texture = paint_hair(surface, evidence, rng=np.random.default_rng(0))
+    texture = painted(surface, evidence, seed=0)
     behind = texture.centre + np.array([[-1e-6, 0.0, -0.25], [1e-6, 0.0, -0.25]])
     left, right = texture.sample(behind)[0]
     np.testing.assert_allclose(left, right, atol=0.02)
@@ -216,7 +245,7 @@ def test_render_gives_straight_colour_unit_normals_and_soft_edges(model):
 
 def test_hair_hides_the_skin_below_it(model, capped):
     evidence, _, surface = capped
-    hair = Covering("hair", surface, paint_hair(surface, evidence, rng=np.random.default_rng(0)))
+    hair = Covering("hair", surface, painted(surface, evidence, seed=0))
     colour = np.broadcast_to(np.float32(SKIN_RGB), (8, 8, 3))
     views = render_views(Skin(model, model.dense(model.mean), colour), (hair,), orbit_cameras([180], [0], size_px=64))
     back_of_head = images.composite(views.rgb, views.alpha)[0, 10:24, 26:38]

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import project, resized, vertex_normals
-from spinmeround.template.hair.curl import Curl
+from spinmeround.template.hair.curl import Curl, shown_curl
 from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.hair.volume import outer_skin
 from spinmeround.template.model.head_model import load_head_model
@@ -17,7 +17,7 @@ from spinmeround.template.strands.ribbons import Ribbons, drawn_strands, under_s
 from spinmeround.template.strands.settings import RibbonSettings, StrandGrowthSettings
 from spinmeround.template.strands.styling import styled
 from spinmeround.types import HairStrands, Mesh
-from tests.template.hair.capped import CAMERA, HAIR_RGB, cap, front_of, photo_evidence, surface_of
+from tests.template.hair.capped import CAMERA, HAIR_RGB, cap, front_of, painted, photo_evidence, surface_of
 
 TILT = 0.5
 """Of the painted strands against the vertical, radians: their lower ends lie to the left."""
@@ -38,9 +38,11 @@ def scene(model):
 
 def grown(model, scene, seed):
     evidence, coverage, surface = scene
-    texture = paint_hair(surface, evidence, rng=np.random.default_rng(0))
-    skin = model.dense(model.mean)
-    return grow_strands(model, skin, coverage, surface, texture, evidence, rng=np.random.default_rng(seed))
+    directions = surface_directions(surface, evidence)
+    curl = shown_curl(evidence)
+    texture = paint_hair(surface, directions, curl, evidence, rng=np.random.default_rng(0))
+    skin, rng = model.dense(model.mean), np.random.default_rng(seed)
+    return grow_strands(model, skin, coverage, surface, directions, curl, texture, evidence, rng=rng)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +117,15 @@ def test_colours_are_the_photos_and_everything_repeats_with_the_seed(model, scen
     assert not np.array_equal(other.points[:50], strands.points[:50])
 
 
+def test_the_tone_of_a_strand_that_no_photo_shows_runs_along_it(strands):
+    behind = (strands.points[..., 2] < -0.1).all(1)
+    grey = strands.colours[behind].mean(axis=2)
+    grey = grey[np.ptp(grey, axis=1) > 0]
+    assert len(grey) > 500
+    along = (grey - grey.mean(axis=1, keepdims=True)).std()
+    assert along < 0.5 * grey.mean(axis=1).std()
+
+
 def test_a_curl_winds_around_the_strand_with_its_amplitude_and_pitch():
     count, length = 400, 0.3
     straight = np.zeros((count, 61, 3))
@@ -163,7 +174,7 @@ def test_the_surface_retreats_only_beneath_strands(scene, strands):
 
 def test_an_outline_of_strands_is_softer_than_that_of_the_surface(model, scene, strands):
     evidence, _, surface = scene
-    texture = paint_hair(surface, evidence, rng=np.random.default_rng(0))
+    texture = painted(surface, evidence, seed=0)
     skin = Skin(model, model.dense(model.mean), np.full((8, 8, 3), 0.6, np.float32))
     camera = resized(CAMERA, 768, 768)  # finer, since no strand is thinner than a pixel
     alone = render_views(skin, (Covering("hair", surface, texture),), camera).alpha[0]
