@@ -16,6 +16,7 @@ from spinmeround.template.hair.curl import Curl, measure_curl
 from spinmeround.template.hair.orientation import measure_orientation
 from spinmeround.template.hair.texture import HairTexture
 from spinmeround.template.hair.volume import outer_skin
+from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel
 from spinmeround.template.strands.direction_field import surface_directions
 from spinmeround.template.strands.growth import HairVolume, grow
@@ -88,6 +89,8 @@ def grow_strands(
     s = _SETTINGS
     normals = vertex_normals(skin, model.dense_faces)
     outer = outer_skin(model)
+    # At the open end of the neck the normals do not tell inside from outside.
+    outer &= skin[:, 1] > neck_cut.HEIGHT
     volume = HairVolume.of(
         hair, surface_directions(hair, evidence), Mesh(skin[outer], np.zeros((0, 3), np.int64)), normals[outer]
     )
@@ -98,14 +101,18 @@ def grow_strands(
     number, kept = _chosen(roots, volume, curl, rng)
     roots = roots.take(kept)
     points, counts = roots.grow(volume)
-    for photo in evidence:
-        counts = np.minimum(counts, _shown_length(points, photo))
-    long_enough = counts >= s.min_points
-    if not long_enough.any():
-        return None
-    roots = roots.take(long_enough)
-    points = resampled(points[long_enough], counts[long_enough], number)
-    points = styled(points, volume.outward(points), curl, rng=rng)
+    # Styling moves strands, so that the photos are asked again.
+    for style in (False, True):
+        if style:
+            points = styled(points, volume.outward(points), curl, rng=rng)
+            counts = np.full(len(points), number)
+        for photo in evidence:
+            counts = np.minimum(counts, _shown_length(points, photo))
+        long_enough = counts >= s.min_points
+        if not long_enough.any():
+            return None
+        roots = roots.take(long_enough)
+        points = resampled(points[long_enough], counts[long_enough], number)
     along = np.linspace(0, 1, number)
     widths = np.broadcast_to(s.width * (1 - (1 - s.tip) * along**2), points.shape[:2]).copy()
     root_uv = (model.uv[model.uv_faces[roots.face]] * roots.corner_weights[..., None]).sum(1)

@@ -136,6 +136,7 @@ class StylingSettings:
         strands_in_lock: mean number of strands that gather around one of them.
         gathering: most by which a strand's tip comes to that of its lock.
         gathering_power: exponent of the way along the strand, by which it gathers.
+        parting: distances between a strand and that of its lock over which it leaves the lock (12 to 25 mm).
         curly: coherence of a photo's hair below which its strands are curls, and above which they wave as measured.
         curl_amplitude: of curls (4 mm); curl_pitch: of theirs (25 mm).
         max_amplitude: of curls (8 mm).
@@ -149,6 +150,7 @@ class StylingSettings:
     strands_in_lock: int = 30
     gathering: float = 0.7
     gathering_power: float = 1.5
+    parting: tuple[float, float] = (0.03, 0.06)
     curly: tuple[float, float] = (0.45, 0.75)
     curl_amplitude: float = 0.01
     curl_pitch: float = 0.06
