@@ -253,6 +253,19 @@ class HangingHairSettings:
 
 
 @dataclass(frozen=True)
+class OutlineSettings:
+    """What of the outline of hair is too fine for a surface.
+
+    Attributes:
+        gap: diameter of the smallest disc that fits into a gap between tufts (16 mm).
+        tuft: of the smallest disc that fits into a tuft (12 mm).
+    """
+
+    gap: float = 0.04
+    tuft: float = 0.03
+
+
+@dataclass(frozen=True)
 class InflationSettings:
     """Hair beside the head, as thick as it is wide.
 

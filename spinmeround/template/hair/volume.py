@@ -26,6 +26,7 @@ from spinmeround.template.fit.photo_lookup import PhotoEvidence, mesh_laplacian
 from spinmeround.template.hair.hanging import HangingHair, measure_hanging_hair
 from spinmeround.template.hair.inflation import inflated_corners, inflated_distance
 from spinmeround.template.hair.nearest_on_grid import Grid, nearest_vertices
+from spinmeround.template.hair.plain_outline import with_plain_outline
 from spinmeround.template.hair.settings import (
     CarvingSettings,
     CoverageSettings,
@@ -303,6 +304,7 @@ def hair_surface(
     covered = coverage > _INSIDE
     if covered.sum() < s.min_covered_vertices:
         return None
+    evidence = [with_plain_outline(photo) for photo in evidence]
     frontal = min(evidence, key=lambda photo: abs(photo.portrait.head_pose_deg[0]))
     hanging = measure_hanging_hair(model, neutral_dense, thickness, frontal)
     if hanging is not None:

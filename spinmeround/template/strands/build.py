@@ -114,7 +114,10 @@ def grow_strands(
         roots = roots.take(long_enough)
         points = resampled(points[long_enough], counts[long_enough], number)
     along = np.linspace(0, 1, number)
-    widths = np.broadcast_to(s.width * (1 - (1 - s.tip) * along**2), points.shape[:2]).copy()
+    # Toward the hairline hairs grow finer.
+    at_root = (coverage[model.dense_faces[roots.face]] * roots.corner_weights).sum(1)
+    fineness = s.finest + (1 - s.finest) * smooth_ramp(at_root, *s.thinning)
+    widths = s.width * fineness[:, None] * (1 - (1 - s.tip) * along**2)
     root_uv = (model.uv[model.uv_faces[roots.face]] * roots.corner_weights[..., None]).sum(1)
     return HairStrands(points, widths, _colours(points, volume, roots.depths, texture, rng), root_uv)
 
@@ -202,8 +205,6 @@ def _shown_length(points: Float[np.ndarray, "s q 3"], photo: PhotoEvidence) -> I
     bare: Bool[np.ndarray, "n"] = within & before & photo.portrait.observed[row, column]
     bare &= (sample(photo.portrait.hair, pixels[:, :2]) < s.hair_in_photo) & (photo.portrait.alpha[row, column] > 0.5)
     bare = bare.reshape(points.shape[:2])
-    # The root itself may lie on skin that the photo shows between hairs.
-    bare[:, :2] = False
     return np.where(bare.any(1), bare.argmax(1), points.shape[1])
 
 

@@ -82,6 +82,7 @@ class StrandGrowthSettings:
         typical_length: quantile of the lengths by which the number of points is chosen.
         width: diameter of a strand, which stands for several hairs (.45 mm).
         tip: diameter at the tip, of that at the root.
+        finest: diameter on the hairline, of that on a scalp full of hair; as ``thinning`` between.
         max_depth: how far below the surface the deepest strands run.
         depth_of_thickness: bound on the same, of the hair's thickness at the root.
         depth_power: exponent of an even draw: higher puts more strands near the surface.
@@ -111,6 +112,7 @@ class StrandGrowthSettings:
     typical_length: float = 0.75
     width: float = 0.0011
     tip: float = 0.35
+    finest: float = 0.2
     max_depth: float = 0.03
     depth_of_thickness: float = 0.7
     depth_power: float = 2.5
@@ -167,19 +169,25 @@ class RibbonSettings:
     """How strands and the surface beneath them are drawn.
 
     Attributes:
-        ends: height over which long strands end above the lower edge of pictures (37 mm).
+        ends: height over which long strands end above the lower edge of pictures (25 mm).
         lock: angle around the head within which strands end together, radians.
         lock_share: fraction of the height that is common to a lock.
-        surface_ends: up to which fraction of it the surface is left away.
+        surface_ends: up to which fraction of what is each strand's own the surface is left away.
+        tuck: fraction of its distance from the neck's axis by which hair is drawn in at that edge.
+        tuck_height: height above the edge from which on it is (5 cm).
+        neck_depth: z of the neck's axis there, world frame.
         near: distance within which points of strands cover a vertex of the surface.
         covering: number of them that covers it entirely.
         retreat: how far a covered surface lies under its place (1.6 mm).
     """
 
-    ends: float = 0.09
+    ends: float = 0.06
     lock: float = 0.12
-    lock_share: float = 0.6
-    surface_ends: float = 0.6
+    lock_share: float = 0.4
+    surface_ends: float = 0.5
+    tuck: float = 0.2
+    tuck_height: float = 0.12
+    neck_depth: float = -0.12
     near: float = 0.02
     covering: int = 12
     retreat: float = 0.004
