@@ -203,7 +203,9 @@ def _shown_length(points: Float[np.ndarray, "s q 3"], photo: PhotoEvidence) -> I
     surface = np.where(np.isfinite(photo.skin_depth), photo.skin_depth, middle)[row, column]
     before = pixels[:, 2] < surface + s.before_skin
     bare: Bool[np.ndarray, "n"] = within & before & photo.portrait.observed[row, column]
-    bare &= (sample(photo.portrait.hair, pixels[:, :2]) < s.hair_in_photo) & (photo.portrait.alpha[row, column] > 0.5)
+    hair, person = sample(np.dstack([photo.portrait.hair, photo.portrait.alpha]), pixels[:, :2]).T
+    # Where skin shines through thin hair, the skin's own texture shows both.
+    bare &= (hair < s.hair_in_photo * person) & (person > _INSIDE)
     bare = bare.reshape(points.shape[:2])
     return np.where(bare.any(1), bare.argmax(1), points.shape[1])
 

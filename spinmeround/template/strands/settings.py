@@ -93,8 +93,9 @@ class StrandGrowthSettings:
         least_length: added to it.
         length_spread: standard deviation of the logarithm of lengths.
         overshoot: mean of how far strands come out of the hair's surface; max_overshoot: the most.
-        hair_in_photo: value of the hair matte below which a photo shows that there is no strand.
-        before_skin: a point as much behind the skin or further is not shown by the photo.
+        hair_in_photo: share of hair in what is seen of the person, below which a photo shows that there is no strand.
+        before_skin: a point as far behind the skin or farther is not shown by the photo (12 mm): strands stand on the
+            head at rest, not on that with the expression of the photo.
         tone_spread: standard deviation of the logarithm of a strand's lightness where no photo shows it.
         deep_tone: lightness of the deepest strands.
     """
@@ -124,8 +125,8 @@ class StrandGrowthSettings:
     length_spread: float = 0.25
     overshoot: float = 0.004
     max_overshoot: float = 0.01
-    hair_in_photo: float = 0.5
-    before_skin: float = 0.004
+    hair_in_photo: float = 0.9
+    before_skin: float = 0.03
     tone_spread: float = 0.15
     deep_tone: float = 0.6
 
