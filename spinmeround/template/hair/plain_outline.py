@@ -26,25 +26,27 @@ def with_plain_outline(photo: PhotoEvidence) -> PhotoEvidence:
     rows, columns = (np.flatnonzero(photo.portrait.observed.any(axis)) for axis in (1, 0))
     shown = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     hair, alpha = (np.array(each, np.float32) for each in (photo.portrait.hair, photo.portrait.alpha))
-    gaps = _filtered(hair[shown] > _INSIDE, cv2.MORPH_CLOSE, _SETTINGS.gap * photo.unit_px, "constant")
+    gaps = _filtered(hair[shown] > _INSIDE, cv2.MORPH_CLOSE, _SETTINGS.gap * photo.unit_px, cv2.BORDER_CONSTANT)
     gaps &= alpha[shown] < _INSIDE
     hair[shown][gaps] = alpha[shown][gaps] = 1
     person = alpha[shown] > _INSIDE
     # The photo's border is no outline of the hair: the person goes on beyond it.
-    tufts = person & ~_filtered(person, cv2.MORPH_OPEN, _SETTINGS.tuft * photo.unit_px, "edge")
+    tufts = person & ~_filtered(person, cv2.MORPH_OPEN, _SETTINGS.tuft * photo.unit_px, cv2.BORDER_REPLICATE)
     tufts &= hair[shown] > _INSIDE
     hair[shown][tufts] = alpha[shown][tufts] = 0
     return replace(photo, portrait=replace(photo.portrait, hair=hair, alpha=alpha))
 
 
-def _filtered(mask: Bool[np.ndarray, "h w"], operation: int, diameter_px: float, beyond: str) -> Bool[np.ndarray, "h w"]:
+def _filtered(
+    mask: Bool[np.ndarray, "h w"], operation: int, diameter_px: float, beyond: int
+) -> Bool[np.ndarray, "h w"]:
     """Open or close a mask with a disc.
 
     Args:
-        beyond: what lies beyond its border, as a mode of ``np.pad``.
+        beyond: what lies beyond its border, as OpenCV's type of border.
     """
     radius = round(diameter_px / 2)
+    margin = 2 * radius
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
-    padded = np.pad(mask.astype(np.uint8), 2 * radius, mode=beyond)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    inner = np.s_[2 * radius : 2 * radius + mask.shape[0], 2 * radius : 2 * radius + mask.shape[1]]
-    return cv2.morphologyEx(padded, operation, disc)[inner] > 0
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), margin, margin, margin, margin, beyond, value=0)
+    return cv2.morphologyEx(padded, operation, disc)[margin : -margin or None, margin : -margin or None] > 0
