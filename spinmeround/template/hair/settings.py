@@ -185,7 +185,8 @@ class CarvingSettings:
     """What a photo carves away from the volume.
 
     Attributes:
-        border_px: side of the square by which the observed area is eroded; nothing is carved along the photo's border.
+        border_px: side of the square by which the observed area is eroded; along the photo's border mattes are not
+            reliable.
         silhouette_slack: how far outside the silhouette hair may still be.
         max_hair: value of the hair matte below which a pixel of the person shows no hair.
         median_px: side of the median filter that removes speckles of the matte, odd.
