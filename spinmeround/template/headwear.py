@@ -16,8 +16,9 @@ from jaxtyping import Float
 from scipy.sparse.csgraph import connected_components
 
 from spinmeround.images import sample
-from spinmeround.numerics import factorised
+from spinmeround.numerics import factorised, smooth_ramp
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, mesh_laplacian
+from spinmeround.template.hair.map_smoothing import blur_cyclic
 from spinmeround.template.hair.photo_projection import ProjectedPhoto
 from spinmeround.template.hair.texture import (
     HairTexture,
@@ -73,12 +74,17 @@ class _ClothSettings:
         thickness: least thickness of cloth over the skin, head units (4 mm).
         fade: weight of the cloth's median colour against seen colours at each scale: so soon patterns fade.
         min_trust: weight of the photos from which a texel tells the median colour.
+        usual: differences from the median colour over which a colour stops to be continued far, against the median
+            difference: prints, and the shadow below a brim, stay where they are seen.
+        near_texels: standard deviation of the blur that continues any colour, so that none ends with an edge.
         blend_gain: how soon the photo replaces continued colour as its weight grows.
     """
 
     thickness: float = 0.01
     fade: float = 0.15
     min_trust: float = 0.5
+    usual: tuple[float, float] = (1.5, 3.0)
+    near_texels: float = 10.0
     blend_gain: float = 1.6
 
 
@@ -189,8 +195,14 @@ def paint_headwear(surface: Mesh, evidence: Sequence[PhotoEvidence]) -> HairText
     photos = [ProjectedPhoto.of(photo, surface) for photo in evidence]
     colour, trust = project_photos(photos, position, normal, occupied)
     certain = trust > s.min_trust
-    overall = np.median(colour[certain if certain.any() else trust > 0].reshape(-1, 3), axis=0)
-    plain = base_colour(colour, trust, overall=overall, prior=s.fade)
+    certain = certain if certain.any() else trust > 0
+    overall = np.median(colour[certain].reshape(-1, 3), axis=0)
+    difference = np.linalg.norm(colour - overall, axis=-1)
+    least, most = np.array(s.usual) * max(float(np.median(difference[certain])), _TINY)
+    usual = trust * (1 - smooth_ramp(difference, least, most))
+    plain = base_colour(colour, usual.astype(np.float32), overall=overall, prior=s.fade)
+    near = blur_cyclic(np.dstack([colour * trust[..., None], trust]), s.near_texels)
+    plain = (near[..., :3] + s.fade * plain) / (near[..., 3:] + s.fade)
     seen = np.clip(trust * s.blend_gain, 0, 1)[..., None]
     albedo = np.clip(colour * seen + plain * (1 - seen), 0, 1).astype(np.float32)
     return HairTexture(centre, albedo, albedo, np.zeros(trust.shape), trust.astype(np.float32), occupied, photos[0])

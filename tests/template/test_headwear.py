@@ -1,5 +1,7 @@
 """Headwear from mattes that are known exactly: a hat pulled over the brow, a scarf around the face; stubble."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -123,6 +125,19 @@ def test_unseen_cloth_has_the_colour_of_the_seen_and_no_strands(worn):
     assert np.abs(texture.albedo[unseen] - CLOTH_RGB).max() < 0.05
     assert 0.1 < texture.observed_fraction < 0.7
     assert not texture.relief.any()
+
+
+def test_a_shadow_on_cloth_is_not_continued_over_it(hatted):
+    (photo,), _, hat, _ = hatted
+    cloth = photo.portrait.headwear > 0.5
+    columns = np.nonzero(cloth)[1]
+    shaded = cloth & (np.arange(SIZE) > np.quantile(columns, 0.8))
+    shades = CLOTH_RGB * (1 + 0.05 * np.sin(np.arange(SIZE) / 5))[:, None, None]
+    rgb = np.where(shaded[..., None], 0.1, np.where(cloth[..., None], shades, photo.portrait.rgb)).astype(np.float32)
+    photo = replace(photo, portrait=replace(photo.portrait, rgb=rgb, foreground=rgb))
+    texture = headwear.paint_headwear(hat, headwear.headwear_evidence([photo]))
+    unseen = texture.occupied & (texture.observed == 0)
+    assert (np.abs(texture.albedo[unseen] - CLOTH_RGB).max(1) > 0.1).mean() < 0.1
 
 
 def test_a_hat_is_drawn_and_is_a_part_of_the_avatar(model, hatted, worn):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Integer
+from jaxtyping import Bool, Float32, Integer, UInt8
 
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.hair.measurement_settings import BackgroundColourSettings
@@ -81,21 +81,30 @@ def _spread(points: Float32[np.ndarray, "n 3"]) -> Float32[np.ndarray, "3"]:
 def without_background(portrait: Portrait, unit_px: float) -> Portrait:
     """Return the portrait without those large pieces of its hair matte that show the background.
 
-    Wisps keep their shape: only what a disc of ``BackgroundColourSettings.piece`` fits into is taken out.
+    Wisps keep their shape: only what a disc of ``BackgroundColourSettings.piece`` fits into is taken out. Gaps into
+    which it does not fit are part of a piece.
 
     Args:
         unit_px: pixels to a head unit on the head.
     """
     s = _SETTINGS
     shown = (background_shown(portrait, unit_px) > s.inside).astype(np.uint8)
-    side = 2 * round(s.piece * unit_px / 2) + 1
-    pieces = cv2.morphologyEx(shown, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    # A stranger behind has colours of hair as well; what lies between colours that are none is no hair either.
+    disc = _disc(s.piece * unit_px)
+    shown = cv2.morphologyEx(shown, cv2.MORPH_CLOSE, disc) * (portrait.hair > s.inside).astype(np.uint8)
+    pieces = cv2.morphologyEx(shown, cv2.MORPH_OPEN, disc)
     if not pieces.any():
         return portrait
     edge = 2 * round(s.piece_edge * unit_px) + 1
     left = (cv2.dilate(pieces, np.ones((edge, edge), np.uint8)) == 0).astype(np.float32)
     hair, alpha = (np.asarray(each, np.float32) * left for each in (portrait.hair, portrait.alpha))
     return replace(portrait, hair=hair, alpha=alpha)
+
+
+def _disc(diameter_px: float) -> UInt8[np.ndarray, "d d"]:
+    """Return a structuring element of odd side."""
+    side = 2 * round(diameter_px / 2) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)).astype(np.uint8)
 
 
 def background_shown(portrait: Portrait, unit_px: float) -> Float32[np.ndarray, "h w"]:

@@ -185,7 +185,8 @@ class CarvingSettings:
     """What a photo carves away from the volume.
 
     Attributes:
-        border_px: side of the square by which the observed area is eroded; nothing is carved along the photo's border.
+        border_px: side of the square by which the observed area is eroded; along the photo's border mattes are not
+            reliable.
         silhouette_slack: how far outside the silhouette hair may still be.
         max_hair: value of the hair matte below which a pixel of the person shows no hair.
         median_px: side of the median filter that removes speckles of the matte, odd.
@@ -250,6 +251,19 @@ class HangingHairSettings:
     back_standing_off: float = 0.5
     back_lean: float = 0.25
     lean_height: float = 0.4
+
+
+@dataclass(frozen=True)
+class OutlineSettings:
+    """What of the outline of hair is too fine for a surface.
+
+    Attributes:
+        gap: diameter of the smallest disc that fits into a gap between tufts (16 mm).
+        tuft: of the smallest disc that fits into a tuft (12 mm).
+    """
+
+    gap: float = 0.04
+    tuft: float = 0.03
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from spinmeround.template.fit.photo_lookup import PhotoEvidence, mesh_laplacian
 from spinmeround.template.hair.hanging import HangingHair, measure_hanging_hair
 from spinmeround.template.hair.inflation import inflated_corners, inflated_distance
 from spinmeround.template.hair.nearest_on_grid import Grid, nearest_vertices
+from spinmeround.template.hair.plain_outline import with_plain_outline
 from spinmeround.template.hair.settings import (
     CarvingSettings,
     CoverageSettings,
@@ -303,6 +304,7 @@ def hair_surface(
     covered = coverage > _INSIDE
     if covered.sum() < s.min_covered_vertices:
         return None
+    evidence = [with_plain_outline(photo) for photo in evidence]
     frontal = min(evidence, key=lambda photo: abs(photo.portrait.head_pose_deg[0]))
     hanging = measure_hanging_hair(model, neutral_dense, thickness, frontal)
     if hanging is not None:
@@ -378,7 +380,8 @@ def _shell_distance(model: HeadModel, vertices, coverage, thickness, grid: Grid,
 def _carving_distance(photo: PhotoEvidence, points):
     """Return a distance in head units that is positive where a photo shows that there is no hair.
 
-    That is beside the person, or in front of what is neither hair nor hidden by it.
+    That is beside the person, or in front of what is neither hair nor hidden by it. An observed area is taken to be a
+    rectangle.
     """
     s = _CARVING
     pixels = project(points, photo.camera_from_world, photo.intrinsics_px)
@@ -390,9 +393,11 @@ def _carving_distance(photo: PhotoEvidence, points):
     row = np.clip(pixels[:, 1].astype(int), 0, height - 1)
     seen = observed[row, column] & (pixels[:, :2] >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
     # Carved exactly along the rays through the silhouette, the hair would have a sharp edge there.
-    # What lies beyond the photo's border is no background.
     background = (photo.portrait.alpha < _INSIDE) & photo.portrait.observed
-    background = sample(_signed_distance_px(background), pixels) * units_per_px - s.silhouette_slack
+    # Beyond the photo's border the silhouette goes straight on.
+    rows, columns = np.flatnonzero(observed.any(1)), np.flatnonzero(observed.any(0))
+    shown = np.clip(pixels[:, :2], [columns[0], rows[0]], [columns[-1], rows[-1]])
+    background = sample(_signed_distance_px(background), shown) * units_per_px - s.silhouette_slack
     without_hair = (photo.portrait.hair < s.max_hair).astype(np.uint8)
     bare = (cv2.medianBlur(without_hair, s.median_px) > 0) & (photo.portrait.alpha > _INSIDE)
     not_hair = sample(_signed_distance_px(bare), pixels) * units_per_px
@@ -400,7 +405,7 @@ def _carving_distance(photo: PhotoEvidence, points):
     middle = photo.camera_from_world[2, 3] - s.before_middle
     surface = np.where(np.isfinite(photo.skin_depth), photo.skin_depth, middle)[row, column]
     in_front = surface + s.depth_slack - pixels[:, 2]
-    return np.where(seen, np.maximum(background, np.minimum(not_hair, in_front)), -1.0)
+    return np.maximum(background, np.where(seen, np.minimum(not_hair, in_front), -1.0))
 
 
 def _signed_distance_px(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

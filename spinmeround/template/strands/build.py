@@ -16,6 +16,7 @@ from spinmeround.template.hair.curl import Curl
 from spinmeround.template.hair.orientation import LUMINANCE
 from spinmeround.template.hair.texture import HairTexture
 from spinmeround.template.hair.volume import outer_skin
+from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel
 from spinmeround.template.strands.growth import HairVolume, grow
 from spinmeround.template.strands.resampling import resampled
@@ -94,6 +95,8 @@ def grow_strands(
     s = _SETTINGS
     normals = vertex_normals(skin, model.dense_faces)
     outer = outer_skin(model)
+    # At the open end of the neck the normals do not tell inside from outside.
+    outer &= skin[:, 1] > neck_cut.HEIGHT
     volume = HairVolume.of(hair, hair_directions, Mesh(skin[outer], np.zeros((0, 3), np.int64)), normals[outer])
     roots = _scattered(model, skin, normals, coverage, hair, volume, rng)
     if roots is None:
@@ -101,16 +104,23 @@ def grow_strands(
     number, kept = _chosen(roots, volume, curl, rng)
     roots = roots.take(kept)
     points, counts = roots.grow(volume)
-    for photo in evidence:
-        counts = np.minimum(counts, _shown_length(points, photo))
-    long_enough = counts >= s.min_points
-    if not long_enough.any():
-        return None
-    roots = roots.take(long_enough)
-    points = resampled(points[long_enough], counts[long_enough], number)
-    points = styled(points, volume.outward(points), curl, rng=rng)
+    # Styling moves strands, so that the photos are asked again.
+    for style in (False, True):
+        if style:
+            points = styled(points, volume.outward(points), curl, rng=rng)
+            counts = np.full(len(points), number)
+        for photo in evidence:
+            counts = np.minimum(counts, _shown_length(points, photo))
+        long_enough = counts >= s.min_points
+        if not long_enough.any():
+            return None
+        roots = roots.take(long_enough)
+        points = resampled(points[long_enough], counts[long_enough], number)
     along = np.linspace(0, 1, number)
-    widths = np.broadcast_to(s.width * (1 - (1 - s.tip) * along**2), points.shape[:2]).copy()
+    # Toward the hairline hairs grow finer.
+    at_root = (coverage[model.dense_faces[roots.face]] * roots.corner_weights).sum(1)
+    fineness = s.finest + (1 - s.finest) * smooth_ramp(at_root, *s.thinning)
+    widths = s.width * fineness[:, None] * (1 - (1 - s.tip) * along**2)
     root_uv = (model.uv[model.uv_faces[roots.face]] * roots.corner_weights[..., None]).sum(1)
     return HairStrands(points, widths, _colours(points, volume, roots.depths, texture, rng), root_uv)
 
@@ -188,10 +198,10 @@ def _shown_length(points: Float[np.ndarray, "s q 3"], photo: PhotoEvidence) -> I
     surface = np.where(np.isfinite(photo.skin_depth), photo.skin_depth, middle)[row, column]
     before = pixels[:, 2] < surface + s.before_skin
     bare: Bool[np.ndarray, "n"] = within & before & photo.portrait.observed[row, column]
-    bare &= (sample(photo.portrait.hair, pixels[:, :2]) < s.hair_in_photo) & (photo.portrait.alpha[row, column] > 0.5)
+    hair, person = sample(np.dstack([photo.portrait.hair, photo.portrait.alpha]), pixels[:, :2]).T
+    # Where skin shines through thin hair, the skin's own texture shows both.
+    bare &= (hair < s.hair_in_photo * person) & (person > _INSIDE)
     bare = bare.reshape(points.shape[:2])
-    # The root itself may lie on skin that the photo shows between hairs.
-    bare[:, :2] = False
     return np.where(bare.any(1), bare.argmax(1), points.shape[1])
 
 

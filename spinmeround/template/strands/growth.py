@@ -183,8 +183,9 @@ def _grow(
             here = here + step * heading
             _look_up(fields, low, cell, here, values)
             if values[7] < clearance:
+                push = min(clearance - values[7], step)
                 for k in range(3):
-                    here[k] += (clearance - values[7]) * values[3 + k]
+                    here[k] += push * values[3 + k]
         for rest in range(count, points.shape[1]):
             points[strand, rest] = points[strand, count - 1]
         counts[strand] = count

@@ -85,19 +85,20 @@ def drawn_strands(strands: HairStrands, *, pixel: float, floor: float) -> HairSt
     Returns:
         Strands whose widths are 0 where they are not drawn.
     """
-    drawn = strands.points[..., 1] > (floor + _SETTINGS.ends * _end_heights(strands.points))[:, None]
+    drawn = strands.points[..., 1] > _end_heights(strands.points, floor)[:, None]
     widths = np.where(drawn, strands.widths, 0)
     mean = float(strands.widths.mean(where=strands.widths > 0)) if (strands.widths > 0).any() else pixel
     wider = max(1.0, pixel / mean)
     # Another multiple than that of their ends, so that those kept end at all heights.
     kept = evenly_spread(_KEPT_MULTIPLE * np.arange(len(strands))) < 1 / wider
-    return HairStrands(strands.points[kept], wider * widths[kept], strands.colours[kept], strands.root_uv[kept])
+    points = _tucked(strands.points[kept], floor)
+    return HairStrands(points, wider * widths[kept], strands.colours[kept], strands.root_uv[kept])
 
 
 def under_strands(surface: Mesh, strands: HairStrands, *, floor: float, retreat: float = _SETTINGS.retreat) -> Mesh:
     """Return the surface of the hair as it is seen between strands: it retreats where they cover it, not elsewhere.
 
-    Where long hair is cut by ``floor`` it ends before its strands do.
+    Where long hair is cut by ``floor`` it ends before its strands do, lock by lock as they do.
 
     Args:
         retreat: how far it lies under its place where strands cover it.
@@ -107,16 +108,32 @@ def under_strands(surface: Mesh, strands: HairStrands, *, floor: float, retreat:
     near = cKDTree(points).query_ball_point(surface.vertices, s.near, workers=-1, return_length=True)
     covered = np.minimum(near / s.covering, 1)
     normals = vertex_normals(surface.vertices, surface.faces)
-    hem = surface.vertices[:, 1] < floor + s.ends * s.surface_ends
+    hem = surface.vertices[:, 1] < floor + s.ends * _mixed(_of_lock(surface.vertices), s.surface_ends)
     retreated = surface.vertices - (retreat * covered)[:, None] * normals
-    return Mesh(retreated, surface.faces[~hem[surface.faces].all(1)])
+    return Mesh(_tucked(retreated, floor), surface.faces[~hem[surface.faces].all(1)])
 
 
-def _end_heights(points: Float[np.ndarray, "s p 3"]) -> Float[np.ndarray, "s"]:
-    """Return how high each strand ends, in [0, 1]: partly in common with its lock, partly by itself."""
+def _end_heights(points: Float[np.ndarray, "s p 3"], floor: float) -> Float[np.ndarray, "s"]:
+    """Return the height above which each strand is drawn: partly in common with its lock, partly its own."""
+    return floor + _SETTINGS.ends * _mixed(_of_lock(points[:, -1]), evenly_spread(np.arange(len(points))))
+
+
+def _mixed(of_lock: Float[np.ndarray, "s"], own: Float[np.ndarray, "s"] | float) -> Float[np.ndarray, "s"]:
+    return _SETTINGS.lock_share * of_lock + (1 - _SETTINGS.lock_share) * own
+
+
+def _of_lock(points: Float[np.ndarray, "s 3"]) -> Float[np.ndarray, "s"]:
+    """Return a number in [0, 1] that points at the same angle around the head have in common."""
+    lock: Int64[np.ndarray, "s"] = np.floor(np.arctan2(points[:, 0], points[:, 2]) / _SETTINGS.lock).astype(np.int64)
+    return evenly_spread(lock)
+
+
+def _tucked(points: Float[np.ndarray, "*n 3"], floor: float) -> Float[np.ndarray, "*n 3"]:
+    """Draw points in toward the neck the nearer they are to ``floor``: hair that is cut off turns in at its ends."""
     s = _SETTINGS
-    lock: Int64[np.ndarray, "s"] = np.floor(np.arctan2(points[:, -1, 0], points[:, -1, 2]) / s.lock).astype(np.int64)
-    return s.lock_share * evenly_spread(lock) + (1 - s.lock_share) * evenly_spread(np.arange(len(points)))
+    near = np.clip((floor + s.tuck_height - points[..., 1:2]) / s.tuck_height, 0, 1)
+    from_axis = (points - [0, 0, s.neck_depth]) * [1, 0, 1]
+    return points - s.tuck * near**2 * from_axis
 
 
 def visible_strands(strands: HairStrands, hidden: Bool[np.ndarray, "s p"], *, floor: float) -> HairStrands:
@@ -124,10 +141,10 @@ def visible_strands(strands: HairStrands, hidden: Bool[np.ndarray, "s p"], *, fl
 
     What is left of a strand has as many points as the whole one; strands with less than two points left are left out.
     """
-    ends = floor + _SETTINGS.ends * _end_heights(strands.points)
+    ends = _end_heights(strands.points, floor)
     drawn = (strands.points[..., 1] > ends[:, None]) & (strands.widths > 0) & ~hidden
     counts = np.where(drawn.all(1), drawn.shape[1], drawn.argmin(1))
     kept = np.flatnonzero(counts >= 2)
-    values = np.concatenate([strands.points, strands.widths[..., None], strands.colours], axis=2)
+    values = np.concatenate([_tucked(strands.points, floor), strands.widths[..., None], strands.colours], axis=2)
     values = resampled(values[kept], counts[kept], drawn.shape[1])
     return HairStrands(values[..., :3], values[..., 3], values[..., 4:], strands.root_uv[kept])

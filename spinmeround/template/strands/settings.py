@@ -82,6 +82,7 @@ class StrandGrowthSettings:
         typical_length: quantile of the lengths by which the number of points is chosen.
         width: diameter of a strand, which stands for several hairs (.45 mm).
         tip: diameter at the tip, of that at the root.
+        finest: diameter on the hairline, of that on a scalp full of hair; as ``thinning`` between.
         max_depth: how far below the surface the deepest strands run.
         depth_of_thickness: bound on the same, of the hair's thickness at the root.
         depth_power: exponent of an even draw: higher puts more strands near the surface.
@@ -92,8 +93,9 @@ class StrandGrowthSettings:
         least_length: added to it.
         length_spread: standard deviation of the logarithm of lengths.
         overshoot: mean of how far strands come out of the hair's surface; max_overshoot: the most.
-        hair_in_photo: value of the hair matte below which a photo shows that there is no strand.
-        before_skin: a point as much behind the skin or further is not shown by the photo.
+        hair_in_photo: share of hair in what is seen of the person, below which a photo shows that there is no strand.
+        before_skin: a point as far behind the skin or farther is not shown by the photo (12 mm): strands stand on the
+            head at rest, not on that with the expression of the photo.
         tone_place: place along a strand, from root to tip, where the hair's map says how light it is.
         tone_spread: standard deviation of the logarithm of a single strand's lightness where no photo shows it, against
             that of the map.
@@ -113,6 +115,7 @@ class StrandGrowthSettings:
     typical_length: float = 0.75
     width: float = 0.0011
     tip: float = 0.35
+    finest: float = 0.2
     max_depth: float = 0.03
     depth_of_thickness: float = 0.7
     depth_power: float = 2.5
@@ -124,8 +127,8 @@ class StrandGrowthSettings:
     length_spread: float = 0.25
     overshoot: float = 0.004
     max_overshoot: float = 0.01
-    hair_in_photo: float = 0.5
-    before_skin: float = 0.004
+    hair_in_photo: float = 0.9
+    before_skin: float = 0.03
     tone_place: float = 0.8
     tone_spread: float = 0.7
     deep_tone: float = 0.6
@@ -139,6 +142,7 @@ class StylingSettings:
         strands_in_lock: mean number of strands that gather around one of them.
         gathering: most by which a strand's tip comes to that of its lock.
         gathering_power: exponent of the way along the strand, by which it gathers.
+        parting: distances between a strand and that of its lock over which it leaves the lock (12 to 25 mm).
         curly: coherence of a photo's hair below which its strands are curls, and above which they wave as measured.
         curl_amplitude: of curls (4 mm); curl_pitch: of theirs (25 mm).
         max_amplitude: of curls (8 mm).
@@ -152,6 +156,7 @@ class StylingSettings:
     strands_in_lock: int = 30
     gathering: float = 0.7
     gathering_power: float = 1.5
+    parting: tuple[float, float] = (0.03, 0.06)
     curly: tuple[float, float] = (0.45, 0.75)
     curl_amplitude: float = 0.01
     curl_pitch: float = 0.06
@@ -168,19 +173,25 @@ class RibbonSettings:
     """How strands and the surface beneath them are drawn.
 
     Attributes:
-        ends: height over which long strands end above the lower edge of pictures (37 mm).
+        ends: height over which long strands end above the lower edge of pictures (25 mm).
         lock: angle around the head within which strands end together, radians.
         lock_share: fraction of the height that is common to a lock.
-        surface_ends: up to which fraction of it the surface is left away.
+        surface_ends: up to which fraction of what is each strand's own the surface is left away.
+        tuck: fraction of its distance from the neck's axis by which hair is drawn in at that edge.
+        tuck_height: height above the edge from which on it is (5 cm).
+        neck_depth: z of the neck's axis there, world frame.
         near: distance within which points of strands cover a vertex of the surface.
         covering: number of them that covers it entirely.
         retreat: how far a covered surface lies under its place (1.6 mm).
     """
 
-    ends: float = 0.09
+    ends: float = 0.06
     lock: float = 0.12
-    lock_share: float = 0.6
-    surface_ends: float = 0.6
+    lock_share: float = 0.4
+    surface_ends: float = 0.5
+    tuck: float = 0.2
+    tuck_height: float = 0.12
+    neck_depth: float = -0.12
     near: float = 0.02
     covering: int = 12
     retreat: float = 0.004

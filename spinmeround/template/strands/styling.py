@@ -35,7 +35,10 @@ def styled(
     _, lock = cKDTree(points[guides, 0]).query(points[:, 0])
     along = np.linspace(0, 1, points.shape[1])[None, :, None]
     gathered = s.gathering * along**s.gathering_power * rng.random((len(points), 1, 1))
-    gathered = points + gathered * (points[guides][lock] - points)
+    to_guide = points[guides][lock] - points
+    # Strands that part, as those before and behind an ear do, are no lock any more: between them is no hair.
+    together = 1 - smooth_ramp(np.linalg.norm(to_guide, axis=2), *s.parting)
+    gathered = points + gathered * np.minimum.accumulate(together, axis=1)[..., None] * to_guide
     step = np.linalg.norm(np.diff(points, axis=1), axis=2)
     length = np.concatenate([np.zeros((len(points), 1)), np.cumsum(step, axis=1)], axis=1)
     # Where neighbours run every way there are curls, too small for their pitch to be measured.

@@ -117,6 +117,19 @@ def test_a_piece_of_wall_leaves_the_matte_and_wisps_stay(masks, unit_px):
     assert without_background(untouched, unit_px) is untouched
 
 
+def test_what_is_enclosed_by_the_wall_leaves_the_matte_with_it(masks, unit_px):
+    head, hair = masks
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    distance = np.hypot(rows - 70, columns - 325) / unit_px
+    piece, stranger = (distance < 0.08) & ~hair & ~head, distance < 0.02
+    # A dark spot in the piece, such as the hair of a person behind, has the colour of the hair.
+    portrait = _portrait((head, hair | stranger), hair | piece, BROWN, RED)
+    matte = np.where(piece, np.float32(0.7), portrait.hair)
+    cleaned = without_background(replace(portrait, hair=matte, alpha=np.where(piece, matte, portrait.alpha)), unit_px)
+    assert cleaned.hair[stranger].max() < 0.1
+    assert cleaned.hair[hair].min() == 1
+
+
 def test_the_wall_is_not_printed_on_the_hair(model, camera, masks, too_wide):
     photo = FittedPhoto(camera, np.zeros(52), np.zeros_like(model.mean), 0.0, 0.0, 1.0)
     head = FittedHead(model, np.zeros(len(model.shape_names)), np.zeros_like(model.mean), model.mean, (photo,))

@@ -12,9 +12,9 @@ from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.render import Covering, Skin, render_views
 from spinmeround.template.strands.build import grow_strands
 from spinmeround.template.strands.direction_field import surface_directions
-from spinmeround.template.strands.growth import HairVolume
+from spinmeround.template.strands.growth import HairVolume, grow
 from spinmeround.template.strands.ribbons import Ribbons, drawn_strands, under_strands
-from spinmeround.template.strands.settings import RibbonSettings, StrandGrowthSettings
+from spinmeround.template.strands.settings import GrowthSettings, RibbonSettings, StrandGrowthSettings
 from spinmeround.template.strands.styling import styled
 from spinmeround.types import HairStrands, Mesh
 from tests.template.hair.capped import CAMERA, HAIR_RGB, cap, front_of, painted, photo_evidence, surface_of
@@ -82,12 +82,12 @@ def test_strands_fill_the_hair_and_stay_within_it(model, scene, strands):
 
 def test_no_strand_stands_before_a_face_that_the_photo_shows(scene, strands):
     (photo,), _, _ = scene
-    points = strands.points[:, 2:].reshape(-1, 3)
+    points = strands.points.reshape(-1, 3)
     pixels = project(points, photo.camera_from_world, photo.intrinsics_px)
     column, row = pixels[:, 0].astype(int), pixels[:, 1].astype(int)
-    before = pixels[:, 2] < photo.skin_depth[row, column] + 0.004
+    before = pixels[:, 2] < photo.skin_depth[row, column] + 0.02
     bare = (photo.portrait.hair[row, column] == 0) & np.isfinite(photo.skin_depth[row, column])
-    assert (before & bare).mean() < 0.01
+    assert (before & bare).mean() < 1e-3
 
 
 def test_strands_run_as_in_the_photo(scene, strands):
@@ -184,3 +184,64 @@ def test_an_outline_of_strands_is_softer_than_that_of_the_surface(model, scene, 
     assert ((alone > 0.5) == (drawn.alpha[0] > 0.5)).mean() > 0.98
     inside = drawn.alpha[0] > 0
     np.testing.assert_allclose(np.linalg.norm(drawn.normals_world[0][inside], axis=-1), 1, atol=1e-5)
+
+
+def test_strands_take_no_leap_where_a_distance_has_the_wrong_sign():
+    # As below the open end of the neck: deep under the skin by sign, though the strand hangs beside it.
+    fields = np.zeros((4, 4, 4, 8), np.float32)
+    fields[..., 1], fields[..., 3], fields[..., 6], fields[..., 7] = -1, 1, -0.05, -0.2
+    one = np.ones(1)
+    points, counts = grow(
+        HairVolume(np.full(3, -1.0), 1.0, fields),
+        np.zeros((1, 3)),
+        np.array([[1.0, 0, 0]]),
+        depths=0.02 * one,
+        lengths=0.3 * one,
+        overshoots=0 * one,
+    )
+    steps = np.linalg.norm(np.diff(points[0, : counts[0]], axis=0), axis=1)
+    assert counts[0] > 40
+    assert steps.max() < 2.01 * GrowthSettings().step
+
+
+def test_strands_that_part_do_not_gather_between():
+    # Half of the hair falls before the ear, half behind it, all from one place.
+    points = np.zeros((300, 30, 3))
+    points[..., 0] = np.linspace(0, 0.02, 300)[:, None]
+    points[..., 1] = -np.linspace(0, 0.3, 30)
+    points[..., 2] = np.where(np.arange(300) % 2, 1, -1)[:, None] * np.linspace(0, 0.15, 30)
+    outward = np.broadcast_to([1.0, 0.0, 0.0], points.shape)
+    gathered = styled(points, outward, Curl(0.0, 0.05, 1.0), rng=np.random.default_rng(0))
+    np.testing.assert_allclose(np.abs(gathered[:, -1, 2]), 0.15, atol=0.03)
+
+
+def test_hair_grows_finer_toward_the_hairline(scene, model, strands):
+    coverage = scene[1]
+    distance, nearest = cKDTree(model.dense(model.mean)).query(strands.points[:, 0])
+    at_root, width = coverage[nearest], strands.widths[:, 0]
+    s = StrandGrowthSettings()
+    assert distance.max() < 0.02
+    assert width[at_root > 0.9].min() == pytest.approx(s.width, rel=0.05)
+    assert np.median(width[at_root < 0.5]) < 0.7 * s.width
+
+
+def test_hair_that_is_cut_off_turns_in_and_ends_lock_by_lock():
+    s, floor = RibbonSettings(), -0.4
+    angle = np.linspace(-np.pi, np.pi, 400, endpoint=False)
+    height = np.linspace(0.2, -0.6, 81)
+    ring = 0.3 * np.stack([np.sin(angle), np.zeros(400), np.cos(angle)], axis=1)
+    points = ring[:, None] + height[None, :, None] * [0.0, 1.0, 0.0]
+    drawn = drawn_strands(
+        HairStrands(points, np.full(points.shape[:2], 1e-3), points * 0, np.zeros((400, 2))), pixel=0.0, floor=floor
+    )
+    above = height > floor + s.tuck_height
+    np.testing.assert_array_equal(drawn.points[:, above], points[:, above])
+    radius = np.linalg.norm((drawn.points - [0, 0, s.neck_depth])[..., [0, 2]], axis=2)
+    assert (np.diff(radius[:, ~above & (height > floor)], axis=1) < 0).all()
+    ends = np.where(drawn.widths > 0, height, np.inf).min(1)
+    assert ends.min() > floor
+    assert np.ptp(ends) > 0.7 * s.ends
+    faces = np.array([[81 * k + j, 81 * k + j + 1, 81 * k + 81 + j] for k in range(399) for j in range(80)])
+    surface = under_strands(Mesh(points.reshape(-1, 3), faces), drawn, floor=floor)
+    lowest = surface.vertices[np.unique(surface.faces), 1].min()
+    assert floor - 0.02 < lowest < floor + s.ends
