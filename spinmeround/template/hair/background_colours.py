@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Integer
 
+from spinmeround.images import blurred
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.hair.measurement_settings import BackgroundColourSettings
 from spinmeround.types import Portrait
@@ -47,7 +48,7 @@ class _Palette:
         members = np.eye(cluster.max() + 1, dtype=np.float32)[cluster]
         shown = np.zeros((*region.shape, members.shape[1]), np.float32)
         shown[region] = members
-        near = np.dstack([cv2.GaussianBlur(each, (0, 0), sigma_px) for each in np.moveaxis(shown, -1, 0)])
+        near = np.dstack([blurred(each, sigma_px) for each in np.moveaxis(shown, -1, 0)])
         frequency = (near + overall * members.mean(0)) / (near.sum(-1, keepdims=True) + overall)
         return cls(members.T @ colours / members.sum(0)[:, None], frequency)
 

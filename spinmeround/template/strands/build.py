@@ -13,11 +13,11 @@ from spinmeround.images import sample
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
 from spinmeround.template.hair.curl import Curl, measure_curl
-from spinmeround.template.hair.orientation import measure_orientation
+from spinmeround.template.hair.orientation import HairOrientation
 from spinmeround.template.hair.texture import HairTexture
 from spinmeround.template.hair.volume import outer_skin
 from spinmeround.template.model.head_model import HeadModel
-from spinmeround.template.strands.direction_field import surface_directions
+from spinmeround.template.strands.direction_field import photographed_orientations, surface_directions
 from spinmeround.template.strands.growth import HairVolume, grow
 from spinmeround.template.strands.resampling import resampled
 from spinmeround.template.strands.settings import GrowthSettings, StrandGrowthSettings
@@ -88,18 +88,18 @@ def grow_strands(
     s = _SETTINGS
     normals = vertex_normals(skin, model.dense_faces)
     outer = outer_skin(model)
-    volume = HairVolume.of(
-        hair, surface_directions(hair, evidence), Mesh(skin[outer], np.zeros((0, 3), np.int64)), normals[outer]
-    )
+    orientations = photographed_orientations(evidence)
+    directions = surface_directions(hair, evidence, orientations)
+    volume = HairVolume.of(hair, directions, Mesh(skin[outer], np.zeros((0, 3), np.int64)), normals[outer])
     roots = _scattered(model, skin, normals, coverage, hair, volume, rng)
     if roots is None:
         return None
-    curl = _curl(evidence)
+    curl = _curl(evidence, orientations)
     number, kept = _chosen(roots, volume, curl, rng)
     roots = roots.take(kept)
     points, counts = roots.grow(volume)
     for photo in evidence:
-        counts = np.minimum(counts, _shown_length(points, photo))
+        counts = np.minimum(counts, _shown_length(points, counts, photo))
     long_enough = counts >= s.min_points
     if not long_enough.any():
         return None
@@ -144,12 +144,11 @@ def _scattered(
     return _Roots(face, corner_weights, points, directions, depths, lengths, overshoots).take(inside)
 
 
-def _curl(evidence: Sequence[PhotoEvidence]) -> Curl:
+def _curl(evidence: Sequence[PhotoEvidence], orientations: Sequence[HairOrientation]) -> Curl:
     """Return the waves that the photo with the most hair shows."""
-    photo = max(evidence, key=lambda each: (each.portrait.hair * each.portrait.observed).sum())
-    hair = photo.portrait.hair * photo.portrait.observed
-    orientation = measure_orientation(photo.portrait.foreground, hair, unit_px=photo.unit_px)
-    return measure_curl(orientation, hair, unit_px=photo.unit_px)
+    hairs = [photo.portrait.hair * photo.portrait.observed for photo in evidence]
+    most = max(range(len(hairs)), key=lambda index: hairs[index].sum())
+    return measure_curl(orientations[most], hairs[most], unit_px=evidence[most].unit_px)
 
 
 def _chosen(
@@ -181,10 +180,17 @@ def _lengths(model: HeadModel, skin, hair: Mesh, thickness, rng: np.random.Gener
     return (s.short_length * thickness + s.least_length) * np.exp(rng.normal(0, s.length_spread, len(thickness)))
 
 
-def _shown_length(points: Float[np.ndarray, "s q 3"], photo: PhotoEvidence) -> Integer[np.ndarray, "s"]:
-    """Return how many points of each strand come before the first that a photo shows to be no hair."""
+def _shown_length(
+    points: Float[np.ndarray, "s q 3"], counts: Integer[np.ndarray, "s"], photo: PhotoEvidence
+) -> Integer[np.ndarray, "s"]:
+    """Return how many points of each strand come before the first that a photo shows to be no hair.
+
+    Args:
+        counts: how many points of each strand there are.
+    """
     s = _SETTINGS
-    flat = points.reshape(-1, 3)
+    there = np.arange(points.shape[1]) < counts[:, None]
+    flat = points[there]
     pixels = project(flat, photo.camera_from_world, photo.intrinsics_px)
     height, width = photo.portrait.alpha.shape
     within = (pixels[:, :2] >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
@@ -194,10 +200,11 @@ def _shown_length(points: Float[np.ndarray, "s q 3"], photo: PhotoEvidence) -> I
     before = pixels[:, 2] < surface + s.before_skin
     bare: Bool[np.ndarray, "n"] = within & before & photo.portrait.observed[row, column]
     bare &= (sample(photo.portrait.hair, pixels[:, :2]) < s.hair_in_photo) & (photo.portrait.alpha[row, column] > 0.5)
-    bare = bare.reshape(points.shape[:2])
+    ends = np.zeros(there.shape, bool)
+    ends[there] = bare
     # The root itself may lie on skin that the photo shows between hairs.
-    bare[:, :2] = False
-    return np.where(bare.any(1), bare.argmax(1), points.shape[1])
+    ends[:, :2] = False
+    return np.where(ends.any(1), ends.argmax(1), points.shape[1])
 
 
 def _colours(points, volume: HairVolume, depths, texture: HairTexture, rng: np.random.Generator):

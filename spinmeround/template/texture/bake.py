@@ -244,4 +244,6 @@ def _without_light(
     atlas: Atlas, rgb: Float32[np.ndarray, "t t 3"], shading: Float[np.ndarray, "m 3"]
 ) -> Float32[np.ndarray, "t t 3"]:
     """Return a texture divided by factors at the dense vertices; it may be brighter than 1."""
-    return (rgb / np.maximum(atlas.spread(shading), 1e-3)).astype(np.float32)
+    light = atlas.spread(shading)
+    np.maximum(light, 1e-3, out=light)
+    return np.divide(rgb, light, out=light)

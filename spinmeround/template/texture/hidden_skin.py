@@ -142,8 +142,11 @@ class SkinCanvas:
 
     def gather(self, layer: Layer) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m"]]:
         """Return the colours that a layer has at the dense vertices, and their summed weights."""
-        weight = np.where(self.inside, layer.weight**_HIDDEN.trust_power, 0).astype(np.float32)
-        return self.atlas.gather(layer.rgb, weight, len(self.hair_coverage))
+        weight = np.where(self.inside, layer.weight, 0).astype(np.float32, copy=False)
+        trust = weight.copy()
+        for _ in range(_HIDDEN.trust_power - 1):
+            trust *= weight
+        return self.atlas.gather(layer.rgb, trust, len(self.hair_coverage))
 
     def screen(self, reach_mm: float | Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
         """Return the weight with which a prior has won all but 1/e at this distance from what is known."""

@@ -11,7 +11,7 @@ from spinmeround.template.hair.volume import outer_skin
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.render import Covering, Skin, render_views
 from spinmeround.template.strands.build import grow_strands
-from spinmeround.template.strands.direction_field import surface_directions
+from spinmeround.template.strands.direction_field import photographed_orientations, surface_directions
 from spinmeround.template.strands.growth import HairVolume
 from spinmeround.template.strands.ribbons import Ribbons, drawn_strands, under_strands
 from spinmeround.template.strands.settings import RibbonSettings, StrandGrowthSettings
@@ -65,7 +65,7 @@ def test_strands_fill_the_hair_and_stay_within_it(model, scene, strands):
     outer = outer_skin(model)
     volume = HairVolume.of(
         surface,
-        surface_directions(surface, scene[0]),
+        surface_directions(surface, scene[0], photographed_orientations(scene[0])),
         Mesh(skin[outer], np.zeros((0, 3), np.int64)),
         vertex_normals(skin, model.dense_faces)[outer],
     )
