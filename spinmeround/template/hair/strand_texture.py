@@ -16,6 +16,7 @@ from jaxtyping import Float
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
 from spinmeround.template.hair.map_smoothing import blur_cyclic
 from spinmeround.template.hair.settings import OrientationSettings, StrandSettings
+from spinmeround.threads import over_ranges
 
 _ORIENTATION, _STRANDS = OrientationSettings(), StrandSettings()
 
@@ -168,25 +169,26 @@ def _strand_band(width: float, length: float, direction, rng: np.random.Generato
     )
     step = max(width / shrink / 2, 0.5)
     n_steps = int(0.5 * width / shrink * length / step)
-    band = _line_integral_convolution(noise, along_x, along_y, step, n_steps)
+    # A Hann window.
+    window = (0.5 + 0.5 * np.cos(np.pi * np.arange(1, n_steps + 1) / (n_steps + 1))).astype(np.float32)
+    band = np.empty_like(noise)
+    over_ranges(rows, _line_integral_convolution, noise, along_x, along_y, step, window, band)
     band = cv2.resize(band, direction.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     # Long strands keep lower frequencies.
     return band - blur_cyclic(band, 2 * width * max(1.0, length / 4))
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
-def _line_integral_convolution(noise, along_x, along_y, step, steps):
-    """Mean of the noise along the streamline through each texel, ``steps`` to either side, under a Hann window."""
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _line_integral_convolution(first_row, end_row, noise, along_x, along_y, step, window, out):
+    """Mean of the noise along the streamline through each texel to either side, weighted by a window."""
     height, width = noise.shape
-    window = (0.5 + 0.5 * np.cos(np.pi * np.arange(1, steps + 1) / (steps + 1))).astype(np.float32)
-    out = np.empty_like(noise)
-    for row in numba.prange(height):
+    for row in range(first_row, end_row):
         for column in range(width):
             total, weight = noise[row, column], np.float32(1)
             for sign in (-step, step):
                 stride = np.float32(sign)
                 x, y = np.float32(column), np.float32(row)
-                for k in range(steps):
+                for k in range(len(window)):
                     nearest_row, nearest_column = np.int32(y + np.float32(0.5)), np.int32(x + np.float32(0.5))
                     nearest_column = 0 if nearest_column == width else nearest_column
                     x += stride * along_x[nearest_row, nearest_column]
@@ -205,7 +207,6 @@ def _line_integral_convolution(noise, along_x, along_y, step, steps):
                     total += window[k] * (first + down * (second - first))
                     weight += window[k]
             out[row, column] = total / weight
-    return out
 
 
 def _coloured(relief, samples):
