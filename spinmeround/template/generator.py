@@ -35,7 +35,8 @@ from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel, load_head_model
 from spinmeround.template.render import Covering, Skin, painted_surface, render_views
 from spinmeround.template.strands.build import grow_strands
-from spinmeround.template.texture.bake import SkinTexture, bake_skin_texture, shared_atlas
+from spinmeround.template.strands.settings import StrandGrowthSettings
+from spinmeround.template.texture.bake import TEXTURE_PX, SkinTexture, bake_skin_texture, shared_atlas
 from spinmeround.template.texture.lids import best_lid_trust, repaint_lids
 from spinmeround.types import Avatar, Cameras, HairStrands, Mesh, PaintedSurface, Portrait, Progress, Views, no_progress
 
@@ -142,16 +143,35 @@ class TemplateHead:
         return replace(at_rest, poses={PHOTO_POSE: {name: weight for name, weight in weights if weight > 0}})
 
 
+@dataclass(frozen=True)
+class HeadDetail:
+    """How finely a head is painted.
+
+    Attributes:
+        texture_px: side of the skin's texture.
+        strands: number of strands of a head whose whole scalp has hair.
+        strand_points: points of all strands together, at most.
+    """
+
+    texture_px: int = TEXTURE_PX
+    strands: int = StrandGrowthSettings.count
+    strand_points: int = StrandGrowthSettings.budget
+
+
 class TemplateGenerator:
     """The parametric head fitted to photos, with hair and skin.
 
     Args:
         neutral: render the face at rest instead of the expression of the first photo.
+        detail: how finely it is painted.
         progress: called with the fraction done, in [0, 1], and what is being done.
     """
 
-    def __init__(self, *, neutral: bool = False, progress: Progress | None = None) -> None:
+    def __init__(
+        self, *, neutral: bool = False, detail: HeadDetail | None = None, progress: Progress | None = None
+    ) -> None:
         self.neutral = neutral
+        self._detail = detail or HeadDetail()
         self._progress = progress or no_progress
 
     def generate(self, portraits: Sequence[Portrait], cameras: Cameras, *, seed: int) -> Views:
@@ -177,13 +197,27 @@ class TemplateGenerator:
         evidence = [replace(photo, portrait=without_background(photo.portrait, photo.unit_px)) for photo in evidence]
         surfaces, coverage = _shape_coverings(model, head, evidence)
         self._progress(0.6, "painting the skin")
-        skin = bake_skin_texture(model, head, [as_hair(photo.portrait) for photo in evidence], coverage)
+        skin = bake_skin_texture(
+            model,
+            head,
+            [as_hair(photo.portrait) for photo in evidence],
+            coverage,
+            size_px=self._detail.texture_px,
+        )
         self._progress(0.85, "painting the hair")
         hair, headwear = _paint_coverings(surfaces, evidence, rng=np.random.default_rng(seed))
         if hair is not None:
             neutral = flatten_covered_ears(model, model.dense(head.neutral), coverage)
             strands = grow_strands(
-                model, neutral, coverage, hair.mesh, hair.texture, evidence, rng=np.random.default_rng(seed)
+                model,
+                neutral,
+                coverage,
+                hair.mesh,
+                hair.texture,
+                evidence,
+                count=self._detail.strands,
+                budget=self._detail.strand_points,
+                rng=np.random.default_rng(seed),
             )
             hair = replace(hair, strands=strands)
         self._progress(1.0, "head ready")

@@ -193,4 +193,4 @@ def paint_headwear(surface: Mesh, evidence: Sequence[PhotoEvidence]) -> HairText
     plain = base_colour(colour, trust, overall=overall, prior=s.fade)
     seen = np.clip(trust * s.blend_gain, 0, 1)[..., None]
     albedo = np.clip(colour * seen + plain * (1 - seen), 0, 1).astype(np.float32)
-    return HairTexture(centre, albedo, np.zeros(trust.shape), trust.astype(np.float32), occupied, photos[0])
+    return HairTexture(centre, albedo, np.zeros(trust.shape), trust.astype(np.float32), occupied, tuple(photos))

@@ -121,11 +121,13 @@ def background_shown(portrait: Portrait, unit_px: float) -> Float32[np.ndarray, 
     lab, near_px = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), s.neighbourhood * unit_px
     shown = np.zeros(hair.shape, np.float32)
     weight = np.maximum(cv2.GaussianBlur(matte.astype(np.float32), (0, 0), s.smooth_px), _TINY)
+    enough = min(sure.sum(), beyond.sum()) >= s.min_pixels
+    theirs = _Palette.of(lab, beyond, sigma_px=near_px) if enough else None
     for _ in range(s.rounds):
         left = sure & (shown < s.inside)
-        if min(left.sum(), beyond.sum()) < s.min_pixels:
+        if theirs is None or left.sum() < s.min_pixels:
             break
-        ours, theirs = (_Palette.of(lab, region, sigma_px=near_px) for region in (left, beyond))
+        ours = _Palette.of(lab, left, sigma_px=near_px)
         log_odds = np.zeros(hair.shape, np.float32)
         log_odds[matte] = _log_likelihood_ratio(lab[matte], ours, theirs, matte) - depth[matte] / s.prior_depth
         log_odds = cv2.GaussianBlur(log_odds, (0, 0), s.smooth_px) / weight

@@ -142,7 +142,7 @@ def _measure_band(samples, width: float) -> tuple[float, float]:
         inside = (cv2.GaussianBlur(mask, (0, 0), width) > s.min_band_matte) & (mask > _INSIDE)
         dx, dy = cv2.Sobel(band, cv2.CV_32F, 1, 0), cv2.Sobel(band, cv2.CV_32F, 0, 1)
         blur = s.tensor_blur_widths * width
-        xx, yy, xy = (_blur_within(part, mask, blur) for part in (dx * dx, dy * dy, dx * dy))
+        xx, yy, xy = np.moveaxis(_blur_within(np.dstack([dx * dx, dy * dy, dx * dy]), mask, blur), -1, 0)
         # Eigenvalues of the structure tensor: mean plus and minus spread.
         mean, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
         power += float((band[inside] ** 2).sum())
@@ -167,7 +167,8 @@ def _strand_band(width: float, length: float, direction, rng: np.random.Generato
     along_x, along_y = (
         cv2.resize(part(direction), (columns, rows), interpolation=cv2.INTER_AREA) for part in (np.cos, np.sin)
     )
-    step = max(width / shrink / 2, 0.5)
+    # The noise holds nothing that is finer than its standard deviation.
+    step = max(width / shrink, 0.5)
     n_steps = int(0.5 * width / shrink * length / step)
     # A Hann window.
     window = (0.5 + 0.5 * np.cos(np.pi * np.arange(1, n_steps + 1) / (n_steps + 1))).astype(np.float32)

@@ -54,8 +54,8 @@ class HairTexture:
         relief: height of the strands, zero mean, unit standard deviation.
         observed: weight in [0, 1] of the photos in each texel.
         occupied: texels that hold hair.
-        photo: the first one, shown in the map's place where it sees the surface: a map around the head stretches what
-            faces forward beside it.
+        photos: of the same surface. The first one is shown in the map's place where it sees the surface: a map around
+            the head stretches what faces forward beside it.
     """
 
     centre: Float[np.ndarray, "3"]
@@ -63,7 +63,12 @@ class HairTexture:
     relief: Float[np.ndarray, "th tw"]
     observed: Float32[np.ndarray, "th tw"]
     occupied: Bool[np.ndarray, "th tw"]
-    photo: ProjectedPhoto | None = None
+    photos: tuple[ProjectedPhoto, ...] = ()
+
+    @property
+    def photo(self) -> ProjectedPhoto | None:
+        """The first photo, if there is any."""
+        return self.photos[0] if self.photos else None
 
     @property
     def observed_fraction(self) -> float:
@@ -113,7 +118,7 @@ def paint_hair(hair: Mesh, evidence: Sequence[PhotoEvidence], *, rng: np.random.
     # Blending two uncorrelated patterns lowers their variance; the square root restores it.
     strands = (seen * blend + synthetic * (1 - blend)) / np.sqrt(blend**2 + (1 - blend) ** 2)
     albedo = np.clip(base + strands, 0, 1).astype(np.float32)
-    return HairTexture(centre, albedo, _relief(strands), trust.astype(np.float32), occupied, photos[0])
+    return HairTexture(centre, albedo, _relief(strands), trust.astype(np.float32), occupied, tuple(photos))
 
 
 def centre_of_map(hair: Mesh) -> Float[np.ndarray, "3"]:

@@ -17,8 +17,8 @@ _MAX_GROWTH, _MAX_GROWTH_TEXELS = 3, 4
 """A mirrored face that spans more than so many times its own span, plus so many texels, is torn between charts."""
 _MAX_ASYMMETRY = 0.003
 """Distance between a mirrored vertex and the nearest one beyond which it has no mirror image, head units."""
-_GATHER_STEP = 2
-"""Every so many rows and columns of texels are read for values at vertices: there are enough texels per vertex."""
+_GATHERED_ROWS = 1024
+"""So many rows and columns of texels are read for values at vertices: there are enough texels per vertex."""
 _NO_MIRROR = np.float32(-10)
 """Coordinate outside the texture, in texels."""
 
@@ -63,7 +63,8 @@ class Atlas:
         self, image: Float[np.ndarray, "t t c"], weight: Float[np.ndarray, "t t"], count: int
     ) -> tuple[Float[np.ndarray, "m c"], Float[np.ndarray, "m"]]:
         """Return the weighted mean of the texels around each of ``count`` dense vertices, and their summed weights."""
-        return _gather(self.face, self.barycentric, self.corners, image, weight, count)
+        step = max(1, self.size // _GATHERED_ROWS)
+        return _gather(self.face, self.barycentric, self.corners, image, weight, count, step)
 
     def mirrored(self, image: Float[np.ndarray, "t t *c"]) -> Float32[np.ndarray, "t t *c"]:
         """Sample a texture at the mirrored texels; 0 where a texel has none."""
@@ -153,18 +154,21 @@ def _spread(first_row, end_row, face, barycentric, corners, values, out):
                 continue
             first, second, third = corners[f, 0], corners[f, 1], corners[f, 2]
             a, b, c = barycentric[row, column, 0], barycentric[row, column, 1], barycentric[row, column, 2]
+            if channels == 1:  # by far the most usual
+                out[row, column, 0] = a * values[first, 0] + b * values[second, 0] + c * values[third, 0]
+                continue
             for k in range(channels):
                 out[row, column, k] = a * values[first, k] + b * values[second, k] + c * values[third, k]
 
 
 @numba.njit(cache=True)
-def _gather(face, barycentric, corners, image, weight, count):
+def _gather(face, barycentric, corners, image, weight, count, step):
     """Kernel of ``Atlas.gather``."""
     channels = image.shape[2]
     total, mass = np.zeros((count, channels)), np.zeros(count)
     height, width = face.shape
-    for row in range(0, height, _GATHER_STEP):
-        for column in range(0, width, _GATHER_STEP):
+    for row in range(0, height, step):
+        for column in range(0, width, step):
             f = face[row, column]
             w = weight[row, column]
             if f < 0 or w <= 0:

@@ -74,6 +74,8 @@ def grow_strands(
     texture: HairTexture,
     evidence: Sequence[PhotoEvidence],
     *,
+    count: int = _SETTINGS.count,
+    budget: int = _SETTINGS.budget,
     rng: np.random.Generator,
 ) -> HairStrands | None:
     """Grow strands wherever hair covers the scalp; None if there is no place for any.
@@ -83,19 +85,21 @@ def grow_strands(
         coverage: fraction of hair and headwear over each of them.
         hair: the hair's outer surface.
         texture: its colours.
+        count: strands of a head whose whole scalp has hair.
+        budget: points of all strands together, at most.
         rng: draws roots, depths, lengths and tones.
     """
     s = _SETTINGS
     normals = vertex_normals(skin, model.dense_faces)
     outer = outer_skin(model)
     orientations = photographed_orientations(evidence)
-    directions = surface_directions(hair, evidence, orientations)
+    directions = surface_directions(hair, evidence, texture.photos, orientations)
     volume = HairVolume.of(hair, directions, Mesh(skin[outer], np.zeros((0, 3), np.int64)), normals[outer])
-    roots = _scattered(model, skin, normals, coverage, hair, volume, rng)
+    roots = _scattered(model, skin, normals, coverage, hair, volume, count, rng)
     if roots is None:
         return None
     curl = _curl(evidence, orientations)
-    number, kept = _chosen(roots, volume, curl, rng)
+    number, kept = _chosen(roots, volume, curl, budget, rng)
     roots = roots.take(kept)
     points, counts = roots.grow(volume)
     for photo in evidence:
@@ -113,7 +117,7 @@ def grow_strands(
 
 
 def _scattered(
-    model: HeadModel, skin, normals, coverage, hair: Mesh, volume: HairVolume, rng: np.random.Generator
+    model: HeadModel, skin, normals, coverage, hair: Mesh, volume: HairVolume, count: int, rng: np.random.Generator
 ) -> _Roots | None:
     """Scatter roots over the scalp where there is hair above it; None if there is none anywhere."""
     s = _SETTINGS
@@ -121,7 +125,7 @@ def _scattered(
     faces = np.flatnonzero((coverage[model.dense_faces] > s.min_coverage).all(1) & outer[model.dense_faces].all(1))
     if not len(faces):
         return None
-    number = max(1, round(s.count * _covered_fraction(model, coverage)))
+    number = max(1, round(count * _covered_fraction(model, coverage)))
     density = smooth_ramp(coverage[model.dense_faces[faces]].mean(axis=1), *s.thinning)
     face, corner_weights = scatter_on_faces(skin, model.dense_faces[faces], number, density=density, rng=rng)
     face = faces[face]
@@ -152,7 +156,7 @@ def _curl(evidence: Sequence[PhotoEvidence], orientations: Sequence[HairOrientat
 
 
 def _chosen(
-    roots: _Roots, volume: HairVolume, curl: Curl, rng: np.random.Generator
+    roots: _Roots, volume: HairVolume, curl: Curl, budget: int, rng: np.random.Generator
 ) -> tuple[int, Integer[np.ndarray, "k"]]:
     """Return how many points a strand needs, and which strands to keep so that all points together fit the budget.
 
@@ -162,7 +166,7 @@ def _chosen(
     _, counts = roots.take(np.arange(0, len(roots.face), s.sampled)).grow(volume)
     length = GrowthSettings().step * float(np.quantile(counts, s.typical_length))
     number = int(np.clip(length / min(curl.pitch / s.points_of_wave, s.max_spacing), s.min_points, s.max_points))
-    some = min(len(roots.face), s.budget // number)
+    some = min(len(roots.face), budget // number)
     return number, np.sort(rng.choice(len(roots.face), some, replace=False))
 
 

@@ -35,7 +35,10 @@ def photographed_orientations(evidence: Sequence[PhotoEvidence]) -> list[HairOri
 
 
 def surface_directions(
-    hair: Mesh, evidence: Sequence[PhotoEvidence], orientations: Sequence[HairOrientation]
+    hair: Mesh,
+    evidence: Sequence[PhotoEvidence],
+    photos: Sequence[ProjectedPhoto],
+    orientations: Sequence[HairOrientation],
 ) -> Float[np.ndarray, "v 3"]:
     """Return the unit direction of growth at each vertex of the hair's surface, world frame.
 
@@ -44,12 +47,13 @@ def surface_directions(
     where the surface faces up, down where it does not. A membrane joins the two.
 
     Args:
+        photos: as they see the hair's surface.
         orientations: see ``photographed_orientations``.
     """
     s = _SETTINGS
     normals = vertex_normals(hair.vertices, hair.faces)
     fallen = _falling(hair.vertices, normals)
-    seen = [_photographed(hair, normals, *each) for each in zip(evidence, orientations, strict=True)]
+    seen = [_photographed(hair, normals, *each) for each in zip(evidence, photos, orientations, strict=True)]
     weight = sum(each for _, each in seen)
     system = sp.diags(weight + s.falling_weight) + s.smoothness * mesh_laplacian(hair.faces, len(hair.vertices))
     factor = factorised(system)
@@ -75,11 +79,15 @@ def _falling(vertices: Float[np.ndarray, "v 3"], normals: Float[np.ndarray, "v 3
 
 
 def _photographed(
-    hair: Mesh, normals: Float[np.ndarray, "v 3"], photo: PhotoEvidence, measured: HairOrientation
+    hair: Mesh,
+    normals: Float[np.ndarray, "v 3"],
+    photo: PhotoEvidence,
+    projected: ProjectedPhoto,
+    measured: HairOrientation,
 ) -> tuple[Float[np.ndarray, "v 3"], Float[np.ndarray, "v"]]:
     """Return the measured orientation at each vertex as a unit tangent of either sign, and its weight in [0, 1]."""
     s = _SETTINGS
-    _, trust, _ = ProjectedPhoto.of(photo, hair).look_up(hair.vertices, normals)
+    _, trust, _ = projected.look_up(hair.vertices, normals)
     pixels = project(hair.vertices, photo.camera_from_world, photo.intrinsics_px)
     doubled = np.dstack([np.cos(2 * measured.angle), np.sin(2 * measured.angle)]) * measured.confidence[..., None]
     cosine, sine, confidence = sample(np.dstack([doubled, measured.confidence]), pixels).T

@@ -18,6 +18,7 @@ from spinmeround.template.texture.fill import (
     Layer,
     MembraneSolver,
     blend_under,
+    mixed,
     screening_weight,
     synthesise_skin_grain,
     tone_matched,
@@ -205,14 +206,14 @@ def complete_skin(
     base = _continued_skin(canvas, tone, colours, weight_sum, visibility)
     grain = synthesise_skin_grain(known, _landmark_texels(canvas)[list(_CHEEKS_AND_FOREHEAD)], rng=rng)
     bare = 1 - canvas.spread(canvas.hair_coverage)
-    invented = (atlas.spread(base) + (grain * bare)[..., None]).astype(np.float32)
+    invented = atlas.spread(base)
+    invented += (grain * bare)[..., None]
     skin_weight = (known.weight * canvas.spread(_continues(canvas, tone, colours))).astype(np.float32)
     below = Layer(invented, inside.astype(np.float32))
     moved = tone_matched(
         Layer(known.rgb, skin_weight), below, atlas, membrane, inside, prior_weight=_HIDDEN.invented_prior_weight
     )
-    shown = known.weight[..., None]
-    return Layer((known.rgb * shown + moved * (1 - shown)).astype(np.float32, copy=False), seen.weight)
+    return Layer(mixed(known.rgb, moved, known.weight), seen.weight)
 
 
 def _mirrored(canvas: SkinCanvas, seen: Layer) -> Layer:

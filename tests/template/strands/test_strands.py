@@ -6,6 +6,7 @@ from scipy.spatial import cKDTree
 
 from spinmeround.geometry import project, resized, vertex_normals
 from spinmeround.template.hair.curl import Curl
+from spinmeround.template.hair.photo_projection import ProjectedPhoto
 from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.hair.volume import outer_skin
 from spinmeround.template.model.head_model import load_head_model
@@ -65,7 +66,12 @@ def test_strands_fill_the_hair_and_stay_within_it(model, scene, strands):
     outer = outer_skin(model)
     volume = HairVolume.of(
         surface,
-        surface_directions(surface, scene[0], photographed_orientations(scene[0])),
+        surface_directions(
+            surface,
+            scene[0],
+            [ProjectedPhoto.of(photo, surface) for photo in scene[0]],
+            photographed_orientations(scene[0]),
+        ),
         Mesh(skin[outer], np.zeros((0, 3), np.int64)),
         vertex_normals(skin, model.dense_faces)[outer],
     )
