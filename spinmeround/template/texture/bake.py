@@ -16,7 +16,7 @@ from spinmeround.template.model.atlas import Atlas, build_atlas
 from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
 from spinmeround.template.texture.at_rest import skin_at_rest
 from spinmeround.template.texture.eyes import complete_eyes
-from spinmeround.template.texture.fill import Layer, MembraneSolver, mixed, vertex_areas
+from spinmeround.template.texture.fill import Layer, MembraneSolver, mix_in, vertex_areas
 from spinmeround.template.texture.hidden_skin import SkinCanvas, complete_skin
 from spinmeround.template.texture.lighting import SkinLight, ambient_occlusion, photo_shading
 from spinmeround.template.texture.mouth import complete_mouth
@@ -135,17 +135,21 @@ def bake_skin_texture(
     inside = atlas.part >= 0
     observed = np.where(inside, np.where(canvas.inside, complete.weight, inner_seen.weight), 0).astype(np.float32)
     lit = light.on_texels(atlas, 1.0)
-    skin, rested = complete.rgb * lit, skin_at_rest(canvas, complete, head.posed(0), head.neutral) * lit
+    rested = skin_at_rest(canvas, complete, head.posed(0), head.neutral) * lit
+    skin = complete.rgb
+    skin *= lit
     del complete, lit
     eyes, mouth = complete_eyes(model, atlas, inner_seen), complete_mouth(model, atlas, inner_seen)
     whole = eyes.rgb + mouth.rgb
-    as_seen = mixed(inner_seen.rgb, whole, inner_seen.weight)
+    as_seen = whole.copy()
+    mix_in(inner_seen.rgb, inner_seen.weight, as_seen)
     del eyes, mouth, inner_seen
     gutters = np.flatnonzero(~inside)
     borders = atlas.nearest_inside(inside).ravel()[gutters]
     on_skin = canvas.inside.astype(np.uint8)
-    expressive = mixed(first_inner, cv2.copyTo(skin, on_skin, as_seen.copy()), shown)
-    del skin
+    expressive = cv2.copyTo(skin, on_skin, as_seen.copy())
+    mix_in(first_inner, shown, expressive)
+    del skin, first_inner, shown
     animatable, resting = (cv2.copyTo(rested, on_skin, inner) for inner in (whole, as_seen))
     for rgb in (expressive, animatable, resting):
         flat = rgb.reshape(-1, 3)

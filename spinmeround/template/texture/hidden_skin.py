@@ -18,7 +18,7 @@ from spinmeround.template.texture.fill import (
     Layer,
     MembraneSolver,
     blend_under,
-    mixed,
+    mix_in,
     screening_weight,
     synthesise_skin_grain,
     tone_matched,
@@ -213,7 +213,8 @@ def complete_skin(
     moved = tone_matched(
         Layer(known.rgb, skin_weight), below, atlas, membrane, inside, prior_weight=_HIDDEN.invented_prior_weight
     )
-    return Layer(mixed(known.rgb, moved, known.weight), seen.weight)
+    mix_in(known.rgb, known.weight, moved)
+    return Layer(moved, seen.weight)
 
 
 def _mirrored(canvas: SkinCanvas, seen: Layer) -> Layer:

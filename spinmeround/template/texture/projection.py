@@ -162,8 +162,9 @@ def project_photo(
     return Projection(
         rgb=out_rgb,
         weight=(allowed * angle).astype(np.float32),
-        in_openings=out_maps[..., 2],
-        hair=out_maps[..., 3],
+        # Copies, so that not all maps stay in memory.
+        in_openings=out_maps[..., 2].copy(),
+        hair=out_maps[..., 3].copy(),
         border=np.maximum(out_maps[..., 4], 1 - smooth_ramp(texels[..., 3], *_PROJECTION.contour)).astype(np.float32),
         facing=facing[:, 0],
         sharpness=sharpness.astype(np.float32),
