@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
+from numba.core import config
 
 _RANGES_PER_THREAD = 4
 """More than one, so that threads that finish early take over from the others."""
@@ -25,7 +25,8 @@ def over_ranges(count: int, kernel: Callable[..., None], *arguments: Any) -> Non
     Args:
         kernel: compiled with ``nogil=True``.
     """
-    threads = numba.config.NUMBA_NUM_THREADS
+    # Asked of its configuration, numba starts no threads of its own.
+    threads: int = vars(config)["NUMBA_NUM_THREADS"]
     ranges = min(count, threads * _RANGES_PER_THREAD)
     if threads == 1 or ranges < 2:
         kernel(0, count, *arguments)

@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 import pytest
+from numba.core import config
 
 from spinmeround.threads import over_ranges
 
@@ -16,14 +17,14 @@ def _count(first, end, counts):
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("count", [0, 1, 2, 100])
 def test_each_item_is_visited_once(monkeypatch, threads, count):
-    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
+    monkeypatch.setattr(config, "NUMBA_NUM_THREADS", threads)
     counts = np.zeros(count, np.int64)
     over_ranges(count, _count, counts)
     assert (counts == 1).all()
 
 
 def test_errors_of_a_range_are_raised(monkeypatch):
-    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 2)
+    monkeypatch.setattr(config, "NUMBA_NUM_THREADS", 2)
 
     def refuse(first, end):
         if end == 8:

@@ -149,12 +149,10 @@ class HeadDetail:
 
     Attributes:
         texture_px: side of the skin's texture.
-        strands: number of strands of a head whose whole scalp has hair.
-        strand_points: points of all strands together, at most.
+        strand_points: points of all strands together, at most: fewer strands, not shorter ones.
     """
 
     texture_px: int = TEXTURE_PX
-    strands: int = StrandGrowthSettings.count
     strand_points: int = StrandGrowthSettings.budget
 
 
@@ -215,7 +213,6 @@ class TemplateGenerator:
                 hair.mesh,
                 hair.texture,
                 evidence,
-                count=self._detail.strands,
                 budget=self._detail.strand_points,
                 rng=np.random.default_rng(seed),
             )

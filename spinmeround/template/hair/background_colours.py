@@ -48,7 +48,7 @@ class _Palette:
         members = np.eye(cluster.max() + 1, dtype=np.float32)[cluster]
         shown = np.zeros((*region.shape, members.shape[1]), np.float32)
         shown[region] = members
-        near = np.dstack([blurred(each, sigma_px) for each in np.moveaxis(shown, -1, 0)])
+        near = np.dstack([blurred(shown[..., each], sigma_px) for each in range(shown.shape[-1])])
         frequency = (near + overall * members.mean(0)) / (near.sum(-1, keepdims=True) + overall)
         return cls(members.T @ colours / members.sum(0)[:, None], frequency)
 

@@ -74,7 +74,6 @@ def grow_strands(
     texture: HairTexture,
     evidence: Sequence[PhotoEvidence],
     *,
-    count: int = _SETTINGS.count,
     budget: int = _SETTINGS.budget,
     rng: np.random.Generator,
 ) -> HairStrands | None:
@@ -85,7 +84,6 @@ def grow_strands(
         coverage: fraction of hair and headwear over each of them.
         hair: the hair's outer surface.
         texture: its colours.
-        count: strands of a head whose whole scalp has hair.
         budget: points of all strands together, at most.
         rng: draws roots, depths, lengths and tones.
     """
@@ -95,7 +93,7 @@ def grow_strands(
     orientations = photographed_orientations(evidence)
     directions = surface_directions(hair, evidence, texture.photos, orientations)
     volume = HairVolume.of(hair, directions, Mesh(skin[outer], np.zeros((0, 3), np.int64)), normals[outer])
-    roots = _scattered(model, skin, normals, coverage, hair, volume, count, rng)
+    roots = _scattered(model, skin, normals, coverage, hair, volume, rng)
     if roots is None:
         return None
     curl = _curl(evidence, orientations)
@@ -117,7 +115,7 @@ def grow_strands(
 
 
 def _scattered(
-    model: HeadModel, skin, normals, coverage, hair: Mesh, volume: HairVolume, count: int, rng: np.random.Generator
+    model: HeadModel, skin, normals, coverage, hair: Mesh, volume: HairVolume, rng: np.random.Generator
 ) -> _Roots | None:
     """Scatter roots over the scalp where there is hair above it; None if there is none anywhere."""
     s = _SETTINGS
@@ -125,7 +123,7 @@ def _scattered(
     faces = np.flatnonzero((coverage[model.dense_faces] > s.min_coverage).all(1) & outer[model.dense_faces].all(1))
     if not len(faces):
         return None
-    number = max(1, round(count * _covered_fraction(model, coverage)))
+    number = max(1, round(s.count * _covered_fraction(model, coverage)))
     density = smooth_ramp(coverage[model.dense_faces[faces]].mean(axis=1), *s.thinning)
     face, corner_weights = scatter_on_faces(skin, model.dense_faces[faces], number, density=density, rng=rng)
     face = faces[face]
