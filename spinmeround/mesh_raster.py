@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int32, Integer
 
 from spinmeround.geometry import project
+from spinmeround.threads import over_ranges
 from spinmeround.types import ALPHA_CUTOFF, Cameras
 
 
@@ -79,9 +80,12 @@ def rasterize_pixels(
     corner_uv, alpha = np.zeros((0, 3, 2)), np.zeros((1, 1), np.float32)
     if cutout is not None:
         corner_uv, alpha = np.asarray(cutout.corner_uv, np.float64), np.asarray(cutout.alpha, np.float32)
-    _draw(
-        np.ascontiguousarray(pixels, np.float64), np.ascontiguousarray(faces, np.int64),
-        np.ascontiguousarray(corner_uv), np.ascontiguousarray(alpha), face, barycentric, depth,
+    pixels, faces = np.ascontiguousarray(pixels, np.float64), np.ascontiguousarray(faces, np.int64)
+    bands = -(-height_px // _BAND_ROWS)
+    listed, starts = _faces_of_bands(pixels, faces, height_px, bands)
+    over_ranges(
+        bands, _draw, pixels, faces, listed, starts, np.ascontiguousarray(corner_uv), np.ascontiguousarray(alpha), face,
+        barycentric, depth,
     )  # fmt: skip
     return FaceBuffer(face, barycentric, depth)
 
@@ -91,9 +95,9 @@ def interpolate(
 ) -> Float[np.ndarray, "h w c"]:
     """Interpolate vertex attributes at every pixel of a buffer; 0 where there is no face."""
     out = np.zeros((*buffer.face.shape, attributes.shape[1]), np.float32)
-    _interpolate(
-        np.ascontiguousarray(attributes, np.float32), np.ascontiguousarray(faces, np.int64), buffer.face,
-        buffer.barycentric, out,
+    over_ranges(
+        len(out), _interpolate, np.ascontiguousarray(attributes, np.float32), np.ascontiguousarray(faces, np.int64),
+        buffer.face, buffer.barycentric, out,
     )  # fmt: skip
     return out
 
@@ -112,10 +116,10 @@ _FACES_BETWEEN = 1024
 """Faces that a band draws before those depths are found anew."""
 
 
-@numba.njit(parallel=True, cache=True)
-def _interpolate(attributes, faces, face, barycentric, out):
+@numba.njit(nogil=True, cache=True)
+def _interpolate(first_row, end_row, attributes, faces, face, barycentric, out):
     """Add the weighted attributes of each pixel's three corners to ``out``."""
-    for row in numba.prange(face.shape[0]):
+    for row in range(first_row, end_row):
         for column in range(face.shape[1]):
             f = face[row, column]
             if f < 0:
@@ -148,10 +152,11 @@ def _narrowed(begin, end, left, weight, slope):
 
 
 @numba.njit(cache=True)
-def _find_farthest(depth, farthest):
+def _find_farthest(depth, first_row, end_row, farthest):
     """Fill ``farthest``: the largest depth in each block of columns of a band."""
-    farthest[:] = 0
-    for row in range(depth.shape[0]):
+    for block in range(len(farthest)):
+        farthest[block] = 0
+    for row in range(first_row, end_row):
         for column in range(depth.shape[1]):
             block = column // _BLOCK_COLUMNS
             farthest[block] = max(farthest[block], depth[row, column])
@@ -165,8 +170,9 @@ def _faces_of_bands(pixels, faces, height, bands):
         first, last = _rows_of(pixels, faces, f, height)
         for band in range(first // _BAND_ROWS, last // _BAND_ROWS + 1 if first <= last else 0):
             starts[band + 1] += 1
-    starts = np.cumsum(starts)
-    listed, filled = np.empty(starts[-1], np.int64), starts[:-1].copy()
+    for band in range(bands):
+        starts[band + 1] += starts[band]
+    listed, filled = np.empty(starts[bands], np.int64), starts.copy()
     for f in range(faces.shape[0]):
         first, last = _rows_of(pixels, faces, f, height)
         for band in range(first // _BAND_ROWS, last // _BAND_ROWS + 1 if first <= last else 0):
@@ -193,20 +199,30 @@ def _is_cut_out(corner_uv, w0, w1, w2, alpha):
     return (1 - y) * upper + y * lower < ALPHA_CUTOFF
 
 
-@numba.njit(parallel=True, cache=True)
-def _draw(pixels, faces, corner_uv, alpha, face, barycentric, depth):
+@numba.njit(cache=True)
+def _farthest_of(farthest, left, right):
+    """Return the largest depth in the blocks that hold these columns."""
+    found = farthest[left // _BLOCK_COLUMNS]
+    for block in range(left // _BLOCK_COLUMNS + 1, right // _BLOCK_COLUMNS + 1):
+        found = max(found, farthest[block])
+    return found
+
+
+@numba.njit(nogil=True, cache=True)
+def _draw(first_band, end_band, pixels, faces, listed, starts, corner_uv, alpha, face, barycentric, depth):
     """Draw all faces into each band of rows, with a depth test and perspective-correct barycentric coordinates.
 
     ``corner_uv`` is empty if all are opaque.
     """
     height, width = face.shape
-    bands = (height + _BAND_ROWS - 1) // _BAND_ROWS
-    listed, starts = _faces_of_bands(pixels, faces, height, bands)
-    for band in numba.prange(bands):
+    farthest = np.empty((width + _BLOCK_COLUMNS - 1) // _BLOCK_COLUMNS, np.float32)
+    for band in range(first_band, end_band):
         row0, row1 = band * _BAND_ROWS, min((band + 1) * _BAND_ROWS, height)
-        farthest = np.full((width + _BLOCK_COLUMNS - 1) // _BLOCK_COLUMNS, np.inf, np.float32)
+        for block in range(len(farthest)):
+            farthest[block] = np.inf
         drawn = 0
-        for f in listed[starts[band] : starts[band + 1]]:
+        for place in range(starts[band], starts[band + 1]):
+            f = listed[place]
             a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
             x0, x1, x2 = pixels[a, 0], pixels[b, 0], pixels[c, 0]
             y0, y1, y2 = pixels[a, 1], pixels[b, 1], pixels[c, 1]
@@ -217,10 +233,10 @@ def _draw(pixels, faces, corner_uv, alpha, face, barycentric, depth):
             right = min(width - 1, int(np.floor(max(x0, x1, x2) - 0.5)))
             if area == 0 or nearest <= _MIN_DEPTH or left > right:
                 continue
-            if nearest >= farthest[left // _BLOCK_COLUMNS : right // _BLOCK_COLUMNS + 1].max():
+            if nearest >= _farthest_of(farthest, left, right):
                 continue
             if drawn % _FACES_BETWEEN == _FACES_BETWEEN - 1:
-                _find_farthest(depth[row0:row1], farthest)
+                _find_farthest(depth, row0, row1, farthest)
             drawn += 1
             # Each weight is linear in the picture, and 0 at the other two corners.
             w0_x, w0_y = (y1 - y2) / area, (x2 - x1) / area

@@ -20,6 +20,7 @@ class Preset:
     Attributes:
         orbit: name of the camera orbit stage one is asked for.
         view_size_px: width and height of those views.
+        head: fields of ``template.generator.HeadDetail``.
         texture_px: width and height of the texture of a mesh.
         surface: fields of ``recon.mesh_surface.fitter.SurfaceSettings``.
         sdf: fields of ``recon.sdf.fitter.SdfSettings`` beside its start.
@@ -33,6 +34,7 @@ class Preset:
     view_size_px: int
     texture_px: int
     diffusion_views: int
+    head: Mapping[str, Any]
     surface: Mapping[str, Any]
     sdf: Mapping[str, Any]
     splats: Mapping[str, Any]

@@ -36,8 +36,9 @@ from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel, load_head_model
 from spinmeround.template.render import Covering, Skin, painted_surface, render_views
 from spinmeround.template.strands.build import grow_strands
-from spinmeround.template.strands.direction_field import surface_directions
-from spinmeround.template.texture.bake import SkinTexture, bake_skin_texture, shared_atlas
+from spinmeround.template.strands.direction_field import photographed_orientations, surface_directions
+from spinmeround.template.strands.settings import StrandGrowthSettings
+from spinmeround.template.texture.bake import TEXTURE_PX, SkinTexture, bake_skin_texture, shared_atlas
 from spinmeround.template.texture.lids import best_lid_trust, repaint_lids
 from spinmeround.types import Avatar, Cameras, HairStrands, Mesh, PaintedSurface, Portrait, Progress, Views, no_progress
 
@@ -144,16 +145,33 @@ class TemplateHead:
         return replace(at_rest, poses={PHOTO_POSE: {name: weight for name, weight in weights if weight > 0}})
 
 
+@dataclass(frozen=True)
+class HeadDetail:
+    """How finely a head is painted.
+
+    Attributes:
+        texture_px: side of the skin's texture.
+        strand_points: points of all strands together, at most: fewer strands, not shorter ones.
+    """
+
+    texture_px: int = TEXTURE_PX
+    strand_points: int = StrandGrowthSettings.budget
+
+
 class TemplateGenerator:
     """The parametric head fitted to photos, with hair and skin.
 
     Args:
         neutral: render the face at rest instead of the expression of the first photo.
+        detail: how finely it is painted.
         progress: called with the fraction done, in [0, 1], and what is being done.
     """
 
-    def __init__(self, *, neutral: bool = False, progress: Progress | None = None) -> None:
+    def __init__(
+        self, *, neutral: bool = False, detail: HeadDetail | None = None, progress: Progress | None = None
+    ) -> None:
         self.neutral = neutral
+        self._detail = detail or HeadDetail()
         self._progress = progress or no_progress
 
     def generate(self, portraits: Sequence[Portrait], cameras: Cameras, *, seed: int) -> Views:
@@ -179,12 +197,19 @@ class TemplateGenerator:
         evidence = [replace(photo, portrait=without_background(photo.portrait, photo.unit_px)) for photo in evidence]
         surfaces, coverage = _shape_coverings(model, head, evidence)
         self._progress(0.6, "painting the skin")
-        worn = [each for each in surfaces if each is not None]
-        skin = bake_skin_texture(model, head, [as_hair(photo.portrait) for photo in evidence], coverage, coverings=worn)
+        skin = bake_skin_texture(
+            model,
+            head,
+            [as_hair(photo.portrait) for photo in evidence],
+            coverage,
+            coverings=[each for each in surfaces if each is not None],
+            size_px=self._detail.texture_px,
+        )
         self._progress(0.85, "painting the hair")
         surface, cap = surfaces
-        hair = None if surface is None else _grow_hair(model, head, coverage, surface, evidence, seed=seed)
-        headwear = None
+        hair = headwear = None
+        if surface is not None:
+            hair = _grow_hair(model, head, coverage, surface, evidence, budget=self._detail.strand_points, seed=seed)
         if cap is not None:
             headwear = Covering("headwear", cap, paint_headwear(cap, headwear_evidence(evidence)))
         self._progress(1.0, "head ready")
@@ -216,14 +241,20 @@ def _grow_hair(
     surface: Mesh,
     evidence: Sequence[PhotoEvidence],
     *,
+    budget: int,
     seed: int,
 ) -> Covering:
     """Return the surface of the hair with its colours and strands."""
-    directions, curl = surface_directions(surface, evidence), shown_curl(evidence)
-    texture = paint_hair(surface, directions, curl, evidence, rng=np.random.default_rng(seed))
+    photos = [ProjectedPhoto.of(photo, surface) for photo in evidence]
+    orientations = photographed_orientations(evidence)
+    directions = surface_directions(surface, evidence, photos, orientations)
+    curl = shown_curl(evidence, orientations)
+    texture = paint_hair(surface, directions, curl, evidence, photos, rng=np.random.default_rng(seed))
     neutral = flatten_covered_ears(model, model.dense(head.neutral), coverage)
     rng = np.random.default_rng(seed)
-    strands = grow_strands(model, neutral, coverage, surface, directions, curl, texture, evidence, rng=rng)
+    strands = grow_strands(
+        model, neutral, coverage, surface, directions, curl, texture, evidence, budget=budget, rng=rng
+    )
     return Covering("hair", surface, texture, strands)
 
 

@@ -6,7 +6,9 @@ are looked up at every sample, since textures have details finer than a pixel.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -16,6 +18,7 @@ from spinmeround.mesh_raster import FaceBuffer
 from spinmeround.template.hair.photo_projection import ProjectedPhoto
 from spinmeround.template.hair.settings import PhotoProjectionSettings
 from spinmeround.template.hair.texture import RADIUS, TEXEL, HairTexture
+from spinmeround.threads import over_ranges
 
 _PROJECTION = PhotoProjectionSettings()
 _STRAND_HEIGHT = 0.0003
@@ -120,26 +123,28 @@ class Shading:
         self._inner: Bool[np.ndarray, "h w"] = np.empty((height, width), np.bool_)
         self.colours: Float32[np.ndarray, "h w 3"] = np.zeros((height, width, 3), np.float32)
         self.normals: Float32[np.ndarray, "h w 3"] = np.zeros((height, width, 3), np.float32)
-        _cover(buffer.face, samples, self.alpha, self._inner)
+        over_ranges(height, _cover, buffer.face, samples, self.alpha, self._inner)
 
-    def _pixels(self) -> tuple[np.ndarray, np.ndarray, int, np.ndarray, np.ndarray, np.ndarray]:
+    def _add(self, kernel: Callable[..., None], *arguments: Any) -> None:
+        """Run a kernel over rows of pixels."""
         b = self._buffer
-        return b.face, b.barycentric, self._samples, self._inner, self.colours, self.normals
+        pixels = b.face, b.barycentric, self._samples, self._inner, self.colours, self.normals
+        over_ranges(len(self.alpha), kernel, *pixels, *arguments)
 
     def add_textured(
         self, surface: Surface, corner_uv: Float32[np.ndarray, "n 3 2"], albedo: Float32[np.ndarray, "th tw 3"]
     ) -> None:
         """Add the first ``n`` faces, with a texture; the origin of uv is the bottom-left of the picture."""
-        _add_textured(*self._pixels(), surface.faces, surface.normals, corner_uv, albedo)
+        self._add(_add_textured, surface.faces, surface.normals, corner_uv, albedo)
 
     def add_covering(self, surface: Surface, first: int, end: int, texture: CoveringTexture) -> None:
         """Add faces from ``first`` to before ``end``, with the texture of a covering and the relief of its strands."""
         s = surface
-        _add_covering(*self._pixels(), s.faces, s.vertices, s.normals, first, end, texture.map, texture.colours)
+        self._add(_add_covering, s.faces, s.vertices, s.normals, first, end, texture.map, texture.colours)
 
     def add_coloured(self, surface: Surface, first: int, vertex_colours: Float32[np.ndarray, "n 3"]) -> None:
         """Add all faces from ``first`` on, with colours of the last ``n`` vertices, which are theirs."""
-        _add_coloured(*self._pixels(), surface.faces, surface.normals, first, vertex_colours)
+        self._add(_add_coloured, surface.faces, surface.normals, first, vertex_colours)
 
 
 def tilted_by_strands(
@@ -147,7 +152,8 @@ def tilted_by_strands(
 ) -> Float32[np.ndarray, "n 3"]:
     """Tilt unit normals by the slope of the strands' relief, around the head and downward."""
     tilted = np.empty((len(points), 3), np.float32)
-    _tilt_all(points.astype(np.float32), normals.astype(np.float32), texture.map, tilted)
+    arguments = points.astype(np.float32), normals.astype(np.float32), texture.map, tilted
+    over_ranges(len(points), _tilt_all, *arguments)
     return tilted
 
 
@@ -156,10 +162,10 @@ def _wrapped(picture: Float[np.ndarray, "h w c"]) -> Float32[np.ndarray, "h ww c
     return np.concatenate([picture[:, -1:], picture, picture[:, :1]], axis=1).astype(np.float32)
 
 
-@numba.njit(parallel=True, cache=True)
-def _cover(face, samples, alpha, inner):
+@numba.njit(nogil=True, cache=True)
+def _cover(first_row, end_row, face, samples, alpha, inner):
     """Fill ``alpha``, and whether any sample that is not on a pixel's rim hits a face."""
-    for row in numba.prange(alpha.shape[0]):
+    for row in range(first_row, end_row):
         for column in range(alpha.shape[1]):
             hits, hits_inside = 0, 0
             for y in range(samples):
@@ -288,9 +294,9 @@ def _tilted(point, normal, covering_map):
     return _unit(tilted_x, tilted_y, tilted_z)
 
 
-@numba.njit(parallel=True, cache=True)
-def _tilt_all(points, normals, covering_map, tilted):
-    for i in numba.prange(len(points)):
+@numba.njit(nogil=True, cache=True)
+def _tilt_all(first, end, points, normals, covering_map, tilted):
+    for i in range(first, end):
         point, normal = points[i], normals[i]
         tilted[i, 0], tilted[i, 1], tilted[i, 2] = _tilted(
             (point[0], point[1], point[2]), (normal[0], normal[1], normal[2]), covering_map
@@ -309,11 +315,13 @@ def _add(sums, value):
     sums[2] += value[2]
 
 
-@numba.njit(parallel=True, cache=True)
-def _add_textured(face, barycentric, samples, inner, colours, normals, faces, vertex_normals, corner_uv, albedo):
+@numba.njit(nogil=True, cache=True)
+def _add_textured(
+    first_row, end_row, face, barycentric, samples, inner, colours, normals, faces, vertex_normals, corner_uv, albedo
+):  # fmt: skip
     """Add what ``Shading.add_textured`` says."""
     height, width = albedo.shape[:2]
-    for row in numba.prange(colours.shape[0]):
+    for row in range(first_row, end_row):
         for y in range(samples):
             for sample in range(face.shape[1]):
                 f, weights = face[row * samples + y, sample], barycentric[row * samples + y, sample]
@@ -329,14 +337,14 @@ def _add_textured(face, barycentric, samples, inner, colours, normals, faces, ve
                     _add(normals[row, column], _unit(*_mixed(vertex_normals, corners, weights)))
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(nogil=True, cache=True)
 def _add_covering(
-    face, barycentric, samples, inner, colours, normals, faces, vertices, vertex_normals, first, end, covering_map,
-    covering_colours,
+    first_row, end_row, face, barycentric, samples, inner, colours, normals, faces, vertices, vertex_normals, first,
+    end, covering_map, covering_colours,
 ):  # fmt: skip
     """Add what ``Shading.add_covering`` says."""
     centre, relief, sizes = covering_map
-    for row in numba.prange(colours.shape[0]):
+    for row in range(first_row, end_row):
         for y in range(samples):
             for sample in range(face.shape[1]):
                 f, weights = face[row * samples + y, sample], barycentric[row * samples + y, sample]
@@ -352,11 +360,14 @@ def _add_covering(
                     _add(normals[row, column], _tilted(point, normal, covering_map))
 
 
-@numba.njit(parallel=True, cache=True)
-def _add_coloured(face, barycentric, samples, inner, colours, normals, faces, vertex_normals, first, vertex_colours):
+@numba.njit(nogil=True, cache=True)
+def _add_coloured(
+    first_row, end_row, face, barycentric, samples, inner, colours, normals, faces, vertex_normals, first,
+    vertex_colours,
+):  # fmt: skip
     """Add what ``Shading.add_coloured`` says."""
     before = len(vertex_normals) - len(vertex_colours)
-    for row in numba.prange(colours.shape[0]):
+    for row in range(first_row, end_row):
         for y in range(samples):
             for sample in range(face.shape[1]):
                 f, weights = face[row * samples + y, sample], barycentric[row * samples + y, sample]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
+from spinmeround.configs import preset
 from spinmeround.geometry import project
 from spinmeround.orbits import ORBITS, WHOLE_FOCAL_WIDTHS
 from spinmeround.pipelines.priors.template import TemplatePrior, cameras_around
 from spinmeround.pipelines.settings import PhotoOptions, RunSettings
 from spinmeround.runtime.stages import Stages
+from spinmeround.template.generator import HeadDetail
 from spinmeround.types import ViewRequest
 from tests.pipelines.fakes import HEAD_REPORT, PHOTO_CAMERA, portrait, sphere_mesh, sphere_views
 
@@ -33,6 +37,12 @@ def test_views_show_the_photos_expression_unless_the_face_is_to_rest(neutral, mo
     result = TemplatePrior(settings).generate([portrait()], ViewRequest(), seed=0, stages=stages)
     assert fitted.neutral is neutral
     assert result.head is fitted
+
+
+def test_a_draft_is_a_sketch():
+    draft, standard = (HeadDetail(**preset(quality).head) for quality in ("draft", "standard"))
+    assert standard == HeadDetail()
+    assert all(getattr(draft, each.name) < getattr(standard, each.name) for each in fields(HeadDetail))
 
 
 @pytest.mark.parametrize("stretch", [(3.0, 1.0, 1.0), (1.0, 3.0, 1.0), (1.0, 1.0, 3.0)])

@@ -49,11 +49,12 @@ class TemplatePrior:
         Raises:
             FitError: the landmarks of a photo cannot be brought into agreement with a head.
         """
-        from spinmeround.template.generator import TemplateGenerator
+        from spinmeround.template.generator import HeadDetail, TemplateGenerator
 
         quality = preset(self._settings.quality)
         with stages("head") as progress:
-            head = TemplateGenerator(progress=progress).fit(portraits, seed=seed)
+            detail = HeadDetail(**quality.head)
+            head = TemplateGenerator(detail=detail, progress=progress).fit(portraits, seed=seed)
         with stages("views"):
             cameras, names = cameras_around(
                 request.directions or orbit_directions(quality.orbit),

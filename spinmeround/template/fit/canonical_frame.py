@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial import cKDTree
 
 from spinmeround.template.fit.residuals import Pose, SurfacePoints
 from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
@@ -15,7 +16,7 @@ _FACE_REACH = 0.03
 def face_weight(model: HeadModel) -> Float[np.ndarray, "n"]:
     """Return the weight of each coarse vertex in the face's position: the area around it, 0 outside the face's skin."""
     landmarks = landmark_points(model, model.mean)
-    near = np.linalg.norm(model.mean[:, None] - landmarks, axis=2).min(1) < _FACE_REACH
+    near = cKDTree(landmarks).query(model.mean)[0] < _FACE_REACH
     edges = model.mean[model.faces[:, 1:]] - model.mean[model.faces[:, :1]]
     area = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1)
     area_around = sum(np.bincount(model.faces[:, c], area, len(model.mean)) for c in range(3))

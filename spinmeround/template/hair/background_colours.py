@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Integer, UInt8
 
+from spinmeround.images import blurred
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.hair.measurement_settings import BackgroundColourSettings
 from spinmeround.types import Portrait
@@ -47,7 +48,7 @@ class _Palette:
         members = np.eye(cluster.max() + 1, dtype=np.float32)[cluster]
         shown = np.zeros((*region.shape, members.shape[1]), np.float32)
         shown[region] = members
-        near = np.dstack([cv2.GaussianBlur(each, (0, 0), sigma_px) for each in np.moveaxis(shown, -1, 0)])
+        near = np.dstack([blurred(shown[..., each], sigma_px) for each in range(shown.shape[-1])])
         frequency = (near + overall * members.mean(0)) / (near.sum(-1, keepdims=True) + overall)
         return cls(members.T @ colours / members.sum(0)[:, None], frequency)
 
@@ -129,11 +130,13 @@ def background_shown(portrait: Portrait, unit_px: float) -> Float32[np.ndarray, 
     lab, near_px = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), s.neighbourhood * unit_px
     shown = np.zeros(hair.shape, np.float32)
     weight = np.maximum(cv2.GaussianBlur(matte.astype(np.float32), (0, 0), s.smooth_px), _TINY)
+    enough = min(sure.sum(), beyond.sum()) >= s.min_pixels
+    theirs = _Palette.of(lab, beyond, sigma_px=near_px) if enough else None
     for _ in range(s.rounds):
         left = sure & (shown < s.inside)
-        if min(left.sum(), beyond.sum()) < s.min_pixels:
+        if theirs is None or left.sum() < s.min_pixels:
             break
-        ours, theirs = (_Palette.of(lab, region, sigma_px=near_px) for region in (left, beyond))
+        ours = _Palette.of(lab, left, sigma_px=near_px)
         log_odds = np.zeros(hair.shape, np.float32)
         log_odds[matte] = _log_likelihood_ratio(lab[matte], ours, theirs, matte) - depth[matte] / s.prior_depth
         log_odds = cv2.GaussianBlur(log_odds, (0, 0), s.smooth_px) / weight

@@ -11,7 +11,7 @@ from jaxtyping import Complex, Float
 
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
 from spinmeround.template.hair.measurement_settings import CurlSettings
-from spinmeround.template.hair.orientation import HairOrientation, measure_orientation
+from spinmeround.template.hair.orientation import HairOrientation
 
 _SETTINGS = CurlSettings()
 
@@ -35,12 +35,11 @@ class Curl:
     coherence: float
 
 
-def shown_curl(evidence: Sequence[PhotoEvidence]) -> Curl:
-    """Return the waves that the photo with the most hair shows."""
-    photo = max(evidence, key=lambda each: (each.portrait.hair * each.portrait.observed).sum())
-    hair = photo.portrait.hair * photo.portrait.observed
-    orientation = measure_orientation(photo.portrait.foreground, hair, unit_px=photo.unit_px)
-    return measure_curl(orientation, hair, unit_px=photo.unit_px)
+def shown_curl(evidence: Sequence[PhotoEvidence], orientations: Sequence[HairOrientation]) -> Curl:
+    """Return the waves that the photo with the most hair shows, of which the orientations are known."""
+    hairs = [photo.portrait.hair * photo.portrait.observed for photo in evidence]
+    most = max(range(len(hairs)), key=lambda index: hairs[index].sum())
+    return measure_curl(orientations[most], hairs[most], unit_px=evidence[most].unit_px)
 
 
 def measure_curl(

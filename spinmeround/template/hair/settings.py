@@ -95,6 +95,7 @@ class ThicknessSettings:
         default: thickness where nothing at all is measured.
         bare_coverage: coverage below which the thickness is held at 0.
         bare_weight: of that constraint.
+        bare_rings: beyond so many rings of bare vertices it is 0 for certain.
         measured_weight: of a measurement.
         prior_weight: of the typical thickness at vertices without a measurement: behind, hair is as short as beside.
         min_typical: lower bound of the typical thickness, the median of the measurements.
@@ -123,6 +124,7 @@ class ThicknessSettings:
     default: float = 0.02
     bare_coverage: float = 0.3
     bare_weight: float = 2.0
+    bare_rings: int = 6
     measured_weight: float = 0.3
     prior_weight: float = 0.03
     min_typical: float = 0.006

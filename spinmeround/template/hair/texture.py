@@ -62,8 +62,8 @@ class HairTexture:
         relief: height of the strands, zero mean, unit standard deviation.
         observed: weight in [0, 1] of the photos in each texel.
         occupied: texels that hold hair.
-        photo: the first one, shown in the map's place where it sees the surface: a map around the head stretches what
-            faces forward beside it.
+        photos: of the same surface. The first one is shown in the map's place where it sees the surface: a map around
+            the head stretches what faces forward beside it.
     """
 
     centre: Float[np.ndarray, "3"]
@@ -72,7 +72,12 @@ class HairTexture:
     relief: Float[np.ndarray, "th tw"]
     observed: Float32[np.ndarray, "th tw"]
     occupied: Bool[np.ndarray, "th tw"]
-    photo: ProjectedPhoto | None = None
+    photos: tuple[ProjectedPhoto, ...] = ()
+
+    @property
+    def photo(self) -> ProjectedPhoto | None:
+        """The first photo, if there is any."""
+        return self.photos[0] if self.photos else None
 
     @property
     def observed_fraction(self) -> float:
@@ -116,6 +121,7 @@ def paint_hair(
     directions: Float[np.ndarray, "v 3"],
     curl: Curl,
     evidence: Sequence[PhotoEvidence],
+    photos: Sequence[ProjectedPhoto],
     *,
     rng: np.random.Generator,
 ) -> HairTexture:
@@ -125,12 +131,12 @@ def paint_hair(
         hair: the hair's surface, world frame.
         directions: in which hair grows at its vertices, unit vectors.
         curl: of its strands.
+        photos: of the evidence, as they see the hair's surface.
         rng: draws the noise of synthesised strands.
     """
     s = _SETTINGS
     centre = centre_of_map(hair)
     position, normal, occupied = surface_of_map(hair, centre)
-    photos = [ProjectedPhoto.of(photo, hair) for photo in evidence]
     colour, trust = project_photos(photos, position, normal, occupied)
     form = shading_of_form(normal, colour, trust)
     base = continued_colour(colour / form, trust) * form
@@ -142,7 +148,7 @@ def paint_hair(
     strands = (seen * blend + synthetic * (1 - blend)) / np.sqrt(blend**2 + (1 - blend) ** 2)
     base = np.clip(base, 0, 1).astype(np.float32)
     albedo = np.clip(base + strands, 0, 1).astype(np.float32)
-    return HairTexture(centre, albedo, base, _relief(strands), trust.astype(np.float32), occupied, photos[0])
+    return HairTexture(centre, albedo, base, _relief(strands), trust.astype(np.float32), occupied, tuple(photos))
 
 
 def _flow_on_map(hair: Mesh, directions, centre, position, occupied) -> Float[np.ndarray, "th tw 2"]:

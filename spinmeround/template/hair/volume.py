@@ -222,7 +222,13 @@ def contour_thickness(
     value = np.where(bare, 0.0, np.where(measured, total / np.maximum(weight, _TINY), prior))
     laplacian = mesh_laplacian(model.dense_faces, count)
     system = sp.diags(data + s.ridge) + s.membrane * laplacian + s.thin_plate * (laplacian @ laplacian)
-    return np.clip(factorised(system).solve(data * value), 0.0, s.max_thickness)
+    # Far from the hair the field is 0, and not worth solving for.
+    near = ~bare
+    for _ in range(s.bare_rings):
+        near = near | (laplacian @ near != 0)
+    thickness = np.zeros(count)
+    thickness[near] = factorised(system.tocsr()[near][:, near]).solve((data * value)[near])
+    return np.clip(thickness, 0.0, s.max_thickness)
 
 
 def is_stubble(model: HeadModel, coverage: Float[np.ndarray, "m"], evidence: Sequence[PhotoEvidence]) -> bool:

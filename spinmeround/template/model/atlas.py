@@ -11,13 +11,14 @@ from jaxtyping import Bool, Float, Float32, Int32, Integer
 
 from spinmeround.mesh_raster import rasterize_pixels
 from spinmeround.template.model.head_model import HeadModel
+from spinmeround.threads import over_ranges
 
 _MAX_GROWTH, _MAX_GROWTH_TEXELS = 3, 4
 """A mirrored face that spans more than so many times its own span, plus so many texels, is torn between charts."""
 _MAX_ASYMMETRY = 0.003
 """Distance between a mirrored vertex and the nearest one beyond which it has no mirror image, head units."""
-_GATHER_STEP = 2
-"""Every so many rows and columns of texels are read for values at vertices: there are enough texels per vertex."""
+_GATHERED_ROWS = 1024
+"""So many rows and columns of texels are read for values at vertices: there are enough texels per vertex."""
 _NO_MIRROR = np.float32(-10)
 """Coordinate outside the texture, in texels."""
 
@@ -56,13 +57,14 @@ class Atlas:
         """
         flat = np.ascontiguousarray(values.reshape(len(values), -1), np.float32)
         face, barycentric = (np.ascontiguousarray(each[window]) for each in (self.face, self.barycentric))
-        return _spread(face, barycentric, self.corners, flat).reshape(*face.shape, *values.shape[1:])
+        return _interpolated(face, barycentric, self.corners, flat).reshape(*face.shape, *values.shape[1:])
 
     def gather(
         self, image: Float[np.ndarray, "t t c"], weight: Float[np.ndarray, "t t"], count: int
     ) -> tuple[Float[np.ndarray, "m c"], Float[np.ndarray, "m"]]:
         """Return the weighted mean of the texels around each of ``count`` dense vertices, and their summed weights."""
-        return _gather(self.face, self.barycentric, self.corners, image, weight, count)
+        step = max(1, self.size // _GATHERED_ROWS)
+        return _gather(self.face, self.barycentric, self.corners, image, weight, count, step)
 
     def mirrored(self, image: Float[np.ndarray, "t t *c"]) -> Float32[np.ndarray, "t t *c"]:
         """Sample a texture at the mirrored texels; 0 where a texel has none."""
@@ -112,7 +114,7 @@ def _mirror_map(model: HeadModel, texels, face, barycentric) -> Float32[np.ndarr
     own = np.ptp(texels[model.uv_faces], axis=1).max(1)
     one_chart = span < _MAX_GROWTH * own + _MAX_GROWTH_TEXELS
     valid = one_chart & (distance[model.dense_faces].max(1) < _MAX_ASYMMETRY)
-    out = _spread(
+    out = _interpolated(
         face, barycentric, np.arange(3 * len(target)).reshape(-1, 3), target.reshape(-1, 2).astype(np.float32)
     )
     usable = (face >= 0) & valid[np.maximum(face, 0)]
@@ -134,32 +136,39 @@ def _mirrored_coordinates(model: HeadModel, twin, any_uv, texels) -> Integer[np.
     return chosen
 
 
-@numba.njit(parallel=True, cache=True)
-def _spread(face, barycentric, corners, values):
+def _interpolated(face, barycentric, corners, values) -> Float32[np.ndarray, "h w c"]:
+    """Interpolate values at the corners of faces over texels."""
+    out = np.zeros((*face.shape, values.shape[1]), np.float32)
+    over_ranges(len(face), _spread, face, barycentric, corners, values, out)
+    return out
+
+
+@numba.njit(nogil=True, cache=True)
+def _spread(first_row, end_row, face, barycentric, corners, values, out):
     """Kernel of ``Atlas.spread``."""
-    height, width = face.shape
     channels = values.shape[1]
-    out = np.zeros((height, width, channels), np.float32)
-    for row in numba.prange(height):
-        for column in range(width):
+    for row in range(first_row, end_row):
+        for column in range(face.shape[1]):
             f = face[row, column]
             if f < 0:
                 continue
             first, second, third = corners[f, 0], corners[f, 1], corners[f, 2]
             a, b, c = barycentric[row, column, 0], barycentric[row, column, 1], barycentric[row, column, 2]
+            if channels == 1:  # by far the most usual
+                out[row, column, 0] = a * values[first, 0] + b * values[second, 0] + c * values[third, 0]
+                continue
             for k in range(channels):
                 out[row, column, k] = a * values[first, k] + b * values[second, k] + c * values[third, k]
-    return out
 
 
 @numba.njit(cache=True)
-def _gather(face, barycentric, corners, image, weight, count):
+def _gather(face, barycentric, corners, image, weight, count, step):
     """Kernel of ``Atlas.gather``."""
     channels = image.shape[2]
     total, mass = np.zeros((count, channels)), np.zeros(count)
     height, width = face.shape
-    for row in range(0, height, _GATHER_STEP):
-        for column in range(0, width, _GATHER_STEP):
+    for row in range(0, height, step):
+        for column in range(0, width, step):
             f = face[row, column]
             w = weight[row, column]
             if f < 0 or w <= 0:
@@ -171,5 +180,6 @@ def _gather(face, barycentric, corners, image, weight, count):
                     total[v, c] += b * image[row, column, c]
     for v in range(count):
         if mass[v] > 0:
-            total[v] /= mass[v]
+            for c in range(channels):
+                total[v, c] /= mass[v]
     return total, mass

@@ -79,6 +79,7 @@ def grow_strands(
     texture: HairTexture,
     evidence: Sequence[PhotoEvidence],
     *,
+    budget: int = _SETTINGS.budget,
     rng: np.random.Generator,
 ) -> HairStrands | None:
     """Grow strands wherever hair covers the scalp; None if there is no place for any.
@@ -90,6 +91,7 @@ def grow_strands(
         hair_directions: in which hair grows at its vertices, unit vectors.
         curl: of its strands.
         texture: its colours.
+        budget: points of all strands together, at most.
         rng: draws roots, depths, lengths and tones.
     """
     s = _SETTINGS
@@ -101,7 +103,7 @@ def grow_strands(
     roots = _scattered(model, skin, normals, coverage, hair, volume, rng)
     if roots is None:
         return None
-    number, kept = _chosen(roots, volume, curl, rng)
+    number, kept = _chosen(roots, volume, curl, budget, rng)
     roots = roots.take(kept)
     points, counts = roots.grow(volume)
     # Styling moves strands, so that the photos are asked again.
@@ -158,7 +160,7 @@ def _scattered(
 
 
 def _chosen(
-    roots: _Roots, volume: HairVolume, curl: Curl, rng: np.random.Generator
+    roots: _Roots, volume: HairVolume, curl: Curl, budget: int, rng: np.random.Generator
 ) -> tuple[int, Integer[np.ndarray, "k"]]:
     """Return how many points a strand needs, and which strands to keep so that all points together fit the budget.
 
@@ -168,7 +170,7 @@ def _chosen(
     _, counts = roots.take(np.arange(0, len(roots.face), s.sampled)).grow(volume)
     length = GrowthSettings().step * float(np.quantile(counts, s.typical_length))
     number = int(np.clip(length / min(curl.pitch / s.points_of_wave, s.max_spacing), s.min_points, s.max_points))
-    some = min(len(roots.face), s.budget // number)
+    some = min(len(roots.face), budget // number)
     return number, np.sort(rng.choice(len(roots.face), some, replace=False))
 
 
@@ -186,10 +188,17 @@ def _lengths(model: HeadModel, skin, hair: Mesh, thickness, rng: np.random.Gener
     return (s.short_length * thickness + s.least_length) * np.exp(rng.normal(0, s.length_spread, len(thickness)))
 
 
-def _shown_length(points: Float[np.ndarray, "s q 3"], photo: PhotoEvidence) -> Integer[np.ndarray, "s"]:
-    """Return how many points of each strand come before the first that a photo shows to be no hair."""
+def _shown_length(
+    points: Float[np.ndarray, "s q 3"], counts: Integer[np.ndarray, "s"], photo: PhotoEvidence
+) -> Integer[np.ndarray, "s"]:
+    """Return how many points of each strand come before the first that a photo shows to be no hair.
+
+    Args:
+        counts: how many points of each strand there are.
+    """
     s = _SETTINGS
-    flat = points.reshape(-1, 3)
+    there = np.arange(points.shape[1]) < counts[:, None]
+    flat = points[there]
     pixels = project(flat, photo.camera_from_world, photo.intrinsics_px)
     height, width = photo.portrait.alpha.shape
     within = (pixels[:, :2] >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)

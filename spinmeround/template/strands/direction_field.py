@@ -12,7 +12,7 @@ from spinmeround.geometry import project, vertex_normals
 from spinmeround.images import sample
 from spinmeround.numerics import factorised, smooth_ramp
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, mesh_laplacian
-from spinmeround.template.hair.orientation import measure_orientation
+from spinmeround.template.hair.orientation import HairOrientation, measure_orientation
 from spinmeround.template.hair.photo_projection import ProjectedPhoto
 from spinmeround.template.strands.settings import DirectionSettings
 from spinmeround.types import Mesh
@@ -25,17 +25,35 @@ _TINY = 1e-9
 """Keeps divisions by lengths finite."""
 
 
-def surface_directions(hair: Mesh, evidence: Sequence[PhotoEvidence]) -> Float[np.ndarray, "v 3"]:
+def photographed_orientations(evidence: Sequence[PhotoEvidence]) -> list[HairOrientation]:
+    """Return the orientation of the strands in each photo."""
+    hairs = [photo.portrait.hair * photo.portrait.observed for photo in evidence]
+    return [
+        measure_orientation(photo.portrait.foreground, hair, unit_px=photo.unit_px)
+        for photo, hair in zip(evidence, hairs, strict=True)
+    ]
+
+
+def surface_directions(
+    hair: Mesh,
+    evidence: Sequence[PhotoEvidence],
+    photos: Sequence[ProjectedPhoto],
+    orientations: Sequence[HairOrientation],
+) -> Float[np.ndarray, "v 3"]:
     """Return the unit direction of growth at each vertex of the hair's surface, world frame.
 
     Where a photo shows hair the direction is the measured orientation, lifted to the surface; a photo does not tell
     which way along it hair grows, so that is taken from the smooth field. Elsewhere hair falls: away from the whorl
     where the surface faces up, down where it does not. A membrane joins the two.
+
+    Args:
+        photos: as they see the hair's surface.
+        orientations: see ``photographed_orientations``.
     """
     s = _SETTINGS
     normals = vertex_normals(hair.vertices, hair.faces)
     fallen = _falling(hair.vertices, normals)
-    seen = [_photographed(hair, normals, photo) for photo in evidence]
+    seen = [_photographed(hair, normals, *each) for each in zip(evidence, photos, orientations, strict=True)]
     weight = sum(each for _, each in seen)
     system = sp.diags(weight + s.falling_weight) + s.smoothness * mesh_laplacian(hair.faces, len(hair.vertices))
     factor = factorised(system)
@@ -61,14 +79,15 @@ def _falling(vertices: Float[np.ndarray, "v 3"], normals: Float[np.ndarray, "v 3
 
 
 def _photographed(
-    hair: Mesh, normals: Float[np.ndarray, "v 3"], photo: PhotoEvidence
+    hair: Mesh,
+    normals: Float[np.ndarray, "v 3"],
+    photo: PhotoEvidence,
+    projected: ProjectedPhoto,
+    measured: HairOrientation,
 ) -> tuple[Float[np.ndarray, "v 3"], Float[np.ndarray, "v"]]:
     """Return the measured orientation at each vertex as a unit tangent of either sign, and its weight in [0, 1]."""
     s = _SETTINGS
-    measured = measure_orientation(
-        photo.portrait.foreground, photo.portrait.hair * photo.portrait.observed, unit_px=photo.unit_px
-    )
-    _, trust, _ = ProjectedPhoto.of(photo, hair).look_up(hair.vertices, normals)
+    _, trust, _ = projected.look_up(hair.vertices, normals)
     pixels = project(hair.vertices, photo.camera_from_world, photo.intrinsics_px)
     doubled = np.dstack([np.cos(2 * measured.angle), np.sin(2 * measured.angle)]) * measured.confidence[..., None]
     cosine, sine, confidence = sample(np.dstack([doubled, measured.confidence]), pixels).T

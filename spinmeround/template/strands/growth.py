@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from spinmeround.geometry import vertex_normals
 from spinmeround.template.hair.nearest_on_grid import Grid, nearest_vertices
 from spinmeround.template.strands.settings import GrowthSettings
+from spinmeround.threads import over_ranges
 from spinmeround.types import Mesh
 
 _SETTINGS = GrowthSettings()
@@ -61,7 +62,8 @@ class HairVolume:
 
     def _at(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n c"]:
         values = np.empty((len(points), _CHANNELS))
-        _look_up_all(self.fields, self.low, self.cell, np.ascontiguousarray(points, np.float64), values)
+        points = np.ascontiguousarray(points, np.float64)
+        over_ranges(len(points), _look_up_all, self.fields, self.low, self.cell, points, values)
         return values
 
 
@@ -117,9 +119,9 @@ def grow(
     steps = int(np.ceil(min(lengths.max(initial=s.step), s.max_length) / s.step)) + 1
     points = np.zeros((len(roots), steps, 3))
     counts = np.zeros(len(roots), np.int64)
-    _grow(
-        volume.fields, volume.low, volume.cell, roots, normals, depths, lengths, overshoots, s.step, s.rise,
-        s.settle, s.max_slope, s.turn, s.clearance, points, counts,
+    over_ranges(
+        len(roots), _grow, volume.fields, volume.low, volume.cell, roots, normals, depths, lengths, overshoots, s.step,
+        s.rise, s.settle, s.max_slope, s.turn, s.clearance, points, counts,
     )  # fmt: skip
     return points, counts
 
@@ -134,7 +136,8 @@ def _look_up(fields, low, cell, point, values):
         place = min(max(place, 0.0), fields.shape[k] - 1.001)
         base[k] = int(place)
         part[k] = place - base[k]
-    values[:] = 0
+    for c in range(fields.shape[3]):
+        values[c] = 0
     for i in range(2):
         for j in range(2):
             for k in range(2):
@@ -144,48 +147,58 @@ def _look_up(fields, low, cell, point, values):
                     values[c] += weight * fields[base[0] + i, base[1] + j, base[2] + k, c]
 
 
-@numba.njit(parallel=True, cache=True)
-def _look_up_all(fields, low, cell, points, values):
-    for index in numba.prange(len(points)):
+@numba.njit(nogil=True, cache=True)
+def _look_up_all(first, end, fields, low, cell, points, values):
+    for index in range(first, end):
         _look_up(fields, low, cell, points[index], values[index])
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(cache=True)
+def _normalise(vector):
+    length = max(np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2), 1e-9)
+    for k in range(3):
+        vector[k] /= length
+
+
+@numba.njit(nogil=True, cache=True)
 def _grow(
-    fields, low, cell, roots, normals, depths, lengths, overshoots, step, rise, settle, max_slope, turn, clearance,
-    points, counts,
+    first, end, fields, low, cell, roots, normals, depths, lengths, overshoots, step, rise, settle, max_slope, turn,
+    clearance, points, counts,
 ):  # fmt: skip
     """Integrate each strand with even steps; see ``grow``."""
-    for strand in numba.prange(roots.shape[0]):
-        values = np.empty(fields.shape[3])
-        here, heading = roots[strand].copy(), normals[strand].copy()
-        _look_up(fields, low, cell, here, values)
+    # Vectors are handled by component: expressions of whole arrays take seconds to compile.
+    values, here, heading, wanted = np.empty(fields.shape[3]), np.empty(3), np.empty(3), np.empty(3)
+    for strand in range(first, end):
+        _look_up(fields, low, cell, roots[strand], values)
         # Thin hair lies down at once, or it would rise through its own surface.
         upright = min(max(-values[6] / rise, 0.0), 1.0)
         for k in range(3):
-            heading[k] = upright * heading[k] + (1 - upright) * values[k]
+            here[k] = roots[strand, k]
+            heading[k] = upright * normals[strand, k] + (1 - upright) * values[k]
         count = 0
         while count < points.shape[1] and count * step <= lengths[strand] + step:
-            points[strand, count] = here
+            for k in range(3):
+                points[strand, count, k] = here[k]
             count += 1
             _look_up(fields, low, cell, here, values)
             if count > 2 and values[6] > overshoots[strand]:
                 break
             above = values[6] + depths[strand]
             slope = min(max(-above / (settle if above > 0 else rise), -max_slope), max_slope)
-            wanted = np.empty(3)
             for k in range(3):
                 wanted[k] = values[k] + slope * values[3 + k]
-            length = max(np.sqrt((wanted**2).sum()), 1e-9)
+            _normalise(wanted)
             for k in range(3):
-                heading[k] += turn * (wanted[k] / length - heading[k])
-            heading /= max(np.sqrt((heading**2).sum()), 1e-9)
-            here = here + step * heading
+                heading[k] += turn * (wanted[k] - heading[k])
+            _normalise(heading)
+            for k in range(3):
+                here[k] += step * heading[k]
             _look_up(fields, low, cell, here, values)
             if values[7] < clearance:
                 push = min(clearance - values[7], step)
                 for k in range(3):
                     here[k] += push * values[3 + k]
         for rest in range(count, points.shape[1]):
-            points[strand, rest] = points[strand, count - 1]
+            for k in range(3):
+                points[strand, rest, k] = points[strand, count - 1, k]
         counts[strand] = count

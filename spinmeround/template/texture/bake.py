@@ -6,8 +6,9 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32
+from jaxtyping import Bool, Float, Float32
 
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.fitter import FittedHead
@@ -16,7 +17,7 @@ from spinmeround.template.model.atlas import Atlas, build_atlas
 from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_model
 from spinmeround.template.texture.at_rest import skin_at_rest
 from spinmeround.template.texture.eyes import complete_eyes
-from spinmeround.template.texture.fill import Layer, MembraneSolver, vertex_areas
+from spinmeround.template.texture.fill import Layer, MembraneSolver, mix_in, vertex_areas
 from spinmeround.template.texture.hidden_skin import SkinCanvas, complete_skin
 from spinmeround.template.texture.lighting import GAMMA, PhotoLight, SkinLight, fit_light
 from spinmeround.template.texture.mouth import complete_mouth
@@ -109,6 +110,7 @@ def bake_skin_texture(
     hair_coverage: Float[np.ndarray, "m"],
     *,
     coverings: Sequence[Mesh] = (),
+    size_px: int = TEXTURE_PX,
     seed: int = 0,
 ) -> SkinTexture:
     """Paint the head's texture from its photos.
@@ -117,12 +119,13 @@ def bake_skin_texture(
         hair_coverage: fraction of hair over each dense vertex. There a photo's hair belongs on the skin, elsewhere it
             is an obstruction.
         coverings: surfaces of hair and headwear, which shade skin near them that no photo shows.
+        size_px: side of the texture, texels.
         seed: of the fine grain given to skin that no photo shows.
     """
-    atlas = shared_atlas(TEXTURE_PX) if model is load_head_model() else build_atlas(model, TEXTURE_PX)
+    atlas = shared_atlas(size_px) if model is load_head_model() else build_atlas(model, size_px)
     canvas = _canvas(model, atlas, hair_coverage)
     photos = [_project(canvas, portrait, head, index) for index, portrait in enumerate(portraits)]
-    first_inner, shown, light = photos[0].layer.inner.rgb, photos[0].in_openings[..., None], photos[0].light
+    first_inner, shown, light = photos[0].layer.inner.rgb, photos[0].in_openings, photos[0].light
     merged = merge_photos(
         [photo.layer for photo in photos],
         atlas,
@@ -139,17 +142,27 @@ def bake_skin_texture(
     inside = atlas.part >= 0
     observed = np.where(inside, np.where(canvas.inside, complete.weight, inner_seen.weight), 0).astype(np.float32)
     lit = light.on_texels(atlas, 1.0)
-    skin, rested = complete.rgb * lit, skin_at_rest(canvas, complete, head.posed(0), head.neutral) * lit
+    rested = skin_at_rest(canvas, complete, head.posed(0), head.neutral) * lit
+    skin = complete.rgb
+    skin *= lit
     del complete, lit
     eyes, mouth = complete_eyes(model, atlas, inner_seen), complete_mouth(model, atlas, inner_seen)
-    whole, seen_weight = eyes.rgb + mouth.rgb, inner_seen.weight[..., None]
-    as_seen = inner_seen.rgb * seen_weight + whole * (1 - seen_weight)
+    whole = eyes.rgb + mouth.rgb
+    as_seen = whole.copy()
+    mix_in(inner_seen.rgb, inner_seen.weight, as_seen)
     del eyes, mouth, inner_seen
-    on_skin, nearest = canvas.inside[..., None], atlas.nearest_inside(inside)
-    animatable, resting = (_finished(np.where(on_skin, rested, inner), nearest) for inner in (whole, as_seen))
-    del rested, whole
-    expressive = np.where(on_skin, skin, as_seen) * (1 - shown) + first_inner * shown
-    return SkinTexture(_finished(expressive, nearest), observed, resting, animatable, light)
+    gutters = np.flatnonzero(~inside)
+    borders = atlas.nearest_inside(inside).ravel()[gutters]
+    on_skin = canvas.inside.astype(np.uint8)
+    expressive = cv2.copyTo(skin, on_skin, as_seen.copy())
+    mix_in(first_inner, shown, expressive)
+    del skin, first_inner, shown
+    animatable, resting = (cv2.copyTo(rested, on_skin, inner) for inner in (whole, as_seen))
+    for rgb in (expressive, animatable, resting):
+        flat = rgb.reshape(-1, 3)
+        flat[gutters] = flat[borders]
+        np.clip(rgb, 0, 1, out=rgb)
+    return SkinTexture(expressive, observed, resting, animatable, light)
 
 
 def _occlusion(
@@ -178,12 +191,6 @@ def _hidden_areas(canvas: SkinCanvas, seen_sum: Float[np.ndarray, "m"]) -> Float
     shown = _outer_skin(model) * (model.dense(model.mean)[:, 1] > neck_cut.HEIGHT)
     unseen = 1 / (1 + (seen_sum / _BAKE.light_half_weight) ** 2)
     return canvas.areas * shown * (1 - canvas.hair_coverage) * unseen + _TINY
-
-
-def _finished(rgb: Float32[np.ndarray, "t t 3"], nearest: Int32[np.ndarray, "t t"]) -> Float32[np.ndarray, "t t 3"]:
-    """Return a texture with colours in [0, 1], those of the nearest texels inside in its gutters."""
-    padded = rgb.reshape(-1, 3)[nearest]
-    return np.clip(padded, 0, 1, out=padded)
 
 
 @functools.lru_cache(maxsize=1)
@@ -286,4 +293,6 @@ def _without_light(
     atlas: Atlas, rgb: Float32[np.ndarray, "t t 3"], shading: Float[np.ndarray, "m 3"]
 ) -> Float32[np.ndarray, "t t 3"]:
     """Return a texture divided by factors at the dense vertices; it may be brighter than 1."""
-    return (rgb / np.maximum(atlas.spread(shading), 1e-3)).astype(np.float32)
+    light = atlas.spread(shading)
+    np.maximum(light, 1e-3, out=light)
+    return np.divide(rgb, light, out=light)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
+import numba
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Float, Float32, Integer
 
 from spinmeround.numerics import factorised
 from spinmeround.template.model.atlas import Atlas
+from spinmeround.threads import over_ranges
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,26 @@ def blend_under(
     moved = tone_matched(top, below, atlas, membrane, inside, prior_weight=prior_weight)
     under = (1 - top.weight) * below.weight
     weight = top.weight + under
-    top_fraction = (top.weight / np.maximum(weight, 1e-6))[..., None]
-    return Layer((top.rgb * top_fraction + moved * (1 - top_fraction)).astype(np.float32, copy=False), weight)
+    mix_in(top.rgb, top.weight / np.maximum(weight, 1e-6), moved)
+    return Layer(moved, weight)
+
+
+def mix_in(
+    top: Float32[np.ndarray, "t t 3"], weight: Float32[np.ndarray, "t t"], below: Float32[np.ndarray, "t t 3"]
+) -> None:
+    """Replace ``below`` by a mean of two textures, weighted by ``weight`` and what it leaves of 1."""
+    over_ranges(len(top), _mix_in, top, weight, below)
+
+
+@numba.njit(nogil=True, cache=True)
+def _mix_in(first_row, end_row, top, weight, below):
+    """Kernel of ``mix_in``: numpy takes four times as long for three channels under one weight."""
+    for row in range(first_row, end_row):
+        for column in range(top.shape[1]):
+            w = weight[row, column]
+            rest = np.float32(1) - w
+            for k in range(3):
+                below[row, column, k] = top[row, column, k] * w + below[row, column, k] * rest
 
 
 def tone_matched(
@@ -149,7 +169,7 @@ def tone_matched(
     inside: Bool[np.ndarray, "t t"],
     *,
     prior_weight: float,
-) -> Float[np.ndarray, "t t 3"]:
+) -> Float32[np.ndarray, "t t 3"]:
     """Return the colours of one layer with the low frequencies of another.
 
     Where both are trusted their difference is measured, and interpolated over the surface. Method: seamless cloning by
@@ -167,7 +187,9 @@ def tone_matched(
     smooth = membrane.interpolate(
         difference, _BLEND.data_weight * confidence, np.zeros_like(difference), prior_weight=prior_weight
     )
-    return below.rgb + atlas.spread(smooth)
+    matched = atlas.spread(smooth)
+    matched += below.rgb
+    return matched
 
 
 def synthesise_grain(

@@ -18,6 +18,7 @@ from spinmeround.template.texture.fill import (
     Layer,
     MembraneSolver,
     blend_under,
+    mix_in,
     screening_weight,
     synthesise_grain,
     tone_matched,
@@ -146,8 +147,11 @@ class SkinCanvas:
 
     def gather(self, layer: Layer) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m"]]:
         """Return the colours that a layer has at the dense vertices, and their summed weights."""
-        weight = np.where(self.inside, layer.weight**_HIDDEN.trust_power, 0).astype(np.float32)
-        return self.atlas.gather(layer.rgb, weight, len(self.hair_coverage))
+        weight = np.where(self.inside, layer.weight, 0).astype(np.float32, copy=False)
+        trust = weight.copy()
+        for _ in range(_HIDDEN.trust_power - 1):
+            trust *= weight
+        return self.atlas.gather(layer.rgb, trust, len(self.hair_coverage))
 
     def screen(self, reach_mm: float | Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
         """Return the weight with which a prior has won all but 1/e at this distance from what is known."""
@@ -210,14 +214,15 @@ def complete_skin(
     hairs = synthesise_grain(known, texels[list(_CHIN_AND_JAW)], max_deviation=_HIDDEN.max_hairs, rng=rng)
     bearded = tone.beard * fraction_between(base, tone.adjoining, tone.beard_rgb)
     grain = pores * canvas.spread(bare * (1 - bearded)) + hairs * canvas.spread(bare * bearded)
-    invented = (atlas.spread(base) + grain[..., None]).astype(np.float32)
+    invented = atlas.spread(base)
+    invented += grain[..., None]
     skin_weight = (known.weight * canvas.spread(_continues(canvas, tone, colours))).astype(np.float32)
     below = Layer(invented, inside.astype(np.float32))
     moved = tone_matched(
         Layer(known.rgb, skin_weight), below, atlas, membrane, inside, prior_weight=_HIDDEN.invented_prior_weight
     )
-    shown = known.weight[..., None]
-    return Layer((known.rgb * shown + moved * (1 - shown)).astype(np.float32, copy=False), seen.weight)
+    mix_in(known.rgb, known.weight, moved)
+    return Layer(moved, seen.weight)
 
 
 def _mirrored(canvas: SkinCanvas, seen: Layer) -> Layer:

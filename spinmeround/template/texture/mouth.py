@@ -88,8 +88,10 @@ def complete_mouth(model: HeadModel, atlas: Atlas, seen: Layer) -> Layer:
         shade = (_MOUTH.least_light + (1 - _MOUTH.least_light) * light[here])[:, None] ** power
         painted[here] = (colour * (1 - flesh) + _GUMS * flesh) * shade
     trust = _tooth_trust(seen, on_teeth, teeth)
-    weight = trust[..., None]
-    return Layer((seen.rgb * weight + painted * (1 - weight)).astype(np.float32), trust)
+    shown = trust > 0
+    weight = trust[shown][:, None]
+    painted[shown] = seen.rgb[shown] * weight + painted[shown] * (1 - weight)
+    return Layer(painted, trust)
 
 
 def _teeth_colour(seen: Layer, on_teeth: Bool[np.ndarray, "t t"]) -> Float[np.ndarray, "3"]:

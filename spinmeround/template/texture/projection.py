@@ -14,6 +14,7 @@ from spinmeround.mesh_raster import rasterize
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.model.atlas import Atlas
 from spinmeround.template.model.head_model import PARTS, HeadModel
+from spinmeround.threads import over_ranges
 from spinmeround.types import Cameras, Portrait
 
 # fmt: off
@@ -24,6 +25,8 @@ _INNER_LIPS = np.array([78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 3
 
 _DEPTH_TOLERANCE = 0.006
 """A texel so far behind the nearest surface of its pixel is still visible, head units. Used in a kernel."""
+_N_TRUST_MAPS = 3
+"""The first of the maps that are looked up: their values are 0 where a texel is hidden. Used in a kernel."""
 _DISTANCE_MASK_PX = 5
 """Size of the mask of OpenCV's approximate distance transform."""
 _FRACTION_BITS = 4
@@ -149,7 +152,9 @@ def project_photo(
     ]
     maps = np.dstack(layers).astype(np.float32)
     depth = np.where(np.isfinite(buffer.depth), buffer.depth, 0).astype(np.float32)
-    out_rgb, out_maps = _look_up(atlas.face, texels, np.clip(rgb, 0, 1).astype(np.float32), maps, depth)
+    np.clip(rgb, 0, 1, out=rgb)
+    out_rgb, out_maps = (np.zeros((*atlas.face.shape, channels), np.float32) for channels in (3, maps.shape[2]))
+    over_ranges(atlas.size, _look_up, atlas.face, texels, rgb, maps, depth, out_rgb, out_maps)
     angle = smooth_ramp(texels[..., 3], *_PROJECTION.facing)
     angle += texels[..., 4] * (smooth_ramp(texels[..., 3], *_PROJECTION.facing_features) - angle)
     allowed = np.where(atlas.part == PARTS.index("skin"), out_maps[..., 0], out_maps[..., 1])
@@ -157,8 +162,9 @@ def project_photo(
     return Projection(
         rgb=out_rgb,
         weight=(allowed * angle).astype(np.float32),
-        in_openings=out_maps[..., 2],
-        hair=out_maps[..., 3],
+        # Copies, so that not all maps stay in memory.
+        in_openings=out_maps[..., 2].copy(),
+        hair=out_maps[..., 3].copy(),
         border=np.maximum(out_maps[..., 4], 1 - smooth_ramp(texels[..., 3], *_PROJECTION.contour)).astype(np.float32),
         facing=facing[:, 0],
         sharpness=sharpness.astype(np.float32),
@@ -258,14 +264,12 @@ def _pixel_trust(
     return trusts[0], trusts[1]
 
 
-@numba.njit(parallel=True, cache=True)
-def _look_up(face, texels, rgb, maps, depth):
-    size = face.shape[0]
+@numba.njit(nogil=True, cache=True)
+def _look_up(first_row, end_row, face, texels, rgb, maps, depth, out_rgb, out_maps):
     height, width = depth.shape
     zoom = rgb.shape[0] / height
-    out_rgb, out_maps = np.zeros((size, size, 3), np.float32), np.zeros((size, size, maps.shape[2]), np.float32)
-    for row in numba.prange(size):
-        for column in range(size):
+    for row in range(first_row, end_row):
+        for column in range(face.shape[1]):
             if face[row, column] < 0:
                 continue
             x, y, z = texels[row, column, 0], texels[row, column, 1], texels[row, column, 2]
@@ -286,7 +290,4 @@ def _look_up(face, texels, rgb, maps, depth):
             for c in range(maps.shape[2]):
                 upper = maps[j, i, c] * (1 - fx) + maps[j, i + 1, c] * fx
                 lower = maps[j + 1, i, c] * (1 - fx) + maps[j + 1, i + 1, c] * fx
-                out_maps[row, column, c] = upper * (1 - fy) + lower * fy
-            if hidden:
-                out_maps[row, column, :3] = 0.0
-    return out_rgb, out_maps
+                out_maps[row, column, c] = 0.0 if hidden and c < _N_TRUST_MAPS else upper * (1 - fy) + lower * fy

@@ -10,8 +10,9 @@ from spinmeround.template.fit.fitter import FittedHead, FittedPhoto
 from spinmeround.template.fit.photo_lookup import gather_evidence
 from spinmeround.template.hair import volume
 from spinmeround.template.hair.curl import shown_curl
+from spinmeround.template.hair.photo_projection import ProjectedPhoto
 from spinmeround.template.hair.texture import paint_hair
-from spinmeround.template.strands.direction_field import surface_directions
+from spinmeround.template.strands.direction_field import photographed_orientations, surface_directions
 from spinmeround.types import Portrait
 
 SIZE = 384
@@ -73,5 +74,14 @@ def surface_of(model, evidence):
 
 def painted(surface, evidence, *, seed):
     """The texture of a surface of hair."""
-    directions, curl = surface_directions(surface, evidence), shown_curl(evidence)
-    return paint_hair(surface, directions, curl, evidence, rng=np.random.default_rng(seed))
+    return measured_and_painted(surface, evidence, seed=seed)[2]
+
+
+def measured_and_painted(surface, evidence, *, seed):
+    """Directions, curl and texture of a surface of hair."""
+    photos = [ProjectedPhoto.of(photo, surface) for photo in evidence]
+    orientations = photographed_orientations(evidence)
+    directions = surface_directions(surface, evidence, photos, orientations)
+    curl = shown_curl(evidence, orientations)
+    texture = paint_hair(surface, directions, curl, evidence, photos, rng=np.random.default_rng(seed))
+    return directions, curl, texture

@@ -5,19 +5,26 @@ import pytest
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import project, resized, vertex_normals
-from spinmeround.template.hair.curl import Curl, shown_curl
-from spinmeround.template.hair.texture import paint_hair
+from spinmeround.template.hair.curl import Curl
 from spinmeround.template.hair.volume import outer_skin
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.render import Covering, Skin, render_views
 from spinmeround.template.strands.build import grow_strands
-from spinmeround.template.strands.direction_field import surface_directions
 from spinmeround.template.strands.growth import HairVolume, grow
 from spinmeround.template.strands.ribbons import Ribbons, drawn_strands, under_strands
 from spinmeround.template.strands.settings import GrowthSettings, RibbonSettings, StrandGrowthSettings
 from spinmeround.template.strands.styling import styled
 from spinmeround.types import HairStrands, Mesh
-from tests.template.hair.capped import CAMERA, HAIR_RGB, cap, front_of, painted, photo_evidence, surface_of
+from tests.template.hair.capped import (
+    CAMERA,
+    HAIR_RGB,
+    cap,
+    front_of,
+    measured_and_painted,
+    painted,
+    photo_evidence,
+    surface_of,
+)
 
 TILT = 0.5
 """Of the painted strands against the vertical, radians: their lower ends lie to the left."""
@@ -38,9 +45,7 @@ def scene(model):
 
 def grown(model, scene, seed):
     evidence, coverage, surface = scene
-    directions = surface_directions(surface, evidence)
-    curl = shown_curl(evidence)
-    texture = paint_hair(surface, directions, curl, evidence, rng=np.random.default_rng(0))
+    directions, curl, texture = measured_and_painted(surface, evidence, seed=0)
     skin, rng = model.dense(model.mean), np.random.default_rng(seed)
     return grow_strands(model, skin, coverage, surface, directions, curl, texture, evidence, rng=rng)
 
@@ -67,7 +72,7 @@ def test_strands_fill_the_hair_and_stay_within_it(model, scene, strands):
     outer = outer_skin(model)
     volume = HairVolume.of(
         surface,
-        surface_directions(surface, scene[0]),
+        measured_and_painted(surface, scene[0], seed=0)[0],
         Mesh(skin[outer], np.zeros((0, 3), np.int64)),
         vertex_normals(skin, model.dense_faces)[outer],
     )
