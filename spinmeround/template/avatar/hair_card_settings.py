@@ -35,7 +35,7 @@ class ClusterSettings:
         max_distance: from the mean of a cluster, at any place, from which on a strand is left out (20 mm).
         least_strands: of a card.
         typical_sections: cross-sections of a card by which the first number of cards is chosen.
-        tried_every: how many of the first cards stand for all, 1 in so many: they only tell how many sections are needed.
+        tried_every: of the first cards one in so many stands for all: they only tell how many sections are needed.
     """
 
     places: tuple[float, ...] = (0.0, 0.35, 0.7, 1.0)
