@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -30,7 +31,7 @@ from spinmeround.configs import Quality
 from spinmeround.orbits import orbit_cameras
 from spinmeround.recon.raster.gaussians import NumbaRasterizer
 from spinmeround.recon.splats.painted_initialisation import splats_on_painted_surface
-from spinmeround.types import Mesh, PaintedSurface, Views
+from spinmeround.types import Cameras, Mesh, PaintedSurface, Views
 
 BARS_S: dict[tuple[str, Quality], float] = {
     ("head.ply", "standard"): 28.0,
@@ -47,7 +48,7 @@ _STARTS = {
 }
 _GROWTH_SLACK = 1.1
 """Of the clock: by so much linear growth may look worse than it is."""
-_REPEATS = 5
+_REPEATS = 3
 
 
 def job_runs(folder: Path, *, quick: bool) -> tuple[dict[str, Run], list[Figure]]:
@@ -123,9 +124,13 @@ def _least_wall(command: list[str]) -> float:
     return float(best)
 
 
+def _around(views: int, size_px: int) -> Cameras:
+    return orbit_cameras([360 * k / views for k in range(views)], [0.0] * views, size_px=size_px)
+
+
 def rasterised_s(*, splats: int = 50_000, views: int = 1, size_px: int = 512) -> float:
     """Return the least processor seconds of drawing views forward and backward, on one thread."""
-    cameras = orbit_cameras(np.linspace(0, 360, views, endpoint=False), np.zeros(views), size_px=size_px)
+    cameras = _around(views, size_px)
     what, rasterizer = ball(splats), NumbaRasterizer(threads=1)
 
     def draw() -> None:
@@ -139,14 +144,14 @@ def laid_s(*, views: int = 8, size_px: int = 256) -> float:
     """Return the least processor seconds of laying splats on a painted ball."""
     sphere = trimesh.creation.icosphere(subdivisions=5, radius=0.27)
     mesh = Mesh(np.array(sphere.vertices), np.array(sphere.faces))
-    cameras = orbit_cameras(np.linspace(0, 360, views, endpoint=False), np.zeros(views), size_px=size_px)
+    cameras = _around(views, size_px)
     grey, ones = np.full((views, size_px, size_px, 3), 0.5, np.float32), np.ones((views, size_px, size_px), np.float32)
     pictures = Views(cameras, grey, grey * 0, ones, ones)
     painted = PaintedSurface(mesh, lambda face, weights: np.full((len(face), 3), 0.5))
     return _least_cpu(lambda: splats_on_painted_surface(pictures, painted, count=10_000_000, sh_degree=0))
 
 
-def _least_cpu(function) -> float:
+def _least_cpu(function: Callable[[], object]) -> float:
     best = np.inf
     for _ in range(_REPEATS):
         started = time.process_time()

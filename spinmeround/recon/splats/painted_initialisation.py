@@ -45,8 +45,8 @@ class PaintedStartSettings:
         depth_slack_px: by how many widths of a pixel a place may lie behind what a view shows and still be seen there.
         visible_slack_px: the same for a splat to be drawn in a view's steps; near it and behind others it counts.
         visible_around_px: how far from a splat's place what a view shows is looked at for that.
-        overlap: standard deviation along a strand, over the length of a piece: a needle integrates to the piece, so that
-            needles in a row add up to an even line that is no wider than the strand.
+        overlap: standard deviation along a strand, over the length of a piece: a needle integrates to the piece, and so
+            needles in a row add up to an even line.
         needle_opacity: most of a piece of a strand.
         min_needle_px: least standard deviation across a strand, in widths of a pixel: thinner ones alias.
         needle_flatness: standard deviation of a needle along the line of sight, over that across.
