@@ -254,7 +254,8 @@ class _Adam:
         first, second = _ADAM_BETAS
         unbiased, unbiased_root = 1 - first**self._n_steps, (1 - second**self._n_steps) ** 0.5
         for (values, rate), (mean, square) in zip(self._parameters, self._moments, strict=True):
-            assert values.grad is not None, "every parameter takes part in the loss"
+            if values.grad is None:  # it takes no part in the loss
+                continue
             mean.lerp_(values.grad, 1 - first)
             square.mul_(second).addcmul_(values.grad, values.grad, value=1 - second)
             step = -factor * rate * unbiased_root / unbiased
