@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,19 +58,28 @@ def _resident_bytes(process: psutil.Process) -> int:
     return total
 
 
-def run_command(photo: Path, quality: Quality, folder: Path) -> Run:
-    """Run the command from a photo to splats and mesh.
+def run_command(
+    photos: Sequence[Path], quality: Quality, folder: Path, *, out: Sequence[str], cache: Path | None = None
+) -> Run:
+    """Run the command from photos of one person to files of these names in a folder.
+
+    Args:
+        cache: where kernels are looked for, and left; that of the package if it is None.
 
     Raises:
         RuntimeError: the command failed; the message has its output.
     """
-    outputs = [folder / "head.ply", folder / "head.glb"]
+    outputs = [folder / name for name in out]
     report = folder / "report.json"
-    arguments = [str(photo), *(a for path in outputs for a in ("--out", str(path))), "--report", str(report)]
+    environment = dict(os.environ) | ({} if cache is None else {"NUMBA_CACHE_DIR": str(cache)})
+    arguments = [*map(str, photos), *(a for path in outputs for a in ("--out", str(path))), "--report", str(report)]
     command = [sys.executable, "-c", _COMMAND, *arguments, "--quality", quality, "--seed", "0", "--quiet"]
     started, peak, cpu = time.perf_counter(), 0, 0.0
     log = folder / "log.txt"
-    with log.open("wb") as stream, subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT) as process:
+    with (
+        log.open("wb") as stream,
+        subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment) as process,
+    ):
         watched = psutil.Process(process.pid)
         while process.poll() is None:
             try:
@@ -99,7 +110,7 @@ def measure(*, quick: bool) -> list[Figure]:
             for repeat in range(3):
                 folder = root / f"{quality}_{repeat}"
                 folder.mkdir()
-                runs.append(run_command(photo, quality, folder))
+                runs.append(run_command([photo], quality, folder, out=["head.ply", "head.glb"]))
             figures += _figures(quality, runs)
     return figures
 

@@ -95,7 +95,7 @@ class Prior(Protocol):
         """Make the views; the same portraits, request and seed give the same views.
 
         A prior that draws its views from one shape says so with ``Views.exact_cameras``; else stage two corrects
-        cameras that it finds to be off.
+        cameras that it finds to be off. One that makes a ``RiggableHead`` draws no views where they are optional.
         """
         ...
 

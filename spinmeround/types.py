@@ -445,11 +445,13 @@ class ViewRequest:
         directions: azimuth and elevation of each camera, degrees; None if the prior may choose by the quality.
         photo_cameras: whether the photos' own cameras come first.
         whole_head: whether pictures must hold the head with all its hair, at the price of fewer pixels on the face.
+        optional: whether no views need be drawn where the prior makes a head that can move, see ``RiggableHead``.
     """
 
     directions: tuple[tuple[float, float], ...] | None = None
     photo_cameras: bool = True
     whole_head: bool = True
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -457,6 +459,7 @@ class PriorResult:
     """What stage one made.
 
     Attributes:
+        views: none may be drawn if they were optional.
         report: its part of the report.
         head: what the views were made from, if the prior has it; protocols say what it can do: ``RiggableHead``,
             ``HairedHead``, ``PaintedHead``.
@@ -494,7 +497,8 @@ class Reconstruction:
     """Everything one run made.
 
     Attributes:
-        views: what stage one gave to stage two, the photo's own camera first when there is one.
+        views: what stage one gave to stage two, the photo's own camera first when there is one; none if an avatar was
+            all that was asked for and the prior makes that without.
         mesh: textured, or the whole surface with colours where that is all that was asked for.
         report: what ``report.json`` holds.
         files: what was written.

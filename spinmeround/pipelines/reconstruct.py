@@ -54,7 +54,7 @@ def reconstruct(
     run = prepare_run(
         settings or RunSettings(), as_paths(out), outputs or OutputOptions(), inputs=photos, with_prior=True
     )
-    prior, request = run.backends.prior, ViewRequest()
+    prior, request = run.backends.prior, ViewRequest(optional=not run.needs_views)
     seconds = {**preset(run.settings.quality).seconds, **(prior_seconds := prior.planned_stages(request))}
     stage_two = RequestedResults.by_outputs(run.outputs, run.settings.mesh).stages(run.outputs)
     planned = [*PORTRAIT_STAGES, *prior_seconds, *stage_two]

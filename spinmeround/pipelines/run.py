@@ -63,6 +63,13 @@ class Run:
     no_avatar: NoAvatar | None
     backends: Backends
 
+    @property
+    def needs_views(self) -> bool:
+        """Whether anything is made from views, even if stage one fits a head that can move."""
+        has_avatar = self.no_avatar is None
+        requested = RequestedResults.by_outputs(self.outputs, self.settings.mesh, has_avatar=has_avatar)
+        return requested.any or self.outputs.views is not None
+
     def open_store(self, inputs: Sequence[Path]) -> ResumeStore:
         """Open what waits of an earlier run with the same settings and the same bytes of inputs."""
         return ResumeStore(self.outputs, key=run_key(self.settings, inputs))

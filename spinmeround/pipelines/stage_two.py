@@ -64,6 +64,11 @@ class RequestedResults:
         return replace(self, painted_start=painted)
 
     @property
+    def any(self) -> bool:
+        """Whether anything is to be made of the views."""
+        return self.splats or self.mesh or self.whole_surface
+
+    @property
     def fits_surface(self) -> bool:
         """Whether a surface is fitted to the views."""
         return self.mesh or self.whole_surface or (self.splats and not self.painted_start)
@@ -122,9 +127,9 @@ def fit_results(
         FitError: the views show nothing, or do not agree on any shape.
     """
     seed = backends.settings.seed
-    if not (views.alpha > 0.5).any():
+    if len(views) and not (views.alpha > 0.5).any():
         raise FitError("no view shows anything: every mask is empty")
-    if not (requested.splats or requested.mesh or requested.whole_surface):
+    if not requested.any:
         return StageTwoResult(views)
     result = StageTwoResult(views)
     if requested.fits_surface:

@@ -15,10 +15,10 @@ from spinmeround.errors import NoFaceError
 from spinmeround.orbits import orbit_cameras
 from spinmeround.pipelines.backends import Backends, LoadedPortrait
 from spinmeround.pipelines.priors.directions import orbit_directions
-from spinmeround.pipelines.priors.template import cameras_around, texture_fractions
+from spinmeround.pipelines.priors.template import cameras_around, no_views, texture_fractions
 from spinmeround.pipelines.settings import RunSettings
 from spinmeround.portrait.quality import PhotoMeasures
-from spinmeround.protocols import StageRunner
+from spinmeround.protocols import RiggableHead, StageRunner
 from spinmeround.recon.cameras.photometric import CameraCorrection
 from spinmeround.types import (
     Avatar,
@@ -151,8 +151,11 @@ class FakePrior:
     def __init__(self, settings: RunSettings, *, before: Callable[[str], None], head: object | None = None) -> None:
         self.settings, self.before, self.head = settings, before, head
 
+    def _may_draw_none(self, request: ViewRequest) -> bool:
+        return request.optional and isinstance(self.head, RiggableHead)
+
     def planned_stages(self, request: ViewRequest) -> dict[str, float]:
-        return {"head": 1.0, "views": 1.0}
+        return {"head": 1.0} if self._may_draw_none(request) else {"head": 1.0, "views": 1.0}
 
     def generate(
         self, portraits: Sequence[Portrait], request: ViewRequest, *, seed: int, stages: StageRunner
@@ -161,6 +164,9 @@ class FakePrior:
         with stages("head") as progress:
             self.before("head")
             progress(0.5, "half way")
+        report = {"head": HEAD_REPORT, "texture": texture_fractions(HEAD_REPORT)}
+        if self._may_draw_none(request):
+            return PriorResult(no_views(quality.view_size_px), report, self.head)
         with stages("views"):
             self.before("views")
             cameras, names = cameras_around(
@@ -168,7 +174,6 @@ class FakePrior:
                 size_px=quality.view_size_px,
                 photo_cameras=[PHOTO_CAMERA] if request.photo_cameras else (),
             )
-        report = {"head": HEAD_REPORT, "texture": texture_fractions(HEAD_REPORT)}
         return PriorResult(sphere_views(cameras, names), report, self.head)
 
 

@@ -87,12 +87,17 @@ def test_an_avatar_alone_needs_no_surface_and_no_texture(backends, photo, tmp_pa
     out, preview = tmp_path / "a.glb", tmp_path / "p.png"
     tall = replace(DRAFT, height_m=2.0)
     result = reconstruct(photo, out=out, settings=tall, outputs=OutputOptions(preview=preview))
-    assert not {"surface", "texture", "splats"} & set(entered)
+    assert not {"views", "surface", "texture", "splats"} & set(entered)
+    assert len(result.views) == 0
     assert result.avatar is not None and result.mesh is None and "surface" not in result.report
     assert preview.stat().st_size > 1000
     assert np.ptp(read_mesh(out, metres_per_unit=1.0).vertices[:, 1]) == pytest.approx(2.0, rel=1e-4)
     reconstruct(photo, out=[out, tmp_path / "a.obj"], settings=DRAFT)
-    assert {"surface", "texture"} <= set(entered)
+    assert {"views", "surface", "texture"} <= set(entered)
+    entered.clear()
+    views = OutputOptions(views=tmp_path / "views")
+    assert len(reconstruct(photo, out=out, settings=DRAFT, outputs=views).views) > 8
+    assert "views" in entered
 
 
 def test_splats_of_a_painted_head_need_no_surface(backends, photo, tmp_path):

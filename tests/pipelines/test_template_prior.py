@@ -45,6 +45,16 @@ def test_a_draft_is_a_sketch():
     assert all(getattr(draft, each.name) < getattr(standard, each.name) for each in fields(HeadDetail))
 
 
+def test_optional_views_are_not_drawn(monkeypatch):
+    fitted = FittedSphere()
+    monkeypatch.setattr("spinmeround.template.generator.TemplateGenerator.fit", lambda *_, seed: fitted)
+    prior, request = TemplatePrior(RunSettings(quality="draft", prior="template")), ViewRequest(optional=True)
+    stages = Stages(list(prior.planned_stages(request)), expected_s={})
+    result = prior.generate([portrait()], request, seed=0, stages=stages)
+    assert [record.stage for record in stages.records] == ["head"]
+    assert len(result.views) == 0 and result.head is fitted
+
+
 @pytest.mark.parametrize("stretch", [(3.0, 1.0, 1.0), (1.0, 3.0, 1.0), (1.0, 1.0, 3.0)])
 def test_wide_and_tall_hair_is_in_all_pictures(stretch):
     hair = sphere_mesh().vertices * stretch

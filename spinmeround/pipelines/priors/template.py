@@ -14,7 +14,7 @@ from spinmeround.orbits import FOCAL_WIDTHS, WHOLE_FOCAL_WIDTHS, holding_focal_w
 from spinmeround.pipelines.priors.directions import Direction, direction_stem, orbit_directions, photo_stems
 from spinmeround.pipelines.settings import RunSettings
 from spinmeround.protocols import StageRunner
-from spinmeround.types import Cameras, Licence, Portrait, PriorResult, ViewRequest
+from spinmeround.types import Cameras, Licence, Portrait, PriorResult, ViewRequest, Views
 
 _HEAD_RADIUS = 0.42
 """A ball around the origin of this radius holds most heads with their hair, head units."""
@@ -39,12 +39,12 @@ class TemplatePrior:
     def planned_stages(self, request: ViewRequest) -> Mapping[str, float]:
         """Plan the fit of the head and its rendering."""
         seconds = preset(self._settings.quality).seconds
-        return {stage: seconds[stage] for stage in ("head", "views")}
+        return {stage: seconds[stage] for stage in ("head", *(() if request.optional else ("views",)))}
 
     def generate(
         self, portraits: Sequence[Portrait], request: ViewRequest, *, seed: int, stages: StageRunner
     ) -> PriorResult:
-        """Fit the head, then render it from the photos' cameras and from all directions.
+        """Fit the head, then render it from the photos' cameras and from all directions, unless views are optional.
 
         Raises:
             FitError: the landmarks of a photo cannot be brought into agreement with a head.
@@ -55,6 +55,9 @@ class TemplatePrior:
         with stages("head") as progress:
             detail = HeadDetail(**quality.head)
             head = TemplateGenerator(detail=detail, progress=progress).fit(portraits, seed=seed)
+        report = {"head": head.report, "texture": texture_fractions(head.report)}
+        if request.optional:
+            return PriorResult(no_views(quality.view_size_px), report, head)
         with stages("views"):
             cameras, names = cameras_around(
                 request.directions or orbit_directions(quality.orbit),
@@ -64,7 +67,14 @@ class TemplatePrior:
                 hair=head.coverings_above_neck if request.whole_head else None,
             )
             views = head.render(cameras, neutral=self._settings.photo.neutral, names=names)
-        return PriorResult(views, {"head": head.report, "texture": texture_fractions(head.report)}, head)
+        return PriorResult(views, report, head)
+
+
+def no_views(size_px: int) -> Views:
+    """Return views from no cameras."""
+    planes, pictures = np.zeros((0, size_px, size_px), np.float32), np.zeros((0, size_px, size_px, 3), np.float32)
+    cameras = Cameras(np.zeros((0, 4, 4)), np.zeros((0, 3, 3)), size_px, size_px)
+    return Views(cameras, pictures, pictures, planes, planes, exact_cameras=True)
 
 
 def cameras_around(

@@ -51,11 +51,11 @@ def describe_motion(given: Cameras, views: Views) -> dict[str, Any]:
         high and in degrees. Only the count if none moved.
     """
     corrected = views.cameras
-    moved_mm = 1000 * METRES_PER_UNIT * np.linalg.norm(camera_centres(corrected) - camera_centres(given), axis=1)
-    turned_deg = np.degrees(Rotation.from_matrix(_relative_rotations(given, corrected)).magnitude())
     moved = np.flatnonzero((corrected.camera_from_world != given.camera_from_world).any(axis=(1, 2)))
     if len(moved) == 0:
         return {"cameras_moved": {"count": 0}}
+    moved_mm = 1000 * METRES_PER_UNIT * np.linalg.norm(camera_centres(corrected) - camera_centres(given), axis=1)
+    turned_deg = np.degrees(Rotation.from_matrix(_relative_rotations(given, corrected)).magnitude())
     names = views.names or tuple(str(index) for index in range(len(views)))
     log.info(
         "%d of %d cameras moved: by %.2f mm and %.2f degrees on average, at most by %.2f mm and %.2f degrees",

@@ -159,8 +159,9 @@ class InconsistentViewsSettings:
 
 _WITHOUT_NORMALS_WORK = ViewsWithoutNormalsSettings()
 _INCONSISTENT_WORK = InconsistentViewsSettings()
-_POLISH_SCHEDULE = LearningRateSchedule(sizes=3.0, averaged_fraction=0.3)
-"""Discs on a grid know their places and colours, not how far they must reach for the surface to be closed."""
+_POLISH_SCHEDULE = LearningRateSchedule(first=0.6, sizes=3.0, averaged_fraction=0.3)
+"""Discs on a grid know their places and colours, not how far they must reach for the surface to be closed. They are so
+near to the optimum that full steps would leave it."""
 _POLISH_LOSS = LossWeights(normals=0.0, binary_opacity=0.0)
 """Normals and opacities are right from the start."""
 _MIN_OPACITY = 0.02
@@ -181,7 +182,7 @@ class SplatSettings:
 
     count: int = 50_000
     iterations: int = 250
-    polish_iterations: int = 70
+    polish_iterations: int = 36
     sh_degree: Literal[0, 1, 2, 3] = 0
 
 
@@ -261,7 +262,7 @@ class GaussianFitter:
     def fit_painted(
         self, views: Views, painted: PaintedSurface, *, seed: int, progress: Progress = no_progress
     ) -> Splats:
-        """Fit splats that start on what the views were drawn from, which takes a third of the steps.
+        """Fit splats that start on what the views were drawn from, which takes a small part of the steps.
 
         A step draws the splats that its view sees, and no others.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -23,6 +23,7 @@ _COLOUR_PARAMETERS = ("sh_0", "sh_rest")
 _SIZE_PARAMETERS = ("log_scales", "logits")
 _ADAM_BETAS = (0.9, 0.99)
 """The usual second one, 0.999, remembers the start for too long: a fit has few steps."""
+_ADAM_EPSILON = 1e-15
 _HIDDEN_LOGIT = -10.0
 """An opacity under 1/255, which rasterisers do not draw."""
 
@@ -164,17 +165,14 @@ class SplatOptimizer:
         self._average: dict[str, Tensor] = {}
         self._n_averaged = 0
         unit = {"means": pixel_width}
-        groups = [
-            {
-                "params": [values.requires_grad_()],
-                "start": _LEARNING_RATES[name]
-                * unit.get(name, 1.0)
-                * (1.0 if name in _COLOUR_PARAMETERS else schedule.geometry)
-                * (schedule.sizes if name in _SIZE_PARAMETERS else 1.0),
-            }
-            for name, values in self._parameters.items()
-        ]
-        self._adam = torch.optim.Adam(groups, lr=0.0, betas=_ADAM_BETAS, eps=1e-15, fused=True)
+        rates = {
+            name: _LEARNING_RATES[name]
+            * unit.get(name, 1.0)
+            * (1.0 if name in _COLOUR_PARAMETERS else schedule.geometry)
+            * (schedule.sizes if name in _SIZE_PARAMETERS else 1.0)
+            for name in self._parameters
+        }
+        self._adam = _Adam([(values.requires_grad_(), rates[name]) for name, values in self._parameters.items()])
         self._min_log_scale = np.log(min_scale) if min_scale > 0 else -np.inf
         flatness = float((start.scales.min(dim=1).values / start.scales.max(dim=1).values).median())
         self._min_log_flatness = np.log(_SHAPE_LIMITS.flatness_over_start * flatness)
@@ -197,12 +195,8 @@ class SplatOptimizer:
 
     def step(self, loss: Float[Tensor, ""], fraction_done: float) -> None:
         """Take one step of Adam, then apply the position regulariser and the constraints."""
-        self._adam.zero_grad()
         loss.backward()
-        rate = self._schedule.first * (self._schedule.last / self._schedule.first) ** fraction_done
-        for group in self._adam.param_groups:
-            group["lr"] = group["start"] * rate
-        self._adam.step()
+        self._adam.step(self._schedule.first * (self._schedule.last / self._schedule.first) ** fraction_done)
         if self._regulariser is not None:
             self._regulariser.apply(self._parameters["means"])
         self._clamp_shapes()
@@ -242,6 +236,31 @@ class SplatOptimizer:
     def hide(self, which: np.ndarray) -> None:
         """Make splats so transparent that they are not drawn any more; the end of the fit prunes them."""
         self._parameters["logits"][torch.from_numpy(which)] = _HIDDEN_LOGIT
+
+
+class _Adam:
+    """Adam (Kingma and Ba, 2015). That of ``torch.optim`` takes a second to import, as long as many steps."""
+
+    def __init__(self, parameters: Sequence[tuple[Tensor, float]]) -> None:
+        """Take the parameters, each with its learning rate."""
+        self._parameters = [(values, rate) for values, rate in parameters if values.numel()]
+        self._moments = [(torch.zeros_like(v), torch.zeros_like(v)) for v, _ in self._parameters]
+        self._n_steps = 0
+
+    @torch.no_grad()
+    def step(self, factor: float) -> None:
+        """Take one step along the gradients, with all learning rates times ``factor``, and drop the gradients."""
+        self._n_steps += 1
+        first, second = _ADAM_BETAS
+        unbiased, unbiased_root = 1 - first**self._n_steps, (1 - second**self._n_steps) ** 0.5
+        for (values, rate), (mean, square) in zip(self._parameters, self._moments, strict=True):
+            if values.grad is None:  # it takes no part in the loss
+                continue
+            mean.lerp_(values.grad, 1 - first)
+            square.mul_(second).addcmul_(values.grad, values.grad, value=1 - second)
+            step = -factor * rate * unbiased_root / unbiased
+            values.addcdiv_(mean, square.sqrt().add_(_ADAM_EPSILON), value=step)
+            values.grad = None
 
 
 def _to_splats(parameters: Mapping[str, Tensor]) -> Splats:

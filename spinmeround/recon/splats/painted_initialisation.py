@@ -45,7 +45,8 @@ class PaintedStartSettings:
         depth_slack_px: by how many widths of a pixel a place may lie behind what a view shows and still be seen there.
         visible_slack_px: the same for a splat to be drawn in a view's steps; near it and behind others it counts.
         visible_around_px: how far from a splat's place what a view shows is looked at for that.
-        overlap: standard deviation along a strand, over the length of a piece.
+        overlap: standard deviation along a strand, over the length of a piece: a needle integrates to the piece, and so
+            needles in a row add up to an even line.
         needle_opacity: most of a piece of a strand.
         min_needle_px: least standard deviation across a strand, in widths of a pixel: thinner ones alias.
         needle_flatness: standard deviation of a needle along the line of sight, over that across.
@@ -55,7 +56,7 @@ class PaintedStartSettings:
     """
 
     max_strand_fraction: float = 0.6
-    disc_width: float = 0.7
+    disc_width: float = 0.6
     disc_flatness: float = 0.06
     disc_opacity: float = 0.9
     min_cosine: float = 0.3
@@ -63,7 +64,7 @@ class PaintedStartSettings:
     depth_slack_px: float = 1.5
     visible_slack_px: float = 4.0
     visible_around_px: int = 2
-    overlap: float = 0.5
+    overlap: float = float(1 / np.sqrt(2 * np.pi))
     needle_opacity: float = 0.95
     min_needle_px: float = 0.2
     needle_flatness: float = 0.5

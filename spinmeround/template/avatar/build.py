@@ -165,14 +165,13 @@ def _cut(
 ) -> tuple[TexturedMesh, Float[np.ndarray, "v k"]]:
     """Return the mesh above the cut, closed there, and the values of its vertices."""
     above = neck_cut.cut(vertices, faces)
-    at_corners = above.at_corners(np.concatenate([per_vertex[faces.ravel()], corner_uv.reshape(-1, 2)], axis=1))
     closed = neck_cut.split_crease(above.vertices, above.faces)
-    values = np.zeros((len(closed.vertices), per_vertex.shape[1]))
-    values[closed.faces.ravel()] = at_corners[..., :-2].reshape(-1, per_vertex.shape[1])
-    uv, uv_faces = np.unique(at_corners[..., -2:].reshape(-1, 2), axis=0, return_inverse=True)
-    used, compact = np.unique(closed.faces, return_inverse=True)
+    uv, uv_faces = np.unique(above.at_corners(corner_uv.reshape(-1, 2)).reshape(-1, 2), axis=0, return_inverse=True)
+    used, corner, compact = np.unique(closed.faces, return_index=True, return_inverse=True)
     mesh = TexturedMesh(closed.vertices[used], compact.reshape(-1, 3), uv, uv_faces.reshape(-1, 3), albedo)
-    return mesh, values[used]
+    first, second = faces.ravel()[above.corner_from.reshape(-1, 2)[corner].T]
+    fraction = above.corner_fraction.ravel()[corner, None]
+    return mesh, per_vertex[first] + fraction * (per_vertex[second] - per_vertex[first])
 
 
 def _count_above_cut(vertices: Float[np.ndarray, "m 3"], faces: Integer[np.ndarray, "f 3"]) -> int:

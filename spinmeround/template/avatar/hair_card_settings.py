@@ -35,6 +35,7 @@ class ClusterSettings:
         max_distance: from the mean of a cluster, at any place, from which on a strand is left out (20 mm).
         least_strands: of a card.
         typical_sections: cross-sections of a card by which the first number of cards is chosen.
+        tried_every: of the first cards one in so many stands for all: they only tell how many sections are needed.
     """
 
     places: tuple[float, ...] = (0.0, 0.35, 0.7, 1.0)
@@ -44,6 +45,7 @@ class ClusterSettings:
     max_distance: float = 0.05
     least_strands: int = 3
     typical_sections: int = 5
+    tried_every: int = 4
 
 
 @dataclass(frozen=True)

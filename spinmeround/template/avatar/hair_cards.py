@@ -69,7 +69,9 @@ class Strip:
 def make_cards(
     strands: HairStrands, surface: Mesh, budget: CardBudget, max_faces: int, *, rng: np.random.Generator
 ) -> tuple[list[Card], list[Int64[np.ndarray, "k"]]]:
-    """Return cards from the innermost to the outermost, and the samples of each that become cross-sections.
+    """Cluster strands twice, the second time into as many cards as the sections that cards need leave room for.
+
+    Return cards from the innermost to the outermost, and the samples of each that become cross-sections.
 
     Args:
         surface: of the hair.
@@ -86,13 +88,17 @@ def make_cards(
     outward, depths = outward[seen], heights[seen].mean(1)
     per_section = 2 * (budget.columns - 1)
     most = max(1, len(strands) // _CLUSTERS.min_strands)
-    sections = float(_CLUSTERS.typical_sections)
-    cards: list[Card] = []
-    for _ in range(2):  # the second time with the number of sections that the cards of the first need
+
+    def cards_of(sections: float, every: int) -> list[Card]:
         count = int(np.clip(max_faces / (per_section * (sections - 1)), 1, most))
         label = cluster_strands(strands.points, count, rng=rng)
-        cards = [_card(strands, outward, depths, np.flatnonzero(label == k), k) for k in range(label.max() + 1)]
-        sections = float(np.mean([len(chosen) for chosen in _sections(cards, _SETTINGS.tolerance)]))
+        return [
+            _card(strands, outward, depths, np.flatnonzero(label == k), k) for k in range(0, label.max() + 1, every)
+        ]
+
+    tried = cards_of(_CLUSTERS.typical_sections, _CLUSTERS.tried_every)
+    needed = [len(_sections_of(_candidates(card), _SETTINGS.tolerance)) for card in tried]
+    cards = cards_of(float(np.mean(needed)), 1)
     cards.sort(key=lambda card: card.depth)
     return cards, _within(cards, max_faces // per_section)
 
@@ -219,25 +225,32 @@ def _spread(aside: Float[np.ndarray, "m p"], index: Int64[np.ndarray, "m p"]):
     """Return where along a card the middle between its outermost strands lies, and half their distance."""
     s = _SETTINGS
     which = index.ravel() * s.bins // s.samples
-    centres, middles, halves = [], [], []
-    for number in range(s.bins):
-        here = aside.ravel()[which == number]
-        if len(here):
-            low, high = np.quantile(here, [1 - s.edge_quantile, s.edge_quantile])
-            centres.append((number + 0.5) * s.samples / s.bins)
-            middles.append((low + high) / 2)
-            halves.append((high - low) / 2)
-    place = np.arange(s.samples)
+    sizes = np.bincount(which, minlength=s.bins)
+    filled = np.flatnonzero(sizes)
+    ordered = aside.ravel()[np.lexsort((aside.ravel(), which))]
+    starts, last = (np.cumsum(sizes) - sizes)[filled], sizes[filled] - 1
+    low, high = (_sorted_quantiles(ordered, starts, last, each) for each in (1 - s.edge_quantile, s.edge_quantile))
+    centres, place = (filled + 0.5) * s.samples / s.bins, np.arange(s.samples)
     shift, half = (
         gaussian_filter1d(np.interp(place, centres, each), s.samples / s.bins / 2, mode="nearest")
-        for each in (middles, halves)
+        for each in ((low + high) / 2, (high - low) / 2)
     )
     return shift, np.clip(half + s.margin, s.min_half_width, s.max_half_width)
 
 
-def _sections(cards: list[Card], tolerance: float) -> list[Int64[np.ndarray, "k"]]:
-    """Return for each card the fewest samples between which it is straight to a tolerance."""
-    return [_sections_of(_candidates(card), tolerance) for card in cards]
+def _sorted_quantiles(
+    ordered: Float[np.ndarray, "n"], starts: Int64[np.ndarray, "g"], last: Int64[np.ndarray, "g"], quantile: float
+) -> Float[np.ndarray, "g"]:
+    """Return a quantile of each group of sorted values, linear between them.
+
+    Args:
+        starts: of each group.
+        last: index of its last value within it.
+    """
+    place = quantile * last
+    below = np.floor(place).astype(np.int64)
+    first, second = ordered[starts + below], ordered[starts + np.minimum(below + 1, last)]
+    return first + (place - below) * (second - first)
 
 
 def _candidates(card: Card) -> list[tuple[float, Int64[np.ndarray, "k"]]]:
@@ -257,6 +270,7 @@ def _candidates(card: Card) -> list[tuple[float, Int64[np.ndarray, "k"]]]:
 
 
 def _sections_of(candidates, tolerance: float) -> Int64[np.ndarray, "k"]:
+    """Return the fewest samples between which a card is straight to a tolerance."""
     return next((chosen for error, chosen in candidates if error <= tolerance), candidates[-1][1])
 
 

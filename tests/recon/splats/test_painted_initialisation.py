@@ -83,6 +83,9 @@ def test_only_pieces_of_strands_that_are_seen_become_needles(views):
     needles = seen.scales[:, 0] > 2 * seen.scales[:, 1]
     assert int(needles.sum()) == 4 * 11 and not (hidden.scales[:, 0] > 2 * hidden.scales[:, 1]).any()
     np.testing.assert_allclose(0.5 + SH_C0 * seen.sh[needles, 0], [[0.0, 1.0, 0.0]] * 44, atol=1e-6)
+    length = np.linalg.norm(np.diff(loop(0.004).points, axis=1), axis=2)
+    integral = seen.scales[needles, 0].numpy() * np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(integral.sum(), length.sum(), rtol=1e-5)  # an even line, as dense as the strand
 
 
 def test_the_polish_improves_the_start_and_repeats(views, held_out):
