@@ -13,6 +13,9 @@ from spinmeround.io.atomic import atomic_files
 from spinmeround.io.formats import check_available, find_format, find_readable
 from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
 
+LARGEST_COORDINATE = 1e12
+"""What is larger is damage, and overflows when squared in float32."""
+
 
 def metres_per_unit(mesh: Mesh | TexturedMesh, *, height_m: float | None = None) -> float:
     """Return the factor from head units to metres that makes a mesh ``height_m`` high; the nominal one for None.
@@ -51,7 +54,7 @@ def write_mesh(
     path = Path(path)
     wanted = find_format(path, "mesh")
     check_available(wanted, path)
-    fault = _fault(mesh)
+    fault = mesh_fault(mesh)
     if fault:
         raise ValueError(f"the mesh cannot be written: {fault}")
     with atomic_files(path) as unfinished:
@@ -72,13 +75,13 @@ def read_mesh(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> 
     """
     path = Path(path)
     mesh = find_readable(path, "mesh").load_reader()(path)
-    fault = _fault(mesh)
+    fault = mesh_fault(mesh)
     if fault:
         raise InputError(f"{path}: {fault}; export it again")
     return replace(mesh, vertices=mesh.vertices / metres_per_unit)
 
 
-def _fault(mesh: Mesh | ColouredMesh | TexturedMesh) -> str:
+def mesh_fault(mesh: Mesh | ColouredMesh | TexturedMesh) -> str:
     """Describe what is wrong with the values; empty if nothing is."""
     pairs = [("vertices", mesh.vertices, mesh.faces)]
     if isinstance(mesh, TexturedMesh):
@@ -88,7 +91,7 @@ def _fault(mesh: Mesh | ColouredMesh | TexturedMesh) -> str:
     for name, points, faces in pairs:
         if len(points) == 0 or len(faces) == 0:
             return "no triangles in it"
-        bad = int((~(np.abs(points) < 1e12)).any(axis=1).sum())
+        bad = int((~(np.abs(points) < LARGEST_COORDINATE)).any(axis=1).sum())
         if bad:
             return f"{bad} of {len(points)} {name} are not finite numbers"
         if faces.min() < 0 or faces.max() >= len(points):

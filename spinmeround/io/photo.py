@@ -243,7 +243,7 @@ def _read_with_opencv(path: Path) -> Float[np.ndarray, "h w *c"]:
         values = cv2.resize(values, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
     if values.ndim == 3:
         values = values[..., [2, 1, 0, 3][: values.shape[2]]] if values.shape[2] >= 3 else values[..., 0]
-    if values.dtype.kind in "iu" and values.dtype.itemsize > 2 or values.dtype == np.int16:
+    if values.dtype.kind in "iu" and values.dtype not in (np.uint8, np.uint16):
         values = values / np.float32(np.iinfo(values.dtype).max)
     return np.clip(to_float(values), 0, 1)
 

@@ -28,8 +28,9 @@ _MAGIC = 0x5053474E
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
 _MAX_SPLATS = 10_000_000
 _MAX_GROWTH, _FREE_GROWTH_BYTES = 64, 1 << 20
-"""So many times a file may grow when decompressed, and what any may grow to: positions of splats hardly compress, and are
-a seventh of the bytes at least, so more is no head but a few bytes that would take gigabytes."""
+"""So many times a file may grow when decompressed, and what any may grow to.
+
+Positions of splats hardly compress and are a seventh of the bytes at least: what grows further is no head."""
 _TABLE_AT, _TABLE_ROW = 32, struct.Struct("<QQ")
 """Of version 4: first byte at which the table of streams may stand, after extensions; bytes compressed and not."""
 _SH0_SCALE = 0.15
