@@ -11,7 +11,7 @@ from spinmeround.errors import InputError, OutputError
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io.atomic import atomic_files
 from spinmeround.io.formats import check_available, find_format, find_readable, formats
-from spinmeround.io.mesh_files import LARGEST_COORDINATE, mesh_fault
+from spinmeround.io.meshes.faults import LARGEST_COORDINATE, mesh_fault
 from spinmeround.types import Avatar, AvatarPart, Collider, FaceClip, Joint
 
 

@@ -11,10 +11,8 @@ from spinmeround.errors import InputError
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io.atomic import atomic_files
 from spinmeround.io.formats import check_available, find_format, find_readable
+from spinmeround.io.meshes.faults import mesh_fault
 from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
-
-LARGEST_COORDINATE = 1e12
-"""What is larger is damage, and overflows when squared in float32."""
 
 
 def metres_per_unit(mesh: Mesh | TexturedMesh, *, height_m: float | None = None) -> float:
@@ -79,21 +77,3 @@ def read_mesh(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> 
     if fault:
         raise InputError(f"{path}: {fault}; export it again")
     return replace(mesh, vertices=mesh.vertices / metres_per_unit)
-
-
-def mesh_fault(mesh: Mesh | ColouredMesh | TexturedMesh) -> str:
-    """Describe what is wrong with the values; empty if nothing is."""
-    pairs = [("vertices", mesh.vertices, mesh.faces)]
-    if isinstance(mesh, TexturedMesh):
-        pairs.append(("texture coordinates", mesh.uv, mesh.uv_faces))
-        if not np.isfinite(mesh.albedo).all():
-            return "some texels are not finite numbers"
-    for name, points, faces in pairs:
-        if len(points) == 0 or len(faces) == 0:
-            return "no triangles in it"
-        bad = int((~(np.abs(points) < LARGEST_COORDINATE)).any(axis=1).sum())
-        if bad:
-            return f"{bad} of {len(points)} {name} are not finite numbers"
-        if faces.min() < 0 or faces.max() >= len(points):
-            return f"faces refer to {name} {faces.min()} to {faces.max()}, of {len(points)}"
-    return ""
