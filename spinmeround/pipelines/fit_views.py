@@ -48,7 +48,7 @@ def fit_views(
     """
     source = Path(folder)
     run = prepare_run(settings or RunSettings(), as_paths(out), outputs or OutputOptions(), with_prior=False)
-    inputs = files_of_views(source)
+    inputs = files_of_views(source, skip_missing=run.settings.capture.skip_missing)
     check_inputs_stay(inputs, run.outputs.files)
     planned = ["folder", *RequestedResults.by_outputs(run.outputs, run.settings.mesh).stages(run.outputs)]
     stages = Stages(planned, expected_s=preset(run.settings.quality).seconds, cancel=cancel)
@@ -82,6 +82,7 @@ def _read(source: Path, settings: RunSettings, stages: Stages) -> tuple[Views, V
             source,
             size_px=capture.view_size_px or preset(settings.quality).view_size_px,
             normal_frame=capture.normal_frame,
+            skip_missing=capture.skip_missing,
             check=check_visibility,
         )
         normalisation = normalise_world(views)

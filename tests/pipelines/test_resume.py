@@ -142,7 +142,7 @@ def test_damaged_results_are_made_anew(failed, entered, caplog):
 
 OTHER: dict[str, Any] = {
     "quality": "high", "prior": "diffusion", "surface": "neural", "splat_fitter": "other", "rasterizer": "cuda",
-    "device": "cuda", "normal_frame": "camera", "cameras": "keep", "expression": {"jawOpen": 0.5},
+    "device": "cuda", "normal_frame": "camera", "skip_missing": True, "cameras": "keep", "expression": {"jawOpen": 0.5},
     "animate": Path("take.csv"), "identity": Path("me.npy"), "solver": "unipc", "precision": "bfloat16",
     "faces": 5000, "lods": 1, "lod": 2, "glasses": "remove", "matte": "other", "hair": "shell",
     "height_m": 0.3, "guidance": 1.0, "delight": 0.2,
