@@ -68,7 +68,7 @@ def read_views(
     width_px, height_px = _common_size(folder, sizes, size_px)
     views = _read(folder, frames, file.exact_cameras, sizes, width_px, height_px)
     if check is not None:
-        check(_part(views, 0, len(file.train)))
+        check(views.part(slice(len(file.train))))
     rotate_to_world(
         file.path,
         views.normals_world,
@@ -84,7 +84,7 @@ def read_views(
         log.warning(
             "%s: some frames are both fitted and held out: their metrics do not measure generalisation", file.path
         )
-    return _part(views, 0, len(file.train)), _part(views, len(file.train), len(frames))
+    return views.part(slice(len(file.train))), views.part(slice(len(file.train), None))
 
 
 def files_of_views(folder: Path | str, *, skip_missing: bool = False) -> tuple[Path, ...]:
@@ -198,17 +198,3 @@ def _names(frames: list[Frame]) -> tuple[str, ...]:
     if len({stem.casefold() for stem in stems.values()}) < len(stems):
         stems = {path: "-".join(path.parts) for path in paths}
     return tuple(stems[path] for path in paths)
-
-
-def _part(views: Views, start: int, stop: int) -> Views:
-    cameras = views.cameras
-    part = slice(start, stop)
-    return Views(
-        Cameras(cameras.camera_from_world[part], cameras.intrinsics_px[part], cameras.width_px, cameras.height_px),
-        views.rgb[part],
-        views.normals_world[part],
-        views.alpha[part],
-        views.weight[part],
-        views.names[part],
-        views.exact_cameras,
-    )
