@@ -66,7 +66,7 @@ def _open_closed_streams() -> None:
     """Give a program that was started without stdout or stderr, as services and ``>&-`` do, one that goes nowhere."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
 
 
 class _Signalled(KeyboardInterrupt):
