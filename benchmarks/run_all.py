@@ -34,6 +34,7 @@ SCRIPTS = (
     "splats_real",
     "repeat_time",
     "memory",
+    "fuzz_readers",
     "bench_surface",
     "surface_fusion",
     "avatar_fit",
