@@ -35,6 +35,7 @@ SCRIPTS = (
     "repeat_time",
     "job_time",
     "memory",
+    "fuzz_readers",
     "bench_surface",
     "surface_fusion",
     "avatar_fit",

@@ -9,6 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from spinmeround.kernel_cache import keep_kernels_somewhere
+
+keep_kernels_somewhere()
+
 if TYPE_CHECKING:
     from spinmeround.errors import CancelledError, SpinMeRoundError
     from spinmeround.io.formats import Format, register_format

@@ -316,6 +316,7 @@ FLAGS = {
     "capture.normal_frame": "--normal-frame",
     "capture.cameras": "--cameras",
     "capture.view_size_px": "--view-size",
+    "capture.skip_missing": "--skip-missing",
     "mesh.faces": "--faces",
     "mesh.lods": "--lods",
     "mesh.normal_map": "--normal-map",

@@ -5,11 +5,14 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spinmeround.cli.arguments import FLAGS
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from spinmeround.runtime.stages import Stages, Watch
 
 EXIT_STOPPED = 130
+_SIGNALS = ("SIGTERM", "SIGHUP")
+"""Besides Ctrl-C: what a system that shuts down, a scheduler or a terminal that closes sends. Windows has the first."""
 
 
 def run(command: str, action: Callable[[Watch], None], *, quiet: bool = False, verbose: bool = False) -> int:
@@ -30,14 +35,15 @@ def run(command: str, action: Callable[[Watch], None], *, quiet: bool = False, v
         action: given what shows the stages of a pipeline.
 
     Returns:
-        the exit status: 0, the code of a ``SpinMeRoundError``, or 130 after Ctrl-C. Anything else is a defect of this
-        program and leaves as its traceback.
+        the exit status: 0, the code of a ``SpinMeRoundError``, 130 after Ctrl-C, or 128 and the number of another
+        signal that asks to end. Anything else is a defect of this program and leaves as its traceback.
     """
     from rich.console import Console
 
+    _open_closed_streams()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        with _logging_to(console, quiet=quiet, verbose=verbose):
+        with _stopped_by_signals(), _logging_to(console, quiet=quiet, verbose=verbose):
             action(_watch(console, quiet=quiet))
         sys.stdout.flush()
     except SpinMeRoundError as error:
@@ -45,7 +51,7 @@ def run(command: str, action: Callable[[Watch], None], *, quiet: bool = False, v
     except KeyboardInterrupt as stopped:
         _let_go(stopped)
         sys.stderr.write(f"{command}: stopped; no half-written file was left behind\n")
-        return EXIT_STOPPED
+        return stopped.exit_code if isinstance(stopped, _Signalled) else EXIT_STOPPED
     except BrokenPipeError:
         # Whoever read our output has seen enough; without this Python complains once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -54,6 +60,42 @@ def run(command: str, action: Callable[[Watch], None], *, quiet: bool = False, v
             raise
         return _failed(command, ResourceError("not enough memory; close other programs"), ResourceError.exit_code)
     return 0
+
+
+def _open_closed_streams() -> None:
+    """Give a program that was started without stdout or stderr, as services and ``>&-`` do, one that goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
+
+
+class _Signalled(KeyboardInterrupt):
+    """A signal that asks to end, cleaned up after as Ctrl-C is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let other signals end the run as Ctrl-C does; what is ignored, as ``nohup`` has it, stays so."""
+
+    def stop(number: int, frame: object) -> None:
+        raise _Signalled(number)
+
+    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():  # Python code may call a command from anywhere
+        numbers = []
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: handler for number, handler in before.items() if handler == signal.SIG_DFL}
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _let_go(stopped: KeyboardInterrupt) -> None:

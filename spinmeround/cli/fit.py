@@ -74,6 +74,9 @@ def parser() -> Parser:
         f"(default: {', '.join(f'{preset(quality).view_size_px} {quality}' for quality in QUALITIES)})",
     )
     made.add_argument(
+        "--skip-missing", action="store_true", help="leave out frames whose pictures are not in the folder, and say so"
+    )
+    made.add_argument(
         "--faces",
         type=counted,
         metavar="N",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import tokenize
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -110,7 +111,7 @@ def read_identity(path: Path) -> Float[np.ndarray, "512"]:
         raise InputError(
             f"{path}: {(error.strerror or str(error)).lower()}; give a file that numpy.save wrote"
         ) from error
-    except ValueError as error:
+    except (ValueError, TypeError, SyntaxError, OverflowError, tokenize.TokenError) as error:
         raise InputError(f"{path} is damaged or no array of numbers ({error}); save one with numpy.save") from error
     if values is None:
         raise InputError(f"{path} is no .npy file; save the embedding with numpy.save")

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from spinmeround.errors import OutputError
+import numpy as np
+
+from spinmeround.errors import InputError, OutputError
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io.atomic import atomic_files
 from spinmeround.io.formats import check_available, find_format, find_readable, formats
+from spinmeround.io.meshes.faults import LARGEST_COORDINATE, mesh_fault
 from spinmeround.types import Avatar, AvatarPart, Collider, FaceClip, Joint
 
 
@@ -49,11 +52,16 @@ def read_avatar(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -
         metres_per_unit: that of the writer; 1 keeps the units of the file.
 
     Raises:
-        InputError: an unknown suffix, no such file, damaged, compressed, without a skeleton, or with a part that has
-            no texture.
+        InputError: an unknown suffix, no such file, damaged, compressed, without a skeleton, or with values that are
+            no finite numbers.
     """
     path = Path(path)
     avatar = find_readable(path, "avatar").load_reader()(path)
+    for part in avatar.parts:
+        wild = [name for name, moved in part.morphs.items() if not (np.abs(moved) < LARGEST_COORDINATE).all()]
+        fault = mesh_fault(part.mesh) or (f"some values of {wild[0]} are not finite numbers" if wild else "")
+        if fault:
+            raise InputError(f"{path}: the part {part.name!r}: {fault}; export it again")
     return replace(
         avatar,
         parts=tuple(_in_head_units(part, metres_per_unit) for part in avatar.parts),

@@ -11,6 +11,7 @@ from spinmeround.errors import InputError
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io.atomic import atomic_files
 from spinmeround.io.formats import check_available, find_format, find_readable
+from spinmeround.io.meshes.faults import mesh_fault
 from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
 
 
@@ -51,7 +52,7 @@ def write_mesh(
     path = Path(path)
     wanted = find_format(path, "mesh")
     check_available(wanted, path)
-    fault = _fault(mesh)
+    fault = mesh_fault(mesh)
     if fault:
         raise ValueError(f"the mesh cannot be written: {fault}")
     with atomic_files(path) as unfinished:
@@ -72,25 +73,7 @@ def read_mesh(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> 
     """
     path = Path(path)
     mesh = find_readable(path, "mesh").load_reader()(path)
-    fault = _fault(mesh)
+    fault = mesh_fault(mesh)
     if fault:
         raise InputError(f"{path}: {fault}; export it again")
     return replace(mesh, vertices=mesh.vertices / metres_per_unit)
-
-
-def _fault(mesh: Mesh | ColouredMesh | TexturedMesh) -> str:
-    """Describe what is wrong with the values; empty if nothing is."""
-    pairs = [("vertices", mesh.vertices, mesh.faces)]
-    if isinstance(mesh, TexturedMesh):
-        pairs.append(("texture coordinates", mesh.uv, mesh.uv_faces))
-        if not np.isfinite(mesh.albedo).all():
-            return "some texels are not finite numbers"
-    for name, points, faces in pairs:
-        if len(points) == 0 or len(faces) == 0:
-            return "no triangles in it"
-        bad = int((~(np.abs(points) < 1e12)).any(axis=1).sum())
-        if bad:
-            return f"{bad} of {len(points)} {name} are not finite numbers"
-        if faces.min() < 0 or faces.max() >= len(points):
-            return f"faces refer to {name} {faces.min()} to {faces.max()}, of {len(points)}"
-    return ""

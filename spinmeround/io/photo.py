@@ -14,7 +14,7 @@ from typing import IO
 import cv2
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from spinmeround.errors import InputError, MissingDependencyError, ResourceError
 from spinmeround.images import to_float
@@ -25,7 +25,20 @@ MAX_SIDE_PX = 4096
 MIN_SIDE_PX = 64
 _MAX_PIXELS = 178_000_000
 """Decompressed; larger pictures are refused before they are decoded."""
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "HEIF", "AVIF", "BMP", "DIB", "GIF", "JPEG2000", "PPM", "PSD", "TGA")
+"""Those of Pillow that decode within the process: an EPS, whatever its file is called, would start Ghostscript."""
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT_BY = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By the value of EXIF's orientation; 1 is upright."""
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -49,7 +62,7 @@ class Photo:
 
 
 def read_photo(path: str | Path) -> Photo:
-    """Read JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC (with ``pillow-heif``) and all else that Pillow reads.
+    """Read JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC (with ``pillow-heif``) and some rarer formats.
 
     EXIF orientation is applied, colour profiles are converted to sRGB, a picture longer than ``MAX_SIDE_PX`` is shrunk.
 
@@ -110,7 +123,8 @@ def _open(stream: IO[bytes], path: Path, head: bytes) -> Image.Image | None:
         _register_heif(path)
     try:
         with _as_input_error(path):
-            image = Image.open(stream)
+            Image.init()
+            image = Image.open(stream, formats=[name for name in _FORMATS if name in Image.OPEN])
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} unpacks to more than {_MAX_PIXELS:,} pixels; shrink the photo first") from error
     except UnidentifiedImageError as error:
@@ -148,21 +162,28 @@ def _decode(image: Image.Image, path: Path, notes: list[str]) -> Image.Image:
         image.load()
     if image.format in ("JPEG", "MPO") and _ends_in_grey(image) and _lacks_data(image, path):
         raise InputError(f"{path} is cut short: its lower part is missing; export or download it again")
+    orientation = _orientation(image, notes)
     if max(image.size) > MAX_SIDE_PX:
         mode = {"P": "RGBA", "1": "L", "PA": "RGBA"}.get(image.mode, image.mode)
         image_info, image_format = image.info, image.format
-        exif = image.getexif()
         image = image.convert(mode) if mode != image.mode else image
         ratio = MAX_SIDE_PX / max(image.size)
         target = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
         resample = Image.Resampling.NEAREST if image.mode.startswith("I;") else Image.Resampling.LANCZOS
         image = image.resize(target, resample, reducing_gap=2.0)
         image.info, image.format = image_info, image_format
-        if 0x0112 in exif:
-            image.getexif()[0x0112] = exif[0x0112]
     if image.size != stored:
         notes.append(f"shrunk from {stored[0]}x{stored[1]} to {image.width}x{image.height} pixels")
-    return ImageOps.exif_transpose(image)
+    return image if orientation is None else image.transpose(orientation)
+
+
+def _orientation(image: Image.Image, notes: list[str]) -> Image.Transpose | None:
+    """Return what turns the stored picture upright, by its EXIF data; None if nothing does, or they are damaged."""
+    try:
+        return _UPRIGHT_BY.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # Pillow raises SyntaxError, struct.error and others over bytes that are no EXIF
+        notes.append("the EXIF data are damaged; the photo is taken as it is stored")
+        return None
 
 
 def _ends_in_grey(image: Image.Image) -> bool:
@@ -222,6 +243,8 @@ def _read_with_opencv(path: Path) -> Float[np.ndarray, "h w *c"]:
         values = cv2.resize(values, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
     if values.ndim == 3:
         values = values[..., [2, 1, 0, 3][: values.shape[2]]] if values.shape[2] >= 3 else values[..., 0]
+    if values.dtype.kind in "iu" and values.dtype not in (np.uint8, np.uint16):
+        values = values / np.float32(np.iinfo(values.dtype).max)
     return np.clip(to_float(values), 0, 1)
 
 
@@ -229,6 +252,8 @@ def _finish(values: Float[np.ndarray, "h w *c"], scale: float, path: Path, notes
     height, width = values.shape[:2]
     if min(height, width) < MIN_SIDE_PX:
         raise InputError(f"{path} is too small: {width}x{height} pixels; at least {MIN_SIDE_PX} a side are needed")
+    if not np.isfinite(values).all():
+        raise InputError(f"{path} has pixels that are no numbers; export it as JPEG or PNG")
     if values.ndim == 2:
         values = np.repeat(values[..., None], 3, axis=2)
     alpha = values[..., 3] if values.shape[2] == 4 else None

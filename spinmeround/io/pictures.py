@@ -60,7 +60,12 @@ def picture_size_px(path: Path) -> tuple[int, int]:
     Raises:
         InputError: not a picture, or one of more than ``MAX_PIXELS`` pixels.
     """
-    with _open(path.name, _bytes(path)) as picture:
+    return encoded_size_px(_bytes(path), name=path.name)
+
+
+def encoded_size_px(data: bytes, *, name: str) -> tuple[int, int]:
+    """Return width and height as ``picture_size_px`` does; ``name`` is for the message of an error."""
+    with _open(name, data) as picture:
         return picture.size
 
 

@@ -244,7 +244,7 @@ def _read_ascii_lists(path: Path, numbers: Shaped[np.ndarray, "m"], at: int, ele
         for name, length, _ in element.properties:
             entries = 1
             if length is not None:
-                entries = int(numbers[at]) if at < len(numbers) and numbers[at] >= 0 else len(numbers)
+                entries = int(numbers[at]) if at < len(numbers) and 0 <= numbers[at] <= len(numbers) else len(numbers)
                 at += 1
             if at + entries > len(numbers):
                 raise _cut_short(path, element)
@@ -261,7 +261,7 @@ def _read_ascii_lists(path: Path, numbers: Shaped[np.ndarray, "m"], at: int, ele
 def _cast(path: Path, values: Shaped[np.ndarray, "n"], kind: str) -> Shaped[np.ndarray, "n"]:
     if kind[0] in "iu":
         limits = np.iinfo(kind)
-        if not ((values >= limits.min) & (values <= limits.max)).all():
+        if not ((values >= limits.min) & (values <= limits.max) & (values == np.rint(values))).all():
             raise InputError(f"{path}: a number that does not fit its property's type; export the PLY again")
     return values.astype(kind)
 

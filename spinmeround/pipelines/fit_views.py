@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ from spinmeround.pipelines.settings import RunSettings
 from spinmeround.pipelines.stage_two import RequestedResults, measure_held_out
 from spinmeround.recon.cameras.capture import WorldNormalisation, check_visibility, normalise_world
 from spinmeround.recon.cameras.motion import describe_motion, interpolate_camera_motion
+from spinmeround.recon.cameras.silhouettes import find_wrong_masks
 from spinmeround.runtime.stages import Stages, Watch, unwatched
 from spinmeround.types import Reconstruction, Views
+
+log = logging.getLogger(__name__)
 
 
 def fit_views(
@@ -48,13 +53,14 @@ def fit_views(
     """
     source = Path(folder)
     run = prepare_run(settings or RunSettings(), as_paths(out), outputs or OutputOptions(), with_prior=False)
-    inputs = files_of_views(source)
+    inputs = files_of_views(source, skip_missing=run.settings.capture.skip_missing)
     check_inputs_stay(inputs, run.outputs.files)
     planned = ["folder", *RequestedResults.by_outputs(run.outputs, run.settings.mesh).stages(run.outputs)]
     stages = Stages(planned, expected_s=preset(run.settings.quality).seconds, cancel=cancel)
     store = run.open_store(inputs)
     with watch(stages), store:
-        views, held_out, normalisation = _read(source, run.settings, stages)
+        read = _read(source, run.settings, stages)
+        views, held_out = read.views, read.held_out
         given, refined = views.cameras, _refine_cameras(views, run, store, stages)
         outcome = run_stage_two(run, refined, store, stages)
         if held_out is not None and refined is not views:
@@ -64,8 +70,9 @@ def fit_views(
         "views": {
             "folder": str(source),
             "count": len(views),
+            **({"left_out": list(read.left_out)} if read.left_out else {}),
             "with_normals": bool(views.normals_world.any()),
-            **({} if normalisation is None else normalisation.report),
+            **({} if read.normalisation is None else read.normalisation.report),
             **describe_motion(given, outcome.built.views),
         },
         **outcome.report,
@@ -74,7 +81,17 @@ def fit_views(
     return finish_run(run, outcome, store, stages, report=report, licences=None)
 
 
-def _read(source: Path, settings: RunSettings, stages: Stages) -> tuple[Views, Views | None, WorldNormalisation | None]:
+@dataclass(frozen=True)
+class _Folder:
+    """What a folder of views holds, in the world of a head; ``left_out`` names the views with a wrong mask."""
+
+    views: Views
+    held_out: Views | None
+    normalisation: WorldNormalisation | None
+    left_out: tuple[str, ...]
+
+
+def _read(source: Path, settings: RunSettings, stages: Stages) -> _Folder:
     """Read the views and those held out, and bring both to the world of a head."""
     capture = settings.capture
     with stages("folder"):
@@ -82,15 +99,21 @@ def _read(source: Path, settings: RunSettings, stages: Stages) -> tuple[Views, V
             source,
             size_px=capture.view_size_px or preset(settings.quality).view_size_px,
             normal_frame=capture.normal_frame,
+            skip_missing=capture.skip_missing,
             check=check_visibility,
         )
         normalisation = normalise_world(views)
         if normalisation is not None:
             views = normalisation.apply(views)
             held_out = None if held_out is None else normalisation.apply(held_out)
+        wrong = [] if views.exact_cameras else find_wrong_masks(views.cameras, views.alpha)
+    names = tuple(views.names[index] for index in wrong)
+    if wrong:
+        log.warning("left out, as their masks miss most of the head that the others agree on: %s", ", ".join(names))
+        views = views.part([index for index in range(len(views)) if index not in wrong])
     if held_out is not None:
         stages.add("held out")
-    return views, held_out, normalisation
+    return _Folder(views, held_out, normalisation, names)
 
 
 def _refine_cameras(views: Views, run: Run, store: ResumeStore, stages: Stages) -> Views:

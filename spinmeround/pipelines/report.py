@@ -93,7 +93,9 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
         OutputError, ResourceError: it cannot be written.
     """
     with atomic_file(path) as unfinished:
-        unfinished.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+        # A file name may hold bytes that are no UTF-8; Python's escape for them is JSON's as well.
+        unfinished.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def _versions() -> dict[str, str]:

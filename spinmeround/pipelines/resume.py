@@ -1,12 +1,14 @@
 """Resuming a run that was killed or failed: what its finished stages made waits beside the output for the same command.
 
 A stage's result is found again by the key of the run, a digest of settings, inputs and version (``settings.run_key``),
-so that another photo or option never meets what it did not make. Arrays only, never code: loading is safe.
+so that another photo or option never meets what it did not make. Arrays only, never code; a digest of their bytes and
+checks of what they hold keep damaged, edited and planted files out.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import shutil
@@ -21,6 +23,7 @@ import torch
 
 from spinmeround.errors import CancelledError, SpinMeRoundError
 from spinmeround.io.atomic import atomic_file
+from spinmeround.io.meshes.faults import mesh_fault
 from spinmeround.pipelines.outputs import Outputs
 from spinmeround.types import Cameras, Mesh, PriorResult, Splats, SurfaceFit, TexturedMesh, Views
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from spinmeround.recon.cameras.photometric import CameraCorrection
 
 log = logging.getLogger(__name__)
+
+_DIGEST = "digest"
 
 Result = TypeVar("Result")
 Arrays = Mapping[str, np.ndarray]
@@ -81,17 +86,16 @@ class ResumeStore:
             variant: tells results of one stage in one run apart.
             keep: whether a result can be kept at all.
         """
-        if self.folder is None:
+        if self.folder is None or self.folder.is_symlink():
             return make()
         path = self.folder / f"{stage}{variant}-{self._key}.npz"
         if path.is_file():
             try:
-                with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                    result = load({key: arrays[key] for key in arrays.files})
+                result = load(_read_arrays(path))
                 log.info("%s: as a run that did not end had finished it", stage)
                 self.resumed.append(stage)
                 return result
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            except Exception as error:  # zipfile and numpy raise a dozen kinds over bytes that are none of theirs
                 log.warning("%s is damaged and is made anew: %s", path, error)
         result = make()
         if keep(result):
@@ -103,9 +107,39 @@ class ResumeStore:
         try:
             path.parent.mkdir(exist_ok=True)
             with atomic_file(path) as unfinished, unfinished.open("wb") as file:
-                np.savez(file, allow_pickle=False, **to_arrays(result))
+                arrays = to_arrays(result)
+                np.savez(file, allow_pickle=False, **arrays, **{_DIGEST: np.asarray(_digest(arrays))})
         except (OSError, SpinMeRoundError) as error:
             log.warning("%s could not be kept, and were this run killed it would start anew: %s", path, error)
+
+
+def _read_arrays(path: Path) -> Arrays:
+    """Read what ``_write`` wrote.
+
+    Raises:
+        ValueError: a link, packed so that it could unpack to any size, or other bytes than were written.
+    """
+    if path.is_symlink():
+        raise ValueError("it is a link")
+    with path.open("rb") as file:
+        with zipfile.ZipFile(file) as packed:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in packed.infolist()):
+                raise ValueError("its arrays are compressed")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as opened:
+            arrays = {key: opened[key] for key in opened.files}
+    if str(arrays.pop(_DIGEST, "")) != _digest(arrays):
+        raise ValueError("its digest is of other bytes")
+    return arrays
+
+
+def _digest(arrays: Arrays) -> str:
+    digest = hashlib.blake2b()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def to_arrays(value: object, name: str = "") -> dict[str, np.ndarray]:
@@ -140,7 +174,8 @@ def load_correction(arrays: Arrays) -> CameraCorrection | None:
 
 def load_surface(arrays: Arrays) -> SurfaceFit:
     """Restore a surface and its cameras."""
-    return SurfaceFit(Mesh(arrays[".mesh.vertices"], arrays[".mesh.faces"]), _load_cameras(arrays, ".cameras"))
+    mesh = _sound(Mesh(arrays[".mesh.vertices"], arrays[".mesh.faces"]))
+    return SurfaceFit(mesh, _load_cameras(arrays, ".cameras"))
 
 
 def load_splats(arrays: Arrays) -> Splats:
@@ -151,7 +186,18 @@ def load_splats(arrays: Arrays) -> Splats:
 def load_textured(arrays: Arrays) -> TexturedMesh:
     """Restore a textured mesh."""
     required = [field.name for field in dataclasses.fields(TexturedMesh) if field.default is dataclasses.MISSING]
-    return TexturedMesh(*(arrays[f".{name}"] for name in required), normal_map=arrays.get(".normal_map"))
+    return _sound(TexturedMesh(*(arrays[f".{name}"] for name in required), normal_map=arrays.get(".normal_map")))
+
+
+AnyMesh = TypeVar("AnyMesh", Mesh, TexturedMesh)
+
+
+def _sound(mesh: AnyMesh) -> AnyMesh:
+    """Return the mesh; a face that refers to no vertex would end in a crash far from here."""
+    fault = mesh_fault(mesh)
+    if fault:
+        raise ValueError(fault)
+    return mesh
 
 
 def _load_cameras(arrays: Arrays, name: str) -> Cameras:

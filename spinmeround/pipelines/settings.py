@@ -66,11 +66,13 @@ class CaptureOptions:
         cameras: ``keep`` leaves them where the folder has them, ``register`` refines all of them before the surface is
             fitted, ``auto`` refines those that turn out to be off.
         view_size_px: longer side the pictures are read at; by default the quality's.
+        skip_missing: whether frames whose files are not all there are left out, with a warning.
     """
 
     normal_frame: NormalFrame | None = None
     cameras: CameraTrust = "auto"
     view_size_px: int | None = None
+    skip_missing: bool = False
 
 
 @dataclass(frozen=True)

@@ -406,9 +406,11 @@ def test_doctor_says_what_is_missing(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to a console, not to a process")
-@pytest.mark.parametrize("part", ["photo", "head", "splats"])
-def test_ctrl_c_ends_a_real_process(part, bad, tmp_path):
-    """The signal itself, in another process, while a part is at work."""
+@pytest.mark.parametrize(
+    ("part", "name"), [("photo", "SIGINT"), ("head", "SIGINT"), ("splats", "SIGINT"), ("head", "SIGTERM")]
+)
+def test_a_signal_ends_a_real_process(part, name, bad, tmp_path):
+    """Ctrl-C itself, and what a scheduler sends, in another process, while a part is at work."""
     out = tmp_path / "out"
     out.mkdir()
     code = (
@@ -428,12 +430,19 @@ def test_ctrl_c_ends_a_real_process(part, bad, tmp_path):
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "here\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     _, error = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode == {"SIGINT": 130, "SIGTERM": 143}[name]
     assert error.splitlines()[-1] == "spmr-recon: stopped; no half-written file was left behind"
     assert "Traceback" not in error
     assert not list(out.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell closes streams so")
+def test_closed_streams_are_no_defect():
+    code = "import sys; from spinmeround.cli.weights import main; sys.exit(main(['list']))"
+    done = subprocess.run(["sh", "-c", f'"{sys.executable}" -c "{code}" >&-'], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_was_under_way_goes_quietly(capsys):

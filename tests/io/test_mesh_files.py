@@ -17,7 +17,9 @@ from spinmeround.errors import InputError, OutputError
 from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
 from spinmeround.images import to_float
 from spinmeround.io import metres_per_unit, read_mesh, write_mesh
+from spinmeround.io.gltf import scene
 from spinmeround.io.gltf.buffer import container
+from spinmeround.io.meshes import obj
 from spinmeround.io.meshes.corners import fan_triangles, merge_duplicates
 from spinmeround.io.pictures import read_picture
 from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
@@ -282,13 +284,32 @@ def test_obj_of_other_programs(tmp_path: Path) -> None:
         ("v 0 0 0\n", "no triangles in it"),
         ("mtllib ../secret.mtl\nv 0 0 0\nf 1 1 1\n", "lies outside its folder"),
         ("mtllib C:\\secret.mtl\nv 0 0 0\nf 1 1 1\n", "lies outside its folder"),
-        ("mtllib none.mtl\nv 0 0 0\nf 1 1 1\n", r"none.mtl: cannot be read: no such file"),
+        ("mtllib a\0b.mtl\nv 0 0 0\nf 1 1 1\n", "which no system can hold"),
+        ("v 0 0 0\nf 1 1 99999999999999999999\n", "line 2 is not valid"),
     ],
 )
 def test_bad_obj(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.obj").write_text(text)
     with pytest.raises(InputError, match=message):
         read_mesh(tmp_path / "a.obj")
+
+
+def test_an_obj_whose_material_was_not_copied_along_has_no_texture(tmp_path: Path, caplog) -> None:
+    (tmp_path / "a.obj").write_text("mtllib none.mtl\nusemtl a\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nf 1/1 2/1 3/1\n")
+    assert isinstance(read_mesh(tmp_path / "a.obj"), Mesh)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'a.obj'}: none.mtl is not beside it, so the mesh has no texture"
+    ]
+
+
+def test_an_obj_opens_a_material_once_however_often_it_is_named(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "m.mtl").write_text("newmtl a\n")
+    (tmp_path / "a.obj").write_text("mtllib m.mtl\n" * 2000 + "usemtl a\nv 0 0 0\nf 1 1 1\n")
+    opened: list[str] = []
+    read = obj._text
+    monkeypatch.setattr(obj, "_text", lambda path: opened.append(path.name) or read(path))
+    read_mesh(tmp_path / "a.obj")
+    assert opened == ["a.obj", "m.mtl"]
 
 
 def test_obj_with_two_textures(tmp_path: Path) -> None:
@@ -326,13 +347,19 @@ def test_glb_nodes_place_their_mesh(tmp_path: Path, sphere: TexturedMesh) -> Non
     assert trimesh.Trimesh(back.vertices, back.faces, process=False).volume > 0  # a mirror turns faces over
 
 
+def _shown_often(document: dict) -> None:
+    """A scene of 65536 nodes that all show the same mesh."""
+    document["nodes"] += [dict(document["nodes"][0]) for _ in range(2**16)]
+    document["scenes"][0]["nodes"] = list(range(len(document["nodes"])))
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
         (lambda d: d.update(extensionsRequired=["KHR_draco_mesh_compression"]), "needs KHR_draco_mesh_compression"),
         (lambda d: d["meshes"][0]["primitives"][0].update(mode=1), "lines, points or strips"),
         (lambda d: d["nodes"].append({"children": [0]}) or d["scenes"][0].update(nodes=[]), "no mesh in its scene"),
-        (lambda d: d["accessors"][0].update(count=10**12), "reaches over the end"),
+        (lambda d: d["accessors"][0].update(count=10**7), "reaches over the end"),
         (lambda d: d["accessors"][0].update(count=-5), "reaches over the end"),
         (lambda d: d["accessors"][3].update(componentType=9999), "damaged glTF"),
         (lambda d: d["bufferViews"][0].update(byteOffset=10**9), "reaches over the end"),
@@ -342,11 +369,29 @@ def test_glb_nodes_place_their_mesh(tmp_path: Path, sphere: TexturedMesh) -> Non
         (lambda d: d.update(nodes="none"), "damaged glTF"),
         (lambda d: d["nodes"][0].update(matrix=[1, 2]), "damaged glTF"),
         (lambda d: d["nodes"][0].update(translation=[1e300, 0, 0]), "not finite"),
+        (_shown_often, "at most 16777216 are read"),
     ],
 )
 def test_bad_glb(tmp_path: Path, sphere: TexturedMesh, edit, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_mesh(_edited(tmp_path, sphere, edit))
+
+
+def test_infinite_counts_of_a_glb_are_damage(tmp_path: Path, sphere: TexturedMesh) -> None:
+    path = _edited(tmp_path, sphere, lambda d: d["accessors"][0].update(count=123456))
+    path.write_bytes(path.read_bytes().replace(b"123456", b"1e9999"))
+    with pytest.raises(InputError, match="damaged glTF"):
+        read_mesh(path)
+
+
+def test_pictures_of_a_glb_are_measured_together(tmp_path: Path, sphere: TexturedMesh, monkeypatch) -> None:
+    path = _edited(tmp_path, sphere, lambda d: d.update(images=d["images"] * 100))
+    pixels = 100 * sphere.albedo[..., 0].size
+    monkeypatch.setattr(scene, "MAX_PIXELS", pixels)
+    read_mesh(path)
+    monkeypatch.setattr(scene, "MAX_PIXELS", pixels - 1)
+    with pytest.raises(InputError, match="shrink them first"):
+        read_mesh(path)
 
 
 def test_glb_cycles_end(tmp_path: Path, sphere: TexturedMesh) -> None:

@@ -237,6 +237,29 @@ def test_whatever_a_decoder_raises_is_damage(picture, tmp_path, monkeypatch, rai
     assert "damaged" in (message := _refused(tmp_path / "a.bmp")) or "not a picture" in message
 
 
+def test_damaged_exif_data_are_told_and_the_photo_is_read(picture, tmp_path):
+    picture.save(tmp_path / "a.png", exif=b"Exif\0\0no TIFF header and no tags")
+    found = read_photo(tmp_path / "a.png")
+    np.testing.assert_array_equal(found.rgb, _values(picture))
+    assert found.notes == ("the EXIF data are damaged; the photo is taken as it is stored",)
+
+
+def test_an_eps_called_jpg_starts_no_program(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n")
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was started"))
+    assert "not a picture" in _refused(tmp_path / "a.jpg")
+
+
+def test_tiffs_of_32_bits(tmp_path):
+    ramp = np.linspace(0, 1, 80 * 90 * 3).reshape(80, 90, 3)
+    path = tmp_path / "a.tif"
+    cv2.imwrite(str(path), (ramp[..., ::-1] * (2**31 - 1)).astype(np.int32))
+    np.testing.assert_allclose(read_photo(path).rgb, ramp, atol=1e-6)
+    ramp[40, 40] = np.nan
+    cv2.imwrite(str(path), ramp.astype(np.float32))
+    assert "pixels that are no numbers" in _refused(path)
+
+
 def test_bombs_are_refused_before_they_unpack(picture, tmp_path):
     Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
     (tmp_path / "bomb.jpg").write_bytes(_lying(_jpeg(picture), 60_000, 60_000))

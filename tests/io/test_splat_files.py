@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import shutil
 import struct
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import plyfile
 import pytest
 import torch
+import zstandard
 
 from spinmeround.errors import InputError, OutputError, ResourceError
 from spinmeround.geometry import METRES_PER_UNIT
@@ -255,10 +257,11 @@ def test_not_a_number_in_a_file(tmp_path: Path, make_splats) -> None:
     ("change", "message"),
     [
         ({"magic": b"ABCD"}, "not an SPZ file"),
-        ({"version": 1}, "SPZ of version 1; this reads 2 and 3"),
+        ({"version": 1}, "SPZ of version 1; this reads 2, 3 and 4"),
         ({"count": 10**9}, r"damaged SPZ header \(1000000000 splats"),
         ({"count": 0}, "damaged SPZ header"),
-        ({"count": 9_000_000}, "cut short"),
+        ({"count": 2}, "cut short"),
+        ({"count": 9_000_000}, "cannot hold the 9000000 splats"),
         ({"degree": 4}, "SH degree 4"),
         ({"bits": 40}, "40 fractional bits"),
     ],
@@ -268,6 +271,62 @@ def test_lying_spz_headers(tmp_path: Path, change: dict, message: str) -> None:
     (tmp_path / "a.spz").write_bytes(gzip.compress(struct.pack("<4sIIBBBB", *head.values()) + bytes(19)))
     with pytest.raises(InputError, match=message):
         read_splats(tmp_path / "a.spz")
+
+
+def _as_version_4(body: bytes) -> bytes:
+    """Pack the uncompressed bytes of version 3, without SH, as version 4."""
+    _, _, n, degree, bits, flags, _ = struct.unpack_from("<4sIIBBBB", body)
+    assert degree == 0
+    ends = 16 + np.cumsum([0, 9 * n, n, 3 * n, 3 * n, 4 * n])
+    planes = [body[a:b] for a, b in itertools.pairwise(ends)]
+    frames = [zstandard.ZstdCompressor().compress(plane) for plane in planes]
+    header = struct.pack("<4sIIBBBBI12x", b"NGSP", 4, n, degree, bits, flags, len(planes), 32)
+    table = [struct.pack("<QQ", len(frame), len(plane)) for frame, plane in zip(frames, planes, strict=True)]
+    return b"".join([header, *table, *frames])
+
+
+def _version_3(n: int) -> bytes:
+    header = struct.pack("<4sIIBBBB", b"NGSP", 3, n, 0, 12, 0, 0)
+    return header + np.random.default_rng(0).integers(0, 256, 20 * n, np.uint8).tobytes()
+
+
+def test_spz_of_every_packing_holds_the_same_splats(tmp_path: Path) -> None:
+    body = _version_3(7)
+    packed = {"gzip": gzip.compress(body), "raw": body, "v4": _as_version_4(body)}
+    for name, data in packed.items():
+        (tmp_path / f"{name}.spz").write_bytes(data)
+    expected, *others = [read_splats(tmp_path / f"{name}.spz") for name in packed]
+    for other in others:
+        for name in ("means", "scales", "quats_wxyz", "opacities", "sh"):
+            assert torch.equal(getattr(other, name), getattr(expected, name))
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "message"),
+    [
+        (15, 4, "damaged SPZ header .4 streams"),
+        (16, 8, "table at byte 8"),
+        (32, 255, "damaged, or cut short"),
+        (40, 1, "a stream of 1 bytes where 63 should be"),
+        (118, 255, "damaged SPZ file"),
+        (13, 24, "24 fractional bits"),
+    ],
+)
+def test_damaged_spz_of_version_4(tmp_path: Path, at: int, value: int, message: str) -> None:
+    data = bytearray(_as_version_4(_version_3(7)))
+    data[at] = value
+    (tmp_path / "a.spz").write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        read_splats(tmp_path / "a.spz")
+
+
+@pytest.mark.parametrize("pack", [bytes, _as_version_4], ids=["raw", "v4"])
+def test_spz_cut_anywhere_is_told(tmp_path: Path, pack) -> None:
+    data = pack(_version_3(3))
+    for length in range(1, len(data)):
+        (tmp_path / "a.spz").write_bytes(data[:length])
+        with pytest.raises(InputError):
+            read_splats(tmp_path / "a.spz")
 
 
 def test_an_spz_bomb_unpacks_no_further_than_its_header_allows(tmp_path: Path) -> None:

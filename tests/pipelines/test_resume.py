@@ -142,7 +142,7 @@ def test_damaged_results_are_made_anew(failed, entered, caplog):
 
 OTHER: dict[str, Any] = {
     "quality": "high", "prior": "diffusion", "surface": "neural", "splat_fitter": "other", "rasterizer": "cuda",
-    "device": "cuda", "normal_frame": "camera", "cameras": "keep", "expression": {"jawOpen": 0.5},
+    "device": "cuda", "normal_frame": "camera", "skip_missing": True, "cameras": "keep", "expression": {"jawOpen": 0.5},
     "animate": Path("take.csv"), "identity": Path("me.npy"), "solver": "unipc", "precision": "bfloat16",
     "faces": 5000, "lods": 1, "lod": 2, "glasses": "remove", "matte": "other", "hair": "shell",
     "height_m": 0.3, "guidance": 1.0, "delight": 0.2,
@@ -228,6 +228,48 @@ def test_results_come_back_as_they_were(tmp_path, name):
     same(again, made)
     assert other.get_or_make("stage", lambda: "anew", load) == "anew"
     assert second.get_or_make("stage", lambda: "another", load, variant="-1") == "another"
+
+
+def _kept(tmp_path, change):
+    """The file of a kept surface after a change of its arrays."""
+    store = ResumeStore(Outputs(splats=(tmp_path / "a.ply",)), key="k")
+    store.get_or_make("surface", lambda: RESULTS["surface"][0], resume.load_surface)
+    (path,) = store.folder.iterdir()
+    with np.load(path) as opened:
+        arrays = {name: opened[name] for name in opened.files}
+    change(path, arrays)
+    return store
+
+
+def _rewrite(path, arrays, *, digest: bool):
+    if digest:
+        del arrays["digest"]
+        arrays["digest"] = np.asarray(resume._digest(arrays))
+    np.savez(path, **arrays)
+
+
+def _planted(path, arrays):
+    elsewhere = path.parent.with_name("planted.npz")
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+
+
+CHANGES = {
+    "another byte": lambda path, arrays: _rewrite(path, arrays | {".cameras.width_px": np.asarray(9)}, digest=False),
+    "faces of no vertex": lambda path, arrays: _rewrite(path, arrays | {".mesh.faces": MESH.faces + 9}, digest=True),
+    "too few arrays": lambda path, arrays: _rewrite(path, {"digest": arrays["digest"]}, digest=True),
+    "packed": lambda path, arrays: np.savez_compressed(path, **arrays),
+    "a link": _planted,
+    "no zip": lambda path, _: path.write_bytes(b"PK\3\4" + bytes(200)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_was_changed_meanwhile_is_not_believed(tmp_path, name, caplog):
+    store = _kept(tmp_path, CHANGES[name])
+    assert store.get_or_make("surface", lambda: RESULTS["surface"][0], resume.load_surface) is RESULTS["surface"][0]
+    assert store.resumed == []
+    assert "is damaged and is made anew" in caplog.text
 
 
 def test_what_cannot_be_kept_is_made_again(tmp_path):

@@ -10,12 +10,15 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from spinmeround.errors import InputError
-from spinmeround.io.gltf.parts import Primitive, primitives
+from spinmeround.io.gltf.parts import Primitive, check_size, picture_of_part, primitives, texture_coordinates
 from spinmeround.io.gltf.pose_read import read_poses, target_names
 from spinmeround.io.gltf.scene import Scene, with_scene
 from spinmeround.io.gltf.springs import read_springs
 from spinmeround.io.meshes.corners import merge_duplicates
 from spinmeround.types import Avatar, AvatarPart, Joint, TexturedMesh
+
+_Pictures = dict[tuple[int | None, int | None], Float32[np.ndarray, "h w 3"]]
+"""By the image or, without one, by the material."""
 
 
 def read_avatar_glb(path: Path) -> Avatar:
@@ -23,8 +26,10 @@ def read_avatar_glb(path: Path) -> Avatar:
 
     Parts with opacity keep the file's normals, which are not those of their faces; others get new ones.
 
+    A part without a texture gets a plain one of its base colour.
+
     Raises:
-        InputError: no such file, damaged, compressed, without a skeleton, or with a part that has no texture.
+        InputError: no such file, damaged, compressed, or without a skeleton.
     """
     return with_scene(path, _read)
 
@@ -35,12 +40,13 @@ def _read(scene: Scene) -> Avatar:
     rigged = [node for node in world_from_nodes if "mesh" in nodes[node] and "skin" in nodes[node]]
     if not rigged:
         raise InputError(f"{scene.path}: no mesh with a skeleton, so no avatar; read_mesh reads plain meshes")
+    check_size(scene, rigged)
     skins = {nodes[node]["skin"] for node in rigged}
     if len(skins) > 1:
         raise InputError(f"{scene.path}: {len(skins)} skeletons; join them to one")
     joint_nodes = scene.document["skins"][skins.pop()]["joints"]
     joints = _joints(nodes, joint_nodes, world_from_nodes)
-    pictures: dict[int, Float32[np.ndarray, "h w 3"]] = {}
+    pictures: _Pictures = {}
     normal_maps: dict[tuple[int, float], Float32[np.ndarray, "h w 3"]] = {}
     parts = []
     for node in rigged:
@@ -67,8 +73,11 @@ def _joints(
     number = {node: index for index, node in enumerate(joint_nodes)}
     found = []
     for node in joint_nodes:
-        above = parent_of.get(node)
+        above, passed = parent_of.get(node), {node}
         while above is not None and above not in number:
+            if above in passed:
+                raise ValueError("nodes in a circle")
+            passed.add(above)
             above = parent_of.get(above)
         parent = -1 if above is None else number[above]
         found.append(Joint(nodes[node].get("name", ""), parent, world_from_nodes[node][:3, 3]))
@@ -80,12 +89,12 @@ def _part(
     mesh: dict[str, Any],
     name: str,
     one: Primitive,
-    pictures: dict[int, Float32[np.ndarray, "_ _ 3"]],
+    pictures: _Pictures,
 ) -> AvatarPart:
-    if one.uv is None or one.image is None:
-        raise InputError(f"{scene.path}: the part {name!r} has no texture; give it one")
-    if one.image not in pictures:
-        pictures[one.image] = scene.picture(one.image)  # parts that share one get the same array
+    described = scene.document["materials"][one.source["material"]] if "material" in one.source else {}
+    key = (one.image, one.source.get("material") if one.image is None else None)
+    if key not in pictures:
+        pictures[key] = picture_of_part(scene, one)  # parts that share one get the same array
     joints = scene.accessor(one.source["attributes"]["JOINTS_0"]).astype(np.int64)
     weights = scene.accessor(one.source["attributes"]["WEIGHTS_0"]).astype(np.float64)
     targets = one.source.get("targets", [])
@@ -96,18 +105,17 @@ def _part(
     if keeps_normals := cut_out and "NORMAL" in one.source["attributes"]:
         columns.append(scene.accessor(one.source["attributes"]["NORMAL"]).astype(np.float64))
     values, faces = merge_duplicates(np.concatenate(columns, axis=1), one.faces)
-    uv, uv_faces = merge_duplicates(one.uv, one.faces)
-    alpha = scene.alpha(one.image) if cut_out else None
+    uv, uv_faces = merge_duplicates(texture_coordinates(one), one.faces)
+    alpha = scene.alpha(one.image) if cut_out and one.image is not None else None
     normals = values[:, -3:] if keeps_normals else None
-    textured = TexturedMesh(values[:, :3], faces, uv, uv_faces, pictures[one.image], alpha=alpha, normals=normals)
+    textured = TexturedMesh(values[:, :3], faces, uv, uv_faces, pictures[key], alpha=alpha, normals=normals)
     moved = {n: values[:, 11 + 3 * k : 14 + 3 * k] for k, n in enumerate(names[: len(morphs)])}
-    material = scene.document["materials"][one.source["material"]]
     return AvatarPart(
         name,
         textured,
         values[:, 3:7].astype(np.int64),
         values[:, 7:11],
         moved,
-        float(material["pbrMetallicRoughness"].get("roughnessFactor", 1.0)),
-        two_sided=bool(material.get("doubleSided", False)),
+        float(described.get("pbrMetallicRoughness", {}).get("roughnessFactor", 1.0)),
+        two_sided=bool(described.get("doubleSided", False)),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from spinmeround.errors import InputError
-from spinmeround.io.gltf.parts import primitives, stack_textures
+from spinmeround.io.gltf.parts import check_size, primitives, stack_textures
 from spinmeround.io.gltf.scene import Scene, with_scene
 from spinmeround.io.meshes.corners import merge_duplicates
 from spinmeround.types import Mesh, TexturedMesh
@@ -28,9 +28,9 @@ def read_glb(path: Path) -> Mesh | TexturedMesh:
 def _read(scene: Scene) -> Mesh | TexturedMesh:
     world_from_nodes = scene.world_from_nodes()
     nodes = scene.document.get("nodes", [])
-    parts = [
-        part for node in world_from_nodes if "mesh" in nodes[node] for part in primitives(scene, node, world_from_nodes)
-    ]
+    shown = [node for node in world_from_nodes if "mesh" in nodes[node]]
+    check_size(scene, shown)
+    parts = [part for node in shown for part in primitives(scene, node, world_from_nodes)]
     if not parts:
         raise InputError(f"{scene.path}: no mesh in its scene; export it again")
     starts = np.cumsum([0, *(len(part.points) for part in parts)])

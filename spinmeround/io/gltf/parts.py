@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ _PLAIN_PX = 8
 """Side of the texture that stands for a plain colour."""
 _MAX_REPEATS = 4
 """How often a texture may repeat along u and still be unrolled."""
+_MAX_VECTORS = 2**24
+"""Positions, those of morph targets included, in all nodes together: one mesh may be used by any number of them."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,22 @@ class Primitive:
     uv: Float[np.ndarray, "n 2"] | None
     image: int | None
     normal_texture: tuple[int, float] | None = None
+
+
+def check_size(scene: Scene, nodes: Iterable[int]) -> None:
+    """Check that what the nodes would hold fits into memory, before any of it is read.
+
+    Raises:
+        InputError: it would not.
+    """
+    scene.check_pictures()
+    vectors = 0
+    for node in nodes:
+        for part in scene.document["meshes"][scene.document["nodes"][node]["mesh"]]["primitives"]:
+            count = scene.document["accessors"][part["attributes"]["POSITION"]]["count"]
+            vectors += int(count) * (1 + len(part.get("targets", [])))
+    if vectors > _MAX_VECTORS:
+        raise InputError(f"{scene.path}: {vectors} vertices, of morph targets too; at most {_MAX_VECTORS} are read")
 
 
 def primitives(scene: Scene, node: int, world_from_nodes: dict[int, Float[np.ndarray, "4 4"]]) -> list[Primitive]:
@@ -79,9 +97,9 @@ def stack_textures(
     keys = [(part.image, part.source.get("material") if part.image is None else None) for part in parts]
     together = {key: [part for part, own in zip(parts, keys, strict=True) if own == key] for key in keys}
     if len(together) == 1:
-        return np.concatenate([_uv(part) for part in parts]), _picture(scene, parts[0])
+        return np.concatenate([texture_coordinates(part) for part in parts]), picture_of_part(scene, parts[0])
     spans = {key: _span(members) for key, members in together.items()}
-    strips = {key: _strip(_picture(scene, members[0]), *spans[key]) for key, members in together.items()}
+    strips = {key: _strip(picture_of_part(scene, members[0]), *spans[key]) for key, members in together.items()}
     width = max(strip.shape[1] for strip in strips.values())
     # One row of padding at either end: bilinear interpolation stays in its picture.
     strips = {
@@ -94,17 +112,19 @@ def stack_textures(
     below = dict(zip(strips, height - np.cumsum([len(strip) for strip in strips.values()]), strict=True))
     uv = []
     for part, key in zip(parts, keys, strict=True):
-        (left, right), own = spans[key], _uv(part)
+        (left, right), own = spans[key], texture_coordinates(part)
         rows = 1 + np.clip(own[:, 1], 0, 1) * (len(strips[key]) - 2)
         uv.append(np.stack([(own[:, 0] - left) / (right - left), (below[key] + rows) / height], axis=1))
     return np.concatenate(uv), np.concatenate(list(strips.values()))
 
 
-def _uv(part: Primitive) -> Float[np.ndarray, "n 2"]:
+def texture_coordinates(part: Primitive) -> Float[np.ndarray, "n 2"]:
+    """Return the part's own coordinates or, without a texture, those of the middle of a picture."""
     return np.full((len(part.points), 2), 0.5) if part.uv is None else part.uv
 
 
-def _picture(scene: Scene, part: Primitive) -> Float32[np.ndarray, "h w 3"]:
+def picture_of_part(scene: Scene, part: Primitive) -> Float32[np.ndarray, "h w 3"]:
+    """Decode the part's texture; a small plain picture of its base colour if it has none."""
     if part.image is not None:
         return scene.picture(part.image)
     materials = scene.document.get("materials", [])
@@ -115,7 +135,7 @@ def _picture(scene: Scene, part: Primitive) -> Float32[np.ndarray, "h w 3"]:
 
 def _span(parts: Sequence[Primitive]) -> tuple[float, float]:
     """Return the range of u the parts use; beyond 0 and 1 the picture repeats."""
-    u = np.concatenate([_uv(part)[:, 0] for part in parts])
+    u = np.concatenate([texture_coordinates(part)[:, 0] for part in parts])
     if not np.isfinite(u).all() or np.ptp(u) > _MAX_REPEATS:
         return 0.0, 1.0
     return min(0.0, float(u.min())), max(1.0, float(u.max()))

@@ -14,11 +14,11 @@ from jaxtyping import Float, Float32, Shaped
 
 from spinmeround.errors import InputError
 from spinmeround.images import to_float
-from spinmeround.io.pictures import decode_picture
+from spinmeround.io.pictures import MAX_PIXELS, decode_picture, encoded_size_px
 
 _TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-_MAX_ZEROS = 2**26
+_MAX_ZEROS = 2**24
 """Values in an accessor that has no data of its own, so that a small file cannot fill the memory."""
 
 Result = TypeVar("Result")
@@ -132,11 +132,25 @@ class Scene:
         picture = self._decoded(index)
         return np.ascontiguousarray(picture[..., 3]) if picture.shape[2] == 4 else None
 
-    def _decoded(self, index: int) -> Float32[np.ndarray, "h w c"]:
-        image = self.document["images"][index]
+    def check_pictures(self) -> None:
+        """Check that all pictures together, decoded, fit into memory: a few kilobytes may unpack to gigabytes.
+
+        Raises:
+            InputError: they would not.
+        """
+        inside = [image for image in self.document.get("images", []) if "bufferView" in image]
+        sizes = [encoded_size_px(self._encoded(image), name=f"{self.path}: the texture") for image in inside]
+        pixels = sum(width * height for width, height in sizes)
+        if pixels > MAX_PIXELS:
+            raise InputError(f"{self.path}: textures of {pixels:,} pixels, more than {MAX_PIXELS:,}; shrink them first")
+
+    def _encoded(self, image: dict[str, Any]) -> bytes:
         if "bufferView" not in image:
             raise InputError(f"{self.path}: the texture lies outside the file; export it as one .glb")
-        data = bytes(self.view(self.document["bufferViews"][image["bufferView"]]))
+        return bytes(self.view(self.document["bufferViews"][image["bufferView"]]))
+
+    def _decoded(self, index: int) -> Float32[np.ndarray, "h w c"]:
+        data = self._encoded(self.document["images"][index])
         return to_float(decode_picture(data, name=f"{self.path}: the texture"))
 
 
@@ -154,7 +168,7 @@ def with_scene(path: Path, read: Callable[[Scene], Result]) -> Result:
                 f"{path}: needs {', '.join(required)}, which is not read here; export it without compression"
             )
         return read(scene)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: a damaged glTF file ({type(error).__name__}: {error}); export it again") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -15,7 +16,10 @@ from spinmeround.io.meshes.scaling import scaled
 from spinmeround.io.pictures import encode_normal_map, encode_png, read_picture
 from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
 
+log = logging.getLogger(__name__)
+
 _MATERIAL = "head"
+_MAX_INDEX = 2**31
 
 
 def write_obj(path: Path, mesh: Mesh | ColouredMesh | TexturedMesh, *, metres_per_unit: float) -> None:
@@ -76,7 +80,7 @@ def _rows(pattern: str, values: np.ndarray) -> str:
 def read_obj(path: Path) -> Mesh | TexturedMesh:
     """Read positions, texture coordinates, polygons and at most one texture with its opacity.
 
-    Groups, normals and lines are ignored.
+    Groups, normals and lines are ignored, and a material that is not there, with a warning.
 
     Raises:
         InputError: not such a file, more than one texture, or a texture outside the file's folder.
@@ -122,6 +126,8 @@ def _index(text: str, count: int) -> int:
     if not text:
         return -1
     index = int(text)
+    if abs(index) > _MAX_INDEX:
+        raise ValueError("no file has as many vertices")
     return index - 1 if index > 0 else count + index
 
 
@@ -133,9 +139,9 @@ def _array(path: Path, rows: list[list[float]], width: int) -> Float[np.ndarray,
 
 def _texture(path: Path, libraries: list[str], used: set[str], kind: str) -> Float[np.ndarray, "h w 3"] | None:
     pictures: set[str] = set()
-    for library in libraries:
+    for library in dict.fromkeys(libraries):
         current = ""
-        for line in _text(_inside(path, library)).splitlines():
+        for line in _library(path, library).splitlines():
             keyword, _, rest = line.strip().partition(" ")
             if keyword == "newmtl":
                 current = rest.strip()
@@ -149,9 +155,20 @@ def _texture(path: Path, libraries: list[str], used: set[str], kind: str) -> Flo
     return np.ascontiguousarray(np.broadcast_to(picture[..., :3], (*picture.shape[:2], 3)))
 
 
+def _library(path: Path, name: str) -> str:
+    """Return the text of a material library; empty if it was not copied along, as often happens."""
+    place = _inside(path, name)
+    if not place.exists():
+        log.warning("%s: %s is not beside it, so the mesh has no texture", path, name)
+        return ""
+    return _text(place)
+
+
 def _inside(path: Path, name: str) -> Path:
     """Return the path of a file that another names, beside or below it only; both kinds of slash are accepted."""
     parts = PureWindowsPath(name)
+    if "\0" in name:
+        raise InputError(f"{path}: names a file {name!r}, which no system can hold; export it again")
     if parts.drive or parts.root or ".." in parts.parts:
         raise InputError(f"{path}: names {name!r}, which lies outside its folder; put it beside the file")
     return path.parent.joinpath(*parts.parts)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ _LEAST_ANGLE = 1e-6
 _WEIGHT_RANGE = (-0.5, 2.0)
 """Weights run from 0 to 1. What lies a little outside is clipped; beyond this range it is another unit, as percent."""
 _GAZE_STD, _EYE_ANGLE_STD_RAD = 0.02, 0.01
-"""Least standard deviations of the ``EyeLook`` weights and of the eye angles for comparing their signs."""
+"""Least standard deviations, or rms values, of the ``EyeLook`` weights and eye angles for comparing their signs."""
 _OPPOSITE_CORRELATION = -0.5
 """Below this, an angle counts the other way round than the ``EyeLook`` weights say."""
 _TIMECODE = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})[:;](\d{1,3}(?:\.\d*)?)")
@@ -153,7 +154,8 @@ def _read_rows(path: Path, reader: Iterator[list[str]]) -> _Table:
 def _columns(path: Path, table: _Table, morph_names: Sequence[str]) -> _Columns:
     at = {name.lower(): index for index, name in enumerate(table.header)}
     if len(at) < len(table.header):
-        twice = sorted({name for name in table.header if [n.lower() for n in table.header].count(name.lower()) > 1})
+        counts = Counter(name.lower() for name in table.header)
+        twice = sorted({name for name in table.header if counts[name.lower()] > 1})
         raise InputError(f"{path}: the column {twice[0]!r} is there twice; leave one out")
     if "timecode" not in at:
         raise InputError(f"{path}: no column Timecode; give the .csv of a take by Live Link Face, with commas")
@@ -296,9 +298,16 @@ def _with_signs_of_gaze(
 
 
 def _opposite(gaze: Float[np.ndarray, "n"], angle_rad: Float[np.ndarray, "m"]) -> bool:
-    """Check that two signals both vary and clearly have opposite signs."""
-    varies = np.std(gaze) > _GAZE_STD and np.std(angle_rad) > _EYE_ANGLE_STD_RAD
-    return bool(varies and np.corrcoef(gaze, angle_rad)[0, 1] < _OPPOSITE_CORRELATION)
+    """Check that two signals clearly have opposite signs.
+
+    Their changes are compared; in a short clip that changes little, their distances from the gaze straight ahead.
+    """
+    for origin in (np.mean, lambda signal: 0.0):
+        named, measured = gaze - origin(gaze), angle_rad - origin(angle_rad)
+        rms = np.sqrt(np.mean(named**2)), np.sqrt(np.mean(measured**2))
+        if rms[0] > _GAZE_STD and rms[1] > _EYE_ANGLE_STD_RAD:
+            return bool(np.mean(named * measured) < _OPPOSITE_CORRELATION * rms[0] * rms[1])
+    return False
 
 
 def _quaternions(yaw_pitch_roll: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 4"]:

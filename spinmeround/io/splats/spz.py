@@ -1,4 +1,7 @@
-"""Niantic's SPZ: gzipped fixed-point splats, about 20 bytes each. Writes version 2, reads versions 2 and 3.
+"""Niantic's SPZ: packed fixed-point splats, about 20 bytes each. Writes version 2, reads versions 2, 3 and 4.
+
+Versions 2 and 3 are one gzip stream, or the same bytes without compression; version 4 is a longer header, a table of
+sizes, and one Zstandard frame a plane.
 
 Layout and quantisation follow the format's public description: positions in 24-bit fixed point, log scales in
 sixteenths, colours as ``0.15 f_dc + 0.5``, opacities linear, all in planes, not interleaved. The axes are RUB (right,
@@ -9,6 +12,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +27,12 @@ _HEADER = struct.Struct("<IIIBBBB")
 _MAGIC = 0x5053474E
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
 _MAX_SPLATS = 10_000_000
+_MAX_GROWTH, _FREE_GROWTH_BYTES = 64, 1 << 20
+"""So many times a file may grow when decompressed, and what any may grow to.
+
+Positions of splats hardly compress and are a seventh of the bytes at least: what grows further is no head."""
+_TABLE_AT, _TABLE_ROW = 32, struct.Struct("<QQ")
+"""Of version 4: first byte at which the table of streams may stand, after extensions; bytes compressed and not."""
 _SH0_SCALE = 0.15
 """Of the SH of degree 0, so that 8 bits hold colours somewhat beyond [0, 1]."""
 _MAX_POSITION, _MAX_SCALE = 1 << 22, float(np.exp(255 / 16 - 10))
@@ -65,7 +75,9 @@ def write_spz(path: Path, splats: Splats, *, metres_per_unit: float) -> None:
 
 
 def read_spz(path: Path) -> Splats:
-    """Read versions 2 and 3. Never decompresses more than the header's count allows.
+    """Read versions 2, 3 and 4, and versions 2 and 3 without compression.
+
+    Never decompresses more than the header's count allows, or than a file of this size can hold.
 
     Raises:
         InputError: not such a file, cut short, or of another version.
@@ -74,26 +86,13 @@ def read_spz(path: Path) -> Splats:
         packed = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
-    if packed[:4] == b"NGSP":
-        raise InputError(f"{path}: SPZ of version 4 or later; write it as version 2 or 3")
-    inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    head = _decompress(path, inflate, packed, _HEADER.size)
-    magic, version, n, degree, bits, _, _ = _HEADER.unpack(head)
-    if magic != _MAGIC:
-        raise InputError(f"{path}: not an SPZ file")
-    if version not in (2, 3):
-        raise InputError(f"{path}: SPZ of version {version}; this reads 2 and 3")
-    if degree > 3 or bits > 23 or not 0 < n <= _MAX_SPLATS:
-        raise InputError(f"{path}: a damaged SPZ header ({n} splats, SH degree {degree}, {bits} fractional bits)")
-    rest, quat_bytes = (degree + 1) ** 2 - 1, 3 if version == 2 else 4
-    widths = [9, 1, 3, 3, quat_bytes, 3 * rest]
-    body = _decompress(path, inflate, inflate.unconsumed_tail, n * sum(widths))
-    ends = np.cumsum([n * width for width in widths])[:-1]
-    raw = [plane.reshape(n, -1) for plane in np.split(np.frombuffer(body, np.uint8), ends)]
-    means = _from_int24(raw[0]) / 2.0**bits
-    quats = _quats_from_xyz(raw[4]) if version == 2 else _quats_from_smallest_three(raw[4])
+    unpack = _planes_of_frames if packed[4:5] == b"\x04" and packed[:4] == b"NGSP" else _planes_of_stream
+    header, raw = unpack(path, packed)
+    means = _from_int24(raw[0]) / 2.0**header.fractional_bits
+    quats = _quats_from_xyz(raw[4]) if header.version == 2 else _quats_from_smallest_three(raw[4])
     dc = (raw[2] / 255 - 0.5) / _SH0_SCALE
-    sh = np.concatenate([dc[:, None], (raw[5].reshape(n, rest, 3) - 128.0) / 128], axis=1)
+    rest = raw[5].reshape(header.count, -1, 3)
+    sh = np.concatenate([dc[:, None], (rest - 128.0) / 128], axis=1)
     return Splats(
         torch.from_numpy(means),
         torch.from_numpy(np.exp(raw[3] / 16 - 10)),
@@ -101,6 +100,88 @@ def read_spz(path: Path) -> Splats:
         torch.from_numpy(raw[1][:, 0] / 255),
         torch.from_numpy(sh),
     )
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What the first 16 bytes of every version tell; ``streams`` is of version 4."""
+
+    version: int
+    count: int
+    sh_degree: int
+    fractional_bits: int
+    streams: int
+
+    @property
+    def widths(self) -> list[int]:
+        """Bytes a splat: position, opacity, colour, log scale, quaternion, SH beyond degree 0."""
+        return [9, 1, 3, 3, 3 if self.version == 2 else 4, 3 * ((self.sh_degree + 1) ** 2 - 1)]
+
+
+def _parse_header(path: Path, data: bytes, file_bytes: int) -> _Header:
+    magic, version, count, degree, bits, _, streams = _HEADER.unpack(data)
+    if magic != _MAGIC:
+        raise InputError(f"{path}: not an SPZ file")
+    if version not in (2, 3, 4):
+        raise InputError(f"{path}: SPZ of version {version}; this reads 2, 3 and 4")
+    header = _Header(version, count, degree, bits, streams)
+    if degree > 3 or bits > 23 or not 0 < count <= _MAX_SPLATS:
+        raise InputError(f"{path}: a damaged SPZ header ({count} splats, SH degree {degree}, {bits} fractional bits)")
+    if count * sum(header.widths) > max(_MAX_GROWTH * file_bytes, _FREE_GROWTH_BYTES):
+        raise InputError(f"{path}: {file_bytes} bytes cannot hold the {count} splats that the header promises")
+    return header
+
+
+def _planes_of_stream(path: Path, packed: bytes) -> tuple[_Header, list[UInt8[np.ndarray, "n w"]]]:
+    """Split the body of versions 2 and 3, gzipped or as it is."""
+    if packed[:4] == b"NGSP":
+        head, body = packed[: _HEADER.size], packed[_HEADER.size :]
+        if len(head) < _HEADER.size:
+            raise _cut_short(path, len(packed), _HEADER.size)
+        header = _parse_header(path, head, len(packed))
+    else:
+        inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        header = _parse_header(path, _decompress(path, inflate, packed, _HEADER.size), len(packed))
+        body = _decompress(path, inflate, inflate.unconsumed_tail, header.count * sum(header.widths))
+    sizes = [header.count * width for width in header.widths]
+    if len(body) < sum(sizes):
+        raise _cut_short(path, len(body), sum(sizes))
+    planes = np.split(np.frombuffer(body, np.uint8, sum(sizes)), np.cumsum(sizes)[:-1])
+    return header, [plane.reshape(header.count, -1) for plane in planes]
+
+
+def _planes_of_frames(path: Path, packed: bytes) -> tuple[_Header, list[UInt8[np.ndarray, "n w"]]]:
+    """Decompress the frames of version 4; its planes come in the order of the other versions."""
+    import zstandard  # needed for these files alone
+
+    if len(packed) < _TABLE_AT:
+        raise _cut_short(path, len(packed), _TABLE_AT)
+    header = _parse_header(path, packed[: _HEADER.size], len(packed))
+    (table_at,) = struct.unpack_from("<I", packed, _HEADER.size)
+    sizes = [header.count * width for width in header.widths if width]
+    frames_at = table_at + header.streams * _TABLE_ROW.size
+    if header.streams != len(sizes) or table_at < _TABLE_AT or frames_at > len(packed):
+        raise InputError(f"{path}: a damaged SPZ header ({header.streams} streams, their table at byte {table_at})")
+    planes, at = [], frames_at
+    for row, size in enumerate(sizes):
+        compressed, promised = _TABLE_ROW.unpack_from(packed, table_at + row * _TABLE_ROW.size)
+        if promised != size or compressed > len(packed) - at:
+            raise InputError(f"{path}: damaged, or cut short: a stream of {promised} bytes where {size} should be")
+        try:
+            # The frame states its own size, by which Zstandard would allocate memory.
+            stated = zstandard.frame_content_size(packed[at : at + compressed])
+            if stated not in (size, -1):
+                raise zstandard.ZstdError(f"a frame of {stated} bytes")
+            body = zstandard.ZstdDecompressor().decompress(packed[at : at + compressed], max_output_size=size)
+        except zstandard.ZstdError as error:
+            raise InputError(f"{path}: a damaged SPZ file ({error})") from error
+        if len(body) != size:
+            raise _cut_short(path, len(body), size)
+        planes.append(np.frombuffer(body, np.uint8).reshape(header.count, -1))
+        at += compressed
+    if len(planes) < len(header.widths):
+        planes.append(np.zeros((header.count, 0), np.uint8))
+    return header, planes
 
 
 def _check_range(path: Path, furthest: float, largest: float) -> None:
@@ -119,8 +200,12 @@ def _decompress(path: Path, inflate, packed: bytes, size: int) -> bytes:
     except zlib.error as error:
         raise InputError(f"{path}: not an SPZ file, or a damaged one ({error})") from error
     if len(data) < size:
-        raise InputError(f"{path}: cut short: {len(data)} bytes where {size} should be; copy or export it again")
+        raise _cut_short(path, len(data), size)
     return data
+
+
+def _cut_short(path: Path, present: int, expected: int) -> InputError:
+    return InputError(f"{path}: cut short: {present} bytes where {expected} should be; copy or export it again")
 
 
 def _byte(values: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:

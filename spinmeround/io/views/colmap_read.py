@@ -14,7 +14,16 @@ import numpy as np
 from jaxtyping import Float
 
 from spinmeround.errors import InputError
-from spinmeround.io.views.frames import Frame, ViewFile, check_files, nearest_rigid, path_inside_folder
+from spinmeround.io.views.frames import (
+    Frame,
+    ViewFile,
+    frames_on_disk,
+    is_file,
+    nearest_rigid,
+    path_inside_folder,
+    place_of_mask,
+    place_of_picture,
+)
 
 MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", ".")
 HELD_OUT_FILE = "test.txt"
@@ -33,7 +42,7 @@ _MODELS = (
     "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "THIN_PRISM_FISHEYE",
 )  # fmt: skip
 """COLMAP's camera models, by their number in binary files."""
-_BESIDE = {"mask_path": "masks", "normal_path": "normals", "weight_path": "weights"}
+_BESIDE = {"normal_path": "normals", "weight_path": "weights"}
 
 
 @dataclass(frozen=True)
@@ -59,11 +68,12 @@ def colmap_model(folder: Path) -> Path | None:
     return None
 
 
-def read_colmap_file(folder: Path, model: Path) -> ViewFile:
+def read_colmap_file(folder: Path, model: Path, *, skip_missing: bool = False) -> ViewFile:
     """Parse cameras and pictures of a model; its points are not needed.
 
-    Pictures lie in ``images`` or in the folder itself. Masks lie in ``masks``, named as COLMAP does (``a.jpg.png``) or
-    after the stem (``a.png``); normals and weights likewise, in ``normals`` and ``weights``.
+    Pictures lie in ``images``, in the folder itself or, shrunk, in ``images_2``, ``images_4`` or ``images_8``. Masks
+    lie in ``masks``, named as COLMAP does (``a.jpg.png``), after the stem (``a.png``, ``a_mask.png``), or beside the
+    picture; normals and weights in ``normals`` and ``weights``.
 
     Raises:
         InputError: cut short or damaged, no pictures, a path that leaves the folder or names nothing, a camera
@@ -82,12 +92,12 @@ def read_colmap_file(folder: Path, model: Path) -> ViewFile:
         if picture.name in frames:
             raise InputError(f"{path}: two entries for {picture.name}; remove one")
         frames[picture.name] = _frame(path, folder, cameras, picture)
-    check_files(path, folder, [frame.files["file_path"] for frame in frames.values()])
+    left = frames_on_disk(path, folder, {n: frame.files for n, frame in frames.items()}, skip_missing=skip_missing)
     held_out = _held_out(model / HELD_OUT_FILE, frames)
-    train = [frame for name, frame in frames.items() if name not in held_out]
+    train = [frame for name, frame in frames.items() if name in left and name not in held_out]
     if not train:
         raise InputError(f"{model / HELD_OUT_FILE}: holds out all pictures; none are left to fit")
-    return ViewFile(path, train, [frames[name] for name in held_out] or None)
+    return ViewFile(path, train, [frames[name] for name in held_out if name in left] or None)
 
 
 def _frame(path: Path, folder: Path, cameras: dict[int, _Intrinsics], picture: _Picture) -> Frame:
@@ -100,10 +110,12 @@ def _frame(path: Path, folder: Path, cameras: dict[int, _Intrinsics], picture: _
     focal = values.get("fx", values.get("f", 0.0)), values.get("fy", values.get("f", 0.0))
     if min(focal) <= 0:
         raise InputError(f"{where}: a focal length of {focal[0]:g}, {focal[1]:g} pixels is none")
-    files = {"file_path": f"images/{name}" if (folder / "images" / name).is_file() else name}
+    files = {"file_path": place_of_picture(folder, f"images/{name}" if is_file(folder / "images" / name) else name)}
+    if (mask := place_of_mask(folder, f"images/{name}")) is not None:
+        files["mask_path"] = mask
     for key, place in _BESIDE.items():
         stem = name.removesuffix(Path(name).suffix)
-        named = [f"{place}/{given}" for given in (f"{name}.png", f"{stem}.png") if (folder / place / given).is_file()]
+        named = [f"{place}/{given}" for given in (f"{name}.png", f"{stem}.png") if is_file(folder / place / given)]
         files |= {key: named[0]} if named else {}
     distortion = tuple(values.get(key, 0.0) for key in ("k1", "k2", "p1", "p2", "k3"))
     return Frame(files, _pose(where, picture), intrinsics.size_px, focal, (values["cx"], values["cy"]), distortion)

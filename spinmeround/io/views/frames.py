@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import errno
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -10,6 +13,13 @@ from jaxtyping import Float
 
 from spinmeround.errors import InputError
 
+log = logging.getLogger(__name__)
+
+_SHRUNK_FOLDERS = ("images_2", "images_4", "images_8")
+"""Beside ``images``: where 3D Gaussian splatting's scripts and nerfstudio put pictures of a half and less."""
+_MASK_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_ROUNDING = 0.01
+"""Of a side: what differs by more was cropped, not scaled."""
 _RIGID_TOLERANCE = 1e-3
 """Largest entry of R Rᵀ - 1 that counts as rounding of a rotation R in the file."""
 _EXACT_TOLERANCE = 1e-7
@@ -58,6 +68,63 @@ class ViewFile:
     exact_cameras: bool = False
 
 
+def scaled_to_picture(frame: Frame, size_px: tuple[int, int]) -> Frame | None:
+    """Return the frame as its picture shows it, which may be larger or smaller than declared by one factor.
+
+    Returns:
+        None if width and height differ by two factors, by more than a pixel's rounding.
+    """
+    if frame.size_px is None or frame.size_px == size_px:
+        return frame
+    if not same_shape(frame.size_px, size_px):
+        return None
+    ratio = size_px[0] / frame.size_px[0], size_px[1] / frame.size_px[1]
+    x, y = frame.principal_px
+    return replace(
+        frame,
+        size_px=size_px,
+        focal_px=(frame.focal_px[0] * ratio[0], frame.focal_px[1] * ratio[1]),
+        principal_px=(None if x is None else x * ratio[0], None if y is None else y * ratio[1]),
+    )
+
+
+def same_shape(first_px: tuple[int, ...], second_px: tuple[int, ...]) -> bool:
+    """Check whether one size is the other times one factor, up to a pixel's rounding."""
+    factor = max(second_px) / max(first_px)
+    tolerance = [min(max(1.0, factor), _ROUNDING * side) for side in second_px]
+    return all(abs(a * factor - b) <= most for a, b, most in zip(first_px, second_px, tolerance, strict=True))
+
+
+def place_of_picture(folder: Path, name: str) -> str:
+    """Return where a picture lies: as named, in ``images``, or in a folder of shrunk ones where only those are."""
+    inner = name.removeprefix("images/")
+    for place in (name, f"images/{inner}", *(f"{shrunk}/{inner}" for shrunk in _SHRUNK_FOLDERS)):
+        if is_file(folder / place):
+            return place
+    return name
+
+
+def place_of_mask(folder: Path, name: str) -> str | None:
+    """Return the mask of a picture by the usual names: in ``masks`` or beside it, with or without ``_mask``."""
+    inner = name.split("/", 1)[1] if "/" in name else name
+    stem, inner_stem = name.removesuffix(Path(name).suffix), inner.removesuffix(Path(inner).suffix)
+    endings = (*_MASK_SUFFIXES, *(f"_mask{suffix}" for suffix in _MASK_SUFFIXES))
+    named = [f"masks/{base}{ending}" for base in (inner, inner_stem) for ending in endings]
+    marks = [f"{mark}{suffix}" for mark in ("_mask", ".mask") for suffix in _MASK_SUFFIXES]
+    beside = [f"{base}{mark}" for base in (stem, name) for mark in marks]
+    return next((place for place in (*named, *beside) if is_file(folder / place)), None)
+
+
+def is_file(path: Path) -> bool:
+    """Check whether a file is there; a name that is too long for the system is of none."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+
+
 def path_inside_folder(path: Path, where: str, name: object) -> str:
     """Return a relative path with forward slashes that stays in the folder; both kinds of slash are accepted.
 
@@ -78,16 +145,27 @@ def path_inside_folder(path: Path, where: str, name: object) -> str:
     return "/".join(parts)
 
 
-def check_files(path: Path, folder: Path, names: list[str]) -> None:
-    """Check that the files that ``path`` names are in ``folder``.
+def frames_on_disk(path: Path, folder: Path, files: Mapping[str, Mapping[str, str]], *, skip_missing: bool) -> set[str]:
+    """Return the frames whose files are all in ``folder``.
+
+    Args:
+        files: of each frame, all that ``path`` names for it.
+        skip_missing: whether the others are left out with a warning.
 
     Raises:
-        InputError: some are not.
+        InputError: some files are not there and may not be skipped, or no frame is left.
     """
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise InputError(f"{path}: names files that are not there: {', '.join(missing[:3])}{more}")
+    missing = {frame: [name for name in named.values() if not is_file(folder / name)] for frame, named in files.items()}
+    absent = [name[:80] for names in missing.values() for name in names]
+    if not absent:
+        return set(files)
+    left = {frame for frame, names in missing.items() if not names}
+    more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+    what = f"{path}: names files that are not there: {', '.join(absent[:3])}{more}"
+    if not skip_missing or not left:
+        raise InputError(what if not left else f"{what}; add --skip-missing to go on without their frames")
+    log.warning("%s; %d of %d frames are left out", what, len(files) - len(left), len(files))
+    return left
 
 
 def nearest_rigid(where: str, matrix: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from spinmeround.errors import InputError
 from spinmeround.images import resize, to_float
 from spinmeround.io.pictures import read_picture
-from spinmeround.io.views.frames import Frame
+from spinmeround.io.views.frames import Frame, same_shape
 
 _LEAST_NORMAL_LENGTH = 0.2
 """Decoded normals shorter than this are grey background; true ones have length 1."""
@@ -34,7 +34,8 @@ def read_pictures(folder: Path, frame: Frame, width_px: int, height_px: int) -> 
     """Open a frame's files and resize them to one size.
 
     ``alpha`` is the mask times the picture's own alpha channel, 1 if there is neither. Pixels outside the distorted
-    picture have, after undistortion, alpha and weight 0.
+    picture have, after undistortion, weight 0, and alpha 0 if there is either. Masks, normals and weights of another
+    size but the same shape are resized to the picture's.
 
     Raises:
         InputError: a file that is no picture, or one of another size than the frame's image.
@@ -59,6 +60,8 @@ def read_pictures(folder: Path, frame: Frame, width_px: int, height_px: int) -> 
     layers = np.concatenate([rgb, normals, alpha[..., None], weight[..., None]], axis=2)
     if any(frame.distortion):
         layers = _undistort(layers, frame, folder / frame.files["file_path"])
+        if image.shape[2] < 4 and "mask_path" not in frame.files:
+            layers[..., 6] = 1  # beyond the distorted picture nothing is known (weight 0), rather than no head
     if size != (width_px, height_px):
         layers = np.concatenate([resize(layers[..., i : i + 4], width_px, height_px) for i in (0, 4)], axis=2)
     layers = layers.astype(np.float32)
@@ -73,12 +76,12 @@ def read_pictures(folder: Path, frame: Frame, width_px: int, height_px: int) -> 
 
 def _read(folder: Path, frame: Frame, key: str, size: tuple[int, ...]) -> Float[np.ndarray, "h w c"]:
     picture = to_float(read_picture(folder / frame.files[key]))
-    if picture.shape[1::-1] != size:
+    if not same_shape(picture.shape[1::-1], size):
         raise InputError(
             f"{folder / frame.files[key]}: {picture.shape[1]} x {picture.shape[0]} pixels, but its image has "
             f"{size[0]} x {size[1]}"
         )
-    return picture
+    return picture if picture.shape[1::-1] == size else np.atleast_3d(resize(picture.squeeze(), *size))
 
 
 def _unit(normals: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:

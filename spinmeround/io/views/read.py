@@ -13,7 +13,7 @@ from jaxtyping import Float
 from spinmeround.errors import InputError
 from spinmeround.io.pictures import MAX_PIXELS, picture_size_px
 from spinmeround.io.views.colmap_read import colmap_model, read_colmap_file
-from spinmeround.io.views.frames import Frame, ViewFile
+from spinmeround.io.views.frames import Frame, ViewFile, scaled_to_picture
 from spinmeround.io.views.normal_frames import NormalFrame, rotate_to_world
 from spinmeround.io.views.pictures_read import principal_px, read_pictures
 from spinmeround.io.views.transforms_read import read_transforms_file
@@ -32,6 +32,7 @@ def read_views(
     *,
     size_px: int | None = None,
     normal_frame: NormalFrame | None = None,
+    skip_missing: bool = False,
     check: Callable[[Views], None] | None = None,
 ) -> tuple[Views, Views | None]:
     """Read a folder of posed views: those to fit, and those held out, if any.
@@ -44,6 +45,7 @@ def read_views(
     Args:
         size_px: longer side of the pictures wanted; they are resized and the intrinsics follow.
         normal_frame: the frame of the normals; None for the one the file declares.
+        skip_missing: whether frames whose files are not all there are left out, with a warning.
         check: called with the views to fit before their normals are checked, and may raise: with wrong poses, correct
             normals look wrong.
 
@@ -52,17 +54,21 @@ def read_views(
         ResourceError: the views need more room than memory and disk have.
     """
     folder = Path(folder)
-    file = _view_file(folder)
+    file = _view_file(folder, skip_missing=skip_missing)
     if file.ignored:
         log.info("%s: %d frames are in neither list and are ignored", file.path, file.ignored)
-    frames = [*file.train, *(file.test or [])]
-    sizes = [_size_on_disk(folder, frame, file.path.name) for frame in frames]
+    given = [*file.train, *(file.test or [])]
+    sizes = [picture_size_px(folder / frame.files["file_path"]) for frame in given]
+    frames = [_scaled(folder, frame, size) for frame, size in zip(given, sizes, strict=True)]
+    resized = sum(frame is not before for frame, before in zip(frames, given, strict=True))
+    if resized:
+        log.info("%s: %d pictures are not of the size it states; intrinsics are scaled with them", file.path, resized)
     for frame, size in zip(frames, sizes, strict=True):
         _check_fov(f"{file.path}: {frame.files['file_path']}", frame.focal_px, size)
     width_px, height_px = _common_size(folder, sizes, size_px)
-    views = _read(folder, file, sizes, width_px, height_px)
+    views = _read(folder, frames, file.exact_cameras, sizes, width_px, height_px)
     if check is not None:
-        check(_part(views, 0, len(file.train)))
+        check(views.part(slice(len(file.train))))
     rotate_to_world(
         file.path,
         views.normals_world,
@@ -78,27 +84,27 @@ def read_views(
         log.warning(
             "%s: some frames are both fitted and held out: their metrics do not measure generalisation", file.path
         )
-    return _part(views, 0, len(file.train)), _part(views, len(file.train), len(frames))
+    return views.part(slice(len(file.train))), views.part(slice(len(file.train), None))
 
 
-def files_of_views(folder: Path | str) -> tuple[Path, ...]:
+def files_of_views(folder: Path | str, *, skip_missing: bool = False) -> tuple[Path, ...]:
     """Return all files that ``read_views`` opens, so that no result overwrites one.
 
     Raises:
         InputError: as ``read_views``, as far as the file that describes the views goes.
     """
     folder = Path(folder)
-    file = _view_file(folder)
+    file = _view_file(folder, skip_missing=skip_missing)
     frames = [*file.train, *(file.test or [])]
     return (file.path, *(folder / name for frame in frames for name in frame.files.values()))
 
 
-def _view_file(folder: Path) -> ViewFile:
+def _view_file(folder: Path, *, skip_missing: bool) -> ViewFile:
     if (folder / FILE_NAME).is_file():
-        return read_transforms_file(folder)
+        return read_transforms_file(folder, skip_missing=skip_missing)
     model = colmap_model(folder)
     if model is not None:
-        return read_colmap_file(folder, model)
+        return read_colmap_file(folder, model, skip_missing=skip_missing)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "is not there"
         raise InputError(f"{folder} {what}: give a folder of posed views")
@@ -108,15 +114,15 @@ def _view_file(folder: Path) -> ViewFile:
     )
 
 
-def _size_on_disk(folder: Path, frame: Frame, file_name: str) -> tuple[int, int]:
-    path = folder / frame.files["file_path"]
-    size = picture_size_px(path)
-    if frame.size_px is not None and frame.size_px != size:
-        declared = f"{frame.size_px[0]} x {frame.size_px[1]}"
+def _scaled(folder: Path, frame: Frame, size: tuple[int, int]) -> Frame:
+    scaled = scaled_to_picture(frame, size)
+    if scaled is None:
+        declared = "{} x {}".format(*frame.size_px or ())
         raise InputError(
-            f"{path}: {size[0]} x {size[1]} pixels, but {file_name} says {declared}; intrinsics do not fit the picture"
+            f"{folder / frame.files['file_path']}: {size[0]} x {size[1]} pixels, but its camera is of {declared}, "
+            "another shape: intrinsics do not fit the picture"
         )
-    return size
+    return scaled
 
 
 def _check_fov(where: str, focal_px: tuple[float, float], size_px: tuple[int, int]) -> None:
@@ -152,13 +158,13 @@ def _common_size(folder: Path, sizes: list[tuple[int, int]], size_px: int | None
 
 def _read(
     folder: Path,
-    file: ViewFile,
+    frames: list[Frame],
+    exact_cameras: bool,
     sizes: list[tuple[int, int]],
     width_px: int,
     height_px: int,
 ) -> Views:
     """Read all views, their normals still in the frame of the files."""
-    frames = [*file.train, *(file.test or [])]
     shape = (len(frames), height_px, width_px)
     rgb, normals, alpha, weight = planes((*shape, 3), (*shape, 3), shape, shape)
     for i, frame in enumerate(frames):
@@ -174,7 +180,7 @@ def _read(
     )
     if (alpha == 1).all():
         log.warning("%s: neither masks nor alpha: the whole of each picture counts as head", folder)
-    return Views(cameras, rgb, normals, alpha, weight, _names(frames), file.exact_cameras)
+    return Views(cameras, rgb, normals, alpha, weight, _names(frames), exact_cameras)
 
 
 def _intrinsics(frame: Frame, size: tuple[int, int], width_px: int, height_px: int) -> Float[np.ndarray, "3 3"]:
@@ -192,17 +198,3 @@ def _names(frames: list[Frame]) -> tuple[str, ...]:
     if len({stem.casefold() for stem in stems.values()}) < len(stems):
         stems = {path: "-".join(path.parts) for path in paths}
     return tuple(stems[path] for path in paths)
-
-
-def _part(views: Views, start: int, stop: int) -> Views:
-    cameras = views.cameras
-    part = slice(start, stop)
-    return Views(
-        Cameras(cameras.camera_from_world[part], cameras.intrinsics_px[part], cameras.width_px, cameras.height_px),
-        views.rgb[part],
-        views.normals_world[part],
-        views.alpha[part],
-        views.weight[part],
-        views.names[part],
-        views.exact_cameras,
-    )

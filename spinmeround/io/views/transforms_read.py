@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,16 @@ from jaxtyping import Float
 from spinmeround.errors import InputError
 from spinmeround.geometry import invert_rigid
 from spinmeround.io.pictures import picture_size_px
-from spinmeround.io.views.frames import Frame, ViewFile, check_files, nearest_rigid, path_inside_folder
+from spinmeround.io.views.frames import (
+    Frame,
+    ViewFile,
+    frames_on_disk,
+    is_file,
+    nearest_rigid,
+    path_inside_folder,
+    place_of_mask,
+    place_of_picture,
+)
 from spinmeround.io.views.normal_frames import FRAMES
 from spinmeround.io.views.transforms_write import FILE_NAME, OPENCV_FROM_OPENGL
 
@@ -25,7 +35,7 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 """Suffixes that instant-ngp and NeRF's own scenes leave out of a ``file_path``."""
 
 
-def read_transforms_file(folder: Path) -> ViewFile:
+def read_transforms_file(folder: Path, *, skip_missing: bool = False) -> ViewFile:
     """Parse ``folder/transforms.json``.
 
     An ``applied_transform`` is undone: poses are in the world the capture had before.
@@ -44,9 +54,10 @@ def read_transforms_file(folder: Path) -> ViewFile:
         if name in readers:
             raise InputError(f"{path}: two frames show {name}; remove one")
         readers[name] = reader
-    check_files(path, folder, [name for reader in readers.values() for name in reader.files().values()])
-    frames = {name: reader.frame() for name, reader in readers.items()}
-    train, test = _split(path, document, frames)
+    files = {name: reader.files() for name, reader in readers.items()}
+    left = frames_on_disk(path, folder, files, skip_missing=skip_missing)
+    train, test = _split(path, document, readers, left)
+    frames = {name: readers[name].frame() for name in left}
     normal_frame = document.get("normal_frame")
     if normal_frame is not None and normal_frame not in FRAMES:
         raise InputError(f"{path}: normal_frame is {normal_frame!r}; known are {', '.join(FRAMES)}")
@@ -54,7 +65,7 @@ def read_transforms_file(folder: Path) -> ViewFile:
         path,
         [frames[n] for n in train],
         None if test is None else [frames[n] for n in test],
-        len(frames) - len({*train, *(test or [])}),
+        len(left) - len({*train, *(test or [])}),
         normal_frame,
         None if applied is None else applied.rotation,
         document.get("exact_cameras") is True,
@@ -80,7 +91,10 @@ def _document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _split(path: Path, document: dict[str, Any], frames: dict[str, Frame]) -> tuple[list[str], list[str] | None]:
+def _split(
+    path: Path, document: dict[str, Any], names: Collection[str], left: set[str]
+) -> tuple[list[str], list[str] | None]:
+    """Return the names of the frames to fit and of those held out, of the ``left`` ones."""
     lists: dict[str, list[str]] = {}
     for key in ("train_filenames", "test_filenames"):
         if key not in document:
@@ -88,22 +102,23 @@ def _split(path: Path, document: dict[str, Any], frames: dict[str, Frame]) -> tu
         if not isinstance(document[key], list):
             raise InputError(f"{path}: {key} is no list")
         lists[key] = [_with_suffix(path, path_inside_folder(path, key, name)) for name in document[key]]
-        unknown = [name for name in lists[key] if name not in frames]
+        unknown = [name for name in lists[key] if name not in names]
         if unknown:
             raise InputError(f"{path}: {key} names {unknown[0]}, which is no frame's file_path")
+        lists[key] = [name for name in lists[key] if name in left]
+    held_out = set(lists.get("test_filenames", ()))
     test = lists.get("test_filenames")
-    train = lists.get("train_filenames", [name for name in frames if name not in (test or [])])
+    train = lists.get("train_filenames", [name for name in names if name in left and name not in held_out])
     if not train:
         raise InputError(f"{path}: no frames are left to fit; train_filenames is empty or test_filenames has them all")
     return train, test or None
 
 
 def _with_suffix(path: Path, name: str) -> str:
-    if not Path(name).suffix:
-        for suffix in _SUFFIXES:
-            if (path.parent / f"{name}{suffix}").is_file():
-                return name + suffix
-    return name
+    """Complete a name that leaves its suffix out; where there is no such picture, look among shrunk ones."""
+    endings = ("",) if Path(name).suffix else _SUFFIXES
+    places = (place_of_picture(path.parent, name + ending) for ending in endings)
+    return next((place for place in places if is_file(path.parent / place)), name)
 
 
 @dataclass(frozen=True)
@@ -167,7 +182,10 @@ class _Reader:
         }
         if "file_path" not in files:
             raise InputError(f"{self.path}: {self.where} has no file_path")
-        return files | {"file_path": _with_suffix(self.path, files["file_path"])}
+        files["file_path"] = _with_suffix(self.path, files["file_path"])
+        if "mask_path" not in files and (mask := place_of_mask(self.path.parent, files["file_path"])) is not None:
+            files["mask_path"] = mask
+        return files
 
     def frame(self) -> Frame:
         """Return the frame. The picture's size is read if the file has a field of view but no size."""

@@ -1,4 +1,4 @@
-"""Cameras by silhouettes alone: measure how far these contradict each other, and pan the cameras until they agree.
+"""Cameras and masks by silhouettes alone: how far these contradict each other, and cameras panned until they agree.
 
 With the right cameras the visual hull touches every mask's contour from inside ("silhouette coherence", Hernández,
 Schmitt and Cipolla 2007). A camera that is turned by half a degree where it stands moves the head by ten pixels in its
@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
+from spinmeround.errors import InputError
 from spinmeround.geometry import resized
 from spinmeround.images import resize
 from spinmeround.mesh_raster import rasterize
@@ -38,6 +39,12 @@ _CELLS = 48
 """Voxels along the longest side of the hull that cameras are panned to."""
 _OUTLIER_FRACTIONS = (0.2, 0.16, 0.12, 0.08, 0.04, 0.0, 0.0, 0.0, 0.0, 0.0)
 """Fraction of the views that may contradict a voxel that the others have inside, round by round."""
+_MASK_OUTLIERS = 0.1
+"""Fraction of the views whose masks may be wrong: more of them, and it is the cameras that are."""
+_MAX_OUTSIDE, _CONTOUR_TOLERANCE_PX = 0.5, 2.0
+"""A mask that leaves out more of the head than this fraction, further from its contour than so many pixels of these
+masks, is not of this head. The others of a capture with one such mask leave out 9 % at most."""
+_MIN_VIEWS_TO_JUDGE = 6
 _PAN_ITERATIONS = 5
 _ROBUST_PX, _ROBUST_MEDIANS = 1.0, 2.5
 """Contour pixels this far off, or so many medians if that is more, count a quarter (Geman-McClure)."""
@@ -64,6 +71,30 @@ def silhouette_gap(cameras: Cameras, alpha: Float[np.ndarray, "v h w"]) -> float
         gap_px = np.clip((own_px - distance_px)[contour], -_MAX_GAP_PX, _MAX_GAP_PX)
         gaps_px.append(np.sqrt((gap_px**2).mean()) if contour.any() else 0)
     return float(np.median(gaps_px)) / small.width_px
+
+
+def find_wrong_masks(cameras: Cameras, alpha: Float[np.ndarray, "v h w"]) -> list[int]:
+    """Return the views whose masks leave out most of the head that the others agree on, as shifted or swapped ones do.
+
+    None is returned if there are few views, or if so many contradict the others that the cameras must be wrong.
+    """
+    allowed = max(1, int(_MASK_OUTLIERS * len(cameras)))
+    if len(cameras) < _MIN_VIEWS_TO_JUDGE:
+        return []
+    small, masks = _shrink(cameras, alpha)
+    try:
+        hull = visual_hull(small, masks, cells=_CELLS, max_outlier_views=allowed)
+    except InputError:  # the masks agree on nothing: the cameras are registered first, or the surface fit says why
+        return []
+    wrong = []
+    for index, distance_px in enumerate(masks.distance_px):
+        own_px = _hull_distance_px(hull, small, index)
+        if own_px is None:
+            continue
+        outside = distance_px[own_px > 0] < -_CONTOUR_TOLERANCE_PX
+        if outside.mean() > _MAX_OUTSIDE:
+            wrong.append(index)
+    return wrong if len(wrong) <= allowed else []
 
 
 def pan_cameras_if_needed(cameras: Cameras, alpha: Float[np.ndarray, "v h w"]) -> Cameras:

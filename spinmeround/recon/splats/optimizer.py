@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import numba
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -56,6 +57,9 @@ def one_torch_thread() -> Iterator[None]:
 
     The rasteriser has threads of its own and is not affected.
     """
+    # The first parallel kernel of a process starts numba's threads, and OpenMP's count is set for torch as well: a run
+    # that was resumed behind the stages that use such kernels would sum in another order. So they are started here.
+    numba.get_num_threads()
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

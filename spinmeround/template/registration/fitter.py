@@ -37,11 +37,13 @@ class _AcceptanceSettings:
             millimetres.
         max_hull_distance_mm: half of the face may lie so far from a hull that only bounds it, millimetres: less than
             from eye sockets to the tip of the nose.
+        max_size: heads larger or smaller than the mean one by this factor stand in a world of another unit.
         max_flipped_faces: a surface that turns over more faces of the template than this is no face.
     """
 
     max_distance_mm: float = 4.0
     max_hull_distance_mm: float = 20.0
+    max_size: float = 1.3
     max_flipped_faces: int = 20
 
 
@@ -70,8 +72,8 @@ class RegisteredHead:
     Attributes:
         posed: coarse vertices on the surface, in the frame of the upright head.
         neutral: the same head at rest: without the expression that the surface has.
-        world_from_head: rotation and translation from the frame of the upright head, which looks along +Z, to the
-            surface's.
+        world_from_head: from the frame of the upright head, which looks along +Z, to the surface's; it scales only
+            where the surface's world is not that of a head, as that of a bust is not.
         report: how near the template comes, and how regular it stayed.
     """
 
@@ -114,16 +116,20 @@ def register_template(
     if landmarks is not None:
         landmarks = replace(landmarks, points=model_from_world(landmarks.points))
     posed = deform_onto(model, fit.posed, target, landmarks)
-    scale = fit.world_from_model.scale
+    scale, least = fit.world_from_model.scale, 1 / _ACCEPTANCE.max_size
+    is_head_sized = least < scale < _ACCEPTANCE.max_size
+    own, world = (scale, 1.0) if is_head_sized else (1.0, scale)
+    if not is_head_sized:
+        log.info("the capture's unit is not that of a head but %.2f of it: the avatar has the size of a head", scale)
     trusted = landmarks is None or landmarks.surface_trusted
-    report = {"surface_believed": trusted} | _report(model, fit, posed, target)
+    report = {"surface_believed": trusted} | _report(model, fit, posed, target, head_from_model=own)
     log.info("template on the surface: %s", report)
     progress(1.0, "head registered")
     return RegisteredHead(
         model,
-        scale * (posed if landmarks is None else turn_eyes(model, posed, landmarks)),
-        scale * _neutral(model, fit, posed),
-        Similarity(1.0, fit.world_from_model.rotation, fit.world_from_model.translation),
+        own * (posed if landmarks is None else turn_eyes(model, posed, landmarks)),
+        own * _neutral(model, fit, posed),
+        Similarity(world, fit.world_from_model.rotation, fit.world_from_model.translation),
         report,
     )
 
@@ -156,13 +162,14 @@ def _eye_opening(model: HeadModel, coarse: Float[np.ndarray, "n 3"], side: str) 
     return float(height[1:4].mean()), float(np.linalg.norm(corners[0] - corners[1]))
 
 
-def _report(model: HeadModel, fit: ModelFit, posed: Float[np.ndarray, "n 3"], target: Target) -> dict[str, Any]:
+def _report(
+    model: HeadModel, fit: ModelFit, posed: Float[np.ndarray, "n 3"], target: Target, *, head_from_model: float
+) -> dict[str, Any]:
     regions = Regions.of(model)
     dense = model.dense(posed)
     matches = target.match(dense, vertex_normals(dense, model.dense_faces))
     face = regions.outer_skin & (regions.bare > _REST.min_bare) & matches.found
-    scale_mm = fit.world_from_model.scale / MILLIMETRE
-    gap_mm = np.abs(((dense - matches.point) * matches.normal).sum(1))[face] * scale_mm
+    gap_mm = np.abs(((dense - matches.point) * matches.normal).sum(1))[face] * head_from_model / MILLIMETRE
     return {
         "face_distance_mm": {
             "median": round(float(np.median(gap_mm)), 3),

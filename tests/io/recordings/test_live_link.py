@@ -95,10 +95,11 @@ def test_degrees_are_understood(read, caplog):
     assert "in degrees" in caplog.text
 
 
+@pytest.mark.parametrize("start", [0.0, 0.38], ids=["wandering", "steady"])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_gaze_decides_which_way_angles_count(read, sign):
+def test_gaze_decides_which_way_angles_count(read, sign, start):
     """The eyes look left by the names of their weights; the file's yaw has whichever sign its program gives it."""
-    ramp = np.linspace(0, 0.4, 90)
+    ramp = np.linspace(start, 0.4, 90)
     clip = read(
         take(
             EyeLookOutLeft=ramp,

@@ -159,7 +159,12 @@ def test_only_folders_of_our_own_are_replaced(tmp_path: Path, make_views) -> Non
     ("file", "old", "new", "message"),
     [
         ("cameras", "PINHOLE", "OPENCV_FISHEYE", "camera 1 is of the model 'OPENCV_FISHEYE'; known are .*; undistort"),
-        ("cameras", "1 PINHOLE 24", "1 PINHOLE 25", r"000.png: 24 x 24 pixels, but images.txt says 25 x 24"),
+        (
+            "cameras",
+            "1 PINHOLE 24",
+            "1 PINHOLE 25",
+            r"000.png: 24 x 24 pixels, but its camera is of 25 x 24, another shape",
+        ),
         ("cameras", "1 PINHOLE 24 24", "1 PINHOLE 24 24 5", "PINHOLE has 4 finite parameters: fx, fy, cx, cy"),
         ("cameras", "1 PINHOLE 24 24", "1 SIMPLE_PINHOLE 24 24 nan 1 2 #", "no camera: '1 SIMPLE_PINHOLE"),
         ("cameras", "1 PINHOLE 24", "1 PINHOLE 0", "camera 1: a picture cannot be 0 x 24"),

@@ -85,6 +85,7 @@ def test_resizing_keeps_the_field_of_view(tmp_path: Path, make_views, size_px: i
 def test_alpha_comes_from_the_picture_when_there_is_no_mask(tmp_path: Path, make_views, caplog) -> None:
     write_views(tmp_path / "views", make_views(2))
     edit(tmp_path / "views", lambda d: [frame.pop("mask_path") for frame in d["frames"]])
+    shutil.rmtree(tmp_path / "views/masks")
     with caplog.at_level(logging.WARNING):
         back, _ = read_views(tmp_path / "views")
     assert (back.alpha == 1).all()
@@ -111,6 +112,71 @@ def test_grey_pictures_and_angles_instead_of_focal_lengths(tmp_path: Path, make_
     np.testing.assert_allclose(back.rgb[0], 0.2)
     assert back.cameras.intrinsics_px[0, 0, 0] == pytest.approx(views.cameras.intrinsics_px[0, 0, 0])
     np.testing.assert_array_equal(back.cameras.intrinsics_px[0, :2, 2], [12, 12])
+
+
+def test_pictures_of_another_size_but_one_shape_bring_their_cameras(tmp_path: Path, make_views) -> None:
+    write_views(tmp_path / "views", make_views(2))
+    write_views(tmp_path / "twice", make_views(2))
+    for place in ("images", "normals"):  # masks stay as they are
+        for path in sorted((tmp_path / "twice" / place).iterdir()):
+            with Image.open(path) as picture:
+                picture.resize((48, 48), Image.Resampling.NEAREST).save(path)
+    once, twice = read_views(tmp_path / "views")[0], read_views(tmp_path / "twice")[0]
+    np.testing.assert_allclose(twice.cameras.intrinsics_px[:, :2], once.cameras.intrinsics_px[:, :2] * 2)
+    back, _ = read_views(tmp_path / "twice", size_px=24)
+    np.testing.assert_allclose(back.rgb, once.rgb, atol=1e-6)
+    assert np.abs(back.alpha - once.alpha).mean() < 0.05  # the mask was enlarged and shrunk again
+
+
+@pytest.mark.parametrize(
+    "name", ["masks/{0}.jpg", "masks/{0}_mask.png", "images/{0}_mask.png", "images/{0}.png.mask.png"]
+)
+def test_masks_are_found_by_their_usual_names(tmp_path: Path, make_views, name: str) -> None:
+    folder = tmp_path / "views"
+    write_views(folder, make_views(2))
+    expected, _ = read_views(folder)
+    edit(folder, lambda d: [frame.pop("mask_path") for frame in d["frames"]])
+    for stem in ("000", "001"):
+        with Image.open(folder / f"masks/{stem}.png") as mask:
+            whole = mask.convert("L").copy()
+        (folder / f"masks/{stem}.png").unlink()
+        whole.save(folder / name.format(stem), quality=100)
+    back, _ = read_views(folder)
+    assert 0 < back.alpha.mean() < 1
+    np.testing.assert_allclose(back.alpha, expected.alpha, atol=0.05)
+
+
+def test_only_shrunk_pictures_are_there(tmp_path: Path, make_views) -> None:
+    write_views(tmp_path / "views", make_views(2))
+    expected, _ = read_views(tmp_path / "views")
+    (tmp_path / "views/images").rename(tmp_path / "views/images_4")
+    back, _ = read_views(tmp_path / "views")
+    np.testing.assert_array_equal(back.rgb, expected.rgb)
+
+
+def test_frames_that_are_not_on_disk_may_be_skipped(tmp_path: Path, make_views, caplog) -> None:
+    folder = tmp_path / "views"
+    seen, held = make_views(4, names=tuple("abcd")), make_views(2, offset_deg=30, names=("held0", "held1"))
+    write_views(folder, seen, test=held)
+    (folder / "images/b.png").unlink()
+    (folder / "masks/held1.png").unlink()
+    with pytest.raises(InputError, match=r"names files that are not there: .*add --skip-missing"):
+        read_views(folder)
+    views, held_out = read_views(folder, skip_missing=True)
+    assert held_out is not None
+    assert views.names == ("a", "c", "d")
+    assert held_out.names == ("held0",)
+    assert "2 of 6 frames are left out" in caplog.text
+
+
+def test_without_masks_undistortion_masks_nothing(tmp_path: Path, make_views) -> None:
+    folder = tmp_path / "views"
+    write_views(folder, make_views(2))
+    shutil.rmtree(folder / "masks")
+    edit(folder, lambda d: (d.update(k1=10.0), [frame.pop("mask_path") for frame in d["frames"]]))
+    back, _ = read_views(folder)
+    assert (back.alpha == 1).all()
+    assert (back.weight == 0).any()
 
 
 def test_lens_distortion_is_taken_out(tmp_path: Path, make_views) -> None:

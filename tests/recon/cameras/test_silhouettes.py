@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from spinmeround.geometry import camera_centres
 from spinmeround.recon.cameras import silhouettes as silhouette_cameras
-from spinmeround.recon.cameras.silhouettes import pan_cameras_if_needed, silhouette_gap
+from spinmeround.recon.cameras.silhouettes import find_wrong_masks, pan_cameras_if_needed, silhouette_gap
 from spinmeround.recon.hull import silhouettes, visual_hull
 from spinmeround.recon.mesh_surface.fitter import NormalSurfaceFitter, SurfaceSettings
 from spinmeround.types import Cameras, Views
@@ -60,6 +60,18 @@ def test_pans_that_do_not_help_are_left_aside(head, monkeypatch):
     wrong = turned(head)
     monkeypatch.setattr(silhouette_cameras, "pan_cameras", lambda given, _: given)
     assert pan_cameras_if_needed(wrong.cameras, wrong.alpha) is wrong.cameras
+
+
+def test_a_mask_that_is_not_of_this_head_is_found(head):
+    assert find_wrong_masks(head.cameras, head.alpha) == []
+    shifted = head.alpha.copy()
+    shifted[4] = np.roll(shifted[4], head.cameras.width_px // 3, axis=1)
+    assert find_wrong_masks(head.cameras, shifted) == [4]
+
+
+def test_many_masks_that_disagree_are_the_cameras_fault(head):
+    shifted = np.stack([np.roll(alpha, 80 * (k % 3 - 1), axis=1) for k, alpha in enumerate(head.alpha)])
+    assert find_wrong_masks(head.cameras, shifted) == []
 
 
 def test_outlier_views_do_not_carve_the_hull(head):
