@@ -17,6 +17,7 @@ from spinmeround.template.fit.photo_balance import balance_photos
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, gather_evidence
 from spinmeround.template.hair.background_colours import without_background
 from spinmeround.template.hair.curl import shown_curl
+from spinmeround.template.hair.photo_projection import ProjectedPhoto
 from spinmeround.template.hair.texture import paint_hair
 from spinmeround.template.hair.volume import (
     flatten_covered_ears,

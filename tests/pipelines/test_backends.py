@@ -34,7 +34,7 @@ def test_the_number_of_splats_is_the_one_asked_for_or_that_of_the_quality(most, 
     fitter = build_backends(settings(splats=most)).splat_fitter
     assert isinstance(fitter, GaussianFitter) and isinstance(fitter, SplatFitter)
     assert (fitter.settings.count, fitter.settings.iterations) == (count, SPLAT_PRESETS["draft"].iterations)
-    assert SPLAT_PRESETS["draft"].count == 75_000
+    assert SPLAT_PRESETS["draft"].count == 60_000
 
 
 @pytest.mark.parametrize(("name", "kind"), [("mesh", NormalSurfaceFitter), ("neural", SdfSurfaceFitter)])

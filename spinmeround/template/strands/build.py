@@ -112,7 +112,7 @@ def grow_strands(
             points = styled(points, volume.outward(points), curl, rng=rng)
             counts = np.full(len(points), number)
         for photo in evidence:
-            counts = np.minimum(counts, _shown_length(points, photo))
+            counts = np.minimum(counts, _shown_length(points, counts, photo))
         long_enough = counts >= s.min_points
         if not long_enough.any():
             return None
@@ -210,8 +210,9 @@ def _shown_length(
     hair, person = sample(np.dstack([photo.portrait.hair, photo.portrait.alpha]), pixels[:, :2]).T
     # Where skin shines through thin hair, the skin's own texture shows both.
     bare &= (hair < s.hair_in_photo * person) & (person > _INSIDE)
-    bare = bare.reshape(points.shape[:2])
-    return np.where(bare.any(1), bare.argmax(1), points.shape[1])
+    ends = np.zeros(there.shape, bool)
+    ends[there] = bare
+    return np.where(ends.any(1), ends.argmax(1), points.shape[1])
 
 
 def _colours(points, volume: HairVolume, depths, texture: HairTexture, rng: np.random.Generator):

@@ -338,7 +338,7 @@ def test_bad_input_is_said(views, surface):
 
 def test_presets_grow():
     sizes = [(SPLAT_PRESETS[name].count, SPLAT_PRESETS[name].iterations) for name in ("draft", "standard", "high")]
-    assert sizes == sorted(sizes) and sizes[1][0] == 250_000
+    assert sizes == sorted(sizes) and sizes[1][0] == 200_000
     with pytest.raises(TypeError):
         SPLAT_PRESETS["standard"] = SplatSettings()  # type: ignore[index]
 
