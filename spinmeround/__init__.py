@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spinmeround.batch.many import HeadMaker, reconstruct_many
     from spinmeround.errors import CancelledError, SpinMeRoundError
     from spinmeround.io.formats import Format, register_format
     from spinmeround.pipelines.fit_views import fit_views
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
+    "batch.many": ("HeadMaker", "reconstruct_many"),
     "errors": ("CancelledError", "SpinMeRoundError"),
     "io.formats": ("Format", "register_format"),
     "pipelines.fit_views": ("fit_views",),
@@ -81,6 +83,7 @@ __all__ = [
     "DiffusionOptions",
     "Format",
     "HeadCrop",
+    "HeadMaker",
     "Mesh",
     "MeshOptions",
     "OutputOptions",
@@ -99,6 +102,7 @@ __all__ = [
     "fit_views",
     "make_views",
     "reconstruct",
+    "reconstruct_many",
     "register_format",
 ]
 
