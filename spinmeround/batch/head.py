@@ -140,12 +140,11 @@ class Row:
     def from_flat(cls, values: Mapping[str, Any]) -> Row:
         """Return the row that ``flat`` made these columns of."""
         names = {each.name for each in dataclasses.fields(cls)}
-        own = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        own = {name: value for name, value in own.items() if name in names}
+        own: dict[str, Any] = {name: value for name, value in values.items() if name in names}
+        own |= {name: tuple(value) for name, value in own.items() if isinstance(value, list)}
         stages = {stage: values[f"seconds_{stage.replace(' ', '_')}"] for stage in STAGES}
-        return cls(
-            **own | {"options": json.loads(own["options"]), "stage_seconds": {k: v for k, v in stages.items() if v}}
-        )
+        own["stage_seconds"] = {stage: seconds for stage, seconds in stages.items() if seconds}
+        return cls(**own | {"options": json.loads(own["options"])})
 
 
 COLUMNS = tuple(Row("", (), "done").flat())

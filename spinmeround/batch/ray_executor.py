@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+import psutil
+
 from spinmeround.batch.head import Head, Recipe, Row
 from spinmeround.batch.work import make_head, started_row
 from spinmeround.configs import preset
@@ -26,7 +28,6 @@ _WAITING_PER_SLOT = 2
 _WAIT_S = 1.0
 _STORE_BYTES = 100 * 2**20
 """For Ray's own store of objects, which rows hardly use; by default it takes 30 % of the memory."""
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,8 @@ class RayExecutor:
             if recipe.settings.device == "cuda":
                 needs["num_gpus"] = 1
             _check_nodes(ray, needs)
-            threads = dict.fromkeys(_THREAD_VARIABLES, str(self._options.cpus_per_head))
             task = ray.remote(self._work).options(
-                **needs, max_retries=self._options.retries, name="head", runtime_env={"env_vars": threads}
+                **needs, max_retries=self._options.retries, name="head", runtime_env={"env_vars": _threads(self._options.cpus_per_head)}
             )
             yield from _run(ray, task, heads, recipe, self._options.cpus_per_head)
 
@@ -91,6 +91,18 @@ def check_installed() -> None:
         raise MissingDependencyError(
             f"a batch needs {' and '.join(missing)}, which is not installed: pip install 'spinmeround[ray]'"
         )
+
+
+def _threads(cpus_per_head: int) -> dict[str, str]:
+    """Return how many threads each library has in a worker.
+
+    The bytes of a head depend on those of OpenBLAS alone. It has as many as it would have here outside of Ray, so that
+    all nodes make the heads that ``spmr-recon`` makes here.
+    """
+    usual = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1
+    given = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
+    own = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), str(cpus_per_head))
+    return {**own, "OPENBLAS_NUM_THREADS": given or str(usual)}
 
 
 def _run(ray: Any, task: Any, heads: Iterable[Head], recipe: Recipe, cpus_per_head: int) -> Iterator[Row]:
@@ -143,7 +155,7 @@ def _connected(address: str | None) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    local = {"object_store_memory": _STORE_BYTES} if address is None else {}
+    local: dict[str, Any] = {"object_store_memory": _STORE_BYTES} if address is None else {}
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
     except (ConnectionError, ValueError, RuntimeError) as error:

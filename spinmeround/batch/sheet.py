@@ -19,7 +19,7 @@ def write_sheet(store: Store, ledger: Ledger) -> None:
     """Write the page of a batch beside its table."""
     total = len(ledger)
     chosen = heapq.nsmallest(MOST_HEADS, ledger.rows(), key=_worst_first)
-    page = importlib.resources.files(__package__).joinpath("sheet.html").read_text(encoding="utf-8")
+    page = importlib.resources.files("spinmeround.batch").joinpath("sheet.html").read_text(encoding="utf-8")
     data = json.dumps({"total": total, "heads": list(map(_shown, chosen))}, ensure_ascii=False, separators=(",", ":"))
     with store.replacing(f"{ledger.name}.html") as unfinished, unfinished.open("w", encoding="utf-8") as file:
         before, after = page.split("/*DATA*/")

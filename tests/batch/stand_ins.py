@@ -50,7 +50,7 @@ def fake_head(head: Head, recipe: Recipe) -> Row:
     text = Path(head.photos[0]).read_text()
     if text.startswith("crash") or (text.startswith("once") and not _was_here(head, recipe)):
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.3 if text.startswith("slow") else 0)
+    time.sleep(0.5 if text.startswith("slow") else 0)
     return work.make_head(head, recipe)
 
 
