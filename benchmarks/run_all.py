@@ -41,6 +41,7 @@ SCRIPTS = (
     "bench_raster",
     "splat_kinds",
     "model_camera",
+    "batch",
     "diffusion_full_size",
     "diffusion_work_saved",
 )

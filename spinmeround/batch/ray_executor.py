@@ -73,7 +73,10 @@ class RayExecutor:
                 needs["num_gpus"] = 1
             _check_nodes(ray, needs)
             task = ray.remote(self._work).options(
-                **needs, max_retries=self._options.retries, name="head", runtime_env={"env_vars": _threads(self._options.cpus_per_head)}
+                **needs,
+                max_retries=self._options.retries,
+                name="head",
+                runtime_env={"env_vars": _threads(self._options.cpus_per_head)},
             )
             yield from _run(ray, task, heads, recipe, self._options.cpus_per_head)
 

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,9 @@ class FolderStore(Store):
                 yield
         except Timeout as error:
             raise OutputError(f"another run is writing to {self._root}: wait for it, or name another folder") from error
+        finally:
+            with suppress(OSError):  # other heads are being made
+                (self._root / _UNFINISHED).rmdir()
 
     def has_head(self, name: str) -> bool:
         """Whether a finished head is there."""
