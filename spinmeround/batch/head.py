@@ -65,6 +65,11 @@ class Recipe:
     ply: OutputKind = "splats"
     strict: bool = False
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that every head has; strands of hair are not for all."""
+        return tuple(f"head.{suffix}" for suffix in self.formats if not is_hair(suffix))
+
     def digest(self, *more: object) -> str:
         """Digest what changes a head, wherever it is written, with the version of the package and ``more``."""
         digest = hashlib.sha256(self._text.encode())

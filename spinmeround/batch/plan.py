@@ -61,7 +61,7 @@ class Plan:
                 if not settled[1]:
                     self.hopeless += 1
                     continue
-                if store.has_head(head.name):
+                if store.has_head(head.name, recipe.files):
                     self.present += 1
                     continue
             values = (head.name, json.dumps(head.photos), json.dumps(dict(head.options)))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import psutil
@@ -59,13 +59,17 @@ class RayExecutor:
         self._options, self._work = options or RayOptions(), work
         check_installed()
 
-    def __call__(self, heads: Iterable[Head], recipe: Recipe) -> Iterator[Row]:
-        """Yield the row of each head as it ends.
+    def __call__(self, heads: Iterable[Head], recipe: Recipe) -> Generator[Row, None, None]:
+        """Yield the row of each head as it ends; without heads, start no Ray.
 
         Raises:
             InputError: no cluster at the address.
             ResourceError: no node has what one head needs.
         """
+        coming = iter(heads)
+        first = next(coming, None)
+        if first is None:
+            return
         with _connected(self._options.address) as ray:
             memory_bytes = (self._options.memory_mb or preset(recipe.settings.quality).memory_mb) * 2**20
             needs = {"num_cpus": self._options.cpus_per_head, "memory": memory_bytes}
@@ -78,7 +82,7 @@ class RayExecutor:
                 name="head",
                 runtime_env={"env_vars": _threads(self._options.cpus_per_head)},
             )
-            yield from _run(ray, task, heads, recipe, self._options.cpus_per_head)
+            yield from _run(ray, task, chain([first], coming), recipe, self._options.cpus_per_head)
 
 
 def check_installed() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from spinmeround.batch.head import Head, Recipe, Row
@@ -15,8 +16,8 @@ from spinmeround.batch.stores import open_store
 
 log = logging.getLogger(__name__)
 
-Executor = Callable[[Iterable[Head], Recipe], Iterator[Row]]
-"""Makes heads, many at a time, and yields the row of each as it ends."""
+Executor = Callable[[Iterable[Head], Recipe], Generator[Row, None, None]]
+"""Makes heads, many at a time, and yields the row of each as it ends; closed early, it stops them."""
 _TELL_EVERY_S = 30.0
 
 
@@ -97,21 +98,23 @@ def run_batch(
     selection = selection or Selection()
     store = open_store(recipe.out)
     store.prepare()
-    with store.session(name := table_name(selection.shard)), Ledger(store, name) as ledger:
+    name = table_name(selection.shard)
+    with store.session(name, alone=selection.shard is None), Ledger(store, name) as ledger:
         plan = Plan(places, recipe, ledger=ledger, store=store, selection=selection)
         log.info("%d heads, %d of them are there; %d to make", plan.wanted, plan.present, len(plan))
         progress = Progress(len(plan))
         told = time.monotonic()
-        for row in executor(plan, recipe) if len(plan) else ():
-            ledger.append(row)
-            progress.count(row)
-            if row.state == "failed":
-                log.warning("%s: %s: %s", row.head, row.error_kind, row.error)
-            if tell is not None:
-                tell(progress)
-            elif time.monotonic() - told > _TELL_EVERY_S:
-                told = time.monotonic()
-                log.info("%s", progress.sentence)
+        with closing(executor(plan, recipe)) as rows:
+            for row in rows:
+                ledger.append(row)
+                progress.count(row)
+                if row.state == "failed":
+                    log.warning("%s: %s: %s", row.head, row.error_kind, row.error)
+                if tell is not None:
+                    tell(progress)
+                elif time.monotonic() - told > _TELL_EVERY_S:
+                    told = time.monotonic()
+                    log.info("%s", progress.sentence)
         write_sheet(store, ledger)
         failures = dict(progress.failures)
         if plan.hopeless:

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -66,20 +66,23 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def session(self, name: str) -> AbstractContextManager[Any]:
+    def session(self, name: str, *, alone: bool) -> AbstractContextManager[Any]:
         """Return a context in which this run, and no other, writes the tables of this name.
+
+        Args:
+            alone: whether all heads are this run's, and what other runs left unfinished can go.
 
         Raises:
             OutputError: another run is writing it.
         """
 
     @abstractmethod
-    def has_head(self, name: str) -> bool:
-        """Whether a finished head is there."""
+    def has_head(self, name: str, files: Sequence[str]) -> bool:
+        """Whether a finished head is there, with these files where that can be seen at no cost."""
 
     @abstractmethod
-    def read_mark(self, name: str) -> str | None:
-        """Return the text of a finished head's ``head.json``; None if there is none."""
+    def read_mark(self, name: str, files: Sequence[str]) -> str | None:
+        """Return the text of a finished head's ``head.json``; None if there is none, as for ``has_head``."""
 
     @abstractmethod
     def workspace(self, name: str) -> AbstractContextManager[Path]:
@@ -133,27 +136,36 @@ class FolderStore(Store):
         check_folder(self._root, may_replace=lambda _: True)
 
     @contextmanager
-    def session(self, name: str) -> Iterator[None]:
+    def session(self, name: str, *, alone: bool) -> Iterator[None]:
         """Hold a lock that ends with this process, however it ends."""
         from filelock import FileLock, Timeout
 
         try:
             with FileLock(self._root / f".{name}.lock", timeout=0):
-                yield
+                try:
+                    self._clear(alone)
+                    yield
+                finally:
+                    self._clear(alone)
         except Timeout as error:
             raise OutputError(f"another run is writing to {self._root}: wait for it, or name another folder") from error
-        finally:
-            with suppress(OSError):  # other heads are being made
-                (self._root / _UNFINISHED).rmdir()
 
-    def has_head(self, name: str) -> bool:
-        """Whether a finished head is there."""
-        return (self._root / HEADS / name / MARK).is_file()
+    def _clear(self, alone: bool) -> None:
+        """Remove what was left unfinished; of the heads of other shards, each is left to its next attempt."""
+        if alone:
+            shutil.rmtree(self._root / _UNFINISHED, ignore_errors=True)
+        with suppress(OSError):
+            (self._root / _UNFINISHED).rmdir()
 
-    def read_mark(self, name: str) -> str | None:
+    def has_head(self, name: str, files: Sequence[str]) -> bool:
+        """Whether a finished head is there with all its files."""
+        return all((self._root / HEADS / name / each).is_file() for each in (MARK, *files))
+
+    def read_mark(self, name: str, files: Sequence[str]) -> str | None:
         """Return a finished head's ``head.json``."""
-        mark = self._root / HEADS / name / MARK
-        return mark.read_text(encoding="utf-8") if mark.is_file() else None
+        if not self.has_head(name, files):
+            return None
+        return (self._root / HEADS / name / MARK).read_text(encoding="utf-8")
 
     @contextmanager
     def workspace(self, name: str) -> Iterator[Path]:
@@ -222,13 +234,13 @@ class ObjectStore(Store):
             raise OutputError(f"cannot write {self._root}: {' '.join(str(error).split())}") from error
 
     @contextmanager
-    def session(self, name: str) -> Iterator[None]:
+    def session(self, name: str, *, alone: bool) -> Iterator[None]:
         """Keep copies of the tables on this machine; object stores have no locks."""
         with tempfile.TemporaryDirectory(prefix="spmr-") as folder:
             self._own = Path(folder)
             yield
 
-    def has_head(self, name: str) -> bool:
+    def has_head(self, name: str, files: Sequence[str]) -> bool:
         """Whether a folder of that name was there when the first was asked for: one listing instead of many questions.
 
         Of a head whose row says that it is done, the mark was written before the row.
@@ -240,7 +252,7 @@ class ObjectStore(Store):
                 self._listed = set()
         return name in self._listed
 
-    def read_mark(self, name: str) -> str | None:
+    def read_mark(self, name: str, files: Sequence[str]) -> str | None:
         """Return a finished head's ``head.json``."""
         try:
             return self._files.cat_file(self._at(HEADS, name, MARK)).decode()

@@ -73,7 +73,7 @@ def _make(row: Row, head: Head, recipe: Recipe, store: Store) -> tuple[Row, bool
     with _fetched(head.photos) as photos:
         key = recipe.digest(run_key(settings, photos))
         row = replace(row, options=differing(settings), key=key, sha256=tuple(map(_sha256, photos)))
-        text = store.read_mark(head.name)
+        text = store.read_mark(head.name, recipe.files)
         if text is not None:
             known = Row.from_flat(json.loads(text))
             if known.key == key:

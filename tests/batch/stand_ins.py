@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +23,12 @@ REPORT = {
 }
 
 
-def inline(heads: Iterable[Head], recipe: Recipe) -> Iterator[Row]:
+def inline(heads: Iterable[Head], recipe: Recipe) -> Generator[Row, None, None]:
     """Make heads here, one after the other."""
     return (work.make_head(head, recipe) for head in heads)
 
 
-def instant(heads: Iterable[Head], recipe: Recipe) -> Iterator[Row]:
+def instant(heads: Iterable[Head], recipe: Recipe) -> Generator[Row, None, None]:
     """Rows without work and without files."""
     for head in heads:
         yield replace(work.started_row(head, recipe), state="done", verdict="good", quality=0.9, files=("head.ply",))
