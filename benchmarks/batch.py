@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -262,8 +263,11 @@ def _photos(folder: Path, count: int) -> list[Path]:
 
 
 def _running_heads() -> list[psutil.Process]:
-    children = psutil.Process().children(recursive=True)
-    return [each for each in children if "".join(each.cmdline()[:1]).startswith("ray::head")]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            found += [process] if "".join(process.cmdline()[:1]).startswith("ray::head") else []
+    return found
 
 
 def _wait_for_more(out: Path, than: int, process: subprocess.Popen[bytes]) -> None:

@@ -74,11 +74,16 @@ second = cluster.add_node(num_cpus=1)
 ray.init(address=cluster.address, log_to_driver=False)
 rows, killed = [], []
 
+def is_at_work(process):
+    try:
+        return "".join(process.cmdline()[:1]).startswith("ray::head")
+    except psutil.Error:  # it has just ended
+        return False
+
 def kill_three():
     while len(killed) < 3:
         time.sleep(0.1)
-        workers = [each for each in psutil.Process().children(recursive=True)
-                   if "".join(each.cmdline()[:1]).startswith("ray::head")]
+        workers = [each for each in psutil.Process().children(recursive=True) if is_at_work(each)]
         for each in workers[: len(rows) > 5 * len(killed)]:
             each.send_signal(signal.SIGKILL)
             killed.append(each.pid)
