@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spinmeround.batch.many import HeadMaker, reconstruct_many
+    from spinmeround.batch.plan import Selection
+    from spinmeround.batch.ray_executor import RayOptions
     from spinmeround.errors import CancelledError, SpinMeRoundError
     from spinmeround.io.formats import Format, register_format
     from spinmeround.pipelines.fit_views import fit_views
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "batch.many": ("HeadMaker", "reconstruct_many"),
+    "batch.plan": ("Selection",),
+    "batch.ray_executor": ("RayOptions",),
     "errors": ("CancelledError", "SpinMeRoundError"),
     "io.formats": ("Format", "register_format"),
     "pipelines.fit_views": ("fit_views",),
@@ -90,9 +94,11 @@ __all__ = [
     "PhotoOptions",
     "Portrait",
     "PriorResult",
+    "RayOptions",
     "Reconstruction",
     "RunSettings",
     "Segmentation",
+    "Selection",
     "SpinMeRoundError",
     "Splats",
     "SurfaceFit",

@@ -13,6 +13,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 from spinmeround.batch.head import Row
 from spinmeround.batch.stores import Store
 from spinmeround.batch.table import HEADER, from_line, to_line, write_parquet
-from spinmeround.errors import InputError
+from spinmeround.errors import InputError, ResourceError, SpinMeRoundError
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +65,11 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Publish what there is."""
+        """Publish what there is; after an error, as far as that goes."""
         try:
-            self._drop_replaced()
-            self.publish()
+            with suppress(*(() if kind is None else (OSError, SpinMeRoundError))):
+                self._drop_replaced()
+                self.publish()
         finally:
             self._file.close()
             self._index.close()
@@ -76,10 +78,19 @@ class Ledger:
         return self._index.execute("SELECT count(*) FROM heads").fetchone()[0]
 
     def append(self, row: Row) -> None:
-        """Write the row of a head that ended."""
+        """Write the row of a head that ended.
+
+        Raises:
+            ResourceError: it cannot be written.
+        """
         line = to_line(row).encode()
         at = self._file.tell()
-        self._file.write(line)
+        try:
+            whole = self._file.write(line) == len(line)
+        except OSError as error:
+            raise ResourceError(f"cannot write {self._path}: {(error.strerror or str(error)).lower()}") from error
+        if not whole:
+            raise ResourceError(f"the disk is full: {self._path}; free some space and give the same command again")
         self._note(row, at)
         if time.monotonic() > self._next_publish:
             self.publish()
@@ -99,15 +110,9 @@ class Ledger:
     def rows(self) -> Iterator[Row]:
         """Yield the last row of each head, in the order they ended."""
         replaced = self._lines > len(self)
-        for at, line in _lines(self._path):
-            row = from_line(line)
-            if not replaced or self._look_up("at", row.head) == at:
+        for at, _, row in _rows(self._path):
+            if row is not None and (not replaced or self._look_up("at", row.head) == at):
                 yield row
-
-    def failures(self) -> dict[str, int]:
-        """Return how many heads of the table failed, by kind of error, the most frequent first."""
-        counted = "SELECT kind, count(*) FROM heads WHERE state = 'failed' GROUP BY kind ORDER BY count(*) DESC, kind"
-        return dict(self._index.execute(counted).fetchall())
 
     def publish(self) -> None:
         """Write the Parquet table anew, and both tables to a store that cannot append."""
@@ -119,7 +124,7 @@ class Ledger:
         self._next_publish = time.monotonic() + max(_SHORTEST_PAUSE_S, took / _FRACTION_FOR_PUBLISHING)
 
     def _read(self) -> None:
-        """Index the rows of earlier runs; cut off a line that a killed run left unfinished.
+        """Index the rows of earlier runs; cut off a line that a killed run left unfinished, leave out damaged ones.
 
         Raises:
             InputError: the file is not a table of this version.
@@ -135,10 +140,18 @@ class Ledger:
                 file.truncate(0)
                 file.write(HEADER.encode())
             end = len(HEADER)
-            for at, line in _lines(self._path):
-                self._note(from_line(line), at)
-                end = at + len(line.encode())
+            damaged = 0
+            for at, end, row in _rows(self._path):  # noqa: B007 - the last end is needed
+                damaged += row is None
+                if row is None:
+                    self._lines += 1
+                else:
+                    self._note(row, at)
             file.truncate(end)
+        if damaged:
+            log.warning(
+                "%s: %d rows are damaged and are left out; their heads are looked at again", self._path, damaged
+            )
 
     def _note(self, row: Row, at: int) -> None:
         self._lines += 1
@@ -153,9 +166,8 @@ class Ledger:
     def _take_over_shards(self) -> None:
         """Add the rows of shards that ended later than what is known of their heads."""
         for path in self._shard_files():
-            for _, line in _lines(path):
-                row = from_line(line)
-                if (self._look_up("finished", row.head) or "") < row.finished:
+            for _, _, row in _rows(path):
+                if row is not None and (self._look_up("finished", row.head) or "") < row.finished:
                     self.append(row)
 
     def _shard_files(self) -> list[Path]:
@@ -177,11 +189,16 @@ class Ledger:
         self._file = self._path.open("ab", buffering=0)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the whole lines of a table after its header, and where each begins."""
+def _rows(path: Path) -> Iterator[tuple[int, int, Row | None]]:
+    """Yield where each whole line of a table after its header begins and ends, and its row; None if it is damaged."""
     with path.open("rb") as file:
         at = len(file.readline())
         for line in file:
-            if line.endswith(b"\n"):
-                yield at, line.decode()
+            if not line.endswith(b"\n"):
+                return
+            try:
+                row = from_line(line.decode())
+            except ValueError:
+                row = None
+            yield at, at + len(line), row
             at += len(line)

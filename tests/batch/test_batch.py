@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import json
 import time
@@ -20,7 +21,7 @@ from spinmeround.batch.plan import Selection
 from spinmeround.batch.run import Progress, run_batch
 from spinmeround.batch.stores import FolderStore, open_store
 from spinmeround.batch.table import HEADER, from_line, to_line
-from spinmeround.errors import InputError, OutputError, SpinMeRoundError
+from spinmeround.errors import InputError, OutputError, ResourceError, SpinMeRoundError
 from spinmeround.pipelines.settings import DiffusionOptions, RunSettings
 from tests.batch.stand_ins import fake_reconstruct, inline, instant
 
@@ -177,6 +178,38 @@ def test_a_run_that_was_killed_goes_on(photos, tmp_path, letters, kept):
     assert letters == ["c", "d", "e"], "finished heads are known by their folders"
     assert set(table(out)) == set("abcde")
     assert not half.exists()
+
+
+def test_a_damaged_row_costs_a_look_at_its_head(photos, tmp_path, letters, caplog):
+    out = tmp_path / "out"
+    batch(photos, out)
+    lines = (out / "batch.csv").read_bytes().splitlines(keepends=True)
+    lines[2] = b"\0" * 40 + b"\xff\n"
+    (out / "batch.csv").write_bytes(b"".join(lines))
+    letters.clear()
+    assert batch(photos, out).done == 4
+    assert letters == []
+    assert "1 rows are damaged" in caplog.text
+    assert set(table(out)) == set("abcde")
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_was_made(photos, tmp_path, monkeypatch, letters):
+    class Full(io.FileIO):
+        def write(self, data):
+            return super().write(data[:10] if self.tell() > 800 else data)
+
+    real = Path.open
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Path, "open", lambda path, *how, **more: Full(path, "ab") if "ab" in how else real(path, *how, **more)
+        )
+        with pytest.raises(ResourceError, match="the disk is full"):
+            batch(photos, tmp_path / "out")
+    made = len(letters)
+    assert 0 < made < 5
+    assert batch(photos, tmp_path / "out").done == 4
+    assert len(letters) == 5, "no head was made twice"
+    assert set(table(tmp_path / "out")) == set("abcde")
 
 
 def test_two_runs_at_once_and_foreign_tables_are_refused(photos, tmp_path):
