@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 _WAITING_PER_SLOT = 2
 """Heads handed to Ray for each that can run: nobody waits for the driver, and memory stays the same."""
 _WAIT_S = 1.0
+_ANSWER_S = 10.0
 _STORE_BYTES = 100 * 2**20
 """For Ray's own store of objects, which rows hardly use; by default it takes 30 % of the memory."""
 
@@ -162,6 +164,7 @@ def _connected(address: str | None) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    _check_address(address)
     local: dict[str, Any] = {"object_store_memory": _STORE_BYTES} if address is None else {}
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
@@ -171,6 +174,23 @@ def _connected(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """Check that somebody answers at ``HOST:PORT``; Ray would ask for minutes, and then end the process.
+
+    Raises:
+        InputError: nobody does.
+    """
+    host, _, port = (address or "").rpartition(":")
+    if not port.isdigit():
+        return  # this machine, auto, or a URL of Ray's own
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"no Ray cluster at {address}: {error}; ray start --head on its first node tells it"
+        ) from error
 
 
 def _check_nodes(ray: Any, needs: dict[str, Any]) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from spinmeround.batch.ray_executor import _check_address, _check_nodes
+from spinmeround.errors import InputError, ResourceError
+
 pytest.importorskip("pyarrow")
 pytest.importorskip("ray")
 
@@ -110,21 +113,20 @@ print(json.dumps([result.done, result.failures, len(killed), len(rows)]))
     assert not list((tmp_path / "out").glob(".unfinished/*/*/*"))
 
 
-def test_what_cannot_run_is_one_line(tmp_path):
-    write_photos(tmp_path, ["a"])
-    result = run_script(
-        COMMON
-        + """
-from spinmeround.errors import InputError, ResourceError
-said = []
-for options in ({"cpus_per_head": 999}, {"address": "127.0.0.1:1"}):
-    try:
-        make(**options)
-    except (InputError, ResourceError) as error:
-        said.append(str(error))
-print(json.dumps(said))
-""",
-        tmp_path,
-    )
-    assert "a head needs 999 cores" in result[0]
-    assert "no Ray cluster at 127.0.0.1:1" in result[1]
+class Nodes:
+    """A Ray with one node."""
+
+    def nodes(self) -> list[dict]:
+        return [{"Alive": True, "Resources": {"CPU": 4.0, "memory": 2.0 * 2**30}}, {"Alive": False, "Resources": {}}]
+
+
+def test_a_head_that_fits_no_node_is_refused():
+    _check_nodes(Nodes(), {"num_cpus": 4, "memory": 2**30})
+    for needs in ({"num_cpus": 5, "memory": 1}, {"num_cpus": 1, "memory": 3 * 2**30}, {"num_gpus": 1, "num_cpus": 1}):
+        with pytest.raises(ResourceError, match=r"no node has that \(4 cores and 2.0 GB\)"):
+            _check_nodes(Nodes(), {"memory": 1, **needs})
+
+
+def test_an_address_where_nobody_answers_is_one_line():
+    with pytest.raises(InputError, match=r"no Ray cluster at 127.0.0.1:1: "):
+        _check_address("127.0.0.1:1")
