@@ -12,6 +12,7 @@ import psutil
 from spinmeround.batch.head import Recipe, is_hair
 from spinmeround.batch.ledger import Ledger, table_name
 from spinmeround.batch.plan import Plan, Selection
+from spinmeround.batch.ray_executor import check_installed
 from spinmeround.batch.run import duration
 from spinmeround.batch.stores import FolderStore, Store, open_store
 from spinmeround.configs import preset
@@ -28,7 +29,12 @@ def foretell(places: Sequence[str], recipe: Recipe, *, selection: Selection, cpu
     """Return in some lines what a batch would do. Nothing is written.
 
     Time and size are the means of the heads in the table, where it has any; else guesses by quality and format.
+
+    Raises:
+        InputError: a place without photos, a list that cannot be read.
+        MissingDependencyError: pyarrow, or the package for a kind of URL, is not installed.
     """
+    check_installed(["pyarrow"])
     store = open_store(recipe.out)
     with tempfile.TemporaryDirectory(prefix="spmr-") as folder:
         _copy_tables(store, Path(folder))

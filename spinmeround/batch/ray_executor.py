@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -87,15 +87,15 @@ class RayExecutor:
             yield from _run(ray, task, chain([first], coming), recipe, self._options.cpus_per_head)
 
 
-def check_installed() -> None:
-    """Check that Ray is there.
+def check_installed(names: Sequence[str] = ("ray", "pyarrow")) -> None:
+    """Check that packages of the extra ``ray`` are there.
 
     Raises:
-        MissingDependencyError: it is not.
+        MissingDependencyError: one is not.
     """
     from importlib.util import find_spec
 
-    missing = [name for name in ("ray", "pyarrow") if find_spec(name) is None]
+    missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise MissingDependencyError(
             f"a batch needs {' and '.join(missing)}, which is not installed: pip install 'spinmeround[ray]'"
