@@ -106,16 +106,19 @@ def add_photos(parser: Parser) -> None:
     """Add the photos and how they are read."""
     group = parser.add_argument_group("photos")
     group.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="one or several photos of one person")
-    _add_reading(group)
+    _add_reading(
+        group, poor="a result that would be poor is an error (status 8), and nothing but the report is written"
+    )
     parser.removed["--keep-expression"] = "the photo's expression is kept by default; --neutral gives the face at rest"
 
 
 def add_photo_options(parser: Parser) -> None:
     """Add how the photos of a batch are read."""
-    _add_reading(parser.add_argument_group("how photos are read"))
+    group = parser.add_argument_group("how photos are read")
+    _add_reading(group, poor="a head that would be poor fails, and is not written")
 
 
-def _add_reading(group: argparse._ArgumentGroup) -> None:
+def _add_reading(group: argparse._ArgumentGroup, *, poor: str) -> None:
     group.add_argument(
         "--face", type=counted, metavar="N", help="take the N-th largest face of each photo (default: the largest)"
     )
@@ -130,11 +133,7 @@ def _add_reading(group: argparse._ArgumentGroup) -> None:
         default="keep",
         help="keep glasses, painted on the face, or remove them: skin fills in for their frame (default: %(default)s)",
     )
-    group.add_argument(
-        "--strict",
-        action="store_true",
-        help="a result that would be poor is an error (status 8), and nothing but the report is written",
-    )
+    group.add_argument("--strict", action="store_true", help=poor)
 
 
 def add_effort(parser: Parser) -> None:
