@@ -44,6 +44,7 @@ SCRIPTS = (
     "raster_floor",
     "splat_kinds",
     "model_camera",
+    "batch",
     "diffusion_full_size",
     "diffusion_work_saved",
 )

@@ -14,6 +14,9 @@ from spinmeround.kernel_cache import keep_kernels_somewhere
 keep_kernels_somewhere()
 
 if TYPE_CHECKING:
+    from spinmeround.batch.many import HeadMaker, reconstruct_many
+    from spinmeround.batch.plan import Selection
+    from spinmeround.batch.ray_executor import RayOptions
     from spinmeround.errors import CancelledError, SpinMeRoundError
     from spinmeround.io.formats import Format, register_format
     from spinmeround.pipelines.fit_views import fit_views
@@ -52,6 +55,9 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
+    "batch.many": ("HeadMaker", "reconstruct_many"),
+    "batch.plan": ("Selection",),
+    "batch.ray_executor": ("RayOptions",),
     "errors": ("CancelledError", "SpinMeRoundError"),
     "io.formats": ("Format", "register_format"),
     "pipelines.fit_views": ("fit_views",),
@@ -85,15 +91,18 @@ __all__ = [
     "DiffusionOptions",
     "Format",
     "HeadCrop",
+    "HeadMaker",
     "Mesh",
     "MeshOptions",
     "OutputOptions",
     "PhotoOptions",
     "Portrait",
     "PriorResult",
+    "RayOptions",
     "Reconstruction",
     "RunSettings",
     "Segmentation",
+    "Selection",
     "SpinMeRoundError",
     "Splats",
     "SurfaceFit",
@@ -103,6 +112,7 @@ __all__ = [
     "fit_views",
     "make_views",
     "reconstruct",
+    "reconstruct_many",
     "register_format",
 ]
 

@@ -79,6 +79,12 @@ class PoorResultError(SpinMeRoundError):
     exit_code = 8
 
 
+class HeadsFailedError(SpinMeRoundError):
+    """A batch of which some heads could not be made; the others are there."""
+
+    exit_code = 9
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception, of whatever library, means that memory ran out."""
     if isinstance(error, OSError):

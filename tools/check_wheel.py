@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = (
+    "batch/sheet.html",
     "configs/weights.toml",
     "configs/presets.toml",
     "configs/spinmeround.toml",

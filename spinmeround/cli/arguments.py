@@ -106,6 +106,19 @@ def add_photos(parser: Parser) -> None:
     """Add the photos and how they are read."""
     group = parser.add_argument_group("photos")
     group.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="one or several photos of one person")
+    _add_reading(
+        group, poor="a result that would be poor is an error (status 8), and nothing but the report is written"
+    )
+    parser.removed["--keep-expression"] = "the photo's expression is kept by default; --neutral gives the face at rest"
+
+
+def add_photo_options(parser: Parser) -> None:
+    """Add how the photos of a batch are read."""
+    group = parser.add_argument_group("how photos are read")
+    _add_reading(group, poor="a head that would be poor fails, and is not written")
+
+
+def _add_reading(group: argparse._ArgumentGroup, *, poor: str) -> None:
     group.add_argument(
         "--face", type=counted, metavar="N", help="take the N-th largest face of each photo (default: the largest)"
     )
@@ -120,12 +133,7 @@ def add_photos(parser: Parser) -> None:
         default="keep",
         help="keep glasses, painted on the face, or remove them: skin fills in for their frame (default: %(default)s)",
     )
-    group.add_argument(
-        "--strict",
-        action="store_true",
-        help="a result that would be poor is an error (status 8), and nothing but the report is written",
-    )
-    parser.removed["--keep-expression"] = "the photo's expression is kept by default; --neutral gives the face at rest"
+    group.add_argument("--strict", action="store_true", help=poor)
 
 
 def add_effort(parser: Parser) -> None:
@@ -281,6 +289,34 @@ def add_head_files(parser: Parser) -> None:
         help=f"file to write; {' '.join(suffixes('splats'))} hold splats, "
         f"{' '.join(suffix for suffix in suffixes('mesh') if suffix != '.ply')} meshes; repeat it for several files",
     )
+    _add_head_contents(group)
+    group.add_argument("--preview", type=Path, metavar="FILE.png", help="contact sheet: photo, colours, normals")
+    group.add_argument("--turntable", type=Path, metavar="FILE.mp4", help="video of one turn")
+    add_report(group)
+
+
+def add_batch_files(parser: Parser) -> None:
+    """Add where many heads go to, and the files each of them gets."""
+    group = parser.add_argument_group("results")
+    group.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="folder or URL; gets heads/NAME/ of each head, and batch.csv, batch.parquet and batch.html of all",
+    )
+    group.add_argument(
+        "--formats",
+        default="ply",
+        metavar="A,B",
+        help=f"each head gets a file of each: {' '.join(suffixes('splats'))} hold splats, "
+        f"{' '.join(suffix for suffix in suffixes('mesh') if suffix != '.ply')} meshes, "
+        f"{' '.join(suffixes('hair'))} strands of hair (default: ply)",
+    )
+    _add_head_contents(group)
+
+
+def _add_head_contents(group: argparse._ArgumentGroup) -> None:
+    """Add what is in the files of a head."""
     group.add_argument(
         "--ply", choices=("splats", "mesh"), default="splats", help="what a .ply holds (default: splats)"
     )
@@ -295,9 +331,6 @@ def add_head_files(parser: Parser) -> None:
     counts = ", ".join(f"{preset(quality).splats['count']} {quality}" for quality in QUALITIES)
     group.add_argument("--splats", type=counted, metavar="N", help=f"at most (default: {counts})")
     group.add_argument("--height-m", type=positive, metavar="M", help="height of the head in metres (default: 0.23)")
-    group.add_argument("--preview", type=Path, metavar="FILE.png", help="contact sheet: photo, colours, normals")
-    group.add_argument("--turntable", type=Path, metavar="FILE.mp4", help="video of one turn")
-    add_report(group)
 
 
 def add_report(group: argparse._ArgumentGroup) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spinmeround.cli import console, doctor, fit, recon, views, weights
+from spinmeround.cli import batch, console, doctor, fit, recon, views, weights
 from spinmeround.cli.arguments import angles
 from spinmeround.errors import FitError, ResourceError
 from spinmeround.io import write_views
@@ -23,7 +23,7 @@ from spinmeround.io.pictures import encode_png
 from spinmeround.orbits import orbit_cameras
 from tests.pipelines.fakes import GOOD_PHOTO, install, sphere_views
 
-COMMANDS = {"recon": recon, "views": views, "fit": fit, "weights": weights, "doctor": doctor}
+COMMANDS = {"batch": batch, "recon": recon, "views": views, "fit": fit, "weights": weights, "doctor": doctor}
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Many heads on Ray: what is to be made, what was made, and the work in between, each without the others."""
