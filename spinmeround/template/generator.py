@@ -36,7 +36,7 @@ from spinmeround.template.headwear import (
 from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel, load_head_model
 from spinmeround.template.render import Covering, Skin, painted_surface, render_views
-from spinmeround.template.strands.build import grow_strands
+from spinmeround.template.strands.build import HairSurface, grow_strands
 from spinmeround.template.strands.direction_field import photographed_orientations, surface_directions
 from spinmeround.template.strands.settings import StrandGrowthSettings
 from spinmeround.template.texture.bake import TEXTURE_PX, SkinTexture, bake_skin_texture, shared_atlas
@@ -253,9 +253,8 @@ def _grow_hair(
     texture = paint_hair(surface, directions, curl, evidence, photos, rng=np.random.default_rng(seed))
     neutral = flatten_covered_ears(model, model.dense(head.neutral), coverage)
     rng = np.random.default_rng(seed)
-    strands = grow_strands(
-        model, neutral, coverage, surface, directions, curl, texture, evidence, budget=budget, rng=rng
-    )
+    measured = HairSurface(surface, directions, curl, texture)
+    strands = grow_strands(model, neutral, coverage, measured, evidence, budget=budget, rng=rng)
     return Covering("hair", surface, texture, strands)
 
 

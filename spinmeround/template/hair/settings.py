@@ -385,7 +385,8 @@ class StrandSettings:
         short_length: of streaks of curls, in texels (2 cm).
         long_length: the same of combed hair (15 cm).
         min_finer_contrast: least contrast of a band against the next wider one: a photo blurs the finest strands away.
-        max_coarse_contrast: most contrast of the widest band against the next finer one: the rest is shading.
+        max_coarse_contrast: most contrast of a band against the next finer one: the rest is shading of the hair's form,
+            and looks like folds of cloth where it is put elsewhere.
         undirected_coarse: fraction of the contrast that the two widest bands keep in curls.
         straight_rad: standard deviation of the angle of straight strands around the direction of growth, radians.
         curly_rad: what curls add to it.
@@ -405,7 +406,7 @@ class StrandSettings:
     short_length: float = 30.0
     long_length: float = 250.0
     min_finer_contrast: float = 0.75
-    max_coarse_contrast: float = 0.7
+    max_coarse_contrast: float = 0.6
     undirected_coarse: float = 0.5
     straight_rad: float = 0.1
     curly_rad: float = 0.5

@@ -94,11 +94,12 @@ def _contrasts(samples, combed: float) -> list[float]:
     """Return the standard deviation of each band in the photos' hair."""
     s = _STRANDS
     contrasts = [_measured_contrast(samples, width) for width in s.widths_texels]
-    contrasts[3] = min(contrasts[3], s.max_coarse_contrast * contrasts[2])
     kept = s.undirected_coarse + (1 - s.undirected_coarse) * combed
     contrasts[2:] = [contrast * kept for contrast in contrasts[2:]]
     for k in (1, 0):
         contrasts[k] = max(contrasts[k], s.min_finer_contrast * contrasts[k + 1])
+    for k in (1, 2, 3):
+        contrasts[k] = min(contrasts[k], s.max_coarse_contrast * contrasts[k - 1])
     return contrasts
 
 

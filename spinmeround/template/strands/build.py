@@ -69,14 +69,28 @@ class _Roots:
         )
 
 
+@dataclass(frozen=True)
+class HairSurface:
+    """The outer surface of hair and what the photos tell of it.
+
+    Attributes:
+        mesh: the surface, world frame.
+        directions: in which hair grows at its vertices, unit vectors.
+        curl: of its strands.
+        texture: its colours.
+    """
+
+    mesh: Mesh
+    directions: Float[np.ndarray, "v 3"]
+    curl: Curl
+    texture: HairTexture
+
+
 def grow_strands(
     model: HeadModel,
     skin: Float[np.ndarray, "m 3"],
     coverage: Float[np.ndarray, "m"],
-    hair: Mesh,
-    hair_directions: Float[np.ndarray, "v 3"],
-    curl: Curl,
-    texture: HairTexture,
+    surface: HairSurface,
     evidence: Sequence[PhotoEvidence],
     *,
     budget: int = _SETTINGS.budget,
@@ -87,10 +101,6 @@ def grow_strands(
     Args:
         skin: dense vertices of the head at rest, world frame.
         coverage: fraction of hair and headwear over each of them.
-        hair: the hair's outer surface.
-        hair_directions: in which hair grows at its vertices, unit vectors.
-        curl: of its strands.
-        texture: its colours.
         budget: points of all strands together, at most.
         rng: draws roots, depths, lengths and tones.
     """
@@ -99,7 +109,8 @@ def grow_strands(
     outer = outer_skin(model)
     # At the open end of the neck the normals do not tell inside from outside.
     outer &= skin[:, 1] > neck_cut.HEIGHT
-    volume = HairVolume.of(hair, hair_directions, Mesh(skin[outer], np.zeros((0, 3), np.int64)), normals[outer])
+    hair, curl = surface.mesh, surface.curl
+    volume = HairVolume.of(hair, surface.directions, Mesh(skin[outer], np.zeros((0, 3), np.int64)), normals[outer])
     roots = _scattered(model, skin, normals, coverage, hair, volume, rng)
     if roots is None:
         return None
@@ -124,7 +135,7 @@ def grow_strands(
     fineness = s.finest + (1 - s.finest) * smooth_ramp(at_root, *s.thinning)
     widths = s.width * fineness[:, None] * (1 - (1 - s.tip) * along**2)
     root_uv = (model.uv[model.uv_faces[roots.face]] * roots.corner_weights[..., None]).sum(1)
-    return HairStrands(points, widths, _colours(points, volume, roots.depths, texture, rng), root_uv)
+    return HairStrands(points, widths, _colours(points, volume, roots.depths, surface.texture, rng), root_uv)
 
 
 def _scattered(

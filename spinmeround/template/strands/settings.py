@@ -130,7 +130,7 @@ class StrandGrowthSettings:
     hair_in_photo: float = 0.9
     before_skin: float = 0.03
     tone_place: float = 0.8
-    tone_spread: float = 0.7
+    tone_spread: float = 1.0
     deep_tone: float = 0.6
 
 

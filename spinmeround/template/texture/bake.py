@@ -177,20 +177,17 @@ def _occlusion(
     logs = np.log(with_interreflection(np.maximum(openness, _BAKE.min_openness), usual**GAMMA)) / GAMMA
     # Lids and lips meet others of their kind here, and are painted as a photo shows them.
     moving = np.maximum.reduce([model.masks[name] for name in ("lids", "lips", "cavity")])
-    usual_level = weighted_median(logs.mean(1), _hidden_areas(canvas, seen_sum))
+    usual_level = weighted_median(logs.mean(1), _bare_areas(canvas))
     return np.exp((logs - usual_level) * (1 - moving[:, None]))
 
 
-def _hidden_areas(canvas: SkinCanvas, seen_sum: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
-    """Return the area around each dense vertex that is skin, bare, above the cut through the neck, and not seen.
+def _bare_areas(canvas: SkinCanvas) -> Float[np.ndarray, "m"]:
+    """Return the area around each dense vertex that is bare skin above the cut through the neck.
 
-    Args:
-        seen_sum: how much of each vertex is seen, texels.
+    What is seen counts as well: under long hair all that no photo shows lies in the shade.
     """
-    model = canvas.model
-    shown = _outer_skin(model) * (model.dense(model.mean)[:, 1] > neck_cut.HEIGHT)
-    unseen = 1 / (1 + (seen_sum / _BAKE.light_half_weight) ** 2)
-    return canvas.areas * shown * (1 - canvas.hair_coverage) * unseen + _TINY
+    shown = _outer_skin(canvas.model) * (canvas.model.dense(canvas.model.mean)[:, 1] > neck_cut.HEIGHT)
+    return canvas.areas * shown * (1 - canvas.hair_coverage) + _TINY
 
 
 @functools.lru_cache(maxsize=1)

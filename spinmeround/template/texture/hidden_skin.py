@@ -112,7 +112,7 @@ class _HiddenSettings:
     ear_doubt: float = 0.8
     hair_ranks: tuple[float, float] = (0.2, 0.9)
     max_pores: float = 0.015
-    max_hairs: float = 0.1
+    max_hairs: float = 0.05
     min_hair_weight: float = 20
     hair_to_skin: float = 0.5
 

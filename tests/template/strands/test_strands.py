@@ -9,7 +9,7 @@ from spinmeround.template.hair.curl import Curl
 from spinmeround.template.hair.volume import outer_skin
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.render import Covering, Skin, render_views
-from spinmeround.template.strands.build import grow_strands
+from spinmeround.template.strands.build import HairSurface, grow_strands
 from spinmeround.template.strands.growth import HairVolume, grow
 from spinmeround.template.strands.ribbons import Ribbons, drawn_strands, under_strands
 from spinmeround.template.strands.settings import GrowthSettings, RibbonSettings, StrandGrowthSettings
@@ -47,7 +47,8 @@ def grown(model, scene, seed):
     evidence, coverage, surface = scene
     directions, curl, texture = measured_and_painted(surface, evidence, seed=0)
     skin, rng = model.dense(model.mean), np.random.default_rng(seed)
-    return grow_strands(model, skin, coverage, surface, directions, curl, texture, evidence, rng=rng)
+    measured = HairSurface(surface, directions, curl, texture)
+    return grow_strands(model, skin, coverage, measured, evidence, rng=rng)
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,8 @@ def test_mirrored_texels_lie_mirrored_on_the_head(model, atlas):
 def test_gather_inverts_spread_on_smooth_values(model, atlas):
     values = np.asarray(model.dense(model.mean), np.float64)
     back, mass = atlas.gather(atlas.spread(values), (atlas.face >= 0).astype(np.float32), len(values))
-    heavy = mass > 1
+    heavy = mass > 4  # of all texels around them
+    assert heavy.sum() > 3000
     assert np.abs(back[heavy] - values[heavy]).max() < 0.03
 
 
