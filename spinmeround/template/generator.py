@@ -203,7 +203,6 @@ class TemplateGenerator:
             head,
             [as_hair(photo.portrait) for photo in evidence],
             coverage,
-            coverings=[each for each in surfaces if each is not None],
             size_px=self._detail.texture_px,
         )
         self._progress(0.85, "painting the hair")

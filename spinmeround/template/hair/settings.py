@@ -73,11 +73,13 @@ class EarSettings:
         min_visible_fraction: of the vertices of an ear's lower half that a photo must nearly see to say whether hair
             covers it.
         min_covered_fraction: of the ear that hair must cover before the ear is flattened.
+        clearance: hair nearer to a bare ear than this is left out (2 mm).
     """
 
     mask: float = 0.3
     min_visible_fraction: float = 0.15
     min_covered_fraction: float = 0.5
+    clearance: float = 0.005
 
 
 @dataclass(frozen=True)

@@ -341,6 +341,11 @@ def hair_surface(
         return None
     vertices, faces, _, _ = marching_cubes(np.pad(volume, 1, constant_values=s.truncation), 0.0)
     vertices = (vertices - 1) * s.voxel + low
+    # An ear is thinner than a voxel, and hair behind it would show before it.
+    ears = neutral_dense[(np.maximum(model.masks["ear_left"], model.masks["ear_right"]) > _INSIDE) & ~covered]
+    if len(ears):
+        distance, _ = cKDTree(ears).query(vertices, distance_upper_bound=_EARS.clearance, workers=-1)
+        faces = faces[~np.isfinite(distance)[faces].any(1)]
     return _visible_part(vertices, faces.astype(np.int64), skin_distance.reshape(grid.shape), low)
 
 

@@ -237,7 +237,7 @@ def _colours(points, volume: HairVolume, depths, texture: HairTexture, rng: np.r
     base = base.reshape(points.shape)
     lightness = np.array(LUMINANCE)
     spread = s.tone_spread * float((own @ lightness).std() / max(float((base @ lightness).mean()), _TINY))
-    tone = np.exp(rng.normal(0, spread, len(points)))
+    tone = np.exp(rng.normal(0, min(spread, s.max_tone_spread), len(points)))
     tone *= 1 - (1 - s.deep_tone) * np.clip(depths / s.max_depth, 0, 1)
     if texture.photo is None:
         return np.clip((base + own[:, None]) * tone[:, None, None], 0, 1)

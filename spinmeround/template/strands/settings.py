@@ -98,7 +98,7 @@ class StrandGrowthSettings:
             head at rest, not on that with the expression of the photo.
         tone_place: place along a strand, from root to tip, where the hair's map says how light it is.
         tone_spread: standard deviation of the logarithm of a single strand's lightness where no photo shows it, against
-            that of the map.
+            that of the map; max_tone_spread: the most, for hair that is all but black.
         deep_tone: lightness of the deepest strands.
     """
 
@@ -131,6 +131,7 @@ class StrandGrowthSettings:
     before_skin: float = 0.03
     tone_place: float = 0.8
     tone_spread: float = 1.0
+    max_tone_spread: float = 0.4
     deep_tone: float = 0.6
 
 

@@ -84,7 +84,7 @@ class _LipsAtRestSettings:
     prior_weight: float = 0.01
     seam_mm: tuple[float, float] = (0.2, 1.2)
     bulge_mm: float = 4.5
-    shadow_depth: float = 0.5
+    shadow_depth: float = 0.35
     min_darkness: float = 0.05
     scattering_mm: float = 1.37
 

@@ -26,7 +26,7 @@ from spinmeround.template.texture.occlusion import Visibility, with_interreflect
 from spinmeround.template.texture.photo_merge import PhotoLayer, merge_photos, photo_fitness
 from spinmeround.template.texture.projection import project_photo
 from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, unlikeness, usual_skin, weighted_median
-from spinmeround.types import Mesh, Portrait
+from spinmeround.types import Portrait
 
 TEXTURE_PX = 2048
 """Side of the baked texture, texels."""
@@ -109,7 +109,6 @@ def bake_skin_texture(
     portraits: Sequence[Portrait],
     hair_coverage: Float[np.ndarray, "m"],
     *,
-    coverings: Sequence[Mesh] = (),
     size_px: int = TEXTURE_PX,
     seed: int = 0,
 ) -> SkinTexture:
@@ -118,7 +117,6 @@ def bake_skin_texture(
     Args:
         hair_coverage: fraction of hair over each dense vertex. There a photo's hair belongs on the skin, elsewhere it
             is an obstruction.
-        coverings: surfaces of hair and headwear, which shade skin near them that no photo shows.
         size_px: side of the texture, texels.
         seed: of the fine grain given to skin that no photo shows.
     """
@@ -136,7 +134,7 @@ def bake_skin_texture(
     border = np.sum([share * photo.border for share, photo in zip(merged.shares, photos, strict=True)], axis=0)
     skin_seen, inner_seen = merged.skin, merged.inner
     del photos, merged  # each map has 4 million texels
-    occlusion = _occlusion(canvas, head, coverings, light.photo, skin_seen)
+    occlusion = _occlusion(canvas, head, light.photo, skin_seen)
     complete = complete_skin(canvas, skin_seen, border, occlusion, rng=np.random.default_rng(seed))
     del skin_seen, border
     inside = atlas.part >= 0
@@ -165,12 +163,10 @@ def bake_skin_texture(
     return SkinTexture(expressive, observed, resting, animatable, light)
 
 
-def _occlusion(
-    canvas: SkinCanvas, head: FittedHead, coverings: Sequence[Mesh], light: PhotoLight, seen: Layer
-) -> Float[np.ndarray, "m 3"]:
+def _occlusion(canvas: SkinCanvas, head: FittedHead, light: PhotoLight, seen: Layer) -> Float[np.ndarray, "m 3"]:
     """Return the factor on sRGB colours at each dense vertex by which more or less light gets there than elsewhere."""
     model = canvas.model
-    sky = Visibility.of(head.neutral, model.faces, coverings)
+    sky = Visibility.of(head.neutral, model.faces)
     openness = model.subdivision @ sky.openness(light.radiance(sky.directions))
     colours, seen_sum = canvas.gather(seen)
     usual = usual_skin(colours, seen_sum, canvas.places.sure)

@@ -1,8 +1,7 @@
-"""How much of the surroundings each place of a head sees: hollows, the throat and skin beneath hair get less light."""
+"""How much of the surroundings each place of a head sees: hollows and the throat get less light."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,6 @@ from jaxtyping import Bool, Float, Integer
 
 from spinmeround.geometry import vertex_normals
 from spinmeround.mesh_raster import rasterize_pixels
-from spinmeround.types import Mesh
 
 _DEPTH_OFFSET = 4.0
 """Added to depths, which must be positive, head units."""
@@ -52,10 +50,8 @@ class Visibility:
     cosine: Float[np.ndarray, "d m"]
 
     @staticmethod
-    def of(
-        vertices: Float[np.ndarray, "m 3"], faces: Integer[np.ndarray, "f 3"], others: Sequence[Mesh] = ()
-    ) -> Visibility:
-        """Return what the vertices of a mesh see past it and past other meshes, from depth buffers.
+    def of(vertices: Float[np.ndarray, "m 3"], faces: Integer[np.ndarray, "f 3"]) -> Visibility:
+        """Return what the vertices of a mesh see past it, from depth buffers.
 
         Places are moved along their normals before they are compared (Holbert, Saying Goodbye to Shadow Acne, 2011).
         """
@@ -63,10 +59,7 @@ class Visibility:
         size, centre = _OCCLUSION.size_px, vertices.mean(0)
         reach = _OCCLUSION.margin * np.linalg.norm(vertices - centre, axis=1).max()
         offset = _OCCLUSION.offset_px * 2 * reach / size
-        meshes = [Mesh(vertices, faces), *others]
-        starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
-        all_faces = np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=False)])
-        points = np.concatenate([*(mesh.vertices for mesh in meshes), vertices + offset * normals]) - centre
+        points = np.concatenate([vertices, vertices + offset * normals]) - centre
         directions = _sphere(_OCCLUSION.directions)
         visible = np.zeros((len(directions), len(vertices)), bool)
         for index, direction in enumerate(directions):
@@ -74,8 +67,8 @@ class Visibility:
             side /= np.linalg.norm(side)
             turned = points @ np.stack([side, np.cross(direction, side), -direction]).T
             pixels = np.concatenate([(turned[:, :2] / reach + 1) * size / 2, turned[:, 2:] + _DEPTH_OFFSET], axis=1)
-            depth = rasterize_pixels(pixels[: starts[-1]], all_faces, size, size).depth
-            asked = pixels[starts[-1] :]
+            depth = rasterize_pixels(pixels[: len(vertices)], faces, size, size).depth
+            asked = pixels[len(vertices) :]
             column, row = (np.clip(asked[:, c].astype(int), 0, size - 1) for c in (0, 1))
             visible[index] = asked[:, 2] < depth[row, column] + offset
         return Visibility(directions, visible, np.maximum(directions @ normals.T, 0))
