@@ -148,9 +148,10 @@ def _moved(values: Float32[np.ndarray, "h w b"], offset: Float32[np.ndarray, "h 
 def _coloured(relief, samples):
     """Match the lightness of the strands to the quantiles of the photos' hair, and add the colour that goes with it."""
     s = _STRANDS
+    # Wider variation is the shading of locks in the photo's light, not the tone of strands.
     detail = np.concatenate(
         [
-            (_blur_within(rgb, mask, s.widths_texels[0] / 2) - _blur_within(rgb, mask, s.widths_texels[-1]))[
+            (_blur_within(rgb, mask, s.widths_texels[0] / 2) - _blur_within(rgb, mask, s.widths_texels[1]))[
                 mask > s.colour_matte
             ]
             for rgb, mask in samples

@@ -55,7 +55,7 @@ def test_a_grey_contour_turns_to_skin_and_the_front_stays(scene):
     assert rgb[contour].mean() < out[contour].mean() < SKIN.mean(), "some fall-off is left"
 
 
-def test_fall_off_is_evened_out_at_the_contour_only_and_a_flare_further_in(scene):
+def test_fall_off_is_evened_out_most_at_the_contour_and_a_flare_further_in(scene):
     facing, texels, _ = _lit_from_the_front(scene)
     side = np.ones(len(scene[2]))
     shaded = SKIN * np.where(texels < 0.7, 0.75, 1)[..., None]
@@ -64,7 +64,7 @@ def test_fall_off_is_evened_out_at_the_contour_only_and_a_flare_further_in(scene
     between = scene[3] & (texels > 0.52) & (texels < 0.6)
     contour = scene[3] & (texels > 0.1) & (texels < 0.2)
     assert np.median(brighter[contour]) > 1.07
-    assert np.median(brighter[between]) < 1.01
+    assert 1 < np.median(brighter[between]) < np.median(brighter[contour]) - 0.03
     assert np.median(darker[between]) < 0.98
 
 
