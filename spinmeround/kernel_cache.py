@@ -28,7 +28,7 @@ def keep_kernels_somewhere() -> None:
 def _home_can_be_written() -> bool:
     """Whether the user's cache folder exists or could be made, as numba would."""
     try:
-        folder = Path.home() / ".cache"
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:  # no home at all
         return False
     while not folder.exists() and folder != folder.parent:

@@ -8,7 +8,7 @@ Frames, units and image conventions are stated once, in CONVENTIONS.md. In short
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -187,15 +187,14 @@ class Views:
     def __len__(self) -> int:
         return len(self.cameras)
 
-    def part(self, chosen: slice | Sequence[int]) -> Views:
-        """Return some of the views; a slice shares their pictures."""
+    def part(self, chosen: slice) -> Views:
+        """Return some of the views, which share their pictures with these."""
         given = self.cameras
         cameras = replace(
             given, camera_from_world=given.camera_from_world[chosen], intrinsics_px=given.intrinsics_px[chosen]
         )
-        names = self.names[chosen] if isinstance(chosen, slice) else tuple(self.names[i] for i in chosen if self.names)
         planes = self.rgb[chosen], self.normals_world[chosen], self.alpha[chosen], self.weight[chosen]
-        return Views(cameras, *planes, names, self.exact_cameras)
+        return Views(cameras, *planes, self.names[chosen], self.exact_cameras)
 
 
 SH_C0 = 0.28209479177387814

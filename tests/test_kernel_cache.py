@@ -16,7 +16,8 @@ VARIABLE = "NUMBA_CACHE_DIR"
 def writable(monkeypatch):
     """Which folders ``os.access`` says can be written; the administrator may write anywhere."""
     places: set[Path] = set()
-    monkeypatch.delenv(VARIABLE, raising=False)
+    for name in (VARIABLE, "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) in places)
     registered: list = []
     monkeypatch.setattr(kernel_cache.atexit, "register", lambda *call, **options: registered.append((call, options)))

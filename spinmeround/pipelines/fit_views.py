@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from spinmeround.configs import preset
+from spinmeround.geometry import select
 from spinmeround.io import read_views
 from spinmeround.io.views.read import files_of_views
 from spinmeround.pipelines.outputs import OutputOptions, PathLike, as_paths, check_inputs_stay
@@ -110,10 +111,21 @@ def _read(source: Path, settings: RunSettings, stages: Stages) -> _Folder:
     names = tuple(views.names[index] for index in wrong)
     if wrong:
         log.warning("left out, as their masks miss most of the head that the others agree on: %s", ", ".join(names))
-        views = views.part([index for index in range(len(views)) if index not in wrong])
+        views = _without(views, wrong)
     if held_out is not None:
         stages.add("held out")
     return _Folder(views, held_out, normalisation, names)
+
+
+def _without(views: Views, wrong: Sequence[int]) -> Views:
+    """Return the views but the wrong ones, in the same memory: the later ones move up."""
+    kept = [index for index in range(len(views)) if index not in wrong]
+    for place, index in enumerate(kept):
+        for pictures in (views.rgb, views.normals_world, views.alpha, views.weight):
+            if place != index:
+                pictures[place] = pictures[index]
+    names = tuple(views.names[index] for index in kept)
+    return replace(views.part(slice(len(kept))), cameras=select(views.cameras, kept), names=names)
 
 
 def _refine_cameras(views: Views, run: Run, store: ResumeStore, stages: Stages) -> Views:

@@ -8,7 +8,7 @@ from spinmeround.images import sample
 from spinmeround.mesh_raster import FaceBuffer
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.shading import CoveringTexture, Shading, Surface, tilted_by_strands
-from tests.template.hair.capped import cap, front_of, painted, photo_evidence, surface_of
+from tests.template.hair.capped import cap, front_of, painted, photo_evidence, sampled, surface_of
 
 SAMPLES, HEIGHT, WIDTH = 4, 20, 30
 
@@ -101,7 +101,7 @@ def test_hair_has_the_photo_where_that_sees_it_and_the_map_elsewhere(painted_hai
     hit = buffer.face >= 0
     points = interpolated(buffer, vertices[hair.faces])[hit].astype(np.float32)
     normals = unit(interpolated(buffer, vertex_normal[hair.faces])[hit]).astype(np.float32)
-    of_map, _ = texture.sample(points)
+    of_map, _ = sampled(texture, points)
     of_photo, trust, _ = texture.photo.look_up(points, normals)
     assert 0.05 < (trust > 0.5).mean() < 0.9
     colours, tilted = np.zeros((2, *buffer.face.shape, 3))
@@ -120,6 +120,6 @@ def test_normals_tilt_by_the_slope_of_the_relief(painted_hair):
     step, height = 0.0015, 0.0003
     tilted = normals.copy()
     for tangent in (around, np.cross(normals, around)):
-        ahead, behind = (texture.sample(points + sign * step * tangent)[1] for sign in (1, -1))
+        ahead, behind = (sampled(texture, points + sign * step * tangent)[1] for sign in (1, -1))
         tilted -= np.clip((ahead - behind) * height / (2 * step), -0.7, 0.7)[:, None] * tangent
     np.testing.assert_allclose(tilted_by_strands(CoveringTexture.of(texture), points, normals), unit(tilted), atol=0.01)

@@ -104,6 +104,11 @@ def place_of_picture(folder: Path, name: str) -> str:
     return name
 
 
+def is_shrunk(name: str) -> bool:
+    """Check whether a picture lies in a folder of shrunk ones."""
+    return name.startswith(tuple(f"{folder}/" for folder in _SHRUNK_FOLDERS))
+
+
 def place_of_mask(folder: Path, name: str) -> str | None:
     """Return the mask of a picture by the usual names: in ``masks`` or beside it, with or without ``_mask``."""
     inner = name.split("/", 1)[1] if "/" in name else name

@@ -20,6 +20,7 @@ from spinmeround.io.views.frames import (
     ViewFile,
     frames_on_disk,
     is_file,
+    is_shrunk,
     nearest_rigid,
     path_inside_folder,
     place_of_mask,
@@ -189,8 +190,13 @@ class _Reader:
 
     def frame(self) -> Frame:
         """Return the frame. The picture's size is read if the file has a field of view but no size."""
-        principal = self._number("cx"), self._number("cy")
-        return Frame(self.files(), self._pose(), self._size(), self._focal(), principal, self._distortion())
+        principal, files = (self._number("cx"), self._number("cy")), self.files()
+        if self._size() is None and self._number("fl_x") is not None and is_shrunk(files["file_path"]):
+            raise InputError(
+                f"{self.path}: {self.where}: there is only {files['file_path']}, and without w and h its intrinsics are "
+                "not known; state them"
+            )
+        return Frame(files, self._pose(), self._size(), self._focal(), principal, self._distortion())
 
     def _number(self, key: str) -> float | None:
         value = self.entry.get(key, self.document.get(key))

@@ -86,11 +86,6 @@ class HairTexture:
             return 0.0
         return float((self.observed > _SETTINGS.observed_weight)[self.occupied].mean())
 
-    def sample(self, points: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
-        """Return colour and relief at world points near the hair's surface."""
-        values = self._look_up(np.dstack([self.albedo, self.relief]), points)
-        return values[:, :3], values[:, 3]
-
     def sample_apart(
         self, points: Float[np.ndarray, "n 3"], strand_points: Float[np.ndarray, "s 3"]
     ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "s 3"]]:

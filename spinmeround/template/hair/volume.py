@@ -227,6 +227,8 @@ def contour_thickness(
     for _ in range(s.bare_rings):
         near = near | (laplacian @ near != 0)
     thickness = np.zeros(count)
+    if not near.any():
+        return thickness
     thickness[near] = factorised(system.tocsr()[near][:, near]).solve((data * value)[near])
     return np.clip(thickness, 0.0, s.max_thickness)
 

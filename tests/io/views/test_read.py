@@ -272,3 +272,11 @@ def test_small_rounding_in_poses_is_evened_out(tmp_path: Path, make_views) -> No
     )
     turn = read_views(tmp_path / "views")[0].cameras.camera_from_world[1, :3, :3]
     np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-14)
+
+
+def test_shrunk_pictures_without_a_stated_size_are_refused(tmp_path: Path, make_views) -> None:
+    write_views(tmp_path / "views", make_views(2))
+    edit(tmp_path / "views", lambda d: (d.pop("w"), d.pop("h")))
+    (tmp_path / "views/images").rename(tmp_path / "views/images_2")
+    with pytest.raises(InputError, match="without w and h its intrinsics are not known"):
+        read_views(tmp_path / "views")

@@ -85,3 +85,9 @@ def measured_and_painted(surface, evidence, *, seed):
     curl = shown_curl(evidence, orientations)
     texture = paint_hair(surface, directions, curl, evidence, photos, rng=np.random.default_rng(seed))
     return directions, curl, texture
+
+
+def sampled(texture, points):
+    """Colour and relief of a map of hair at points near its surface."""
+    values = texture._look_up(np.dstack([texture.albedo, texture.relief]), points)
+    return values[:, :3], values[:, 3]

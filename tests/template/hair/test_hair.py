@@ -25,6 +25,7 @@ from tests.template.hair.capped import (
     front_of,
     painted,
     photo_evidence,
+    sampled,
     surface_of,
 )
 
@@ -182,7 +183,7 @@ def test_colour_is_the_photos_where_seen_and_repeats_with_the_seed(capped):
     texture = painted(surface, evidence, seed=3)
     again = painted(surface, evidence, seed=3)
     np.testing.assert_array_equal(texture.albedo, again.albedo)
-    colours, relief = texture.sample(surface.vertices)
+    colours, relief = sampled(texture, surface.vertices)
     np.testing.assert_allclose(colours.mean(0), HAIR_RGB, atol=0.04)
     assert relief.std() > 0.1
     assert 0.02 < texture.observed_fraction < 0.6
@@ -228,7 +229,7 @@ def test_the_map_wraps_without_a_seam(capped):
     evidence, _, surface = capped
     texture = painted(surface, evidence, seed=0)
     behind = texture.centre + np.array([[-1e-6, 0.0, -0.25], [1e-6, 0.0, -0.25]])
-    left, right = texture.sample(behind)[0]
+    left, right = sampled(texture, behind)[0]
     np.testing.assert_allclose(left, right, atol=0.02)
 
 
