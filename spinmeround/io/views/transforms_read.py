@@ -193,7 +193,7 @@ class _Reader:
         principal, files = (self._number("cx"), self._number("cy")), self.files()
         if self._size() is None and self._number("fl_x") is not None and is_shrunk(files["file_path"]):
             raise InputError(
-                f"{self.path}: {self.where}: there is only {files['file_path']}, and without w and h its intrinsics are "
+                f"{self.path}: {self.where}: there is only {files['file_path']}, and without w and h intrinsics are "
                 "not known; state them"
             )
         return Frame(files, self._pose(), self._size(), self._focal(), principal, self._distortion())

@@ -278,5 +278,5 @@ def test_shrunk_pictures_without_a_stated_size_are_refused(tmp_path: Path, make_
     write_views(tmp_path / "views", make_views(2))
     edit(tmp_path / "views", lambda d: (d.pop("w"), d.pop("h")))
     (tmp_path / "views/images").rename(tmp_path / "views/images_2")
-    with pytest.raises(InputError, match="without w and h its intrinsics are not known"):
+    with pytest.raises(InputError, match="without w and h intrinsics are not known"):
         read_views(tmp_path / "views")
