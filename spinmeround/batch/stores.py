@@ -270,8 +270,9 @@ class ObjectStore(Store):
         files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.name == MARK)
         keys = [self._at(HEADS, name, path.relative_to(folder).as_posix()) for path in files]
         self._files.invalidate_cache()
-        for key in set(self._files.find(self._at(HEADS, name))) - set(keys):
-            self._files.rm_file(key)
+        with suppress(FileNotFoundError):  # some say so where nothing is
+            for key in set(self._files.find(self._at(HEADS, name))) - set(keys):
+                self._files.rm_file(key)
         for path, key in zip(files, keys, strict=True):
             self._files.put_file(str(path), key)
 
