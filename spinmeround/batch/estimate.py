@@ -16,13 +16,14 @@ from spinmeround.batch.ray_executor import check_installed
 from spinmeround.batch.run import duration
 from spinmeround.batch.stores import FolderStore, Store, open_store
 from spinmeround.configs import preset
-from spinmeround.io.formats import output_kind
+from spinmeround.io.formats import output_kind, suffixes
+from spinmeround.pipelines.avatars import find_obstacle
 
 _BYTES_A_SPLAT = {"ply": 68, "spz": 20, "splat": 32}
 _BYTES_A_MESH = 8_000_000
 _BYTES_BESIDE = 150_000
 """Preview and report."""
-_STAGES = ("photo", "portrait", "head", "views", "files", "preview")
+_STAGES = ("photo", "portrait", "head", "files", "preview")
 
 
 def foretell(places: Sequence[str], recipe: Recipe, *, selection: Selection, cpus_per_head: int) -> str:
@@ -73,8 +74,15 @@ def _slots(recipe: Recipe, cpus_per_head: int) -> int:
 
 def _guessed_seconds(recipe: Recipe) -> float:
     seconds = preset(recipe.settings.quality).seconds
-    kinds = {output_kind(f"head.{each}", ply=recipe.ply) for each in recipe.formats if not is_hair(each)}
-    stages = [*_STAGES, *(["polish"] if "splats" in kinds else []), *(["avatar"] if "mesh" in kinds else [])]
+    heads = [each for each in recipe.formats if not is_hair(each)]
+    kinds = {output_kind(f"head.{each}", ply=recipe.ply) for each in heads}
+    moves = find_obstacle(recipe.settings) is None and all(f".{each}" in suffixes("avatar") for each in heads)
+    stages = [
+        *_STAGES,
+        *([] if moves else ["views"]),
+        *(["polish"] if "splats" in kinds else []),
+        *(["avatar"] if "mesh" in kinds else []),
+    ]
     return sum(seconds[stage] for stage in stages)
 
 

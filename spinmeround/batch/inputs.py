@@ -10,11 +10,11 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from glob import has_magic
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from spinmeround.batch.settings import is_setting
-from spinmeround.batch.stores import local_path, open_filesystem
+from spinmeround.batch.stores import HEADS, local_path, open_filesystem
 from spinmeround.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -28,19 +28,21 @@ Entry = tuple[str, tuple[str, ...], Mapping[str, Any]]
 """A name, photos and options, before names are made distinct."""
 
 
-def read_entries(places: Iterable[str]) -> Iterator[Entry]:
+def read_entries(places: Iterable[str], *, out: str = "") -> Iterator[Entry]:
     """Yield what each place holds, in its order; folders sorted by name.
 
     Args:
         places: photos, folders, patterns such as ``photos/*.jpg``, and lists (``.csv``, ``.jsonl``, ``.parquet``), as
             paths or URLs.
+        out: where the batch is written to. What a folder or a pattern finds there is left out; where the photos
+            themselves lie in it, only the heads are.
 
     Raises:
         InputError: a place that is not there or holds no photo, or a list that cannot be read.
     """
     for place in places:
         found = False
-        for entry in _entries_of(place):
+        for entry in _entries_of(place, out):
             found = True
             yield entry
         if not found:
@@ -53,19 +55,31 @@ def safe_name(text: str) -> str:
     return name.lstrip(".") or "head"
 
 
-def _entries_of(place: str) -> Iterator[Entry]:
+def photo_name(photo: str) -> str:
+    """Return the name of a photo's file without its suffix; on this system's terms if the photo is on a disk."""
+    return (PurePath(photo) if local_path(photo) is not None else PurePosixPath(photo)).stem
+
+
+def _entries_of(place: str, out: str) -> Iterator[Entry]:
     path = local_path(place)
     path = None if path is None else path.absolute()  # tasks run elsewhere
     if path is None:
-        yield from _remote_entries(place)
+        yield from _remote_entries(place, out)
     elif path.is_dir():
-        yield from (_named(str(photo), photo.relative_to(path).as_posix()) for photo in _walk(path))
+        yield from (
+            _named(str(photo), photo.relative_to(path).as_posix()) for photo in _walk(path, _local_output(path, out))
+        )
     elif path.suffix.lower() in LIST_SUFFIXES and path.is_file():
         with path.open("rb") as stream:
             yield from _listed(str(path), stream)
     elif not path.exists() and has_magic(str(path)):
         anchor = Path(path.anchor)
-        matching = sorted(anchor.glob(str(path.relative_to(anchor))))
+        output = _local_output(path, out)
+        matching = [
+            photo
+            for photo in sorted(anchor.glob(str(path.relative_to(anchor))))
+            if output is None or not photo.resolve().is_relative_to(output)
+        ]
         yield from (_named(str(photo), photo.name) for photo in matching if photo.is_file())
     elif not path.exists():
         raise InputError(f"{place}: no such file or folder")
@@ -73,18 +87,25 @@ def _entries_of(place: str) -> Iterator[Entry]:
         yield _named(str(path), path.name)
 
 
-def _remote_entries(url: str) -> Iterator[Entry]:
+def _remote_entries(url: str, out: str) -> Iterator[Entry]:
     files, path = open_filesystem(url)
     full = files.unstrip_protocol
+    output = _remote_output(full(path), out)
+
+    def is_made(found: str) -> bool:
+        return output is not None and f"{full(found)}/".startswith(f"{output}/")
+
     try:
         if has_magic(path):
-            yield from (_named(full(each), each.rsplit("/", 1)[-1]) for each in sorted(files.glob(path)))
+            yield from (
+                _named(full(each), each.rsplit("/", 1)[-1]) for each in sorted(files.glob(path)) if not is_made(each)
+            )
         elif path.lower().endswith(LIST_SUFFIXES):
             with files.open(path, "rb") as stream:
                 yield from _listed(url, stream)
         elif files.isdir(path):
             for folder, folders, names in files.walk(path):
-                folders.sort()
+                folders[:] = sorted(name for name in folders if not is_made(f"{folder}/{name}"))
                 for name in sorted(names):
                     if name.lower().endswith(PHOTO_SUFFIXES):
                         inside = f"{folder}/{name}"
@@ -97,9 +118,31 @@ def _remote_entries(url: str) -> Iterator[Entry]:
         raise InputError(f"{url}: {' '.join(str(error).split())}") from error
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _local_output(place: Path, out: str) -> Path | None:
+    """Return the folder whose files are no photos: all that is written to, or the heads alone of a place inside it."""
+    written = local_path(out) if out else None
+    if written is None:
+        return None
+    written = written.resolve()
+    return written / HEADS if place.resolve().is_relative_to(written) else written
+
+
+def _remote_output(place: str, out: str) -> str | None:
+    """Return the same for URLs."""
+    if not out or local_path(out) is not None:
+        return None
+    files, path = open_filesystem(out)
+    written = files.unstrip_protocol(path).rstrip("/")
+    return f"{written}/{HEADS}" if f"{place}/".startswith(f"{written}/") else written
+
+
+def _walk(folder: Path, output: Path | None) -> Iterator[Path]:
+    real = folder.resolve()
+    if output is not None and real.is_relative_to(output):
+        return
+    left_out = folder / output.relative_to(real) if output is not None and output.is_relative_to(real) else None
     for inner, folders, names in os.walk(folder, followlinks=False):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and Path(inner, name) != left_out)
         for name in sorted(names):
             if name.lower().endswith(PHOTO_SUFFIXES) and not name.startswith("."):
                 yield Path(inner) / name
@@ -114,17 +157,14 @@ def _listed(place: str, stream: Any) -> Iterator[Entry]:
     base = place.replace("\\", "/").rpartition("/")[0]
     ignored: set[str] = set()
     for number, row in enumerate(_rows(place, stream), start=1):
+        if not isinstance(row, Mapping):
+            raise InputError(f"{place}, row {number}: expected a JSON object, got {row!r}")
         given = {key: value for key, value in row.items() if value is not None and value != ""}
         photos = _photos(given, base, where=f"{place}, row {number}")
-        options = given.get("options") or {}
-        if isinstance(options, str):
-            try:
-                options = json.loads(options)
-            except ValueError:
-                raise InputError(f"{place}, row {number}: its options are no JSON object: {options!r}") from None
+        options = _options(given.get("options") or {}, where=f"{place}, row {number}")
         options = {**{key: value for key, value in given.items() if is_setting(key)}, **options}
         ignored |= {str(key) for key in given if not is_setting(key)} - {"photo", "photos", "name", "options", "None"}
-        name = given.get("name") or os.path.splitext(photos[0].rsplit("/", 1)[-1])[0]  # noqa: PTH122
+        name = given.get("name") or photo_name(photos[0])
         yield safe_name(str(name)), photos, options
     if ignored:
         log.warning("%s: columns that are no settings were ignored: %s", place, ", ".join(sorted(ignored)))
@@ -148,11 +188,31 @@ def _rows(place: str, stream: Any) -> Iterator[Mapping[str, Any]]:
         raise InputError(f"{place}: cannot be read as a list of photos: {error}") from error
 
 
+def _options(given: Any, *, where: str) -> Mapping[str, Any]:
+    """Return the options of a row, which may be JSON."""
+    options = given
+    if isinstance(given, str):
+        try:
+            options = json.loads(given)
+        except ValueError:
+            options = None
+    if not isinstance(options, Mapping):
+        raise InputError(f"{where}: its options are no JSON object: {given!r}")
+    return options
+
+
 def _photos(given: Mapping[str, Any], base: str, *, where: str) -> tuple[str, ...]:
     """Return the photos of a row; relative ones are relative to the list."""
     photos = given.get("photos", given.get("photo"))
-    if isinstance(photos, str):
-        photos = json.loads(photos) if photos.startswith("[") else photos.split(";")
+    if isinstance(photos, str) and "photos" in given and photos.startswith("["):
+        try:
+            photos = json.loads(photos)
+        except ValueError:
+            raise InputError(f"{where}: its photos are no JSON list: {photos!r}") from None
+    elif isinstance(photos, str):
+        photos = photos.split(";")
+    if photos is not None and not isinstance(photos, list):
+        raise InputError(f"{where}: expected a list of photos, got {photos!r}")
     if not photos:
         raise InputError(f"{where}: no photo; a list has a column photo, or photos with ; between them")
     return tuple(_absolute(str(photo).strip(), base) for photo in photos)

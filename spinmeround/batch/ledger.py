@@ -8,6 +8,7 @@ a temporary file, so that memory stays the same for ten heads and for a million.
 
 from __future__ import annotations
 
+import csv
 import logging
 import re
 import sqlite3
@@ -198,7 +199,7 @@ def _rows(path: Path) -> Iterator[tuple[int, int, Row | None]]:
                 return
             try:
                 row = from_line(line.decode())
-            except ValueError:
+            except (ValueError, csv.Error):
                 row = None
             yield at, at + len(line), row
             at += len(line)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from spinmeround.batch.head import Head, Recipe, Row, is_hair
-from spinmeround.batch.inputs import safe_name
-from spinmeround.batch.plan import Selection
+from spinmeround.batch.inputs import photo_name, safe_name
+from spinmeround.batch.plan import Selection, short_digest
 from spinmeround.batch.ray_executor import RayExecutor, RayOptions
 from spinmeround.batch.run import BatchResult, Progress, run_batch
 from spinmeround.batch.stores import open_store
@@ -68,7 +68,8 @@ class HeadMaker:
     ``dataset.map_batches(HeadMaker, fn_constructor_kwargs={"out": "heads/"}, batch_size=1, concurrency=8)``
 
     A batch has a column ``photo``, and may have ``name`` and ``options`` (a dict of settings by dotted name). It comes
-    back with the columns of the table added; errors stand in there, none is raised.
+    back with the columns of the table added, ``options`` only where it had none; errors stand in there, none is raised.
+    A head without a name gets that of its photo and a digest of the photo's path, since no maker knows of the others.
 
     Args:
         out: folder or URL for the heads. The pipeline has the table, and none is written there.
@@ -94,7 +95,7 @@ class HeadMaker:
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Make a head of each row of a batch."""
         photos = [str(each) for each in batch["photo"]]
-        names = batch.get("name", [os.path.splitext(os.path.basename(each))[0] for each in photos])  # noqa: PTH119, PTH122
+        names = batch.get("name", [f"{photo_name(each)}-{short_digest(each)[:8]}" for each in photos])
         options = batch.get("options", [{}] * len(photos))
         rows = [
             self._work(Head(safe_name(str(name)), (photo,), dict(each or {})), self._recipe).flat()
@@ -105,7 +106,7 @@ class HeadMaker:
             values = np.empty(len(rows), object)
             values[:] = [row[column] for row in rows]
             columns[column] = values if isinstance(values[0], (list, type(None))) else np.array(values.tolist())
-        return {**batch, **columns}
+        return {**batch, **columns, **{name: batch[name] for name in ("options",) if name in batch}}
 
 
 def make_recipe(
@@ -134,6 +135,8 @@ def make_recipe(
         check_available(find_format(name, kind), name)
     if all(map(is_hair, suffixes)):
         raise OutputError(f"a head needs a file of splats or a mesh beside {', '.join(suffixes) or 'none'}: try ply")
+    if len(hair := [each for each in suffixes if is_hair(each)]) > 1:
+        raise OutputError(f"a head has one file of hair, and {', '.join(hair)} are {len(hair)}: name one of them")
     Backends(settings).check()
     if settings.prior != "auto":
         PRIORS.check(settings.prior)

@@ -36,7 +36,7 @@ class Selection:
 
     def takes(self, name: str) -> bool:
         """Whether a head falls to the shard."""
-        return self.shard is None or int(_digest(name), 16) % self.shard[1] == self.shard[0] - 1
+        return self.shard is None or int(short_digest(name), 16) % self.shard[1] == self.shard[0] - 1
 
 
 class Plan:
@@ -54,7 +54,7 @@ class Plan:
         self.wanted = self.present = self.hopeless = 0
         self._todo = sqlite3.connect("")
         self._todo.execute("CREATE TABLE todo (name TEXT, photos TEXT, options TEXT)")
-        for head in _selected(distinct_heads(read_entries(places)), selection):
+        for head in _selected(distinct_heads(read_entries(places, out=recipe.out)), selection):
             self.wanted += 1
             settled = ledger.settled_plan(head.name)
             if settled is not None and settled[0] == plan_digest(head, recipe):
@@ -90,7 +90,7 @@ def distinct_heads(entries: Iterable[Entry]) -> Iterator[Head]:
 
     repeated = 0
     for name, photos, options in entries:
-        content = _digest(json.dumps([photos, options], sort_keys=True, default=str))
+        content = short_digest(json.dumps([photos, options], sort_keys=True, default=str))
         if not is_new(f"={content}"):
             repeated += 1
             continue
@@ -139,5 +139,6 @@ def _fingerprint(place: str) -> list[object]:
     ]
 
 
-def _digest(text: str) -> str:
+def short_digest(text: str) -> str:
+    """Digest a text, which may hold bytes of a file name that are no text."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]

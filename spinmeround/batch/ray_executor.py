@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -167,13 +168,25 @@ def _connected(address: str | None) -> Iterator[Any]:
     _check_address(address)
     local: dict[str, Any] = {"object_store_memory": _STORE_BYTES} if address is None else {}
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+        with _own_sigterm():
+            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(f"no Ray cluster at {address}: {' '.join(str(error).split())[:300]}") from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Put back the handler of SIGTERM that Ray replaces by its own; where there was none, Ray's may stay."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before not in (None, signal.SIG_DFL, signal.getsignal(signal.SIGTERM)):
+            signal.signal(signal.SIGTERM, before)
 
 
 def _check_address(address: str | None) -> None:

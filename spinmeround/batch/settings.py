@@ -40,13 +40,15 @@ def with_options(settings: RunSettings, options: Mapping[str, Any]) -> RunSettin
     """Return settings with some replaced.
 
     Args:
-        options: by dotted name; text is read as what the setting is.
+        options: by dotted name; text is read as what the setting is, and None is as good as absent.
 
     Raises:
         InputError: no such setting, or a value that it cannot have.
     """
     groups: dict[str, dict[str, Any]] = {}
     for name, value in options.items():
+        if value is None:  # a column that other rows have
+            continue
         if not is_setting(name):
             close = difflib.get_close_matches(name, _kinds(), n=1)
             raise InputError(f"no setting {name!r}" + (f" (perhaps {close[0]}?)" if close else ""))
@@ -92,7 +94,7 @@ def _as(value: Any, kind: Any) -> Any:
         return match
     if typing.get_origin(kind) is not None:
         read = json.loads(value) if isinstance(value, str) else value
-        return {str(key): float(number) for key, number in read.items()}
+        return {str(key): float(number) for key, number in read.items() if number is not None}
     if kind is bool:
         text = str(value).lower()
         if text not in (*_TRUE, *_FALSE):

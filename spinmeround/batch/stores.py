@@ -24,6 +24,8 @@ HEADS = "heads"
 MARK = "head.json"
 """File of a finished head: its row."""
 _UNFINISHED = ".unfinished"
+_PROBE_S = 1.0
+"""Longer than shards that start at the same time hold the lock of a whole run, only to see whether there is one."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
@@ -70,7 +72,7 @@ class Store(ABC):
         """Return a context in which this run, and no other, writes the tables of this name.
 
         Args:
-            alone: whether all heads are this run's, and what other runs left unfinished can go.
+            alone: whether all heads are this run's, so that no shard may run beside it, nor it beside a shard.
 
         Raises:
             OutputError: another run is writing it.
@@ -140,22 +142,19 @@ class FolderStore(Store):
         """Hold a lock that ends with this process, however it ends."""
         from filelock import FileLock, Timeout
 
+        batch = name.partition(".")[0]
         try:
             with FileLock(self._root / f".{name}.lock", timeout=0):
+                for other in self._root.glob(f".{batch}.*.lock" if alone else f".{batch}.lock"):
+                    with FileLock(other, timeout=_PROBE_S):
+                        pass  # nobody holds it
                 try:
-                    self._clear(alone)
                     yield
                 finally:
-                    self._clear(alone)
+                    with suppress(OSError):
+                        (self._root / _UNFINISHED).rmdir()
         except Timeout as error:
             raise OutputError(f"another run is writing to {self._root}: wait for it, or name another folder") from error
-
-    def _clear(self, alone: bool) -> None:
-        """Remove what was left unfinished; of the heads of other shards, each is left to its next attempt."""
-        if alone:
-            shutil.rmtree(self._root / _UNFINISHED, ignore_errors=True)
-        with suppress(OSError):
-            (self._root / _UNFINISHED).rmdir()
 
     def has_head(self, name: str, files: Sequence[str]) -> bool:
         """Whether a finished head is there with all its files."""
@@ -266,11 +265,16 @@ class ObjectStore(Store):
             yield Path(folder)
 
     def publish(self, folder: Path, name: str) -> None:
-        """Upload all files, the mark last; the mark of an earlier head is removed before."""
+        """Remove the mark of an earlier head, then what else it alone had; upload all files, the mark last."""
         self._remove_mark(name)
         files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.name == MARK)
-        for path in files:
-            self._files.put_file(str(path), self._at(HEADS, name, path.relative_to(folder).as_posix()))
+        keys = [self._at(HEADS, name, path.relative_to(folder).as_posix()) for path in files]
+        self._files.invalidate_cache()
+        with suppress(FileNotFoundError):  # some say so where nothing is
+            for key in set(self._files.find(self._at(HEADS, name))) - set(keys):
+                self._files.rm_file(key)
+        for path, key in zip(files, keys, strict=True):
+            self._files.put_file(str(path), key)
 
     def remove_head(self, name: str) -> None:
         """Remove a head; its mark first."""

@@ -34,7 +34,7 @@ def from_line(line: str) -> Row:
     """Return the row of one line.
 
     Raises:
-        ValueError: not a line that ``to_line`` wrote.
+        ValueError, csv.Error: not a line that ``to_line`` wrote.
     """
     (fields,) = csv.reader([line])
     return Row.from_flat({name: _typed(name, text) for name, text in zip(COLUMNS, fields, strict=True)})

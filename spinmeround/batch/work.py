@@ -73,17 +73,24 @@ def _make(row: Row, head: Head, recipe: Recipe, store: Store) -> tuple[Row, bool
     with _fetched(head.photos) as photos:
         key = recipe.digest(run_key(settings, photos))
         row = replace(row, options=differing(settings), key=key, sha256=tuple(map(_sha256, photos)))
-        text = store.read_mark(head.name, recipe.files)
-        if text is not None:
-            known = Row.from_flat(json.loads(text))
-            if known.key == key:
-                return replace(known, plan=row.plan), False
+        known = _known(head, recipe, store)
+        if known is not None and known.key == key:
+            return replace(known, plan=row.plan), False
         with store.workspace(head.name) as folder:
             report = _reconstruct(photos, folder, replace(recipe, settings=settings))
             row = _finished_row(row, report, folder)
             (folder / MARK).write_text(json.dumps(row.flat()), encoding="utf-8")
             store.publish(folder, head.name)
     return row, True
+
+
+def _known(head: Head, recipe: Recipe, store: Store) -> Row | None:
+    """Return the row of a finished head; None if there is none, or only one damaged or of another version."""
+    try:
+        text = store.read_mark(head.name, recipe.files)
+        return None if text is None else Row.from_flat(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def _reconstruct(photos: Sequence[Path], folder: Path, recipe: Recipe) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spinmeround.batch import ledger, sheet, work
+from spinmeround.batch import ledger, sheet, stores, work
 from spinmeround.batch.head import COLUMNS, STAGES, Recipe, Row
 from spinmeround.batch.many import HeadMaker, make_recipe
 from spinmeround.batch.plan import Selection
@@ -223,10 +223,29 @@ def test_two_runs_at_once_and_foreign_tables_are_refused(photos, tmp_path):
         batch(photos, photos / "a.jpg" / "out")
 
 
-def _locked(out):
+@pytest.mark.parametrize(
+    ("first", "second"), [("batch.1-of-2", "batch"), ("batch", "batch.1-of-2"), ("batch.1-of-2", "batch.2-of-2")]
+)
+def test_a_whole_run_and_a_shard_exclude_each_other(tmp_path, monkeypatch, first, second):
+    monkeypatch.setattr(stores, "_PROBE_S", 0.0)
+    store = FolderStore(tmp_path)
+    for _ in range(2):  # locks of runs that ended are no hindrance
+        with _locked(tmp_path, first), store.workspace("a") as unfinished:
+            if "batch" in (first, second):
+                with pytest.raises(OutputError, match="another run"), _locked(tmp_path, second):
+                    pass
+            else:
+                with _locked(tmp_path, second):
+                    pass
+            assert unfinished.exists()
+        with _locked(tmp_path, second):
+            pass
+
+
+def _locked(out, name="batch"):
     store = FolderStore(out)
     store.prepare()
-    return store.session("batch", alone=True)
+    return store.session(name, alone=name == "batch")
 
 
 def test_an_object_store_holds_the_same(photos, tmp_path, letters):
@@ -333,8 +352,55 @@ def test_a_class_makes_heads_in_a_pipeline(photos, tmp_path):
     assert result["state"].tolist() == ["done", "failed"]
     assert result["id"] == [1, 2]
     assert result["files"][0][0] == "head.ply"
-    assert (tmp_path / "out/heads/a/head.ply").read_text() == "a 4 draft"
+    assert result["options"] == [{"seed": 4}, None]
+    (made,) = (tmp_path / "out/heads").iterdir()
+    assert (made / "head.ply").read_text() == "a 4 draft"
     assert maker({"photo": []}) == {"photo": []}
+
+
+def test_heads_without_names_are_told_apart_by_the_paths_of_their_photos(tmp_path):
+    places = [tmp_path / folder / "me.jpg" for folder in "ab"]
+    for place in places:
+        place.parent.mkdir()
+        place.write_text("me")
+    result = HeadMaker(tmp_path / "out")({"photo": [str(place) for place in places]})
+    first, second = result["head"]
+    assert first != second
+    assert first.startswith("me-")
+    assert {path.name for path in (tmp_path / "out/heads").iterdir()} == {first, second}
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xff", b"[]", b"{}", b'{"options": 3}'])
+def test_a_head_whose_mark_cannot_be_read_is_made_again(photos, tmp_path, letters, mark):
+    out = tmp_path / "out"
+    batch(photos / "a.jpg", out)
+    (out / "heads" / "a" / "head.json").write_bytes(mark)
+    (out / "batch.csv").unlink()
+    assert batch(photos / "a.jpg", out).done == 1
+    assert letters == ["a", "a"]
+
+
+def test_a_line_that_is_no_csv_is_a_damaged_row(photos, tmp_path, caplog):
+    batch(photos, tmp_path / "out")
+    with (tmp_path / "out" / "batch.csv").open("a") as file:
+        file.write("x" * 200_000 + "\n")  # longer than a field of CSV may be
+    assert batch(photos, tmp_path / "out").present == 4
+    assert "1 rows are damaged" in caplog.text
+
+
+def test_a_head_made_anew_keeps_no_file_of_the_older_in_an_object_store(tmp_path):
+    store = open_store("memory://batches/anew")
+    try:
+        for files in (("head.ply", "hair.usdc", "head.json"), ("head.ply", "head.json")):
+            folder = tmp_path / str(len(files))
+            folder.mkdir()
+            for name in files:
+                (folder / name).write_text(name)
+            store.publish(folder, "a")
+            found = {path.rsplit("/", 1)[-1] for path in store._files.find("/batches/anew/heads/a")}
+            assert found == set(files)
+    finally:
+        store._files.rm("/batches", recursive=True)
 
 
 @pytest.mark.parametrize(
@@ -342,6 +408,7 @@ def test_a_class_makes_heads_in_a_pipeline(photos, tmp_path):
     [
         ({"formats": ["xyz"]}, "cannot write the extension '.xyz'"),
         ({"formats": ["usdc"]}, "needs a file of splats or a mesh"),
+        ({"formats": ["ply", "usdc", "USDA"]}, "a head has one file of hair"),
         ({"formats": []}, "needs a file of splats or a mesh"),
         ({"settings": RunSettings(prior="nobody")}, "nobody"),
         ({"settings": RunSettings(prior="template", diffusion=DiffusionOptions(steps=3))}, "only the diffusion prior"),

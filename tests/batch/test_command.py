@@ -6,8 +6,11 @@ import importlib.util
 
 import pytest
 
-from spinmeround.batch import ray_executor, work
+from spinmeround.batch import estimate, ray_executor, work
+from spinmeround.batch.head import Recipe
 from spinmeround.cli import batch
+from spinmeround.configs import preset
+from spinmeround.pipelines.settings import AvatarOptions, RunSettings
 from tests.batch.stand_ins import fake_reconstruct, inline
 
 pytest.importorskip("pyarrow")
@@ -85,3 +88,14 @@ def test_without_ray_it_says_how_to_get_it(photos, tmp_path, capsys, monkeypatch
     assert capsys.readouterr().err == (
         "spmr-batch: a batch needs ray, which is not installed: pip install 'spinmeround[ray]'\n"
     )
+
+
+def test_views_are_foretold_only_where_some_are_drawn():
+    seconds = preset("draft").seconds
+
+    def guessed(*formats, **settings):
+        return estimate._guessed_seconds(Recipe("out", RunSettings(quality="draft", **settings), formats))
+
+    plain = guessed("glb", avatar=AvatarOptions(rig=False))
+    assert plain - guessed("glb") == pytest.approx(seconds["views"])
+    assert guessed("glb", "ply") - guessed("glb") == pytest.approx(seconds["views"] + seconds["polish"])

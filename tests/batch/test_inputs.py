@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import PureWindowsPath
 
 import fsspec
 import pytest
 
-from spinmeround.batch.inputs import read_entries, safe_name
+from spinmeround.batch import inputs
+from spinmeround.batch.inputs import photo_name, read_entries, safe_name
 from spinmeround.batch.plan import distinct_heads
 from spinmeround.batch.settings import differing, with_options
 from spinmeround.errors import InputError
@@ -56,6 +58,35 @@ def test_a_url_is_read_as_a_disk_is(photos):
         remote.rm("/inputs", recursive=True)
 
 
+@pytest.mark.parametrize("out", ["photos/heads", "photos", "elsewhere"])
+def test_what_the_batch_writes_is_no_photo(photos, out):
+    written = photos.parent / out
+    preview = written / "heads" / "b" / "preview.jpg"
+    preview.parent.mkdir(parents=True)
+    preview.write_text("a preview")
+    assert [name for name, _, _ in read_entries([str(photos)], out=str(written))] == ["a", "b", "ä", "more_c_d"]
+    found = read_entries([f"{photos}/**/*.jp*g"], out=str(written))
+    assert sorted(name for name, _, _ in found) == ["b", "c_d", "x"]
+    remote = fsspec.filesystem("memory")
+    remote.put(str(photos), "/photos", recursive=True)
+    try:
+        for place in ("memory://photos", "memory://photos/**/*.jpg"):
+            assert "preview" not in str(list(read_entries([place], out=f"memory://{out}")))
+    finally:
+        remote.rm("/photos", recursive=True)
+
+
+def test_the_name_of_a_photo_may_begin_with_a_bracket(tmp_path):
+    (tmp_path / "list.csv").write_text("photo\n[1] a.jpg\n")
+    assert names(tmp_path / "list.csv") == ["_1_a"]
+
+
+def test_a_photo_is_named_by_its_file_on_any_system(monkeypatch):
+    assert photo_name("memory://inputs/a.b.jpg") == photo_name("/x/a.b.jpg") == "a.b"
+    monkeypatch.setattr(inputs, "PurePath", PureWindowsPath)
+    assert photo_name(r"C:\photos\a.jpg") == "a"
+
+
 def test_lists_hold_photos_names_and_settings(tmp_path, caplog):
     pytest.importorskip("pyarrow")
     import pyarrow
@@ -89,6 +120,10 @@ def test_lists_hold_photos_names_and_settings(tmp_path, caplog):
         ("a.jsonl", "{]\n", "cannot be read as a list"),
         ("a.parquet", "no parquet", "cannot be read as a list"),
         ("a.csv", "photo,options\nx.jpg,{\n", "row 1: its options are no JSON object"),
+        ("a.csv", "photo,options\nx.jpg,[1]\n", "row 1: its options are no JSON object"),
+        ("a.csv", "photos\n[x.jpg\n", "row 1: its photos are no JSON list"),
+        ("a.jsonl", '{"photo": "x.jpg"}\n3\n', "row 2: expected a JSON object, got 3"),
+        ("a.jsonl", '{"photos": {"a": 1}}\n', "row 1: expected a list of photos"),
         ("a.csv", "photo\n", "no photos there"),
     ],
 )
@@ -131,6 +166,8 @@ def test_settings_are_read_by_dotted_name():
     assert settings.avatar == AvatarOptions(rig=False, lod=1, expression={"happy": 1.0})
     assert (settings.seed, settings.quality, settings.height_m) == (7, "draft", 0.3)
     assert with_options(RunSettings(), differing(settings)) == settings
+    nothing = {"seed": None, "photo.face": None, "age": None, "avatar.expression": {"happy": 1, "sad": None}}
+    assert with_options(RunSettings(), nothing) == RunSettings(avatar=AvatarOptions(expression={"happy": 1.0}))
 
 
 @pytest.mark.parametrize(

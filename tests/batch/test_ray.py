@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from spinmeround.batch.ray_executor import _check_address, _check_nodes
+from spinmeround.batch.ray_executor import _check_address, _check_nodes, _own_sigterm
 from spinmeround.errors import InputError, ResourceError
 
 pytest.importorskip("pyarrow")
@@ -130,3 +131,19 @@ def test_a_head_that_fits_no_node_is_refused():
 def test_an_address_where_nobody_answers_is_one_line():
     with pytest.raises(InputError, match=r"no Ray cluster at 127.0.0.1:1: "):
         _check_address("127.0.0.1:1")
+
+
+def test_a_handler_of_sigterm_outlives_the_start_of_ray():
+    def ours(number, frame): ...
+
+    def rays(number, frame): ...
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for handler, after in ((ours, ours), (signal.SIG_IGN, signal.SIG_IGN), (signal.SIG_DFL, rays)):
+            signal.signal(signal.SIGTERM, handler)
+            with _own_sigterm():
+                signal.signal(signal.SIGTERM, rays)
+            assert signal.getsignal(signal.SIGTERM) == after
+    finally:
+        signal.signal(signal.SIGTERM, before)
