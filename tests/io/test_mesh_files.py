@@ -302,6 +302,11 @@ def test_an_obj_whose_material_was_not_copied_along_has_no_texture(tmp_path: Pat
     ]
 
 
+def test_a_material_whose_name_is_too_long_for_a_file_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "a.obj").write_text(f"mtllib {'m' * 5000}\nusemtl a\nv 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    assert isinstance(read_mesh(tmp_path / "a.obj"), Mesh)
+
+
 def test_an_obj_opens_a_material_once_however_often_it_is_named(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "m.mtl").write_text("newmtl a\n")
     (tmp_path / "a.obj").write_text("mtllib m.mtl\n" * 2000 + "usemtl a\nv 0 0 0\nf 1 1 1\n")

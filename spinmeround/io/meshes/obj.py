@@ -158,8 +158,12 @@ def _texture(path: Path, libraries: list[str], used: set[str], kind: str) -> Flo
 def _library(path: Path, name: str) -> str:
     """Return the text of a material library; empty if it was not copied along, as often happens."""
     place = _inside(path, name)
-    if not place.exists():
-        log.warning("%s: %s is not beside it, so the mesh has no texture", path, name)
+    try:
+        there = place.exists()
+    except OSError:  # a name that is longer than any file's
+        there = False
+    if not there:
+        log.warning("%s: %s is not beside it, so the mesh has no texture", path, name[:80])
         return ""
     return _text(place)
 
