@@ -143,7 +143,8 @@ def add_effort(parser: Parser) -> None:
         "--quality",
         choices=QUALITIES,
         default="standard",
-        help="draft: under half a minute; standard: a minute or so; high: several minutes (default: standard)",
+        help="from a photo draft takes a quarter of a minute, standard half a minute, high some minutes; more from a "
+        "folder of views (default: standard)",
     )
     group.add_argument(
         "--seed", type=seed_number, default=0, metavar="N", help="same photo, same seed, same bytes (default: 0)"

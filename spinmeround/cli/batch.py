@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -159,7 +160,7 @@ def _foretell(given: argparse.Namespace, selection: Selection) -> None:
     recipe = make_recipe(
         given.out, settings=run_settings(given), formats=given.formats.split(","), ply=given.ply, strict=given.strict
     )
-    print(foretell(given.photos, recipe, selection=selection, cpus_per_head=given.cpus_per_head))  # noqa: T201
+    sys.stdout.write(foretell(given.photos, recipe, selection=selection, cpus_per_head=given.cpus_per_head) + "\n")
 
 
 @contextmanager
