@@ -1,5 +1,5 @@
 // Blending of 3D Gaussians and its gradient as one would write it for a vector unit by hand: a tile row is one vector.
-// bench_raster.py compiles it and holds the package's kernels against it; layouts are those of recon/raster/layout.py.
+// raster_floor.py compiles it and holds the package's kernels against it; layouts are those of recon/raster/layout.py.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

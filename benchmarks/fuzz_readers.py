@@ -148,7 +148,9 @@ def _resumed(path: Path) -> object:
 
     try:
         return resume.load_surface(resume._read_arrays(path))
-    except Exception as error:  # the store's own rule; what ends the process or takes long is what counts here
+    except MemoryError:
+        raise
+    except Exception as error:  # the store's own rule; memory, time and crashes are what counts here
         raise SpinMeRoundError(str(error)) from error
 
 
@@ -247,7 +249,7 @@ def inputs_of(name: str, seed: int, count: int, folder: Path) -> Iterator[Path]:
             path.write_bytes(whole)
 
 
-class _TooSlowError(Exception):
+class _TooSlow(BaseException):
     pass
 
 
@@ -259,7 +261,7 @@ def faults_of(name: str, seed: int, count: int, *, keep: Path | None = None) -> 
     """
 
     def too_slow(*_: object) -> None:
-        raise _TooSlowError
+        raise _TooSlow
 
     found: Counter[str] = Counter()
     logging.disable()
@@ -274,7 +276,7 @@ def faults_of(name: str, seed: int, count: int, *, keep: Path | None = None) -> 
                     kind = "read"
                 except SpinMeRoundError as error:
                     kind = "refused" if "\n" not in str(error) else "an error of several lines"
-                except _TooSlowError:
+                except _TooSlow:
                     kind = f"over {MAX_SECONDS:g} s"
                 except MemoryError:
                     kind = "over a gigabyte"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spinmeround.batch.head import Head, Recipe, Row, is_hair
+from spinmeround.batch.head import Head, Recipe, is_hair
 from spinmeround.batch.inputs import photo_name, safe_name
 from spinmeround.batch.plan import Selection, short_digest
 from spinmeround.batch.ray_executor import RayExecutor, RayOptions
@@ -76,7 +76,6 @@ class HeadMaker:
         settings: of all heads.
         formats: suffixes; each head gets a file of each.
         strict: whether a poor head is an error.
-        work: makes one head.
     """
 
     def __init__(
@@ -86,10 +85,8 @@ class HeadMaker:
         settings: RunSettings | None = None,
         formats: Sequence[str] = ("ply",),
         strict: bool = False,
-        work: Callable[[Head, Recipe], Row] = make_head,
     ) -> None:
         self._recipe = make_recipe(out, settings=settings, formats=formats, strict=strict)
-        self._work = work
         open_store(self._recipe.out).prepare()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +95,7 @@ class HeadMaker:
         names = batch.get("name", [f"{photo_name(each)}-{short_digest(each)[:8]}" for each in photos])
         options = batch.get("options", [{}] * len(photos))
         rows = [
-            self._work(Head(safe_name(str(name)), (photo,), dict(each or {})), self._recipe).flat()
+            make_head(Head(safe_name(str(name)), (photo,), dict(each or {})), self._recipe).flat()
             for name, photo, each in zip(names, photos, options, strict=True)
         ]
         columns: dict[str, Any] = {}

@@ -287,13 +287,19 @@ def add_head_files(parser: Parser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help=f"file to write; {' '.join(suffixes('splats'))} hold splats, "
-        f"{' '.join(suffix for suffix in suffixes('mesh') if suffix != '.ply')} meshes; repeat it for several files",
+        help=f"file to write; {_contents()}; repeat it for several files",
     )
     _add_head_contents(group)
     group.add_argument("--preview", type=Path, metavar="FILE.png", help="contact sheet: photo, colours, normals")
     group.add_argument("--turntable", type=Path, metavar="FILE.mp4", help="video of one turn")
     add_report(group)
+
+
+def _contents() -> str:
+    """Say what files of which names hold."""
+    avatars = suffixes("avatar")
+    meshes = [suffix for suffix in suffixes("mesh") if suffix not in (".ply", *avatars)]
+    return f"{' '.join(suffixes('splats'))} hold splats, {' '.join(avatars)} an avatar, {' '.join(meshes)} a mesh"
 
 
 def add_batch_files(parser: Parser) -> None:
@@ -309,9 +315,8 @@ def add_batch_files(parser: Parser) -> None:
         "--formats",
         default="ply",
         metavar="A,B",
-        help=f"each head gets a file of each: {' '.join(suffixes('splats'))} hold splats, "
-        f"{' '.join(suffix for suffix in suffixes('mesh') if suffix != '.ply')} meshes, "
-        f"{' '.join(suffixes('hair'))} strands of hair (default: ply)",
+        help=f"each head gets a file of each: {_contents()}, {' or '.join(suffixes('hair'))} strands of hair "
+        "(default: ply)",
     )
     _add_head_contents(group)
 

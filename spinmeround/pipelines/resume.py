@@ -1,8 +1,8 @@
 """Resuming a run that was killed or failed: what its finished stages made waits beside the output for the same command.
 
 A stage's result is found again by the key of the run, a digest of settings, inputs and version (``settings.run_key``),
-so that another photo or option never meets what it did not make. Arrays only, never code; a digest of their bytes and
-checks of what they hold keep damaged, edited and planted files out.
+so that another photo or option never meets what it did not make. Arrays only, never code. A digest of their bytes keeps
+damaged files out, not those that somebody made to fit; links and meshes with faces of no vertex are not taken either.
 """
 
 from __future__ import annotations

@@ -205,4 +205,4 @@ def paint_headwear(surface: Mesh, evidence: Sequence[PhotoEvidence]) -> HairText
     plain = (near[..., :3] + s.fade * plain) / (near[..., 3:] + s.fade)
     seen = np.clip(trust * s.blend_gain, 0, 1)[..., None]
     albedo = np.clip(colour * seen + plain * (1 - seen), 0, 1).astype(np.float32)
-    return HairTexture(centre, albedo, albedo, np.zeros(trust.shape), trust.astype(np.float32), occupied, tuple(photos))
+    return HairTexture(centre, albedo, albedo, np.zeros(trust.shape), trust.astype(np.float32), occupied, photos[0])

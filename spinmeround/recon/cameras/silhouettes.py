@@ -76,7 +76,7 @@ def silhouette_gap(cameras: Cameras, alpha: Float[np.ndarray, "v h w"]) -> float
 def find_wrong_masks(cameras: Cameras, alpha: Float[np.ndarray, "v h w"]) -> list[int]:
     """Return the views whose masks leave out most of the head that the others agree on, as shifted or swapped ones do.
 
-    None is returned if there are few views, or if so many contradict the others that the cameras must be wrong.
+    None are found if there are few views, or if so many contradict the others that the cameras must be wrong.
     """
     allowed = max(1, int(_MASK_OUTLIERS * len(cameras)))
     if len(cameras) < _MIN_VIEWS_TO_JUDGE:

@@ -182,7 +182,7 @@ class SplatSettings:
 
     count: int = 50_000
     iterations: int = 250
-    polish_iterations: int = 36
+    polish_iterations: int = 40
     sh_degree: Literal[0, 1, 2, 3] = 0
 
 

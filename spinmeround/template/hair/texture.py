@@ -62,8 +62,8 @@ class HairTexture:
         relief: height of the strands, zero mean, unit standard deviation.
         observed: weight in [0, 1] of the photos in each texel.
         occupied: texels that hold hair.
-        photos: of the same surface. The first one is shown in the map's place where it sees the surface: a map around
-            the head stretches what faces forward beside it.
+        photo: the first one of the same surface, shown in the map's place where it sees the surface: a map around the
+            head stretches what faces forward beside it.
     """
 
     centre: Float[np.ndarray, "3"]
@@ -72,12 +72,7 @@ class HairTexture:
     relief: Float[np.ndarray, "th tw"]
     observed: Float32[np.ndarray, "th tw"]
     occupied: Bool[np.ndarray, "th tw"]
-    photos: tuple[ProjectedPhoto, ...] = ()
-
-    @property
-    def photo(self) -> ProjectedPhoto | None:
-        """The first photo, if there is any."""
-        return self.photos[0] if self.photos else None
+    photo: ProjectedPhoto | None = None
 
     @property
     def observed_fraction(self) -> float:
@@ -143,7 +138,7 @@ def paint_hair(
     strands = (seen * blend + synthetic * (1 - blend)) / np.sqrt(blend**2 + (1 - blend) ** 2)
     base = np.clip(base, 0, 1).astype(np.float32)
     albedo = np.clip(base + strands, 0, 1).astype(np.float32)
-    return HairTexture(centre, albedo, base, _relief(strands), trust.astype(np.float32), occupied, tuple(photos))
+    return HairTexture(centre, albedo, base, _relief(strands), trust.astype(np.float32), occupied, photos[0])
 
 
 def _flow_on_map(hair: Mesh, directions, centre, position, occupied) -> Float[np.ndarray, "th tw 2"]:

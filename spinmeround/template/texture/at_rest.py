@@ -16,6 +16,7 @@ from spinmeround.template.model.head_model import HeadModel, landmark_points
 from spinmeround.template.texture.creases import window_of, without_creases
 from spinmeround.template.texture.fill import Layer, MembraneSolver, colour_similarity
 from spinmeround.template.texture.hidden_skin import SkinCanvas
+from spinmeround.template.texture.lighting import GAMMA
 from spinmeround.template.texture.lips import lips_gap, redness
 from spinmeround.template.texture.skin_tone import log_colour
 
@@ -90,8 +91,6 @@ class _LipsAtRestSettings:
 
 
 _LIPS = _LipsAtRestSettings()
-_GAMMA = 2.2
-"""sRGB is taken for this power of linear light."""
 
 
 def skin_at_rest(
@@ -190,8 +189,8 @@ def _contact_shadow(distance_mm: Float[np.ndarray, "n"], rgb: Float[np.ndarray, 
     to_other = np.hypot(across, up + 1)
     horizon = np.arctan2(-(up + 1), -across) + np.arcsin(np.minimum(1 / to_other, 1))
     sky = (1 - np.sin(horizon - (angle - np.pi / 2))) / 2
-    reflectance = np.clip(rgb, 0, 1) ** _GAMMA
-    return (sky * (1 + reflectance * (1 - sky))) ** (1 / _GAMMA)
+    reflectance = np.clip(rgb, 0, 1) ** GAMMA
+    return (sky * (1 + reflectance * (1 - sky))) ** (1 / GAMMA)
 
 
 def _expected_mouth(

@@ -36,15 +36,15 @@ class _GrainSettings:
     """Constants of ``synthesise_grain``.
 
     Attributes:
-        patch_px: side of the patch that is measured and of the tile that is repeated, texels.
+        patch: side of the patch that is measured and of the tile that is repeated, of the texture's side.
         min_patch_weight: below this mean weight a patch shows too little skin, and there is no grain.
-        coarsest_px: standard deviation of the blur that separates grain from shading, texels.
+        coarsest: standard deviation of the blur that separates grain from shading, of the texture's side.
         percentiles: grain is clipped to these: single moles would ring through the whole map.
     """
 
-    patch_px: int = 160
+    patch: float = 160 / 2048
     min_patch_weight: float = 0.3
-    coarsest_px: float = 6.0
+    coarsest: float = 6 / 2048
     percentiles: tuple[int, int] = (2, 98)
 
 
@@ -203,7 +203,9 @@ def synthesise_grain(
         centres: (column, row) of candidate patches, for instance both cheeks and the forehead.
         max_deviation: greatest standard deviation of the noise, fraction of the patch's mean brightness.
     """
-    size_px, half = _GRAIN.patch_px, _GRAIN.patch_px // 2
+    side = layer.weight.shape[0]
+    half = round(_GRAIN.patch * side / 2)
+    size_px = 2 * half
     patches = [np.s_[y - half : y + half, x - half : x + half] for x, y in centres]
     seen = [float(layer.weight[p].mean()) if layer.weight[p].shape == (size_px, size_px) else 0.0 for p in patches]
     best = patches[int(np.argmax(seen))]
@@ -211,14 +213,13 @@ def synthesise_grain(
         amplitude = np.zeros((size_px, size_px))
     else:
         grey = layer.rgb[best].mean(-1)
-        fine = grey - cv2.GaussianBlur(grey, (0, 0), _GRAIN.coarsest_px)
+        fine = grey - cv2.GaussianBlur(grey, (0, 0), _GRAIN.coarsest * side)
         fine = np.clip(fine, *np.percentile(fine, _GRAIN.percentiles))
         amplitude = _isotropic_amplitude(fine - fine.mean(), max_deviation * float(grey.mean()))
     phase = np.angle(np.fft.fft2(rng.standard_normal((size_px, size_px))))
     tile = np.fft.ifft2(amplitude * np.exp(1j * phase)).real.astype(np.float32)
-    repeats = -(-layer.weight.shape[0] // size_px)
-    size = layer.weight.shape[0]
-    return np.tile(tile, (repeats, repeats))[:size, :size]
+    repeats = -(-side // size_px)
+    return np.tile(tile, (repeats, repeats))[:side, :side]
 
 
 def _isotropic_amplitude(fine: Float[np.ndarray, "p p"], max_deviation: float) -> Float[np.ndarray, "p p"]:
@@ -227,7 +228,7 @@ def _isotropic_amplitude(fine: Float[np.ndarray, "p p"], max_deviation: float) -
     Args:
         max_deviation: standard deviation beyond which they are scaled down.
     """
-    size_px = _GRAIN.patch_px
+    size_px = len(fine)
     window = np.outer(np.hanning(size_px), np.hanning(size_px))
     power = np.abs(np.fft.fft2(fine * window)) ** 2 / (window**2).mean()
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size_px), np.fft.fftfreq(size_px))) * size_px

@@ -68,7 +68,7 @@ class _HiddenSettings:
         side_fraction: part of the way, in logarithms, from sure skin to that of cheeks, jaw and temples, which adjoin
             hidden skin, at which the colour lies that it tends to.
         beard_reach_mm: so far a beard, or a shadow, goes on beyond the border of what is seen until all but 1/e of it
-            has faded, millimetres, where beards grow, ...
+            has faded, millimetres, where this face has one, ...
         shadow_reach_mm: ... and elsewhere.
         departure: unlikeness to continued skin at which what is no beard goes on by half: soft shadows do, hair and
             cloth do not.

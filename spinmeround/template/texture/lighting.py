@@ -62,7 +62,7 @@ class PhotoLight:
         return linear ** (1 / GAMMA) / self.unshaded
 
     def radiance(self, directions: Float[np.ndarray, "d 3"]) -> Float[np.ndarray, "d"]:
-        """Return the brightness of the surroundings in each direction, of mean 1: its first-order harmonics.
+        """Return the brightness of the surroundings in each direction against their mean, by its first-order harmonics.
 
         A matt surface shows the first order by 2/3 (Ramamoorthi & Hanrahan 2001).
         """

@@ -19,20 +19,18 @@ class _ContourSettings:
     Attributes:
         facing: cosines between normal and line of sight between which a colour changes from one of the contour to one
             that is trusted.
-        facing_shade: the same for a fall-off of brightness. It costs likeness from the photo's own camera, and a cheek
-            that turns into view is not smudged.
         seen_weight: weight of the seen colour of a vertex against its neighbours: a few millimetres are averaged.
         trusted_weight: weight of the trusted colour of a vertex: a few centimetres are averaged.
         half_weight: summed texel weight at which a vertex counts half, texels.
         prior_weight: weight of the mean trusted colour, which decides far from all that is seen.
         min_colour: darker colours are taken for this one, sRGB in [0, 1]: the logarithm of black has no bound.
-        brightened: part of the contour's fall-off that is evened out: the rest makes a head look solid.
+        brightened: part of the contour's fall-off that is evened out. It costs a little likeness from the photo's own
+            camera, and a cheek that turns into view is not smudged.
         darkened: part of a flare that is evened out: it is backlight.
         max_change: no colour is changed by more than this.
     """
 
     facing: tuple[float, float] = (0.3, 0.75)
-    facing_shade: tuple[float, float] = (0.3, 0.75)
     seen_weight: float = 0.5
     trusted_weight: float = 0.03
     half_weight: float = 5.0
@@ -70,7 +68,6 @@ def contour_light(
         Factors at the dense vertices; all 1 if no skin faces the camera.
     """
     contour = side * (1 - smooth_ramp(facing, *_CONTOUR.facing))
-    shaded = side * (1 - smooth_ramp(facing, *_CONTOUR.facing_shade))
     weight = np.where(plain, seen.weight, 0).astype(np.float32)
     colours, weight_sum = atlas.gather(seen.rgb, weight, len(side))
     facing_weight = weight * (1 - atlas.spread(contour[:, None])[..., 0])
@@ -95,6 +92,6 @@ def contour_light(
     change = np.clip(wanted - present, -_CONTOUR.max_change, _CONTOUR.max_change)
     brightness = change.mean(1, keepdims=True)
     tint = (change - brightness) * contour[:, None]
-    fall_off = np.maximum(brightness, 0) * _CONTOUR.brightened * shaded[:, None]
+    fall_off = np.maximum(brightness, 0) * _CONTOUR.brightened * contour[:, None]
     flare = np.minimum(brightness, 0) * _CONTOUR.darkened * contour[:, None]
     return np.exp(-(tint + fall_off + flare))

@@ -132,8 +132,8 @@ def test_weights_change_evenly_from_place_to_place(avatars):
     (part,) = (part for part in avatar.parts if part.name == "hair")
     dense = np.zeros((len(part.weights), len(avatar.joints)))
     np.add.at(dense, (np.arange(len(dense))[:, None], part.joints), part.weights)
-    pairs = cKDTree(part.mesh.vertices).query_pairs(2 / MM, output_type="ndarray")
-    assert len(pairs) > 50
+    pairs = cKDTree(part.mesh.vertices).query_pairs(2.5 / MM, output_type="ndarray")
+    assert len(pairs) > 100
     assert np.abs(dense[pairs[:, 0]] - dense[pairs[:, 1]]).max() < 0.2
 
 

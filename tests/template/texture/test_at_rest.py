@@ -67,9 +67,9 @@ def test_teeth_and_dark_corners_of_an_open_mouth_are_not_on_closed_lips(model, c
     rgb[corners], rgb[middle] = DARK, TOOTH
     rest = skin_at_rest(canvas, seen(canvas, rgb), acted(model, jawOpen=0.3), model.mean)
     assert rest[middle].mean() < LIP.mean() * 1.15
-    assert (rest[middle][:, 0] / rest[middle][:, 1]).mean() > 1.4, "lips are red"
+    assert (rest[middle][:, 0] / rest[middle][:, 1]).mean() > 1.6, "lips are red"
     assert rest[corners].mean() > 2 * DARK.mean()
-    assert clean[corners].mean() > rest[corners].mean(), "a shadow is left in the corners"
+    assert rest[corners].mean() < 0.97 * clean[corners].mean(), "a shadow is left in the corners"
 
 
 def test_lips_that_were_apart_are_darkest_where_they_meet(model, canvas):
