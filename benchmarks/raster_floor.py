@@ -4,8 +4,8 @@
 
 Both get the same lists of splats by tile, run on one thread, and must agree in pictures and in the gradients of colour,
 normal and depth. ``blend_tiles.cpp`` is compiled with the machine's own C++ compiler; without one the project's kernels
-are timed alone. Operations are those of the formulas, in all sixteen lanes of each row of pixels that a splat may touch;
-what the machine can do is a float32 matrix product.
+are timed alone. Operations are those of the formulas, in all sixteen lanes of each row of pixels that a splat may
+touch; what the machine can do is a float32 matrix product.
 """
 
 from __future__ import annotations
