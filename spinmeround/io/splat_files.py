@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from spinmeround.errors import InputError
+from spinmeround.errors import InputError, OutputError
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io.atomic import atomic_files
-from spinmeround.io.formats import check_available, find_format, find_readable
+from spinmeround.io.formats import Format, check_available, find_format, find_readable
 from spinmeround.io.splats.scaling import scaled
 from spinmeround.types import Splats
 
@@ -17,8 +17,9 @@ from spinmeround.types import Splats
 def write_splats(path: Path | str, splats: Splats, *, metres_per_unit: float = METRES_PER_UNIT) -> None:
     """Write splats in the format of the suffix, in the world frame and in metres.
 
-    ``.ply`` (INRIA), ``.spz`` (version 2) and ``.splat`` are built in. Splats and meshes of one head have one size.
-    Standard deviations are scaled with the positions. The same splats give the same bytes.
+    ``.ply`` (INRIA), ``.spz`` (version 2), ``.splat`` and ``.glb`` (KHR_gaussian_splatting) are built in.
+    Splats and meshes of one head have one size. Standard deviations are scaled with the positions. The same splats give
+    the same bytes.
 
     Args:
         metres_per_unit: factor from head units to metres; ``mesh_files.metres_per_unit`` gives that of a head of
@@ -32,19 +33,16 @@ def write_splats(path: Path | str, splats: Splats, *, metres_per_unit: float = M
     path = Path(path)
     wanted = find_format(path, "splats")
     check_available(wanted, path)
-    splats = _detached(splats)
-    fault = _fault(splats)
-    if fault:
-        raise ValueError(f"splats cannot be written: {fault}")
+    splats = writable(splats)
     bytes_per_splat = 4 * (14 + 3 * splats.sh.shape[1])
     with atomic_files(path, needs_bytes=len(splats) * bytes_per_splat) as unfinished:
         wanted.load_writer()(unfinished, splats, metres_per_unit=metres_per_unit)
 
 
 def read_splats(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> Splats:
-    """Read ``.ply``, ``.spz`` and ``.splat``, also those of other programs; float32 tensors on the CPU.
+    """Read ``.ply``, ``.spz``, ``.splat`` and ``.glb``, also those of other programs; float32 tensors on the CPU.
 
-    The frame of the file is kept: a COLMAP capture comes out with y down.
+    The frame of the file is kept: a COLMAP capture comes out with y down. What a ``.glb`` holds beside is ignored.
 
     Args:
         metres_per_unit: that of the writer; 1 keeps the units of the file.
@@ -62,10 +60,32 @@ def read_splats(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -
     return scaled(normalised, 1 / metres_per_unit)
 
 
-def _detached(splats: Splats) -> Splats:
-    return Splats(
-        *(t.detach().cpu() for t in (splats.means, splats.scales, splats.quats_wxyz, splats.opacities, splats.sh))
-    )
+def writable(splats: Splats) -> Splats:
+    """Return splats as writers take them: on the CPU, without gradients.
+
+    Raises:
+        ValueError: there are none, or values that are not finite or out of their range.
+    """
+    fields = (splats.means, splats.scales, splats.quats_wxyz, splats.opacities, splats.sh)
+    detached = Splats(*(values.detach().cpu() for values in fields))
+    fault = _fault(detached)
+    if fault:
+        raise ValueError(f"splats cannot be written: {fault}")
+    return detached
+
+
+def splats_beside(path: Path, wanted: Format, splats: Splats | None) -> dict[str, Splats]:
+    """Return the keyword argument by which the writer of a mesh or an avatar gets splats, if there are any.
+
+    Raises:
+        OutputError: the format does not hold them.
+        ValueError: splats that cannot be written.
+    """
+    if splats is None:
+        return {}
+    if not wanted.splats_beside:
+        raise OutputError(f"{path}: only a .glb holds splats beside what else is in it; write one")
+    return {"splats": writable(splats)}
 
 
 def _fault(splats: Splats) -> str:
