@@ -12,7 +12,7 @@ from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io.atomic import atomic_files
 from spinmeround.io.formats import check_available, find_format, find_readable, formats
 from spinmeround.io.meshes.faults import LARGEST_COORDINATE, mesh_fault
-from spinmeround.io.splat_files import splats_beside
+from spinmeround.io.splats.faults import splats_beside
 from spinmeround.types import Avatar, AvatarPart, Collider, FaceClip, Joint, Splats
 
 

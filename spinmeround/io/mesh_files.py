@@ -12,7 +12,7 @@ from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io.atomic import atomic_files
 from spinmeround.io.formats import check_available, find_format, find_readable
 from spinmeround.io.meshes.faults import mesh_fault
-from spinmeround.io.splat_files import splats_beside
+from spinmeround.io.splats.faults import splats_beside
 from spinmeround.types import ColouredMesh, Mesh, Splats, TexturedMesh
 
 

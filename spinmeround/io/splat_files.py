@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
-from spinmeround.errors import InputError, OutputError
+from spinmeround.errors import InputError
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io.atomic import atomic_files
-from spinmeround.io.formats import Format, check_available, find_format, find_readable
+from spinmeround.io.formats import check_available, find_format, find_readable
+from spinmeround.io.splats.faults import splats_fault, writable
 from spinmeround.io.splats.scaling import scaled
 from spinmeround.types import Splats
 
@@ -54,52 +55,7 @@ def read_splats(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -
     splats = find_readable(path, "splats").load_reader()(path)
     length = torch.linalg.norm(splats.quats_wxyz, dim=1, keepdim=True)
     normalised = Splats(splats.means, splats.scales, splats.quats_wxyz / length, splats.opacities, splats.sh)
-    fault = _fault(normalised)
+    fault = splats_fault(normalised)
     if fault:
         raise InputError(f"{path}: {fault}; export it again")
     return scaled(normalised, 1 / metres_per_unit)
-
-
-def writable(splats: Splats) -> Splats:
-    """Return splats as writers take them: on the CPU, without gradients.
-
-    Raises:
-        ValueError: there are none, or values that are not finite or out of their range.
-    """
-    fields = (splats.means, splats.scales, splats.quats_wxyz, splats.opacities, splats.sh)
-    detached = Splats(*(values.detach().cpu() for values in fields))
-    fault = _fault(detached)
-    if fault:
-        raise ValueError(f"splats cannot be written: {fault}")
-    return detached
-
-
-def splats_beside(path: Path, wanted: Format, splats: Splats | None) -> dict[str, Splats]:
-    """Return the keyword argument by which the writer of a mesh or an avatar gets splats, if there are any.
-
-    Raises:
-        OutputError: the format does not hold them.
-        ValueError: splats that cannot be written.
-    """
-    if splats is None:
-        return {}
-    if not wanted.splats_beside:
-        raise OutputError(f"{path}: only a .glb holds splats beside what else is in it; write one")
-    return {"splats": writable(splats)}
-
-
-def _fault(splats: Splats) -> str:
-    """Describe what is wrong with the values; empty if nothing is."""
-    if len(splats) == 0:
-        return "no splats in it"
-    limit = torch.finfo(torch.float32).max / 1e3
-    for name in ("means", "scales", "quats_wxyz", "opacities", "sh"):
-        values = getattr(splats, name)
-        bad = int((~(values.abs() < limit)).reshape(len(values), -1).any(dim=1).sum())
-        if bad:
-            return f"{bad} of {len(values)} splats have {name} that are not finite numbers"
-    if bool((splats.scales < 0).any()):
-        return "some scales are negative"
-    if bool(((splats.opacities < 0) | (splats.opacities > 1)).any()):
-        return "some opacities lie outside 0 to 1"
-    return ""

@@ -269,7 +269,7 @@ def test_one_mesh_in_many_nodes_does_not_fill_the_memory(tmp_path: Path, make_sp
 def test_values_out_of_range_are_refused(tmp_path: Path, make_splats, monkeypatch, field, value, message) -> None:
     splats = make_splats()
     getattr(splats, field)[3] = value
-    monkeypatch.setattr("spinmeround.io.splat_files._fault", lambda _: "")
+    monkeypatch.setattr("spinmeround.io.splats.faults.splats_fault", lambda _: "")
     write_splats(tmp_path / "a.glb", splats)
     monkeypatch.undo()
     with pytest.raises(InputError, match=message):
