@@ -179,7 +179,7 @@ def test_splats_beside_an_avatar(tmp_path: Path, small_avatar: Avatar, make_spla
     assert len(read_mesh(tmp_path / "both.glb").vertices) == len(read_mesh(tmp_path / "alone.glb").vertices)
     torch.testing.assert_close(read_splats(tmp_path / "both.glb").means, splats.means, rtol=1e-6, atol=1e-7)
     file = pygltflib.GLTF2().load_binary(str(tmp_path / "both.glb"))
-    assert file.scene == 0 and [scene.name for scene in file.scenes] == [None, "splats"]
+    assert file.scene == 0 and [scene.name for scene in file.scenes] == ["head", "splats"]
     assert file.buffers[0].byteLength == len(file.binary_blob())
 
 

@@ -38,7 +38,10 @@ def add_splats(document: dict[str, Any], buffer: Buffer, splats: Splats, *, metr
     meshes, nodes = document.setdefault("meshes", []), document.setdefault("nodes", [])
     meshes.append({"name": "splats", "primitives": [primitive]})
     nodes.append({"name": "splats", "mesh": len(meshes) - 1})
-    document.setdefault("scenes", []).append({"name": "splats", "nodes": [len(nodes) - 1]})
+    scenes = document.setdefault("scenes", [])
+    for scene in scenes:
+        scene.setdefault("name", "head")
+    scenes.append({"name": "splats", "nodes": [len(nodes) - 1]})
     document.setdefault("extensionsUsed", []).append(GAUSSIAN_SPLATTING)
     document |= {
         "accessors": buffer.accessors,
