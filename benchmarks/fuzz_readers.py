@@ -161,7 +161,7 @@ TARGETS: dict[str, Target] = {
         lambda path: _function("io.read_mesh")(path.with_suffix(".obj") if path.suffix in (".mtl", ".png") else path),
     ),
     "splats": Target(
-        _write("io.write_splats", ("a.ply", "a.spz", "a.splat"), _splats),
+        _write("io.write_splats", ("a.ply", "a.spz", "a.splat", "a.glb"), _splats),
         lambda path: _function("io.read_splats")(path),
     ),
     "avatar": Target(

@@ -26,11 +26,9 @@ from torch import Tensor
 from spinmeround.io import read_splats, write_splats
 from spinmeround.types import Splats
 
-_PACKAGE = "@playcanvas/splat-transform@2.7.1"
+_PACKAGE = "@playcanvas/splat-transform@3.7.0"
 _COUNT = 2000
 _DEGREES = (0, 1, 2, 3)
-_SIGN_POWERS = torch.tensor([0, 1, 1, 0, 1, 2, 0, 1, 0, 1, 2, 1, 1, 0, 1, 0])
-"""For each harmonic the power of y and z together, whose parity is its sign under half a turn about x."""
 
 
 def measure(*, quick: bool) -> list[Figure]:
@@ -100,23 +98,10 @@ def _gsply(path: Path) -> Splats:
 
 
 def _converted(program: Path, path: Path) -> Splats:
-    """Convert to .ply by the program and read that; it takes .ply as y down and .spz as y up, and rotates between."""
+    """Convert to .ply by the program and read that."""
     target = path.with_name(f"{path.stem}-{path.suffix[1:]}-again.ply")
     subprocess.run(["node", str(program), "-q", "-w", str(path), str(target)], check=True, capture_output=True)
-    theirs = read_splats(target, metres_per_unit=1)
-    return theirs if path.suffix == ".ply" else _half_turned(theirs)
-
-
-def _half_turned(splats: Splats) -> Splats:
-    """Rotate splats by half a turn about x."""
-    w, x, y, z = splats.quats_wxyz.T
-    return Splats(
-        splats.means * torch.tensor([1.0, -1, -1]),
-        splats.scales,
-        torch.stack([-x, w, -z, y], dim=1),
-        splats.opacities,
-        splats.sh * (-1.0) ** _SIGN_POWERS[: splats.sh.shape[1], None],
-    )
+    return read_splats(target, metres_per_unit=1)
 
 
 def _covariances(splats: Splats) -> Float[Tensor, "n 3 3"]:

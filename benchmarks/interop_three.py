@@ -128,7 +128,7 @@ def pictures(
         {
             "weights": dict(w),
             "projection": _projection(cameras, k).tolist(),
-            "world_from_camera": _pose(cameras, k).tolist(),
+            "world_from_camera": pose_m(cameras, k).tolist(),
         }
         for k, w in enumerate(weights)
     ]
@@ -140,7 +140,7 @@ def pictures(
         shutil.copy(glb, folder / "head.glb")
         (folder / "shots.json").write_text(json.dumps({"size": cameras.width_px, "shots": shots, "shown": shown}))
         (folder / "page.html").write_text(_PAGE)
-        seen = _page_findings(browser, folder)
+        seen = page_findings(browser, folder)
     files = [base64.b64decode(url.split(",")[1]) for url in seen["pictures"]]
     return np.stack([cv2.imdecode(np.frombuffer(f, np.uint8), cv2.IMREAD_UNCHANGED)[..., [2, 1, 0, 3]] for f in files])
 
@@ -159,8 +159,12 @@ class _Folder(SimpleHTTPRequestHandler):
         """Log nothing."""
 
 
-def _page_findings(browser: Browser, folder: Path) -> dict[str, Any]:
-    """Open ``page.html`` of a folder and return what it posts; over HTTP, since browsers load no modules from files."""
+def page_findings(browser: Browser, folder: Path) -> dict[str, Any]:
+    """Open ``page.html`` of a folder and return what it posts; over HTTP, since browsers load no modules from files.
+
+    Raises:
+        RuntimeError: an error in the page, or nothing for five minutes.
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Folder, directory=str(folder)))
     server.seen = queue.Queue()
     thread = threading.Thread(target=server.serve_forever)
@@ -203,7 +207,8 @@ def _projection(cameras: Cameras, index: int) -> np.ndarray:
     )
 
 
-def _pose(cameras: Cameras, index: int) -> np.ndarray:
+def pose_m(cameras: Cameras, index: int) -> np.ndarray:
+    """Return world-from-camera with OpenGL's axes, in metres."""
     camera_from_world = np.diag([1.0, -1, -1, 1]) @ cameras.camera_from_world[index]
     camera_from_world[:3, 3] *= METRES_PER_UNIT
     return np.linalg.inv(camera_from_world)

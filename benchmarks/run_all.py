@@ -23,6 +23,7 @@ SCRIPTS = (
     "interop_blender_avatar",
     "interop_hair",
     "interop_splats",
+    "interop_playcanvas",
     "interop_nerfstudio",
     "whole_head",
     "expression_scores",

@@ -16,10 +16,10 @@ from spinmeround.batch.ray_executor import check_installed
 from spinmeround.batch.run import duration
 from spinmeround.batch.stores import FolderStore, Store, open_store
 from spinmeround.configs import preset
-from spinmeround.io.formats import output_kind, suffixes
+from spinmeround.io.formats import OutputKind, output_kinds, suffixes
 from spinmeround.pipelines.avatars import find_obstacle
 
-_BYTES_A_SPLAT = {"ply": 68, "spz": 20, "splat": 32}
+_BYTES_A_SPLAT = {"ply": 68, "spz": 20, "splat": 32, "glb": 64}
 _BYTES_A_MESH = 8_000_000
 _BYTES_BESIDE = 150_000
 """Preview and report."""
@@ -75,11 +75,11 @@ def _slots(recipe: Recipe, cpus_per_head: int) -> int:
 def _guessed_seconds(recipe: Recipe) -> float:
     seconds = preset(recipe.settings.quality).seconds
     heads = [each for each in recipe.formats if not is_hair(each)]
-    kinds = {output_kind(f"head.{each}", ply=recipe.ply) for each in heads}
-    moves = find_obstacle(recipe.settings) is None and all(f".{each}" in suffixes("avatar") for each in heads)
+    kinds = {kind for each in heads for kind in _kinds(each, recipe)}
+    rigged = find_obstacle(recipe.settings) is None and all(f".{each}" in suffixes("avatar") for each in heads)
     stages = [
         *_STAGES,
-        *([] if moves else ["views"]),
+        *([] if rigged and "splats" not in kinds else ["views"]),
         *(["polish"] if "splats" in kinds else []),
         *(["avatar"] if "mesh" in kinds else []),
     ]
@@ -88,8 +88,11 @@ def _guessed_seconds(recipe: Recipe) -> float:
 
 def _guessed_bytes(recipe: Recipe) -> float:
     splats = recipe.settings.splats or preset(recipe.settings.quality).splats["count"]
-    kinds = [
-        (each, "mesh" if is_hair(each) else output_kind(f"head.{each}", ply=recipe.ply)) for each in recipe.formats
-    ]
+    kinds = [(each, kind) for each in recipe.formats for kind in _kinds(each, recipe)]
     files = [_BYTES_A_SPLAT.get(each, 68) * splats if kind == "splats" else _BYTES_A_MESH for each, kind in kinds]
     return _BYTES_BESIDE + sum(files)
+
+
+def _kinds(suffix: str, recipe: Recipe) -> tuple[OutputKind, ...]:
+    """Return what a file of each head holds; strands of hair take as much room as a mesh."""
+    return ("mesh",) if is_hair(suffix) else output_kinds(f"head.{suffix}", ply=recipe.ply, glb=recipe.glb)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, Literal
 
-from spinmeround.io.formats import OutputKind, suffixes
+from spinmeround.io.formats import GlbContents, OutputKind, suffixes
 from spinmeround.pipelines.settings import RunSettings
 from spinmeround.runtime.stages import SENTENCES
 
@@ -56,6 +56,7 @@ class Recipe:
         out: folder or URL that the batch is written to.
         formats: suffixes without a dot; each head gets a file of each.
         ply: what a ``.ply`` holds.
+        glb: what a ``.glb`` holds.
         strict: whether a poor head is an error.
     """
 
@@ -63,6 +64,7 @@ class Recipe:
     settings: RunSettings = field(default_factory=RunSettings)
     formats: tuple[str, ...] = ("ply",)
     ply: OutputKind = "splats"
+    glb: GlbContents = "avatar"
     strict: bool = False
 
     @property

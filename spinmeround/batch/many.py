@@ -16,7 +16,7 @@ from spinmeround.batch.run import BatchResult, Progress, run_batch
 from spinmeround.batch.stores import open_store
 from spinmeround.batch.work import make_head
 from spinmeround.errors import OutputError
-from spinmeround.io.formats import OutputKind, check_available, find_format, output_kind
+from spinmeround.io.formats import GlbContents, OutputKind, check_available, find_format, output_kinds
 from spinmeround.pipelines.settings import RunSettings
 from spinmeround.registry import PRIORS
 
@@ -112,6 +112,7 @@ def make_recipe(
     settings: RunSettings | None = None,
     formats: Sequence[str] = ("ply",),
     ply: OutputKind = "splats",
+    glb: GlbContents = "avatar",
     strict: bool = False,
 ) -> Recipe:
     """Return what all heads of a batch have in common, checked once rather than by each head.
@@ -128,8 +129,8 @@ def make_recipe(
     suffixes = tuple(dict.fromkeys(each.strip().lstrip(".").lower() for each in formats))
     for suffix in suffixes:
         name = f"head.{suffix}"
-        kind = "hair" if is_hair(suffix) else output_kind(name, ply=ply)
-        check_available(find_format(name, kind), name)
+        for kind in ("hair",) if is_hair(suffix) else output_kinds(name, ply=ply, glb=glb):
+            check_available(find_format(name, kind), name)
     if all(map(is_hair, suffixes)):
         raise OutputError(f"a head needs a file of splats or a mesh beside {', '.join(suffixes) or 'none'}: try ply")
     if len(hair := [each for each in suffixes if is_hair(each)]) > 1:
@@ -138,4 +139,4 @@ def make_recipe(
     if settings.prior != "auto":
         PRIORS.check(settings.prior)
         choose_prior(settings.prior, device="cpu", options=settings.diffusion, neutral=settings.photo.neutral)
-    return Recipe(os.fspath(out), settings, suffixes, ply=ply, strict=strict)
+    return Recipe(os.fspath(out), settings, suffixes, ply=ply, glb=glb, strict=strict)

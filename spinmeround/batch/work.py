@@ -102,7 +102,9 @@ def _reconstruct(photos: Sequence[Path], folder: Path, recipe: Recipe) -> dict[s
     hair = [folder / f"hair.{suffix}" for suffix in recipe.formats if is_hair(suffix)]
     out = [folder / f"head.{suffix}" for suffix in recipe.formats if not is_hair(suffix)]
     preview = folder / "preview.png"
-    outputs = OutputOptions(ply=recipe.ply, preview=preview, hair=next(iter(hair), None), strict=recipe.strict)
+    outputs = OutputOptions(
+        ply=recipe.ply, glb=recipe.glb, preview=preview, hair=next(iter(hair), None), strict=recipe.strict
+    )
     made = reconstruct(photos, out=out, settings=recipe.settings, outputs=outputs)
     _shrink(preview, folder / PREVIEW)
     files = [path.name for path in made.files if path != preview]

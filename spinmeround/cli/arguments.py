@@ -299,7 +299,8 @@ def _contents() -> str:
     """Say what files of which names hold."""
     avatars = suffixes("avatar")
     meshes = [suffix for suffix in suffixes("mesh") if suffix not in (".ply", *avatars)]
-    return f"{' '.join(suffixes('splats'))} hold splats, {' '.join(avatars)} an avatar, {' '.join(meshes)} a mesh"
+    splats = [suffix for suffix in suffixes("splats") if suffix not in avatars]
+    return f"{' '.join(splats)} hold splats, {' '.join(avatars)} an avatar, {' '.join(meshes)} a mesh"
 
 
 def add_batch_files(parser: Parser) -> None:
@@ -325,6 +326,13 @@ def _add_head_contents(group: argparse._ArgumentGroup) -> None:
     """Add what is in the files of a head."""
     group.add_argument(
         "--ply", choices=("splats", "mesh"), default="splats", help="what a .ply holds (default: splats)"
+    )
+    group.add_argument(
+        "--glb",
+        choices=("avatar", "splats", "both"),
+        default="avatar",
+        help="what a .glb holds; both are two scenes of one file, the avatar's first; splats in glTF are "
+        "KHR_gaussian_splatting (default: avatar)",
     )
     holding = dict.fromkeys(
         each.suffix for each in (*formats(holds="avatar"), *formats(holds="mesh")) if each.normal_map
@@ -384,6 +392,7 @@ FLAGS = {
     "splats": "--splats",
     "height_m": "--height-m",
     "ply": "--ply",
+    "glb": "--glb",
     "preview": "--preview",
     "report": "--report",
     "turntable": "--turntable",

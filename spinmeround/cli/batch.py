@@ -131,7 +131,12 @@ def _make(given: argparse.Namespace, selection: Selection) -> None:
     options = RayOptions(given.address, given.cpus_per_head, given.memory_mb, given.retries)
     executor = RayExecutor(options)
     recipe = make_recipe(
-        given.out, settings=run_settings(given), formats=given.formats.split(","), ply=given.ply, strict=given.strict
+        given.out,
+        settings=run_settings(given),
+        formats=given.formats.split(","),
+        ply=given.ply,
+        glb=given.glb,
+        strict=given.strict,
     )
     with _progress_line(given.quiet) as tell:
         result = run_batch(given.photos, recipe, executor, selection=selection, tell=tell)
@@ -158,7 +163,12 @@ def _foretell(given: argparse.Namespace, selection: Selection) -> None:
     from spinmeround.batch.many import make_recipe
 
     recipe = make_recipe(
-        given.out, settings=run_settings(given), formats=given.formats.split(","), ply=given.ply, strict=given.strict
+        given.out,
+        settings=run_settings(given),
+        formats=given.formats.split(","),
+        ply=given.ply,
+        glb=given.glb,
+        strict=given.strict,
     )
     sys.stdout.write(foretell(given.photos, recipe, selection=selection, cpus_per_head=given.cpus_per_head) + "\n")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spinmeround.io.formats import Exporter as Exporter
     from spinmeround.io.formats import Format as Format
     from spinmeround.io.formats import files_written as files_written
-    from spinmeround.io.formats import output_kind as output_kind
+    from spinmeround.io.formats import output_kinds as output_kinds
     from spinmeround.io.formats import register_format as register_format
     from spinmeround.io.hair_files import read_hair as read_hair
     from spinmeround.io.hair_files import write_hair as write_hair
@@ -37,7 +37,7 @@ _MODULES = {
     "atomic": ("atomic_file", "atomic_folder", "check_file"),
     "views.colmap_write": ("check_colmap_folder", "write_colmap"),
     "avatar_files": ("read_avatar", "write_avatar"),
-    "formats": ("AvatarExporter", "Exporter", "Format", "files_written", "output_kind", "register_format"),
+    "formats": ("AvatarExporter", "Exporter", "Format", "files_written", "output_kinds", "register_format"),
     "hair_files": ("read_hair", "write_hair"),
     "mesh_files": ("metres_per_unit", "read_mesh", "write_mesh"),
     "splat_files": ("read_splats", "write_splats"),
@@ -57,7 +57,7 @@ __all__ = [
     "check_views_folder",
     "files_written",
     "metres_per_unit",
-    "output_kind",
+    "output_kinds",
     "read_avatar",
     "read_hair",
     "read_mesh",

@@ -12,11 +12,17 @@ from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io.atomic import atomic_files
 from spinmeround.io.formats import check_available, find_format, find_readable, formats
 from spinmeround.io.meshes.faults import LARGEST_COORDINATE, mesh_fault
-from spinmeround.types import Avatar, AvatarPart, Collider, FaceClip, Joint
+from spinmeround.io.splats.faults import splats_beside
+from spinmeround.types import Avatar, AvatarPart, Collider, FaceClip, Joint, Splats
 
 
 def write_avatar(
-    path: Path | str, avatar: Avatar, *, metres_per_unit: float = METRES_PER_UNIT, clip: FaceClip | None = None
+    path: Path | str,
+    avatar: Avatar,
+    *,
+    metres_per_unit: float = METRES_PER_UNIT,
+    clip: FaceClip | None = None,
+    splats: Splats | None = None,
 ) -> None:
     """Write an avatar in the format of the suffix, in metres, +Y up and +Z to the front.
 
@@ -25,9 +31,10 @@ def write_avatar(
     Args:
         metres_per_unit: factor from head units to metres.
         clip: the animation, for formats that hold one (not ``.vrm``).
+        splats: of the same head, for a ``.glb``: a scene of their own, behind the avatar's, which is shown at first.
 
     Raises:
-        OutputError: an unknown suffix, a clip for a format without animation, or a place that cannot be written.
+        OutputError: an unknown suffix, a clip or splats for a format without, or a place that cannot be written.
         MissingDependencyError: a package that the format needs is not installed.
         ResourceError: the disk is full.
     """
@@ -37,8 +44,9 @@ def write_avatar(
         animated = " or ".join(known.suffix for known in formats(holds="avatar") if known.animation)
         raise OutputError(f"{path}: animations go into a {animated}; write one")
     check_available(wanted, path)
+    beside = splats_beside(path, wanted, splats)
     with atomic_files(path) as unfinished:
-        wanted.load_writer()(unfinished, avatar, metres_per_unit=metres_per_unit, clip=clip)
+        wanted.load_writer()(unfinished, avatar, metres_per_unit=metres_per_unit, clip=clip, **beside)
 
 
 def read_avatar(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> Avatar:

@@ -27,6 +27,8 @@ OutputKind = Literal["splats", "mesh"]
 """What a user asks for by a suffix; a mesh is an avatar where one can be made and the format holds it.
 
 Hair is an output of its own."""
+GlbContents = Literal["avatar", "splats", "both"]
+"""What a user wants in a ``.glb``; the avatar is a plain mesh where none can be made."""
 
 ENTRY_POINTS = "spinmeround.formats"
 """Group of the entry points by which other packages add formats; each names a ``Format``."""
@@ -41,7 +43,10 @@ _PLURALS: dict[Kind, str] = {
 
 @runtime_checkable
 class Exporter(Protocol):
-    """Writer of ``Splats``, of meshes (``Mesh``, ``ColouredMesh`` or ``TexturedMesh``) or of ``HairStrands``."""
+    """Writer of ``Splats``, of meshes (``Mesh``, ``ColouredMesh`` or ``TexturedMesh``) or of ``HairStrands``.
+
+    That of a mesh format with ``splats_beside`` also takes ``splats``, as an ``AvatarExporter`` does.
+    """
 
     def __call__(self, path: Path, content: Any, /, *, metres_per_unit: float) -> None:
         """Write ``content`` to ``path``, and companion files beside it.
@@ -61,7 +66,11 @@ class AvatarExporter(Protocol):
     """Writer of avatars (``Avatar``)."""
 
     def __call__(self, path: Path, avatar: Any, /, *, metres_per_unit: float, clip: FaceClip | None = None) -> None:
-        """Write like an ``Exporter``; ``clip`` is the animation, given only to formats with ``animation``."""
+        """Write like an ``Exporter``.
+
+        ``clip`` is the animation, given only to formats with ``animation``. The writer of a format with
+        ``splats_beside`` also takes ``splats``, in the world frame and head units, or None.
+        """
         ...
 
 
@@ -81,6 +90,7 @@ class Format:
         uv_texture: holds a texture; formats without one get the whole surface, with colours per vertex.
         normal_map: holds a normal map.
         animation: holds a ``FaceClip``.
+        splats_beside: a mesh or an avatar, and splats beside it.
         companions: endings of the files written beside it. They follow the stem, whose spaces become underscores.
     """
 
@@ -94,6 +104,7 @@ class Format:
     uv_texture: bool = False
     normal_map: bool = False
     animation: bool = False
+    splats_beside: bool = False
     companions: tuple[str, ...] = ()
 
     def load_writer(self) -> Callable[..., None]:
@@ -125,15 +136,17 @@ FORMATS: tuple[Format, ...] = (
            ".splats.spz:write_spz", ".splats.spz:read_spz"),
     Format(".splat", "splats", "32-byte splats without view-dependent colour",
            ".splats.antimatter15:write_splat", ".splats.antimatter15:read_splat"),
+    Format(".glb", "splats", "glTF 2.0 with splats, KHR_gaussian_splatting",
+           ".gltf.splats_write:write_splats_glb", ".gltf.splats_read:read_splats_glb"),
     Format(".glb", "avatar", "glTF 2.0 with bones and morph targets",
            ".gltf.avatar_write:write_avatar_glb", ".gltf.avatar_read:read_avatar_glb",
-           uv_texture=True, normal_map=True, animation=True),
+           uv_texture=True, normal_map=True, animation=True, splats_beside=True),
     Format(".vrm", "avatar", "VRM 1.0, a humanoid with expressions",
            ".gltf.avatar_write:write_vrm", ".gltf.avatar_read:read_avatar_glb", uv_texture=True, normal_map=True),
     Format(".usdz", "avatar", "USD with bones and blend shapes", ".usd.write:write_usdz",
            extra="usd", requires=("pxr",), uv_texture=True, normal_map=True, animation=True),
     Format(".glb", "mesh", "glTF 2.0 with its texture inside", ".gltf.mesh_write:write_glb",
-           ".gltf.mesh_read:read_glb", uv_texture=True, normal_map=True),
+           ".gltf.mesh_read:read_glb", uv_texture=True, normal_map=True, splats_beside=True),
     Format(".obj", "mesh", "Wavefront, with .mtl and pictures beside it", ".meshes.obj:write_obj",
            ".meshes.obj:read_obj", uv_texture=True, normal_map=True,
            companions=(".mtl", "_albedo.png", "_normal.png", "_opacity.png")),
@@ -240,11 +253,14 @@ def files_written(path: Path | str) -> tuple[Path, ...]:
     return path, *(path.with_name(stem + ending) for ending in endings)
 
 
-def output_kind(path: Path | str, *, ply: OutputKind = "splats") -> OutputKind:
-    """Return what a file of this name will hold; upper and lower case are the same.
+def output_kinds(
+    path: Path | str, *, ply: OutputKind = "splats", glb: GlbContents = "avatar"
+) -> tuple[OutputKind, ...]:
+    """Return what a file of this name will hold, splats before a mesh; upper and lower case are the same.
 
     Args:
         ply: what a suffix holds that splats and meshes share, as ``.ply``.
+        glb: what a ``.glb`` holds, which alone can hold both.
 
     Raises:
         OutputError: a suffix that no format has; the message lists those that exist. Or one that holds only hair.
@@ -257,9 +273,11 @@ def output_kind(path: Path | str, *, ply: OutputKind = "splats") -> OutputKind:
         )
     held.discard("hair")
     if held:
+        if suffix.lower() == ".glb":
+            return {"avatar": ("mesh",), "splats": ("splats",), "both": ("splats", "mesh")}[glb]
         if "splats" not in held:
-            return "mesh"
-        return "splats" if held == {"splats"} else ply
+            return ("mesh",)
+        return ("splats",) if held == {"splats"} else (ply,)
     got = f"the extension {suffix!r}" if suffix else "a name without an extension"
     kinds = [f"{' '.join(suffixes(kind))} ({plural})" for kind, plural in _PLURALS.items() if kind != "hair"]
     raise OutputError(f"{path}: cannot write {got}; known are {', '.join(kinds)}")

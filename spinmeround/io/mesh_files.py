@@ -12,7 +12,8 @@ from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io.atomic import atomic_files
 from spinmeround.io.formats import check_available, find_format, find_readable
 from spinmeround.io.meshes.faults import mesh_fault
-from spinmeround.types import ColouredMesh, Mesh, TexturedMesh
+from spinmeround.io.splats.faults import splats_beside
+from spinmeround.types import ColouredMesh, Mesh, Splats, TexturedMesh
 
 
 def metres_per_unit(mesh: Mesh | TexturedMesh, *, height_m: float | None = None) -> float:
@@ -32,7 +33,11 @@ def metres_per_unit(mesh: Mesh | TexturedMesh, *, height_m: float | None = None)
 
 
 def write_mesh(
-    path: Path | str, mesh: Mesh | ColouredMesh | TexturedMesh, *, metres_per_unit: float = METRES_PER_UNIT
+    path: Path | str,
+    mesh: Mesh | ColouredMesh | TexturedMesh,
+    *,
+    metres_per_unit: float = METRES_PER_UNIT,
+    splats: Splats | None = None,
 ) -> None:
     """Write a mesh in the format of the suffix; ``spinmeround.io.formats`` has the table of formats.
 
@@ -42,9 +47,10 @@ def write_mesh(
     Args:
         mesh: vertex colours are written to ``.ply`` only, which also turns a texture into vertex colours.
         metres_per_unit: factor from head units to metres.
+        splats: of the same head, for formats that hold them beside a mesh, as ``.glb`` does in a scene of their own.
 
     Raises:
-        OutputError: an unknown suffix, or a place that cannot be written.
+        OutputError: an unknown suffix, splats for a format that does not hold them, or a place that cannot be written.
         ResourceError: the disk is full.
         MissingDependencyError: a package that the format needs is not installed.
         ValueError: an empty mesh, indices out of range, or values that are not finite.
@@ -55,8 +61,9 @@ def write_mesh(
     fault = mesh_fault(mesh)
     if fault:
         raise ValueError(f"the mesh cannot be written: {fault}")
+    beside = splats_beside(path, wanted, splats)
     with atomic_files(path) as unfinished:
-        wanted.load_writer()(unfinished, mesh, metres_per_unit=metres_per_unit)
+        wanted.load_writer()(unfinished, mesh, metres_per_unit=metres_per_unit, **beside)
 
 
 def read_mesh(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> Mesh | TexturedMesh:

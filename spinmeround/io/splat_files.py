@@ -10,6 +10,7 @@ from spinmeround.errors import InputError
 from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.io.atomic import atomic_files
 from spinmeround.io.formats import check_available, find_format, find_readable
+from spinmeround.io.splats.faults import splats_fault, writable
 from spinmeround.io.splats.scaling import scaled
 from spinmeround.types import Splats
 
@@ -17,8 +18,9 @@ from spinmeround.types import Splats
 def write_splats(path: Path | str, splats: Splats, *, metres_per_unit: float = METRES_PER_UNIT) -> None:
     """Write splats in the format of the suffix, in the world frame and in metres.
 
-    ``.ply`` (INRIA), ``.spz`` (version 2) and ``.splat`` are built in. Splats and meshes of one head have one size.
-    Standard deviations are scaled with the positions. The same splats give the same bytes.
+    ``.ply`` (INRIA), ``.spz`` (version 2), ``.splat`` and ``.glb`` (KHR_gaussian_splatting) are built in.
+    Splats and meshes of one head have one size. Standard deviations are scaled with the positions. The same splats give
+    the same bytes.
 
     Args:
         metres_per_unit: factor from head units to metres; ``mesh_files.metres_per_unit`` gives that of a head of
@@ -32,19 +34,16 @@ def write_splats(path: Path | str, splats: Splats, *, metres_per_unit: float = M
     path = Path(path)
     wanted = find_format(path, "splats")
     check_available(wanted, path)
-    splats = _detached(splats)
-    fault = _fault(splats)
-    if fault:
-        raise ValueError(f"splats cannot be written: {fault}")
+    splats = writable(splats)
     bytes_per_splat = 4 * (14 + 3 * splats.sh.shape[1])
     with atomic_files(path, needs_bytes=len(splats) * bytes_per_splat) as unfinished:
         wanted.load_writer()(unfinished, splats, metres_per_unit=metres_per_unit)
 
 
 def read_splats(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -> Splats:
-    """Read ``.ply``, ``.spz`` and ``.splat``, also those of other programs; float32 tensors on the CPU.
+    """Read ``.ply``, ``.spz``, ``.splat`` and ``.glb``, also those of other programs; float32 tensors on the CPU.
 
-    The frame of the file is kept: a COLMAP capture comes out with y down.
+    The frame of the file is kept: a COLMAP capture comes out with y down. What a ``.glb`` holds beside is ignored.
 
     Args:
         metres_per_unit: that of the writer; 1 keeps the units of the file.
@@ -56,30 +55,7 @@ def read_splats(path: Path | str, *, metres_per_unit: float = METRES_PER_UNIT) -
     splats = find_readable(path, "splats").load_reader()(path)
     length = torch.linalg.norm(splats.quats_wxyz, dim=1, keepdim=True)
     normalised = Splats(splats.means, splats.scales, splats.quats_wxyz / length, splats.opacities, splats.sh)
-    fault = _fault(normalised)
+    fault = splats_fault(normalised)
     if fault:
         raise InputError(f"{path}: {fault}; export it again")
     return scaled(normalised, 1 / metres_per_unit)
-
-
-def _detached(splats: Splats) -> Splats:
-    return Splats(
-        *(t.detach().cpu() for t in (splats.means, splats.scales, splats.quats_wxyz, splats.opacities, splats.sh))
-    )
-
-
-def _fault(splats: Splats) -> str:
-    """Describe what is wrong with the values; empty if nothing is."""
-    if len(splats) == 0:
-        return "no splats in it"
-    limit = torch.finfo(torch.float32).max / 1e3
-    for name in ("means", "scales", "quats_wxyz", "opacities", "sh"):
-        values = getattr(splats, name)
-        bad = int((~(values.abs() < limit)).reshape(len(values), -1).any(dim=1).sum())
-        if bad:
-            return f"{bad} of {len(values)} splats have {name} that are not finite numbers"
-    if bool((splats.scales < 0).any()):
-        return "some scales are negative"
-    if bool(((splats.opacities < 0) | (splats.opacities > 1)).any()):
-        return "some opacities lie outside 0 to 1"
-    return ""

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from spinmeround.errors import InputError, OutputError
 from spinmeround.io.atomic import check_file
-from spinmeround.io.formats import OutputKind, check_available, files_written, find_format, formats, output_kind
+from spinmeround.io.formats import (
+    GlbContents,
+    OutputKind,
+    check_available,
+    files_written,
+    find_format,
+    formats,
+    output_kinds,
+)
 from spinmeround.io.views.transforms_write import check_views_folder
 from spinmeround.pipelines.settings import RunSettings
 
@@ -27,6 +35,7 @@ class OutputOptions:
 
     Attributes:
         ply: what a ``.ply`` holds.
+        glb: what a ``.glb`` holds; ``both`` are scenes of their own in one file.
         views: folder for the views of stage one.
         report: JSON file: choices and why, times, memory, fit errors, licences.
         preview: PNG contact sheet.
@@ -38,6 +47,7 @@ class OutputOptions:
     """
 
     ply: OutputKind = "splats"
+    glb: GlbContents = "avatar"
     views: PathLike | None = None
     report: PathLike | None = None
     preview: PathLike | None = None
@@ -51,6 +61,7 @@ class Outputs:
     """The places one run writes to, all of them checked.
 
     Attributes:
+        splats: files that hold splats; those that are among the meshes too hold both.
         lods: which of the meshes hold a coarser level of detail, and which.
         strict: whether a poor result is an error.
     """
@@ -69,7 +80,8 @@ class Outputs:
     def files(self) -> tuple[Path, ...]:
         """All places but that of the views."""
         named = (self.report, self.preview, self.turntable, self.hair)
-        return (*self.splats, *self.meshes, *(path for path in named if path is not None))
+        results = dict.fromkeys((*self.splats, *self.meshes))
+        return (*results, *(path for path in named if path is not None))
 
 
 def as_path(path: PathLike | None) -> Path | None:
@@ -99,10 +111,11 @@ def check_outputs(
         ResourceError: not enough disk.
         MissingDependencyError: a format whose package is not installed.
     """
-    lods = settings.mesh.level_files(out, ply=options.ply)
-    kinds: dict[Path, OutputKind] = {path: output_kind(path, ply=options.ply) for path in (*out, *lods)}
-    for path, kind in kinds.items():
-        for known in formats(holds=kind):
+    kinds = {path: output_kinds(path, ply=options.ply, glb=options.glb) for path in out}
+    lods = settings.mesh.level_files(path for path, held in kinds.items() if "mesh" in held)
+    kinds |= dict.fromkeys(lods, ("mesh",))
+    for path, held in kinds.items():
+        for known in (known for kind in held for known in formats(holds=kind)):
             if known.suffix == path.suffix.lower():
                 check_available(known, path)
     views, report = as_path(options.views), as_path(options.report)
@@ -119,14 +132,15 @@ def check_outputs(
     check_inputs_stay(inputs, files, views)
     needs = {path.parent: 0 for path in files}
     for path in files:
-        needs[path.parent] += _NEEDS_BYTES["hair" if path == hair else kinds.get(path, "other")]
+        held = ("hair",) if path == hair else kinds.get(path, ("other",))
+        needs[path.parent] += sum(_NEEDS_BYTES[kind] for kind in held)
     for path in files:
         check_file(path, needs_bytes=needs[path.parent])
     if views is not None:
         check_views_folder(views)
     return Outputs(
-        splats=tuple(path for path, kind in kinds.items() if kind == "splats"),
-        meshes=tuple(path for path, kind in kinds.items() if kind == "mesh"),
+        splats=tuple(path for path, held in kinds.items() if "splats" in held),
+        meshes=tuple(path for path, held in kinds.items() if "mesh" in held),
         views=views,
         report=report,
         preview=preview,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from spinmeround.configs import Quality
 from spinmeround.errors import InputError
-from spinmeround.io.formats import OutputKind, output_kind, untextured_suffixes
+from spinmeround.io.formats import untextured_suffixes
 from spinmeround.io.views.normal_frames import NormalFrame
 
 if TYPE_CHECKING:
@@ -111,9 +111,8 @@ class MeshOptions:
         """Whether a mesh file holds the whole surface: its format has no texture, and no number of faces was given."""
         return mesh.suffix.lower() in untextured_suffixes() and not self.is_levelled
 
-    def level_files(self, out: Iterable[Path], *, ply: OutputKind) -> dict[Path, int]:
+    def level_files(self, meshes: Iterable[Path]) -> dict[Path, int]:
         """Return where the coarser levels go, ``head_lod1.glb`` beside ``head.glb``, and which level that is."""
-        meshes = [path for path in out if output_kind(path, ply=ply) == "mesh"]
         return {
             path.with_name(f"{path.stem}_lod{level}{path.suffix}"): level
             for path in meshes

@@ -240,14 +240,16 @@ def write_results(
         # One factor for all: a textured mesh is a simplified surface, and not quite as high.
         scale = metres_per_unit(built.painted or built.surface or _all_vertices(avatar), height_m=height_m)
         for path in outputs.splats:
-            assert built.splats is not None
-            write_splats(path, built.splats, metres_per_unit=scale)
-            files.append(path)
+            if path not in outputs.meshes:
+                assert built.splats is not None
+                write_splats(path, built.splats, metres_per_unit=scale)
+                files.append(path)
         for path in outputs.meshes:
+            beside = built.splats if path in outputs.splats else None
             if avatar is not None and path.suffix.lower() in suffixes("avatar"):
-                write_avatar(path, avatar, metres_per_unit=scale, clip=clip)
+                write_avatar(path, avatar, metres_per_unit=scale, clip=clip, splats=beside)
             else:
-                write_mesh(path, _mesh_for(path, built, outputs), metres_per_unit=scale)
+                write_mesh(path, _mesh_for(path, built, outputs), metres_per_unit=scale, splats=beside)
             files.append(path)
         if outputs.views is not None:
             write_views(outputs.views, built.views)

@@ -93,9 +93,11 @@ def test_without_ray_it_says_how_to_get_it(photos, tmp_path, capsys, monkeypatch
 def test_views_are_foretold_only_where_some_are_drawn():
     seconds = preset("draft").seconds
 
-    def guessed(*formats, **settings):
-        return estimate._guessed_seconds(Recipe("out", RunSettings(quality="draft", **settings), formats))
+    def guessed(*formats, glb="avatar", **settings):
+        return estimate._guessed_seconds(Recipe("out", RunSettings(quality="draft", **settings), formats, glb=glb))
 
     plain = guessed("glb", avatar=AvatarOptions(rig=False))
     assert plain - guessed("glb") == pytest.approx(seconds["views"])
     assert guessed("glb", "ply") - guessed("glb") == pytest.approx(seconds["views"] + seconds["polish"])
+    assert guessed("glb", glb="both") == pytest.approx(guessed("glb", "ply"))
+    assert guessed("glb", glb="splats") == pytest.approx(guessed("ply"))

@@ -14,7 +14,7 @@ import pytest
 
 import spinmeround.io
 from spinmeround.errors import InputError, MissingDependencyError, OutputError
-from spinmeround.io import Format, files_written, output_kind, read_mesh, register_format, write_mesh, write_splats
+from spinmeround.io import Format, files_written, output_kinds, read_mesh, register_format, write_mesh, write_splats
 from spinmeround.io.formats import FORMATS, check_available, find_format, find_readable, formats, suffixes
 from spinmeround.types import Mesh, TexturedMesh
 
@@ -23,26 +23,33 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize("name", ["a.ply", "dir.x/A.PLY", "a.spz", "a.splat"])
 def test_splats(name: str) -> None:
-    assert output_kind(name) == "splats"
+    assert output_kinds(name) == ("splats",)
 
 
 @pytest.mark.parametrize("name", ["a.glb", "a.OBJ", "a.stl"])
 def test_meshes(name: str) -> None:
-    assert output_kind(name) == "mesh"
-    assert output_kind("a.ply", ply="mesh") == "mesh"
-    assert output_kind("a.spz", ply="mesh") == "splats"
+    assert output_kinds(name) == ("mesh",)
+    assert output_kinds("a.ply", ply="mesh") == ("mesh",)
+    assert output_kinds("a.spz", ply="mesh") == ("splats",)
+
+
+def test_a_glb_holds_what_is_asked_for() -> None:
+    assert output_kinds("a.GLB", glb="splats") == ("splats",)
+    assert output_kinds("a.glb", glb="both") == ("splats", "mesh")
+    assert output_kinds("a.glb", ply="splats") == ("mesh",)
+    assert output_kinds("a.vrm", glb="splats") == ("mesh",)
 
 
 def test_the_error_lists_what_is_known() -> None:
     with pytest.raises(OutputError) as caught:
-        output_kind("head.fbx")
+        output_kinds("head.fbx")
     assert str(caught.value) == (
-        "head.fbx: cannot write the extension '.fbx'; known are .ply .spz .splat (splats), .glb .obj .ply .usdz .stl "
-        ".3mf .off (meshes), .glb .vrm .usdz (avatars)"
+        "head.fbx: cannot write the extension '.fbx'; known are .ply .spz .splat .glb (splats), .glb .obj .ply .usdz "
+        ".stl .3mf .off (meshes), .glb .vrm .usdz (avatars)"
     )
     with pytest.raises(OutputError, match="a name without an extension"):
-        output_kind("head")
-    assert output_kind("head.vrm") == "mesh"
+        output_kinds("head")
+    assert output_kinds("head.vrm") == ("mesh",)
 
 
 def test_companions_cannot_be_the_photo() -> None:
@@ -65,7 +72,7 @@ def test_every_public_name_is_there() -> None:
 
 def test_the_facade_loads_nothing_heavy() -> None:
     heavy = "print(sorted({'torch', 'cv2', 'numpy'} & {*sys.modules}))"
-    code = f"import sys, spinmeround.io as io; io.output_kind('a.ply'); {heavy}"
+    code = f"import sys, spinmeround.io as io; io.output_kinds('a.ply'); {heavy}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -124,7 +131,7 @@ def test_what_is_missing_is_one_line_with_the_command(monkeypatch: pytest.Monkey
 def test_hair_is_no_result_of_its_own() -> None:
     for path in ("a.usdc", "a.USDA"):
         with pytest.raises(OutputError, match=r"holds hair strands, which are an output of their own") as caught:
-            output_kind(path)
+            output_kinds(path)
         assert caught.value.settings == ("hair",)
     with pytest.raises(OutputError, match=r"hair strands are written as \.usdc \.usda, not as '\.glb'"):
         find_format("a.glb", "hair")
@@ -152,10 +159,10 @@ def read_xyz(path: Path) -> Mesh:
 @pytest.mark.usefixtures("registry")
 def test_a_format_from_outside(tmp_path: Path, sphere: TexturedMesh) -> None:
     with pytest.raises(OutputError, match=r"cannot write the extension '\.xyz'"):
-        output_kind("head.xyz")
+        output_kinds("head.xyz")
     xyz = Format(".xyz", "mesh", "points as text", write_xyz, read_xyz, companions=(".count",))
     register_format(xyz)
-    assert output_kind("head.xyz") == "mesh"
+    assert output_kinds("head.xyz") == ("mesh",)
     assert formats(holds="mesh")[-1] is xyz
     assert files_written("my head.xyz") == (Path("my head.xyz"), Path("my_head.count"))
     write_mesh(tmp_path / "head.xyz", sphere, metres_per_unit=2)
@@ -207,9 +214,9 @@ def test_a_format_of_an_installed_package(
         "[spinmeround.formats]\npoints = points_plugin:points\nbroken = points_plugin:absent\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert output_kind("a.ply") == "splats"
+    assert output_kinds("a.ply") == ("splats",)
     assert "points_plugin" not in sys.modules
-    assert output_kind("a.points", ply="mesh") == "splats"
+    assert output_kinds("a.points", ply="mesh") == ("splats",)
     assert "the format broken (points_plugin:absent) cannot be used" in caplog.text
     write_splats(tmp_path / "a.points", make_splats(7))
     assert np.loadtxt(tmp_path / "a.points").shape == (7, 3)

@@ -336,11 +336,11 @@ def test_an_spz_bomb_unpacks_no_further_than_its_header_allows(tmp_path: Path) -
 
 
 def test_strangers(tmp_path: Path, make_splats) -> None:
-    with pytest.raises(OutputError, match=r"written as \.ply \.spz \.splat, not as '\.glb'"):
-        write_splats(tmp_path / "a.glb", make_splats())
-    with pytest.raises(InputError, match=r"read from \.ply \.spz \.splat, not from '\.ksplat'"):
+    with pytest.raises(OutputError, match=r"written as \.ply \.spz \.splat \.glb, not as '\.obj'"):
+        write_splats(tmp_path / "a.obj", make_splats())
+    with pytest.raises(InputError, match=r"read from \.ply \.spz \.splat \.glb, not from '\.ksplat'"):
         read_splats(tmp_path / "a.ksplat")
-    for suffix in ("ply", "spz", "splat"):
+    for suffix in ("ply", "spz", "splat", "glb"):
         with pytest.raises(InputError, match="cannot be read: no such file"):
             read_splats(tmp_path / f"none.{suffix}")
     (tmp_path / "mesh.ply").write_text(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pygltflib
 import pytest
+import torch
 
 from spinmeround import make_views, reconstruct
 from spinmeround.errors import (
@@ -219,6 +220,31 @@ def test_ply_can_hold_a_mesh(photo, tmp_path):
     assert result.splats is None
     assert len(read_mesh(tmp_path / "head.ply").faces) == len(result.mesh.faces)
     assert result.report["whole_mesh"]["triangles"] == len(result.mesh.faces)
+
+
+@pytest.mark.usefixtures("backends")
+def test_glb_can_hold_splats(photo, tmp_path):
+    result = reconstruct(photo, out=tmp_path / "a.glb", settings=DRAFT, outputs=OutputOptions(glb="splats"))
+    assert result.mesh is None and result.avatar is None
+    torch.testing.assert_close(read_splats(tmp_path / "a.glb").means, result.splats.means, rtol=1e-6, atol=1e-7)
+    with pytest.raises(InputError, match="only splats"):
+        read_mesh(tmp_path / "a.glb")
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_glb_can_hold_splats_beside_the_head(backends, photo, tmp_path, moves):
+    backends(**({"head": MovingHead()} if moves else {}))
+    options = OutputOptions(glb="both", report=tmp_path / "r.json")
+    settings = replace(DRAFT, avatar=AvatarOptions(rig=moves))
+    result = reconstruct(photo, out=[tmp_path / "a.glb", tmp_path / "b.ply"], settings=settings, outputs=options)
+    assert [path.name for path in result.files] == ["b.ply", "a.glb", "r.json"]
+    both, alone = read_splats(tmp_path / "a.glb"), read_splats(tmp_path / "b.ply")
+    torch.testing.assert_close(both.means, alone.means, rtol=1e-6, atol=1e-7)
+    assert (result.avatar is not None) is moves
+    beside = read_mesh(tmp_path / "a.glb").vertices
+    assert np.linalg.norm(beside, axis=1).max() == pytest.approx(RADIUS, rel=0.05)
+    if moves:
+        assert read_avatar(tmp_path / "a.glb").poses == {"photo": {"jawOpen": 0.5}}
 
 
 @pytest.mark.usefixtures("backends")

@@ -13,15 +13,18 @@ from jaxtyping import Float
 from spinmeround.io.gltf import vrm
 from spinmeround.io.gltf.animation import face_animation, held
 from spinmeround.io.gltf.buffer import Buffer, container
+from spinmeround.io.gltf.splats_write import add_splats
 from spinmeround.io.gltf.springs import add_springs
 from spinmeround.io.meshes.corners import smooth_normals, split_corners
 from spinmeround.io.pictures import encode_cutout, encode_jpeg, encode_normal_map
-from spinmeround.types import ALPHA_CUTOFF, Avatar, AvatarPart, FaceClip, Joint
+from spinmeround.types import ALPHA_CUTOFF, Avatar, AvatarPart, FaceClip, Joint, Splats
 
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _REPEAT, _CLAMP = 9729, 9987, 10497, 33071
 
 
-def write_avatar_glb(path: Path, avatar: Avatar, *, metres_per_unit: float, clip: FaceClip | None = None) -> None:
+def write_avatar_glb(
+    path: Path, avatar: Avatar, *, metres_per_unit: float, clip: FaceClip | None = None, splats: Splats | None = None
+) -> None:
     """Write an avatar in metres, +Y up and +Z to the front.
 
     Each part is a mesh of its own on one skin. Morph targets carry their names in ``mesh.extras.targetNames`` and
@@ -30,11 +33,14 @@ def write_avatar_glb(path: Path, avatar: Avatar, *, metres_per_unit: float, clip
 
     Args:
         clip: the animation ``face``; it comes before the poses, since many programs play the first one.
+        splats: a scene of their own; the avatar's is the one that is shown at first.
     """
     joints = _in_metres(avatar.joints, metres_per_unit)
-    document, binary = _document(avatar, joints, np.zeros(3), metres_per_unit, clip)
+    document, buffer = _document(avatar, joints, np.zeros(3), metres_per_unit, clip)
     add_springs(document, avatar, joints, metres_per_unit=metres_per_unit)
-    path.write_bytes(container(document, binary))
+    if splats is not None:
+        add_splats(document, buffer, splats, metres_per_unit=metres_per_unit)
+    path.write_bytes(container(document, bytes(buffer.data)))
 
 
 def write_vrm(path: Path, avatar: Avatar, *, metres_per_unit: float, clip: None = None) -> None:
@@ -44,11 +50,11 @@ def write_vrm(path: Path, avatar: Avatar, *, metres_per_unit: float, clip: None 
     """
     joints, lift = vrm.add_body(_in_metres(avatar.joints, metres_per_unit))
     still = replace(avatar, poses={})  # they are expressions of the extension
-    document, binary = _document(still, joints, lift, metres_per_unit, clip)
+    document, buffer = _document(still, joints, lift, metres_per_unit, clip)
     vrm.add_extension(document, avatar, joints, name=path.stem)
     shoulders = vrm.shoulder_colliders(joints)
     add_springs(document, avatar, joints, metres_per_unit=metres_per_unit, shoulders=shoulders)
-    path.write_bytes(container(document, binary))
+    path.write_bytes(container(document, bytes(buffer.data)))
 
 
 def _in_metres(joints: Sequence[Joint], metres_per_unit: float) -> tuple[Joint, ...]:
@@ -61,7 +67,7 @@ def _document(
     lift: Float[np.ndarray, "3"],
     metres_per_unit: float,
     clip: FaceClip | None,
-) -> tuple[dict[str, Any], bytes]:
+) -> tuple[dict[str, Any], Buffer]:
     """Build the glTF JSON and its binary chunk: first a node for each joint, then one for each part.
 
     Args:
@@ -100,7 +106,7 @@ def _document(
         "bufferViews": buffer.views,
         "buffers": [{"byteLength": len(buffer.data)}],
     }
-    return document | ({"animations": animations} if animations else {}), bytes(buffer.data)
+    return document | ({"animations": animations} if animations else {}), buffer
 
 
 def _bones(joints: Sequence[Joint]) -> list[dict[str, Any]]:

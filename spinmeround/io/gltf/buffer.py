@@ -41,6 +41,21 @@ class Buffer:
         self.accessors.append(accessor)
         return len(self.accessors) - 1
 
+    def add_numbers(self, values: Float[np.ndarray, "n"]) -> int:
+        """Append a float32 number for each vertex; return the index of their accessor."""
+        view = self.add_view(np.ascontiguousarray(values, "<f4").tobytes(), target=ARRAY_BUFFER)
+        self.accessors.append({"bufferView": view, "componentType": FLOAT, "count": len(values), "type": "SCALAR"})
+        return len(self.accessors) - 1
+
+    def add_colours(self, rgba_linear: Float[np.ndarray, "n 4"]) -> int:
+        """Append a colour for each vertex, in [0, 1], as 16 bits: 8 are too few for dark colours in linear light."""
+        values = np.rint(np.asarray(rgba_linear) * np.iinfo(np.uint16).max).astype("<u2")
+        view = self.add_view(values.tobytes(), target=ARRAY_BUFFER)
+        self.accessors.append(
+            {"bufferView": view, "componentType": USHORT, "normalized": True, "count": len(values), "type": "VEC4"}
+        )
+        return len(self.accessors) - 1
+
     def add_indices(self, faces: Shaped[np.ndarray, "f 3"], *, vertices: int) -> int:
         """Append the vertex indices of faces."""
         # The largest value of a type means "restart the strip" and is forbidden.

@@ -17,7 +17,7 @@ def read_glb(path: Path) -> Mesh | TexturedMesh:
     """Read positions at rest, texture coordinates and base colours of all parts, in the units of the file.
 
     Several textures are stacked in one; parts without a texture contribute their base colour. A normal map is read if
-    all parts share it. Opacity, morph targets, animations and lights are ignored.
+    all parts share it. Opacity, morph targets, animations, lights and splats are ignored.
 
     Raises:
         InputError: not such a file, damaged, or compressed.
@@ -32,7 +32,8 @@ def _read(scene: Scene) -> Mesh | TexturedMesh:
     check_size(scene, shown)
     parts = [part for node in shown for part in primitives(scene, node, world_from_nodes)]
     if not parts:
-        raise InputError(f"{scene.path}: no mesh in its scene; export it again")
+        advice = "only splats, which read_splats reads" if shown else "export it again"
+        raise InputError(f"{scene.path}: no mesh in its scene; {advice}")
     starts = np.cumsum([0, *(len(part.points) for part in parts)])
     points = np.concatenate([part.points for part in parts])
     faces = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=False)])

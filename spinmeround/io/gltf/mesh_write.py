@@ -9,20 +9,23 @@ import numpy as np
 
 from spinmeround.images import to_uint8
 from spinmeround.io.gltf.buffer import Buffer, container
+from spinmeround.io.gltf.splats_write import add_splats
 from spinmeround.io.meshes.corners import smooth_normals, split_corners
 from spinmeround.io.meshes.scaling import scaled
 from spinmeround.io.pictures import encode_cutout, encode_normal_map, encode_png
-from spinmeround.types import ALPHA_CUTOFF, ColouredMesh, Mesh, TexturedMesh
+from spinmeround.types import ALPHA_CUTOFF, ColouredMesh, Mesh, Splats, TexturedMesh
 
 _LINEAR, _LINEAR_MIPMAP_LINEAR, _CLAMP = 9729, 9987, 33071
 _ROUGHNESS = 0.9
 """Skin and hair under a plain light; the texture is an albedo, so the material is lit."""
 
 
-def write_glb(path: Path, mesh: Mesh | ColouredMesh | TexturedMesh, *, metres_per_unit: float) -> None:
+def write_glb(
+    path: Path, mesh: Mesh | ColouredMesh | TexturedMesh, *, metres_per_unit: float, splats: Splats | None = None
+) -> None:
     """Write a mesh in metres, +Y up and +Z to the front, as glTF has it; the material is lit, rough and not metallic.
 
-    Colours of vertices are not written.
+    Colours of vertices are not written. Splats are a scene of their own.
     """
     mesh = scaled(mesh, metres_per_unit)
     buffer = Buffer()
@@ -72,6 +75,8 @@ def write_glb(path: Path, mesh: Mesh | ColouredMesh | TexturedMesh, *, metres_pe
         indices = buffer.add_indices(mesh.faces, vertices=len(mesh.vertices))
     primitive = {"attributes": attributes, "indices": indices, "material": 0}
     document["meshes"] = [{"name": "head", "primitives": [primitive]}]
+    if splats is not None:
+        add_splats(document, buffer, splats, metres_per_unit=metres_per_unit)
     document |= {
         "accessors": buffer.accessors,
         "bufferViews": buffer.views,

@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, Int64
 
 from spinmeround.errors import InputError
 from spinmeround.images import linear_to_srgb, resize
-from spinmeround.io.gltf.scene import Scene
+from spinmeround.io.gltf.scene import Scene, holds_splats
 
 _PLAIN_PX = 8
 """Side of the texture that stands for a plain colour."""
@@ -56,10 +56,15 @@ def check_size(scene: Scene, nodes: Iterable[int]) -> None:
 
 
 def primitives(scene: Scene, node: int, world_from_nodes: dict[int, Float[np.ndarray, "4 4"]]) -> list[Primitive]:
-    """Return the primitives of a node's mesh, transformed by the node or, if it has one, by its skin."""
+    """Return the primitives of a node's mesh, transformed by the node or, if it has one, by its skin; no splats."""
     described = scene.document["nodes"][node]
     parts = scene.document["meshes"][described["mesh"]]["primitives"]
-    return [_primitive(scene, part, world_from_nodes[node], described.get("skin"), world_from_nodes) for part in parts]
+    skin = described.get("skin")
+    return [
+        _primitive(scene, part, world_from_nodes[node], skin, world_from_nodes)
+        for part in parts
+        if not holds_splats(part)
+    ]
 
 
 def _primitive(

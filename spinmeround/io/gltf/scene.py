@@ -16,10 +16,15 @@ from spinmeround.errors import InputError
 from spinmeround.images import to_float
 from spinmeround.io.pictures import MAX_PIXELS, decode_picture, encoded_size_px
 
+GAUSSIAN_SPLATTING = "KHR_gaussian_splatting"
+
 _TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _MAX_ZEROS = 2**24
 """Values in an accessor that has no data of its own, so that a small file cannot fill the memory."""
+
+_KNOWN_EXTENSIONS = ("VRMC_vrm", GAUSSIAN_SPLATTING)
+"""Extensions that a file may require: what they hold is read, or is beside what is read."""
 
 Result = TypeVar("Result")
 
@@ -66,11 +71,16 @@ class Scene:
             raise ValueError("a part reaches over the end of the binary chunk")
         return self.binary[start : start + length]
 
-    def world_from_nodes(self) -> dict[int, Float[np.ndarray, "4 4"]]:
-        """Return the transforms of all nodes of the scene, in order; a node is visited once, so that cycles end."""
+    def world_from_nodes(self, *, of_every_scene: bool = False) -> dict[int, Float[np.ndarray, "4 4"]]:
+        """Return the transforms of all nodes of the scene, in order; a node is visited once, so that cycles end.
+
+        Args:
+            of_every_scene: rather than of the one that the file shows at first.
+        """
         nodes = self.document.get("nodes", [])
         scenes = self.document.get("scenes", [])
-        roots = scenes[self.document.get("scene", 0)].get("nodes", []) if scenes else range(len(nodes))
+        shown = scenes if of_every_scene or not scenes else [scenes[self.document.get("scene", 0)]]
+        roots = [node for scene in shown for node in scene.get("nodes", [])] if scenes else range(len(nodes))
         waiting = [(np.eye(4), index) for index in reversed(list(roots))]
         found: dict[int, Float[np.ndarray, "4 4"]] = {}
         while waiting:
@@ -154,6 +164,11 @@ class Scene:
         return to_float(decode_picture(data, name=f"{self.path}: the texture"))
 
 
+def holds_splats(part: dict[str, Any]) -> bool:
+    """Whether a primitive holds splats."""
+    return GAUSSIAN_SPLATTING in part.get("extensions", {})
+
+
 def with_scene(path: Path, read: Callable[[Scene], Result]) -> Result:
     """Open a file and return what ``read`` makes of it.
 
@@ -162,7 +177,7 @@ def with_scene(path: Path, read: Callable[[Scene], Result]) -> Result:
     """
     scene = _open(path)
     try:
-        required = [name for name in scene.document.get("extensionsRequired", []) if name != "VRMC_vrm"]
+        required = [name for name in scene.document.get("extensionsRequired", []) if name not in _KNOWN_EXTENSIONS]
         if required:
             raise InputError(
                 f"{path}: needs {', '.join(required)}, which is not read here; export it without compression"
