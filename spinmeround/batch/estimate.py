@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,14 +17,16 @@ from spinmeround.batch.ray_executor import check_installed
 from spinmeround.batch.run import duration
 from spinmeround.batch.stores import FolderStore, Store, open_store
 from spinmeround.configs import preset
-from spinmeround.io.formats import output_kind, suffixes
-from spinmeround.pipelines.avatars import find_obstacle
+from spinmeround.io.formats import output_kind
+from spinmeround.pipelines.avatars import find_obstacle, wants_avatar
+from spinmeround.pipelines.outputs import Outputs
+from spinmeround.pipelines.stage_two import RequestedResults
 
 _BYTES_A_SPLAT = {"ply": 68, "spz": 20, "splat": 32}
 _BYTES_A_MESH = 8_000_000
 _BYTES_BESIDE = 150_000
 """Preview and report."""
-_STAGES = ("photo", "portrait", "head", "files", "preview")
+_STAGES = ("photo", "portrait", "head")
 
 
 def foretell(places: Sequence[str], recipe: Recipe, *, selection: Selection, cpus_per_head: int) -> str:
@@ -73,15 +76,24 @@ def _slots(recipe: Recipe, cpus_per_head: int) -> int:
 
 
 def _guessed_seconds(recipe: Recipe) -> float:
-    seconds = preset(recipe.settings.quality).seconds
-    heads = [each for each in recipe.formats if not is_hair(each)]
-    kinds = {output_kind(f"head.{each}", ply=recipe.ply) for each in heads}
-    moves = find_obstacle(recipe.settings) is None and all(f".{each}" in suffixes("avatar") for each in heads)
+    """Add up the stages of a head by the template prior, which is what most batches take."""
+    settings = recipe.settings
+    seconds = preset(settings.quality).seconds
+    kinds = {path: output_kind(path, ply=recipe.ply) for path in map(Path, recipe.files)}
+    outputs = Outputs(
+        splats=tuple(path for path, kind in kinds.items() if kind == "splats"),
+        meshes=tuple(path for path, kind in kinds.items() if kind == "mesh"),
+        hair=Path("hair") if any(map(is_hair, recipe.formats)) else None,
+        preview=Path("preview.png"),
+    )
+    moves = find_obstacle(settings) is None
+    requested = RequestedResults.by_outputs(outputs, settings.mesh, has_avatar=moves)
+    requested = replace(requested, painted_start=requested.splats)
     stages = [
         *_STAGES,
-        *([] if moves else ["views"]),
-        *(["polish"] if "splats" in kinds else []),
-        *(["avatar"] if "mesh" in kinds else []),
+        *(["views"] if requested.any else []),
+        *("polish" if stage == "splats" else stage for stage in requested.stages(outputs)),
+        *(["avatar"] if moves and wants_avatar(outputs) else []),
     ]
     return sum(seconds[stage] for stage in stages)
 

@@ -99,7 +99,7 @@ def check_installed(names: Sequence[str] = ("ray", "pyarrow")) -> None:
     missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise MissingDependencyError(
-            f"a batch needs {' and '.join(missing)}, which is not installed: pip install 'spinmeround[ray]'"
+            f'a batch needs {" and ".join(missing)}, which is not installed: pip install "spinmeround[ray]"'
         )
 
 

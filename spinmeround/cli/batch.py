@@ -26,6 +26,7 @@ from spinmeround.cli.arguments import (
 from spinmeround.cli.console import run
 
 if TYPE_CHECKING:
+    from spinmeround.batch.head import Recipe
     from spinmeround.batch.plan import Selection
     from spinmeround.batch.run import BatchResult, Progress
     from spinmeround.runtime.stages import Watch
@@ -123,16 +124,13 @@ def _make(given: argparse.Namespace, selection: Selection) -> None:
     Raises:
         HeadsFailedError: not all of them could be made.
     """
-    from spinmeround.batch.many import make_recipe
     from spinmeround.batch.ray_executor import RayExecutor, RayOptions
     from spinmeround.batch.run import kinds, run_batch
     from spinmeround.errors import HeadsFailedError
 
     options = RayOptions(given.address, given.cpus_per_head, given.memory_mb, given.retries)
     executor = RayExecutor(options)
-    recipe = make_recipe(
-        given.out, settings=run_settings(given), formats=given.formats.split(","), ply=given.ply, strict=given.strict
-    )
+    recipe = _recipe(given)
     with _progress_line(given.quiet) as tell:
         result = run_batch(given.photos, recipe, executor, selection=selection, tell=tell)
     _say(result)
@@ -141,6 +139,14 @@ def _make(given: argparse.Namespace, selection: Selection) -> None:
         raise HeadsFailedError(
             f"{failed} of {result.wanted} heads failed ({kinds(result.failures)}); {result.table} says why"
         )
+
+
+def _recipe(given: argparse.Namespace) -> Recipe:
+    from spinmeround.batch.many import make_recipe
+
+    return make_recipe(
+        given.out, settings=run_settings(given), formats=given.formats.split(","), ply=given.ply, strict=given.strict
+    )
 
 
 def _say(result: BatchResult) -> None:
@@ -155,12 +161,9 @@ def _say(result: BatchResult) -> None:
 def _foretell(given: argparse.Namespace, selection: Selection) -> None:
     """Print what would be done."""
     from spinmeround.batch.estimate import foretell
-    from spinmeround.batch.many import make_recipe
 
-    recipe = make_recipe(
-        given.out, settings=run_settings(given), formats=given.formats.split(","), ply=given.ply, strict=given.strict
-    )
-    sys.stdout.write(foretell(given.photos, recipe, selection=selection, cpus_per_head=given.cpus_per_head) + "\n")
+    told = foretell(given.photos, _recipe(given), selection=selection, cpus_per_head=given.cpus_per_head)
+    sys.stdout.write(told + "\n")
 
 
 @contextmanager

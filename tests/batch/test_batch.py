@@ -22,7 +22,7 @@ from spinmeround.batch.run import Progress, run_batch
 from spinmeround.batch.stores import FolderStore, open_store
 from spinmeround.batch.table import HEADER, from_line, to_line
 from spinmeround.errors import InputError, OutputError, ResourceError, SpinMeRoundError
-from spinmeround.pipelines.settings import DiffusionOptions, RunSettings
+from spinmeround.pipelines.settings import DiffusionOptions, PhotoOptions, RunSettings
 from tests.batch.stand_ins import fake_reconstruct, inline, instant
 
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -117,6 +117,20 @@ def test_the_same_again_makes_only_what_is_missing_or_changed(photos, tmp_path, 
     batch(photos, out, settings=RunSettings(seed=1))
     assert letters == list("abcdef")
     assert (out / "batch.csv").read_text().count("\n") == 7, "replaced rows are dropped at the end"
+
+
+def test_heads_are_made_again_once_auto_takes_something_else(photos, tmp_path, letters, monkeypatch):
+    out = tmp_path / "out"
+    choose = "spinmeround.portrait.hair_segmentation.choose_hair_network"
+    with monkeypatch.context() as patch:
+        patch.setattr(choose, lambda: ("builtin", "the better network could not be fetched"))
+        batch(photos, out)
+    letters.clear()
+    assert batch(photos, out, settings=RunSettings(photo=PhotoOptions(hair="mediapipe"))).present == 0
+    assert letters == list("abcde")
+    letters.clear()
+    assert batch(photos, out).present == 4, "auto takes what was asked for by name just now"
+    assert letters == []
 
 
 def test_a_list_may_give_each_head_settings_of_its_own(photos, tmp_path):
