@@ -36,6 +36,7 @@ SCRIPTS = (
     "job_time",
     "memory",
     "fuzz_readers",
+    "faults",
     "bench_surface",
     "surface_fusion",
     "avatar_fit",

@@ -92,3 +92,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
     )
+
+
+def is_out_of_room(error: BaseException) -> bool:
+    """Whether an exception means that a disk, a quota or the size of a file is at its end."""
+    room = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quotas
+    return isinstance(error, OSError) and error.errno in room

@@ -23,7 +23,7 @@ from spinmeround.cli.arguments import (
     run_settings,
     seed_number,
 )
-from spinmeround.cli.console import run
+from spinmeround.cli.console import run, stderr_console
 
 if TYPE_CHECKING:
     from spinmeround.batch.head import Recipe
@@ -169,10 +169,9 @@ def _foretell(given: argparse.Namespace, selection: Selection) -> None:
 @contextmanager
 def _progress_line(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
     """Yield what shows the progress in one line at the bottom of a terminal; None where there is none."""
-    from rich.console import Console
     from rich.status import Status
 
-    console = Console(stderr=True, highlight=False)
+    console = stderr_console()
     if quiet or not console.is_terminal:
         yield None
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 import time
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 import psutil
 
 from spinmeround.configs import Quality, preset
-from spinmeround.errors import CancelledError, InputError, ResourceError, is_out_of_memory
+from spinmeround.errors import CancelledError, InputError, ResourceError, is_out_of_memory, is_out_of_room
 from spinmeround.runtime.memory import free_bytes, most_held_bytes
 from spinmeround.types import Progress
 
@@ -201,7 +200,7 @@ def _resource_errors(stage: str) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         if is_out_of_memory(error):
             raise ResourceError(f"not enough memory while {sentence(stage)}; {advice}") from error
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        if is_out_of_room(error):
             raise ResourceError(f"the disk is full while {sentence(stage)}; free some space and run again") from error
         raise
 
