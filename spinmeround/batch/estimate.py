@@ -5,28 +5,24 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
 from spinmeround.batch.head import Recipe, is_hair
 from spinmeround.batch.ledger import Ledger, table_name
+from spinmeround.batch.needs import memory_mb, stages_of
 from spinmeround.batch.plan import Plan, Selection
 from spinmeround.batch.ray_executor import check_installed
 from spinmeround.batch.run import duration
 from spinmeround.batch.stores import FolderStore, Store, open_store
 from spinmeround.configs import preset
 from spinmeround.io.formats import output_kind
-from spinmeround.pipelines.avatars import find_obstacle, wants_avatar
-from spinmeround.pipelines.outputs import Outputs
-from spinmeround.pipelines.stage_two import RequestedResults
 
 _BYTES_A_SPLAT = {"ply": 68, "spz": 20, "splat": 32}
 _BYTES_A_MESH = 8_000_000
 _BYTES_BESIDE = 150_000
 """Preview and report."""
-_STAGES = ("photo", "portrait", "head")
 
 
 def foretell(places: Sequence[str], recipe: Recipe, *, selection: Selection, cpus_per_head: int) -> str:
@@ -71,31 +67,13 @@ def _copy_tables(store: Store, folder: Path) -> None:
 
 def _slots(recipe: Recipe, cpus_per_head: int) -> int:
     """Return how many heads this machine makes at a time."""
-    by_memory = psutil.virtual_memory().available // (preset(recipe.settings.quality).memory_mb * 2**20)
+    by_memory = psutil.virtual_memory().available // (memory_mb(recipe) * 2**20)
     return max(1, min((os.cpu_count() or 1) // cpus_per_head, by_memory))
 
 
 def _guessed_seconds(recipe: Recipe) -> float:
-    """Add up the stages of a head by the template prior, which is what most batches take."""
-    settings = recipe.settings
-    seconds = preset(settings.quality).seconds
-    kinds = {path: output_kind(path, ply=recipe.ply) for path in map(Path, recipe.files)}
-    outputs = Outputs(
-        splats=tuple(path for path, kind in kinds.items() if kind == "splats"),
-        meshes=tuple(path for path, kind in kinds.items() if kind == "mesh"),
-        hair=Path("hair") if any(map(is_hair, recipe.formats)) else None,
-        preview=Path("preview.png"),
-    )
-    moves = find_obstacle(settings) is None
-    requested = RequestedResults.by_outputs(outputs, settings.mesh, has_avatar=moves)
-    requested = replace(requested, painted_start=requested.splats)
-    stages = [
-        *_STAGES,
-        *(["views"] if requested.any else []),
-        *("polish" if stage == "splats" else stage for stage in requested.stages(outputs)),
-        *(["avatar"] if moves and wants_avatar(outputs) else []),
-    ]
-    return sum(seconds[stage] for stage in stages)
+    known = preset(recipe.settings.quality).seconds
+    return sum(known["polish" if stage == "splats" else stage] for stage in stages_of(recipe))
 
 
 def _guessed_bytes(recipe: Recipe) -> float:

@@ -101,7 +101,9 @@ def _add_cluster(parser: Parser) -> None:
         "--address", metavar="auto|HOST:PORT", help="a running cluster (default: this machine, with all its cores)"
     )
     group.add_argument("--cpus-per-head", type=counted, default=1, metavar="N", help="cores a head (default: 1)")
-    group.add_argument("--memory-mb", type=counted, metavar="MB", help="memory a head (default: by quality)")
+    group.add_argument(
+        "--memory-mb", type=counted, metavar="MB", help="memory a head (default: by quality and formats)"
+    )
     group.add_argument(
         "--retries",
         type=seed_number,

@@ -55,7 +55,7 @@ def reconstruct(
     )
     prior, request = run.backends.prior, ViewRequest(optional=not run.needs_views)
     seconds = {**preset(run.settings.quality).seconds, **(prior_seconds := prior.planned_stages(request))}
-    planned = [*PORTRAIT_STAGES, *prior_seconds, *run.planned_stages(getattr(prior, "offers", ()))]
+    planned = [*PORTRAIT_STAGES, *prior_seconds, *run.planned_stages()]
     stages, store = Stages(planned, expected_s=seconds, cancel=cancel), run.open_store(photos)
     with watch(stages), store:
         loaded = load_portraits(photos, run.backends, stages)

@@ -55,6 +55,7 @@ class Run:
         settings: resolved: no ``auto`` is left where a choice was made.
         choices: what was left open and what was selected, by name.
         no_avatar: why there will be no avatar, if that is known.
+        offers: protocols of the head that stage one is known to fit.
     """
 
     settings: RunSettings
@@ -63,6 +64,7 @@ class Run:
     animation: Animation
     no_avatar: NoAvatar | None
     backends: Backends
+    offers: Collection[type] = ()
 
     @property
     def needs_views(self) -> bool:
@@ -71,15 +73,11 @@ class Run:
         requested = RequestedResults.by_outputs(self.outputs, self.settings.mesh, has_avatar=has_avatar)
         return requested.any or self.outputs.views is not None
 
-    def planned_stages(self, offers: Collection[type] = ()) -> list[str]:
-        """Return the stages after stage one, as far as they are known beforehand.
-
-        Args:
-            offers: protocols of the head that stage one is known to fit.
-        """
-        rigged = self.no_avatar is None and RiggableHead in offers
+    def planned_stages(self) -> list[str]:
+        """Return the stages after stage one, as far as they are known beforehand."""
+        rigged = self.no_avatar is None and RiggableHead in self.offers
         requested = RequestedResults.by_outputs(self.outputs, self.settings.mesh, has_avatar=rigged)
-        painted = requested.splats and PaintedHead in offers and self.backends.starts_on_painted_surface
+        painted = requested.splats and PaintedHead in self.offers and self.backends.starts_on_painted_surface
         avatar = ["avatar"] if self.no_avatar is None and wants_avatar(self.outputs) else []
         return [*replace(requested, painted_start=painted).stages(self.outputs), *avatar]
 
@@ -128,10 +126,11 @@ def prepare_run(
         settings = replace(settings, mesh=replace(settings.mesh, normal_map=False))
     animation = load_animation(settings.avatar, outputs, no_avatar=no_avatar)
     backends = build_backends(settings)
-    if with_prior:
-        backends.prior  # noqa: B018 - says what is missing now rather than after the first stages
-    check_memory(settings.quality, splats=settings.splats)
-    return Run(settings, choices, outputs, animation, no_avatar, backends)
+    # The prior is built now, to say what is missing before any stage.
+    offers = getattr(backends.prior, "offers", ()) if with_prior else ()
+    run = Run(settings, choices, outputs, animation, no_avatar, backends, offers)
+    check_memory(settings.quality, fits_surface="surface" in run.planned_stages(), splats=settings.splats)
+    return run
 
 
 def refuse_poor(

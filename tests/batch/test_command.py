@@ -8,6 +8,7 @@ import pytest
 
 from spinmeround.batch import estimate, ray_executor, work
 from spinmeround.batch.head import Recipe
+from spinmeround.batch.needs import memory_mb
 from spinmeround.cli import batch
 from spinmeround.configs import preset
 from spinmeround.pipelines.settings import AvatarOptions, RunSettings
@@ -103,3 +104,12 @@ def test_only_stages_that_will_run_are_foretold():
     assert guessed("obj", "glb") - guessed("glb") == pytest.approx(mesh)
     assert guessed("glb", "usdc") - guessed("glb") == pytest.approx(seconds["hair"])
     assert guessed("glb", "ply") - guessed("glb") == pytest.approx(seconds["views"] + seconds["polish"])
+
+
+def test_memory_is_that_of_what_is_fitted():
+    def needed(*formats, **settings):
+        return memory_mb(Recipe("out", RunSettings(quality="standard", **settings), formats))
+
+    known = preset("standard")
+    assert needed("ply", "glb") == known.head_memory_mb < known.memory_mb
+    assert needed("ply", "obj") == needed("ply", prior="sphere") == known.memory_mb
