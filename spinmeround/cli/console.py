@@ -52,7 +52,7 @@ def run(command: str, action: Callable[[Watch], None], *, quiet: bool = False, v
         return stopped.exit_code if isinstance(stopped, _Signalled) else EXIT_STOPPED
     except BrokenPipeError:
         _leave(sys.stdout)
-    except (MemoryError, RuntimeError, OSError) as error:
+    except (MemoryError, RuntimeError, OSError, ImportError) as error:
         if is_out_of_memory(error):
             return _failed(command, ResourceError("not enough memory; close other programs"), ResourceError.exit_code)
         if is_out_of_room(error):

@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import sqlite3
 import time
 import tracemalloc
 from dataclasses import replace
@@ -224,6 +225,22 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_made(photos, tmp_path, monke
     assert batch(photos, tmp_path / "out").done == 4
     assert len(letters) == 5, "no head was made twice"
     assert set(table(tmp_path / "out")) == set("abcde")
+
+
+def test_a_full_disk_of_temporary_files_is_one_line(photos, tmp_path, monkeypatch):
+    connect = sqlite3.connect
+
+    def small(place):
+        made = connect(place)
+        made.execute("PRAGMA max_page_count = 3")
+        return made
+
+    (tmp_path / "list.csv").write_text("photo\n" + "".join(f"/photos/{index}.jpg\n" for index in range(500)))
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", small)
+        with pytest.raises(ResourceError, match="no room for a batch's temporary files: database or disk is full"):
+            batch(tmp_path / "list.csv", tmp_path / "out", instant)
+    assert batch(tmp_path / "list.csv", tmp_path / "out", instant).done == 500
 
 
 def test_two_runs_at_once_and_foreign_tables_are_refused(photos, tmp_path):
