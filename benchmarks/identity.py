@@ -37,7 +37,7 @@ def _networks() -> _Networks:
     # The package is only looked at, not imported: its import needs the pkg_resources that newer setuptools dropped.
     spec = find_spec("face_recognition_models")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the likeness needs face-recognition-models: pip install 'spinmeround[dev]'")
+        raise ModuleNotFoundError('the likeness needs face-recognition-models: pip install "spinmeround[dev]"')
     models = Path(spec.origin).parent / "models"
     return _Networks(
         dlib.get_frontal_face_detector(),

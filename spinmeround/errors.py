@@ -10,6 +10,8 @@ import errno
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 """What torch says on CUDA, on Linux and macOS, and on Windows: for the main memory it has no exception of its own."""
+_NOT_LOADED = ("failed to map segment", "cannot allocate memory")
+"""What loading a library says that memory has no room for."""
 
 
 class SpinMeRoundError(Exception):
@@ -87,8 +89,17 @@ class HeadsFailedError(SpinMeRoundError):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception, of whatever library, means that memory ran out."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         return error.errno == errno.ENOMEM
+    if isinstance(error, OSError | ImportError):
+        said = f"{error} {error.__context__}".lower()  # some libraries raise another error without the reason
+        return any(words in said for words in _NOT_LOADED)
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
     )
+
+
+def is_out_of_room(error: BaseException) -> bool:
+    """Whether an exception means that a disk, a quota or the size of a file is at its end."""
+    room = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quotas
+    return isinstance(error, OSError) and error.errno in room

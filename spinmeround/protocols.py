@@ -74,7 +74,11 @@ class HairModel(Protocol):
 
 @runtime_checkable
 class Prior(Protocol):
-    """Stage one: portraits of one person to posed views of the head from all sides."""
+    """Stage one: portraits of one person to posed views of the head from all sides.
+
+    A prior whose head always follows some of the protocols below may name them in an attribute ``offers``: a run then
+    knows from its start which stages it has.
+    """
 
     @property
     def licences(self) -> Sequence[Licence]:

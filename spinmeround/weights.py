@@ -6,7 +6,6 @@ No other module opens a network connection, and this one does so only if a file 
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import hashlib
 import importlib.resources
@@ -31,7 +30,7 @@ from typing import IO, Literal, assert_never
 
 from filelock import FileLock
 
-from spinmeround.errors import ResourceError, WeightsError
+from spinmeround.errors import ResourceError, WeightsError, is_out_of_room
 
 log = logging.getLogger(__name__)
 
@@ -268,7 +267,7 @@ def _fetch_one(wanted: Entry, target: Path, progress: DownloadProgress | None) -
             if wanted.optional:
                 _unreachable(target).touch()
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if is_out_of_room(error):
             raise ResourceError(f"no space left for {target} ({wanted.size} bytes)") from error
         raise WeightsError(
             f"cannot write {target}: {error.strerror}; point SPMR_WEIGHTS at a writable folder"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,10 @@ def main_job(tmp_path_factory) -> Callable[[], Path]:
         environment = {**os.environ, "SPMR_WEIGHTS": str(weights.folder().resolve())}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
         assert done.returncode == 0, done.stderr
+        counts = re.findall(r"^\[(\d+)/(\d+)\]", done.stderr, re.MULTILINE)
+        assert counts == [(f"{number}", f"{len(counts)}") for number in range(1, len(counts) + 1)], (
+            "known from the start"
+        )
         return folder
 
     return run

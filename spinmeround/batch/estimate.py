@@ -11,19 +11,18 @@ import psutil
 
 from spinmeround.batch.head import Recipe, is_hair
 from spinmeround.batch.ledger import Ledger, table_name
+from spinmeround.batch.needs import memory_mb, stages_of
 from spinmeround.batch.plan import Plan, Selection
 from spinmeround.batch.ray_executor import check_installed
 from spinmeround.batch.run import duration
 from spinmeround.batch.stores import FolderStore, Store, open_store
 from spinmeround.configs import preset
-from spinmeround.io.formats import OutputKind, output_kinds, suffixes
-from spinmeround.pipelines.avatars import find_obstacle
+from spinmeround.io.formats import OutputKind, output_kinds
 
 _BYTES_A_SPLAT = {"ply": 68, "spz": 20, "splat": 32, "glb": 64}
 _BYTES_A_MESH = 8_000_000
 _BYTES_BESIDE = 150_000
 """Preview and report."""
-_STAGES = ("photo", "portrait", "head", "files", "preview")
 
 
 def foretell(places: Sequence[str], recipe: Recipe, *, selection: Selection, cpus_per_head: int) -> str:
@@ -68,22 +67,13 @@ def _copy_tables(store: Store, folder: Path) -> None:
 
 def _slots(recipe: Recipe, cpus_per_head: int) -> int:
     """Return how many heads this machine makes at a time."""
-    by_memory = psutil.virtual_memory().available // (preset(recipe.settings.quality).memory_mb * 2**20)
+    by_memory = psutil.virtual_memory().available // (memory_mb(recipe) * 2**20)
     return max(1, min((os.cpu_count() or 1) // cpus_per_head, by_memory))
 
 
 def _guessed_seconds(recipe: Recipe) -> float:
-    seconds = preset(recipe.settings.quality).seconds
-    heads = [each for each in recipe.formats if not is_hair(each)]
-    kinds = {kind for each in heads for kind in _kinds(each, recipe)}
-    rigged = find_obstacle(recipe.settings) is None and all(f".{each}" in suffixes("avatar") for each in heads)
-    stages = [
-        *_STAGES,
-        *([] if rigged and "splats" not in kinds else ["views"]),
-        *(["polish"] if "splats" in kinds else []),
-        *(["avatar"] if "mesh" in kinds else []),
-    ]
-    return sum(seconds[stage] for stage in stages)
+    known = preset(recipe.settings.quality).seconds
+    return sum(known["polish" if stage == "splats" else stage] for stage in stages_of(recipe))
 
 
 def _guessed_bytes(recipe: Recipe) -> float:

@@ -7,10 +7,13 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, Literal
 
+from spinmeround.batch.settings import settled
+from spinmeround.errors import InputError
 from spinmeround.io.formats import GlbContents, OutputKind, suffixes
 from spinmeround.pipelines.settings import RunSettings
 from spinmeround.runtime.stages import SENTENCES
@@ -80,7 +83,10 @@ class Recipe:
 
     @cached_property
     def _text(self) -> str:
-        values = dataclasses.asdict(self) | {"out": None}
+        settings = self.settings
+        with suppress(InputError):  # a list may give each head what makes its settings agree
+            settings = settled(settings)
+        values = dataclasses.asdict(replace(self, settings=settings)) | {"out": None}
         return json.dumps([version(), values], sort_keys=True, default=str)
 
 

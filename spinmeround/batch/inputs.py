@@ -97,9 +97,8 @@ def _remote_entries(url: str, out: str) -> Iterator[Entry]:
 
     try:
         if has_magic(path):
-            yield from (
-                _named(full(each), each.rsplit("/", 1)[-1]) for each in sorted(files.glob(path)) if not is_made(each)
-            )
+            matching = sorted(each for each in _glob(files, path, url) if not is_made(each))
+            yield from (_named(full(each), each.rsplit("/", 1)[-1]) for each in matching)
         elif path.lower().endswith(LIST_SUFFIXES):
             with files.open(path, "rb") as stream:
                 yield from _listed(url, stream)
@@ -116,6 +115,18 @@ def _remote_entries(url: str, out: str) -> Iterator[Entry]:
             raise InputError(f"{url}: no such file or folder")
     except OSError as error:
         raise InputError(f"{url}: {' '.join(str(error).split())}") from error
+
+
+def _glob(files: Any, pattern: str, url: str) -> list[str]:
+    """Return what a pattern matches.
+
+    Raises:
+        InputError: it is none, such as ``a**``.
+    """
+    try:
+        return files.glob(pattern)
+    except ValueError as error:
+        raise InputError(f"{url}: {error}; * stands for any name, ** for any folders") from error
 
 
 def _local_output(place: Path, out: str) -> Path | None:

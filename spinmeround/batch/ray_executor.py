@@ -16,11 +16,9 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
-import psutil
-
 from spinmeround.batch.head import Head, Recipe, Row
+from spinmeround.batch.needs import memory_mb
 from spinmeround.batch.work import make_head, started_row
-from spinmeround.configs import preset
 from spinmeround.errors import InputError, MissingDependencyError, ResourceError
 
 log = logging.getLogger(__name__)
@@ -41,7 +39,7 @@ class RayOptions:
         address: of a running cluster, ``auto`` or ``HOST:PORT``; by default a Ray of this machine alone, with all its
             cores.
         cpus_per_head: cores that each head is given.
-        memory_mb: that each head is given; by default what its quality needs.
+        memory_mb: that each head is given; by default what its quality and formats need.
         retries: how often a head is tried again after its process or node died.
     """
 
@@ -74,7 +72,7 @@ class RayExecutor:
         if first is None:
             return
         with _connected(self._options.address) as ray:
-            memory_bytes = (self._options.memory_mb or preset(recipe.settings.quality).memory_mb) * 2**20
+            memory_bytes = (self._options.memory_mb or memory_mb(recipe)) * 2**20
             needs = {"num_cpus": self._options.cpus_per_head, "memory": memory_bytes}
             if recipe.settings.device == "cuda":
                 needs["num_gpus"] = 1
@@ -99,20 +97,14 @@ def check_installed(names: Sequence[str] = ("ray", "pyarrow")) -> None:
     missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise MissingDependencyError(
-            f"a batch needs {' and '.join(missing)}, which is not installed: pip install 'spinmeround[ray]'"
+            f'a batch needs {" and ".join(missing)}, which is not installed: pip install "spinmeround[ray]"'
         )
 
 
 def _threads(cpus_per_head: int) -> dict[str, str]:
-    """Return how many threads each library has in a worker.
-
-    The bytes of a head depend on those of OpenBLAS alone. It has as many as it would have here outside of Ray, so that
-    all nodes make the heads that ``spmr-recon`` makes here.
-    """
-    usual = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1
-    given = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
+    """Return how many threads each library has in a worker; the bytes of a head do not depend on it."""
     own = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), str(cpus_per_head))
-    return {**own, "OPENBLAS_NUM_THREADS": given or str(usual)}
+    return {**own, "OPENBLAS_NUM_THREADS": "1"}
 
 
 def _run(ray: Any, task: Any, heads: Iterable[Head], recipe: Recipe, cpus_per_head: int) -> Iterator[Row]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from spinmeround.batch.head import Head, Recipe, Row
@@ -13,6 +14,7 @@ from spinmeround.batch.ledger import Ledger, table_name
 from spinmeround.batch.plan import Plan, Selection
 from spinmeround.batch.sheet import write_sheet
 from spinmeround.batch.stores import open_store
+from spinmeround.errors import ResourceError
 
 log = logging.getLogger(__name__)
 
@@ -94,12 +96,13 @@ def run_batch(
     Raises:
         InputError: a place without photos, a list that cannot be read.
         OutputError: ``recipe.out`` cannot be written, or another run is writing it.
+        ResourceError: a disk is full.
     """
     selection = selection or Selection()
     store = open_store(recipe.out)
     store.prepare()
     name = table_name(selection.shard)
-    with store.session(name, alone=selection.shard is None), Ledger(store, name) as ledger:
+    with _room_for_indices(), store.session(name, alone=selection.shard is None), Ledger(store, name) as ledger:
         plan = Plan(places, recipe, ledger=ledger, store=store, selection=selection)
         log.info("%d heads, %d of them are there; %d to make", plan.wanted, plan.present, len(plan))
         progress = Progress(len(plan))
@@ -121,6 +124,17 @@ def run_batch(
             failures["as before"] = plan.hopeless
     done = plan.present + progress.ended - sum(progress.failures.values())
     return BatchResult(plan.wanted, plan.present, done, failures, f"{recipe.out.rstrip('/')}/{name}.parquet")
+
+
+@contextmanager
+def _room_for_indices() -> Iterator[None]:
+    """Say where the disk is full if it is that of the temporary indices of plan and ledger."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise ResourceError(
+            f"no room for a batch's temporary files: {error}; free some space, or name another disk: TMPDIR=/path"
+        ) from error
 
 
 def kinds(failures: dict[str, int]) -> str:

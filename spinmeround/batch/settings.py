@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from spinmeround.errors import InputError
+from spinmeround.pipelines.choices import choose_hair, choose_prior
 from spinmeround.pipelines.settings import RunSettings
 
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
@@ -69,6 +70,21 @@ def differing(settings: RunSettings) -> dict[str, Any]:
         if value != usual:
             found[name] = str(value) if isinstance(value, Path) else value
     return found
+
+
+def settled(settings: RunSettings) -> RunSettings:
+    """Return settings with what this machine takes for each ``auto`` that changes a head.
+
+    Whether a GPU can be had is not asked: the machine that plans a batch may have none.
+
+    Raises:
+        InputError: options that contradict each other.
+    """
+    device = "cuda" if settings.device == "cuda" else "cpu"
+    neutral, options = settings.photo.neutral, settings.diffusion
+    prior = choose_prior(settings.prior, device=device, options=options, neutral=neutral).selected
+    photo = dataclasses.replace(settings.photo, hair=choose_hair(settings.photo.hair).selected)
+    return dataclasses.replace(settings, device=device, prior=prior, photo=photo)
 
 
 def _read(name: str, value: Any, kind: Any) -> Any:

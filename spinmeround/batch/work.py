@@ -18,7 +18,7 @@ from typing import Any
 
 from spinmeround.batch.head import Head, Recipe, Row, is_hair, version
 from spinmeround.batch.plan import plan_digest
-from spinmeround.batch.settings import differing, with_options
+from spinmeround.batch.settings import differing, settled, with_options
 from spinmeround.batch.stores import MARK, Store, local_path, open_filesystem, open_store
 from spinmeround.errors import InputError, SpinMeRoundError
 from spinmeround.pipelines.settings import run_key
@@ -71,7 +71,7 @@ def _make(row: Row, head: Head, recipe: Recipe, store: Store) -> tuple[Row, bool
     """
     settings = with_options(recipe.settings, head.options)
     with _fetched(head.photos) as photos:
-        key = recipe.digest(run_key(settings, photos))
+        key = recipe.digest(run_key(settled(settings), photos))
         row = replace(row, options=differing(settings), key=key, sha256=tuple(map(_sha256, photos)))
         known = _known(head, recipe, store)
         if known is not None and known.key == key:

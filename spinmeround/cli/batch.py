@@ -23,9 +23,10 @@ from spinmeround.cli.arguments import (
     run_settings,
     seed_number,
 )
-from spinmeround.cli.console import run
+from spinmeround.cli.console import run, stderr_console
 
 if TYPE_CHECKING:
+    from spinmeround.batch.head import Recipe
     from spinmeround.batch.plan import Selection
     from spinmeround.batch.run import BatchResult, Progress
     from spinmeround.runtime.stages import Watch
@@ -100,7 +101,9 @@ def _add_cluster(parser: Parser) -> None:
         "--address", metavar="auto|HOST:PORT", help="a running cluster (default: this machine, with all its cores)"
     )
     group.add_argument("--cpus-per-head", type=counted, default=1, metavar="N", help="cores a head (default: 1)")
-    group.add_argument("--memory-mb", type=counted, metavar="MB", help="memory a head (default: by quality)")
+    group.add_argument(
+        "--memory-mb", type=counted, metavar="MB", help="memory a head (default: by quality and formats)"
+    )
     group.add_argument(
         "--retries",
         type=seed_number,
@@ -123,21 +126,13 @@ def _make(given: argparse.Namespace, selection: Selection) -> None:
     Raises:
         HeadsFailedError: not all of them could be made.
     """
-    from spinmeround.batch.many import make_recipe
     from spinmeround.batch.ray_executor import RayExecutor, RayOptions
     from spinmeround.batch.run import kinds, run_batch
     from spinmeround.errors import HeadsFailedError
 
     options = RayOptions(given.address, given.cpus_per_head, given.memory_mb, given.retries)
     executor = RayExecutor(options)
-    recipe = make_recipe(
-        given.out,
-        settings=run_settings(given),
-        formats=given.formats.split(","),
-        ply=given.ply,
-        glb=given.glb,
-        strict=given.strict,
-    )
+    recipe = _recipe(given)
     with _progress_line(given.quiet) as tell:
         result = run_batch(given.photos, recipe, executor, selection=selection, tell=tell)
     _say(result)
@@ -146,6 +141,19 @@ def _make(given: argparse.Namespace, selection: Selection) -> None:
         raise HeadsFailedError(
             f"{failed} of {result.wanted} heads failed ({kinds(result.failures)}); {result.table} says why"
         )
+
+
+def _recipe(given: argparse.Namespace) -> Recipe:
+    from spinmeround.batch.many import make_recipe
+
+    return make_recipe(
+        given.out,
+        settings=run_settings(given),
+        formats=given.formats.split(","),
+        ply=given.ply,
+        glb=given.glb,
+        strict=given.strict,
+    )
 
 
 def _say(result: BatchResult) -> None:
@@ -160,26 +168,17 @@ def _say(result: BatchResult) -> None:
 def _foretell(given: argparse.Namespace, selection: Selection) -> None:
     """Print what would be done."""
     from spinmeround.batch.estimate import foretell
-    from spinmeround.batch.many import make_recipe
 
-    recipe = make_recipe(
-        given.out,
-        settings=run_settings(given),
-        formats=given.formats.split(","),
-        ply=given.ply,
-        glb=given.glb,
-        strict=given.strict,
-    )
-    sys.stdout.write(foretell(given.photos, recipe, selection=selection, cpus_per_head=given.cpus_per_head) + "\n")
+    told = foretell(given.photos, _recipe(given), selection=selection, cpus_per_head=given.cpus_per_head)
+    sys.stdout.write(told + "\n")
 
 
 @contextmanager
 def _progress_line(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
     """Yield what shows the progress in one line at the bottom of a terminal; None where there is none."""
-    from rich.console import Console
     from rich.status import Status
 
-    console = Console(stderr=True, highlight=False)
+    console = stderr_console()
     if quiet or not console.is_terminal:
         yield None
         return

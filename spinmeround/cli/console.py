@@ -11,12 +11,12 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from spinmeround.cli.arguments import FLAGS
-from spinmeround.errors import ResourceError, SpinMeRoundError, is_out_of_memory
+from spinmeround.errors import ResourceError, SpinMeRoundError, is_out_of_memory, is_out_of_room
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -38,10 +38,8 @@ def run(command: str, action: Callable[[Watch], None], *, quiet: bool = False, v
         the exit status: 0, the code of a ``SpinMeRoundError``, 130 after Ctrl-C, or 128 and the number of another
         signal that asks to end. Anything else is a defect of this program and leaves as its traceback.
     """
-    from rich.console import Console
-
     _open_closed_streams()
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = stderr_console(soft_wrap=True)
     try:
         with _stopped_by_signals(), _logging_to(console, quiet=quiet, verbose=verbose):
             action(_watch(console, quiet=quiet))
@@ -50,16 +48,47 @@ def run(command: str, action: Callable[[Watch], None], *, quiet: bool = False, v
         return _failed(command, error, error.exit_code)
     except KeyboardInterrupt as stopped:
         _let_go(stopped)
-        sys.stderr.write(f"{command}: stopped; no half-written file was left behind\n")
+        _say_at_last(f"{command}: stopped; no half-written file was left behind")
         return stopped.exit_code if isinstance(stopped, _Signalled) else EXIT_STOPPED
     except BrokenPipeError:
-        # Whoever read our output has seen enough; without this Python complains once more when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (MemoryError, RuntimeError, OSError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return _failed(command, ResourceError("not enough memory; close other programs"), ResourceError.exit_code)
+        _leave(sys.stdout)
+    except (MemoryError, RuntimeError, OSError, ImportError) as error:
+        if is_out_of_memory(error):
+            return _failed(command, ResourceError("not enough memory; close other programs"), ResourceError.exit_code)
+        if is_out_of_room(error):
+            where = getattr(error, "filename", None) or "what was being written"
+            full = ResourceError(f"the disk is full: no room for {where}; free some space and run again")
+            return _failed(command, full, ResourceError.exit_code)
+        raise
     return 0
+
+
+def stderr_console(*, soft_wrap: bool = False) -> Console:
+    """Return a console on stderr; once nobody reads it any more it is silent, and the work goes on."""
+    from rich.console import Console
+
+    class Stderr(Console):
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            _leave(sys.stderr)
+
+    return Stderr(stderr=True, highlight=False, soft_wrap=soft_wrap)
+
+
+def _leave(stream: TextIO) -> None:
+    """Let a stream go nowhere: whoever read it has seen enough, and Python would complain once more when it exits."""
+    with suppress(OSError, ValueError):  # a stream without a file, such as a test's
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _say_at_last(line: str) -> None:
+    try:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+    except OSError:
+        _leave(sys.stderr)
 
 
 def _open_closed_streams() -> None:
@@ -112,7 +141,7 @@ def _failed(command: str, error: SpinMeRoundError, code: int) -> int:
     """Print an error as one line, with the flags of the settings it is about."""
     flags = dict.fromkeys(FLAGS[name] for name in error.settings)
     line = " ".join(str(error).split()) + (f" ({', '.join(flags)})" if flags else "")
-    sys.stderr.write(f"{command}: {line}\n")
+    _say_at_last(f"{command}: {line}")
     return code
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spinmeround.cli.arguments import Parser, add_talk
-from spinmeround.cli.console import run
+from spinmeround.cli.console import run, stderr_console
 
 if TYPE_CHECKING:
     from spinmeround.runtime.stages import Watch
@@ -68,13 +68,12 @@ def _list(names: Sequence[str]) -> None:
 
 def _fetch(names: Sequence[str], *, quiet: bool) -> None:
     """Fetch one after the other, with a bar on a terminal."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     from spinmeround import weights
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
+    console = stderr_console()
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 

@@ -27,6 +27,7 @@ class Preset:
         splats: fields of ``recon.splats.fitter.SplatSettings``.
         diffusion_views: how many views the diffusion model is asked for.
         memory_mb: the most a run was seen to hold.
+        head_memory_mb: the same of a run that fits no surface, as the template prior's do for splats and avatars.
         seconds: how long each stage takes on two laptop cores, a first guess of the time left.
     """
 
@@ -39,6 +40,7 @@ class Preset:
     sdf: Mapping[str, Any]
     splats: Mapping[str, Any]
     memory_mb: int
+    head_memory_mb: int
     seconds: Mapping[str, float]
 
 

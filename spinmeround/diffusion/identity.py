@@ -72,7 +72,7 @@ def check_runtime() -> None:
     """
     if importlib.util.find_spec("onnxruntime") is None:
         raise MissingDependencyError(
-            "onnxruntime, which reads the identity of a face, is not installed: pip install 'spinmeround[identity]', "
+            'onnxruntime, which reads the identity of a face, is not installed: pip install "spinmeround[identity]", '
             "or give an embedding of your own (identity), a file that numpy.save wrote"
         )
 

@@ -1,11 +1,14 @@
-"""Write files and folders under a temporary name and move them into place, so that a name never holds half a file.
+"""Write files and folders in a hidden folder and move them into place, so that a name never holds half a file.
 
-This protects against errors and Ctrl-C, not against power loss: nothing is flushed to the disk.
+This protects against errors, Ctrl-C and kills, not against power loss: nothing is flushed to the disk. The hidden
+folder, ``.head.ply.1a2b3c4d.part``, lies beside the target. A process holds a lock on its own as long as it lives; what
+a killed one left is removed when the same target is written again. Windows has no such locks: there it stays.
 """
 
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import secrets
 import shutil
@@ -13,9 +16,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spinmeround.errors import OutputError, ResourceError, SpinMeRoundError
+from spinmeround.errors import OutputError, ResourceError, SpinMeRoundError, is_out_of_room
 
-_NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+_REPLACED = "replaced"
+"""Name, in the hidden folder, of the folder that the new one takes the place of."""
 
 
 def check_file(path: Path | str, *, needs_bytes: int = 0) -> None:
@@ -52,7 +61,7 @@ def check_folder(path: Path | str, *, may_replace: Callable[[Path], bool], needs
 
 @contextmanager
 def atomic_file(path: Path | str, *, needs_bytes: int = 0) -> Iterator[Path]:
-    """Yield a temporary name with the suffix of ``path``; the file written there becomes ``path``.
+    """Yield a temporary path with the name of ``path``; the file written there becomes ``path``.
 
     On any exception, Ctrl-C included, the unfinished file is removed and ``path`` keeps what it had.
 
@@ -65,16 +74,9 @@ def atomic_file(path: Path | str, *, needs_bytes: int = 0) -> Iterator[Path]:
     """
     target = _target(path)
     check_file(target, needs_bytes=needs_bytes)
-    unfinished = _beside(target)
-    try:
-        yield unfinished
-        unfinished.replace(target)
-    except OSError as error:
-        if _is_ours(error, unfinished):
-            raise _as_our_error(error, target) from error
-        raise
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with _hidden_folder(target) as hidden:
+        yield hidden / target.name
+        (hidden / target.name).replace(target)
 
 
 @contextmanager
@@ -93,21 +95,13 @@ def atomic_files(path: Path | str, *, needs_bytes: int = 0) -> Iterator[Path]:
     """
     path, target = Path(path), _target(path)
     check_file(target, needs_bytes=needs_bytes)
-    unfinished = _beside(target)
-    try:
-        unfinished.mkdir()
-        yield unfinished / path.name
-        companions = sorted(file for file in unfinished.iterdir() if file.name != path.name)
+    with _hidden_folder(target) as hidden:
+        yield hidden / path.name
+        companions = sorted(file for file in hidden.iterdir() if file.name != path.name)
         for file in companions:
             check_file(path.with_name(file.name))
-        for file in (*companions, unfinished / path.name):
+        for file in (*companions, hidden / path.name):
             _move(file, _target(path.with_name(file.name)))
-    except OSError as error:
-        if _is_ours(error, unfinished):
-            raise _as_our_error(error, target) from error
-        raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _move(file: Path, target: Path) -> None:
@@ -135,22 +129,13 @@ def atomic_folder(path: Path | str, *, may_replace: Callable[[Path], bool], need
     """
     target = _target(path)
     check_folder(target, may_replace=may_replace, needs_bytes=needs_bytes)
-    unfinished, old = _beside(target), _beside(target)
-    try:
+    with _hidden_folder(target) as hidden:
+        unfinished = hidden / target.name
         unfinished.mkdir()
         yield unfinished
         if target.exists():
-            target.rename(old)
+            target.rename(hidden / _REPLACED)
         unfinished.rename(target)
-    except OSError as error:
-        if _is_ours(error, unfinished) or _is_ours(error, old):
-            raise _as_our_error(error, target) from error
-        raise
-    finally:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _target(path: Path | str) -> Path:
@@ -161,20 +146,79 @@ def _target(path: Path | str) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}.part{target.suffix}")
+@contextmanager
+def _hidden_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``target`` that this process holds, and remove it afterwards.
+
+    Raises:
+        OutputError, ResourceError: instead of an ``OSError`` about it, or about room on its disk.
+    """
+    hidden, lock = _new_name(target), None
+    try:
+        hidden.mkdir()
+        while (lock := _lock(hidden)) is None and not hidden.exists():
+            hidden.mkdir()  # another process took it for abandoned before it was locked
+        yield hidden
+    except OSError as error:
+        if _is_ours(error, hidden):
+            raise _as_our_error(error, target) from error
+        raise
+    finally:
+        _remove(hidden, target)
+        if lock is not None:
+            os.close(lock)
+
+
+def _new_name(target: Path) -> Path:
+    return target.with_name(f"{_prefix(target)}{secrets.token_hex(4)}.part")
+
+
+def _prefix(target: Path) -> str:
+    """Return how the names of hidden folders begin: short enough for any disk, whatever the letters."""
+    return f".{target.name[:50]}."
+
+
+def _lock(folder: Path, *, wait: bool = True) -> int | None:
+    """Lock a folder until what is returned is closed.
+
+    Returns:
+        None if it was removed meanwhile or cannot be locked: another process holds it, or its disk knows no locks.
+    """
+    if fcntl is None:
+        return None
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        if os.path.samestat(os.fstat(handle), folder.stat()):
+            return handle
+    except OSError:
+        pass
+    os.close(handle)
+    return None
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove what killed processes left beside ``target``; a folder they had only moved away comes back."""
+    for folder in target.parent.glob(f"{glob.escape(_prefix(target))}????????.part"):
+        lock = _lock(folder, wait=False)
+        if lock is not None:
+            _remove(folder, target)
+            os.close(lock)
+
+
+def _remove(hidden: Path, target: Path) -> None:
+    if (hidden / _REPLACED).exists() and not target.exists():
+        (hidden / _REPLACED).rename(target)
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _probe(target: Path, needs_bytes: int) -> None:
-    probe = _beside(target)
-    try:
-        try:
-            probe.open("xb").close()
-        finally:
-            probe.unlink(missing_ok=True)
+    _remove_abandoned(target)
+    with _hidden_folder(target):
         free = shutil.disk_usage(target.parent).free
-    except OSError as error:
-        raise _as_our_error(error, target) from error
     if free < needs_bytes:
         raise ResourceError(
             f"not enough disk space for {target}: it needs {_megabytes(needs_bytes)} and {_megabytes(free)} are free; "
@@ -182,14 +226,16 @@ def _probe(target: Path, needs_bytes: int) -> None:
         )
 
 
-def _is_ours(error: OSError, unfinished: Path) -> bool:
+def _is_ours(error: OSError, hidden: Path) -> bool:
     """Check that an error is about the output, and not about a file that was read meanwhile."""
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-    return error.errno in _NO_SPACE or any(name.startswith(str(unfinished)) for name in names)
+    return is_out_of_room(error) or any(name.startswith(str(hidden)) for name in names)
 
 
 def _as_our_error(error: OSError, target: Path) -> SpinMeRoundError:
-    if error.errno in _NO_SPACE:
+    if error.errno == errno.EFBIG:
+        return ResourceError(f"{target} would be larger than this system lets a file be; ulimit -f says how large")
+    if is_out_of_room(error):
         return ResourceError(f"the disk is full: {target} was not written; free some space, or write to another disk")
     if not target.parent.exists():
         return OutputError(f"no folder {target.parent} to write {target.name} to: create it first")

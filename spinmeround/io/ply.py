@@ -73,7 +73,7 @@ def write_ply(path: Path, elements: dict[str, Shaped[np.ndarray, "n"]], *, comme
     with path.open("wb") as file:
         file.write(("\n".join([*lines, "end_header"]) + "\n").encode("ascii"))
         for rows in elements.values():
-            _packed(rows).tofile(file)
+            file.write(_packed(rows).view(np.uint8).data)  # tofile would not say that the disk is full
 
 
 def _packed(rows: Shaped[np.ndarray, "n"]) -> Shaped[np.ndarray, "n"]:

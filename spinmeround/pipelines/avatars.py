@@ -33,6 +33,21 @@ class NoAvatar:
     settings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class AvatarResult:
+    """What became of the avatar.
+
+    Attributes:
+        report: its part of the report.
+        world_per_unit: world units in a unit of an avatar that was registered to the surface, 1 unless the world is not
+            that of a head; None if there is no such avatar.
+    """
+
+    avatar: Avatar | None
+    report: dict[str, Any]
+    world_per_unit: float | None = None
+
+
 class _NoFaceOnSurfaceError(FitError):
     """The template cannot be registered to a surface; the run goes on with a plain mesh."""
 
@@ -91,22 +106,19 @@ def make_avatar(
     stages: Stages,
     *,
     no_avatar: NoAvatar | None,
-) -> tuple[Avatar | None, dict[str, Any]]:
+) -> AvatarResult:
     """Make the avatar if an output holds one or there are no outputs.
 
     Args:
         head: what stage one fitted, if it did; else the template is registered to the surface.
         no_avatar: why none can be made, if that is known.
 
-    Returns:
-        The avatar, or None, and the report's part about it.
-
     Raises:
         OutputError: a format that holds nothing else was asked for, and no face was found.
     """
     requested = any(holds_avatar(path) for path in outputs.meshes)
     if not wants_avatar(outputs):
-        return None, {}
+        return AvatarResult(None, {})
     options = backends.settings.avatar
     if no_avatar is None:
         with stages("avatar") as progress:
@@ -122,13 +134,15 @@ def make_avatar(
                     delight=options.delight,
                     hair=options.hair,
                 )
-                registration = {"registration": rigged.report} if isinstance(rigged, RegisteredHeadOnSurface) else {}
-                report = {"made": True, "level_of_detail": options.lod} | _described(avatar) | registration
-                return avatar, {"avatar": report}
+                report = {"made": True, "level_of_detail": options.lod} | _described(avatar)
+                if not isinstance(rigged, RegisteredHeadOnSurface):
+                    return AvatarResult(avatar, {"avatar": report})
+                report |= {"registration": rigged.report}
+                return AvatarResult(avatar, {"avatar": report}, rigged.registered.world_from_head.scale)
     check_avatar_only(outputs, no_avatar)
     if requested and options.rig:
         log.warning("the avatar's file holds a plain mesh: %s", no_avatar.reason)
-    return None, {"avatar": {"made": False, "why": no_avatar.reason}}
+    return AvatarResult(None, {"avatar": {"made": False, "why": no_avatar.reason}})
 
 
 def _register(built: StageTwoResult, backends: Backends, progress: Progress) -> RegisteredHeadOnSurface:

@@ -40,14 +40,15 @@ def resolve(settings: RunSettings, *, with_prior: bool) -> tuple[RunSettings, di
         InputError: options of the diffusion prior were given for another, or a face at rest was asked of it.
         MissingDependencyError: a device was requested that is not to be had.
     """
-    device = choose_device(settings.device)
+    device = _announced("device", choose_device(settings.device))
     choices = {"device": device, "quality": Choice(settings.quality, settings.quality, "asked for")}
     settings = replace(settings, device=device.selected)
     if with_prior:
         prior = choose_prior(
             settings.prior, device=device.selected, options=settings.diffusion, neutral=settings.photo.neutral
         )
-        hair = choose_hair(settings.photo.hair)
+        _announced("prior", prior)
+        hair = _announced("hair", choose_hair(settings.photo.hair))
         choices = {"prior": prior, "hair": hair} | choices
         settings = replace(settings, prior=prior.selected, photo=replace(settings.photo, hair=hair.selected))
     return settings, choices
@@ -75,7 +76,7 @@ def choose_prior(requested: str, *, device: str, options: DiffusionOptions, neut
             settings=("photo.neutral", "prior"),
         )
     if requested == "auto":
-        return _announced("prior", _auto_prior(device, options, neutral=neutral))
+        return _auto_prior(device, options, neutral=neutral)
     return Choice(requested, requested, "asked for")
 
 
@@ -85,7 +86,7 @@ def choose_hair(requested: str) -> Choice:
         return Choice(requested, requested, "asked for")
     from spinmeround.portrait.hair_segmentation import choose_hair_network
 
-    return _announced("hair", Choice(requested, *choose_hair_network()))
+    return Choice(requested, *choose_hair_network())
 
 
 def warn_of_substitutes(choices: Mapping[str, Choice]) -> None:
@@ -114,13 +115,14 @@ def choose_device(requested: Device) -> Choice:
                 "asked for; splats, neural surface and diffusion model are there, all else on the CPU",
             )
         case "auto":
-            return _announced("device", Choice(requested, "cpu", "runs everywhere and repeats to the byte"))
+            return Choice(requested, "cpu", "runs everywhere and repeats to the byte")
         case _:
             assert_never(requested)
 
 
 def _announced(what: str, choice: Choice) -> Choice:
-    log.info("%s: %s (%s)", what, choice.selected, choice.reason)
+    if choice.requested == "auto":
+        log.info("%s: %s (%s)", what, choice.selected, choice.reason)
     return choice
 
 

@@ -16,7 +16,7 @@ from spinmeround.pipelines.outputs import OutputOptions, PathLike, as_paths, che
 from spinmeround.pipelines.resume import ResumeStore, load_correction
 from spinmeround.pipelines.run import Cancel, Run, finish_run, never, prepare_run, run_stage_two
 from spinmeround.pipelines.settings import RunSettings
-from spinmeround.pipelines.stage_two import RequestedResults, measure_held_out
+from spinmeround.pipelines.stage_two import measure_held_out
 from spinmeround.recon.cameras.capture import WorldNormalisation, check_visibility, normalise_world
 from spinmeround.recon.cameras.motion import describe_motion, interpolate_camera_motion
 from spinmeround.recon.cameras.silhouettes import find_wrong_masks
@@ -56,8 +56,7 @@ def fit_views(
     run = prepare_run(settings or RunSettings(), as_paths(out), outputs or OutputOptions(), with_prior=False)
     inputs = files_of_views(source, skip_missing=run.settings.capture.skip_missing)
     check_inputs_stay(inputs, run.outputs.files)
-    planned = ["folder", *RequestedResults.by_outputs(run.outputs, run.settings.mesh).stages(run.outputs)]
-    stages = Stages(planned, expected_s=preset(run.settings.quality).seconds, cancel=cancel)
+    stages = Stages(["folder", *run.planned_stages()], expected_s=preset(run.settings.quality).seconds, cancel=cancel)
     store = run.open_store(inputs)
     with watch(stages), store:
         read = _read(source, run.settings, stages)

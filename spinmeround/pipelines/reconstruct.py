@@ -12,7 +12,6 @@ from spinmeround.pipelines.portraits import PORTRAIT_STAGES, check_photos, descr
 from spinmeround.pipelines.resume import load_prior_result
 from spinmeround.pipelines.run import Cancel, finish_run, never, prepare_run, refuse_poor, run_stage_two
 from spinmeround.pipelines.settings import RunSettings
-from spinmeround.pipelines.stage_two import RequestedResults
 from spinmeround.recon.cameras.motion import describe_motion
 from spinmeround.runtime.stages import Stages, Watch, unwatched
 from spinmeround.types import Reconstruction, ViewRequest
@@ -56,8 +55,7 @@ def reconstruct(
     )
     prior, request = run.backends.prior, ViewRequest(optional=not run.needs_views)
     seconds = {**preset(run.settings.quality).seconds, **(prior_seconds := prior.planned_stages(request))}
-    stage_two = RequestedResults.by_outputs(run.outputs, run.settings.mesh).stages(run.outputs)
-    planned = [*PORTRAIT_STAGES, *prior_seconds, *stage_two]
+    planned = [*PORTRAIT_STAGES, *prior_seconds, *run.planned_stages()]
     stages, store = Stages(planned, expected_s=seconds, cancel=cancel), run.open_store(photos)
     with watch(stages), store:
         loaded = load_portraits(photos, run.backends, stages)

@@ -97,7 +97,8 @@ class RegisteredHeadOnSurface:
         model = self.registered.model
         blank = np.zeros((texture_px, texture_px, 3), np.float32)
         dense = TexturedMesh(posed.vertices, posed.faces, model.uv.astype(float), model.uv_faces, blank)
-        normal_map = with_normal_map(dense, without_boundary(self.surface), reach=MAX_SKIN_DISTANCE).normal_map
+        reach = MAX_SKIN_DISTANCE * self.registered.world_from_head.scale
+        normal_map = with_normal_map(dense, without_boundary(self.surface), reach=reach).normal_map
         assert normal_map is not None
         return outer_skin_normal_map(self.registered, normal_map)
 

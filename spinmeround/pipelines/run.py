@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from spinmeround.pipelines.outputs import OutputOptions, Outputs, check_hair_sou
 from spinmeround.pipelines.resume import ResumeStore
 from spinmeround.pipelines.settings import RunSettings, run_key
 from spinmeround.pipelines.stage_two import (
+    FileScales,
     RequestedResults,
     StageTwoResult,
     describe_results,
@@ -36,7 +37,7 @@ from spinmeround.pipelines.stage_two import (
     grow_hair,
     write_results,
 )
-from spinmeround.protocols import RiggableHead
+from spinmeround.protocols import PaintedHead, RiggableHead
 from spinmeround.runtime.stages import Stages, check_memory
 from spinmeround.types import Avatar, Licence, Reconstruction, Views
 
@@ -54,6 +55,7 @@ class Run:
         settings: resolved: no ``auto`` is left where a choice was made.
         choices: what was left open and what was selected, by name.
         no_avatar: why there will be no avatar, if that is known.
+        offers: protocols of the head that stage one is known to fit.
     """
 
     settings: RunSettings
@@ -62,6 +64,7 @@ class Run:
     animation: Animation
     no_avatar: NoAvatar | None
     backends: Backends
+    offers: Collection[type] = ()
 
     @property
     def needs_views(self) -> bool:
@@ -69,6 +72,14 @@ class Run:
         has_avatar = self.no_avatar is None
         requested = RequestedResults.by_outputs(self.outputs, self.settings.mesh, has_avatar=has_avatar)
         return requested.any or self.outputs.views is not None
+
+    def planned_stages(self) -> list[str]:
+        """Return the stages after stage one, as far as they are known beforehand."""
+        rigged = self.no_avatar is None and RiggableHead in self.offers
+        requested = RequestedResults.by_outputs(self.outputs, self.settings.mesh, has_avatar=rigged)
+        painted = requested.splats and PaintedHead in self.offers and self.backends.starts_on_painted_surface
+        avatar = ["avatar"] if self.no_avatar is None and wants_avatar(self.outputs) else []
+        return [*replace(requested, painted_start=painted).stages(self.outputs), *avatar]
 
     def open_store(self, inputs: Sequence[Path]) -> ResumeStore:
         """Open what waits of an earlier run with the same settings and the same bytes of inputs."""
@@ -115,10 +126,11 @@ def prepare_run(
         settings = replace(settings, mesh=replace(settings.mesh, normal_map=False))
     animation = load_animation(settings.avatar, outputs, no_avatar=no_avatar)
     backends = build_backends(settings)
-    if with_prior:
-        backends.prior  # noqa: B018 - says what is missing now rather than after the first stages
-    check_memory(settings.quality, splats=settings.splats)
-    return Run(settings, choices, outputs, animation, no_avatar, backends)
+    # The prior is built now, to say what is missing before any stage.
+    offers = getattr(backends.prior, "offers", ()) if with_prior else ()
+    run = Run(settings, choices, outputs, animation, no_avatar, backends, offers)
+    check_memory(settings.quality, fits_surface="surface" in run.planned_stages(), splats=settings.splats)
+    return run
 
 
 def refuse_poor(
@@ -170,19 +182,18 @@ def run_stage_two(
             stages.leave_out(stage)
     if requested.painted_start:
         stages.expect("splats", like="polish")
-    if run.no_avatar is None and wants_avatar(run.outputs):
-        stages.add("avatar")  # now, so that the count of stages stays what it is from here on
     built = fit_results(views, requested, run.backends, store, stages, head=head)
-    avatar, avatar_report = make_avatar(head, built, run.outputs, run.backends, stages, no_avatar=run.no_avatar)
+    made = make_avatar(head, built, run.outputs, run.backends, stages, no_avatar=run.no_avatar)
+    avatar = made.avatar
     clip, expression = run.animation.clip, run.animation.expression
     hair, hair_report = grow_hair(head, run.outputs, stages)
-    height_m = run.settings.height_m
-    files = write_results(run.outputs, stages, built, avatar=avatar, clip=clip, hair=hair, height_m=height_m)
+    scales = FileScales.of(built, avatar, made.world_per_unit, height_m=run.settings.height_m)
+    files = write_results(run.outputs, stages, built, avatar=avatar, clip=clip, hair=hair, scales=scales)
     files += draw_results(run.outputs, stages, built, photos=crops, avatar=avatar, expression=expression)
     for path in files:
         log.info("wrote %s", path)
     animation_report = run.animation.described() if avatar is not None else {}
-    report = {**describe_results(built), **avatar_report, **animation_report, **hair_report}
+    report = {**describe_results(built), **made.report, **animation_report, **hair_report}
     return StageTwoOutcome(built, avatar, files, report)
 
 

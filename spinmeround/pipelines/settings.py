@@ -199,7 +199,7 @@ class RunSettings:
         splat_fitter: name of the splat fitter.
         rasterizer: name of the rasteriser; ``auto`` follows the device.
         device: where the diffusion model, the splats and the neural surface are computed.
-        seed: the same inputs and settings give the same bytes on the same machine.
+        seed: the same inputs, settings and versions give the same bytes on the same kind of processor.
         splats: how many at most; by default the quality's number.
         height_m: height of the head in metres, for formats that have a unit; by default 0.23.
     """

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from spinmeround.errors import FitError
+from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.inspection import drawing
 from spinmeround.inspection.expressions import expression_tiles
 from spinmeround.inspection.held_out import measure, sentence
@@ -212,6 +213,38 @@ def grow_hair(head: object | None, outputs: Outputs, stages: Stages) -> tuple[Ha
     return None, {"hair_strands": {"made": False, "why": why}}
 
 
+@dataclass(frozen=True)
+class FileScales:
+    """Metres in a unit of the world, which splats, meshes and hair are in, and in one of the avatar.
+
+    They differ where the avatar was registered to a surface of another unit, as that of a bust is.
+    """
+
+    world: float
+    avatar: float
+
+    @classmethod
+    def of(
+        cls, built: StageTwoResult, avatar: Avatar | None, world_per_unit: float | None, *, height_m: float | None
+    ) -> FileScales:
+        """Return what makes the head ``height_m`` high, if that is given.
+
+        The height is that of an avatar registered to the surface, which has no shoulders; else that of what is shown.
+
+        Args:
+            world_per_unit: see ``AvatarResult``.
+        """
+        if height_m is None:
+            return cls(METRES_PER_UNIT, METRES_PER_UNIT)
+        if world_per_unit is None:
+            # One mesh for all files: a textured one is a simplified surface, and not quite as high.
+            shown = built.painted or built.surface or _all_vertices(avatar)
+            scale = metres_per_unit(shown, height_m=height_m)
+            return cls(scale, scale)
+        scale = metres_per_unit(_all_vertices(avatar), height_m=height_m)
+        return cls(scale / world_per_unit, scale)
+
+
 def write_results(
     outputs: Outputs,
     stages: Stages,
@@ -220,7 +253,7 @@ def write_results(
     avatar: Avatar | None = None,
     clip: FaceClip | None = None,
     hair: HairStrands | None = None,
-    height_m: float | None = None,
+    scales: FileScales,
 ) -> tuple[Path, ...]:
     """Write splats, meshes, avatars, views and hair; each file appears whole or not at all.
 
@@ -228,7 +261,6 @@ def write_results(
         avatar: goes to the formats that can hold one, in place of the mesh.
         clip: baked into the formats that can hold one.
         hair: written where hair is asked for.
-        height_m: height of a head in metres, where the file format has a unit.
 
     Returns:
         What was written.
@@ -237,25 +269,23 @@ def write_results(
         return ()
     files: list[Path] = []
     with stages("files"):
-        # One factor for all: a textured mesh is a simplified surface, and not quite as high.
-        scale = metres_per_unit(built.painted or built.surface or _all_vertices(avatar), height_m=height_m)
         for path in outputs.splats:
             if path not in outputs.meshes:
                 assert built.splats is not None
-                write_splats(path, built.splats, metres_per_unit=scale)
+                write_splats(path, built.splats, metres_per_unit=scales.world)
                 files.append(path)
         for path in outputs.meshes:
             beside = built.splats if path in outputs.splats else None
             if avatar is not None and path.suffix.lower() in suffixes("avatar"):
-                write_avatar(path, avatar, metres_per_unit=scale, clip=clip, splats=beside)
+                write_avatar(path, avatar, metres_per_unit=scales.avatar, clip=clip, splats=beside)
             else:
-                write_mesh(path, _mesh_for(path, built, outputs), metres_per_unit=scale, splats=beside)
+                write_mesh(path, _mesh_for(path, built, outputs), metres_per_unit=scales.world, splats=beside)
             files.append(path)
         if outputs.views is not None:
             write_views(outputs.views, built.views)
             files.append(outputs.views)
         if outputs.hair is not None and hair is not None:  # last: what fails here leaves the others whole
-            write_hair(outputs.hair, hair, metres_per_unit=scale)
+            write_hair(outputs.hair, hair, metres_per_unit=scales.world)
             files.append(outputs.hair)
     return tuple(files)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 import time
@@ -13,7 +12,8 @@ from dataclasses import dataclass
 import psutil
 
 from spinmeround.configs import Quality, preset
-from spinmeround.errors import CancelledError, InputError, ResourceError, is_out_of_memory
+from spinmeround.errors import CancelledError, InputError, ResourceError, is_out_of_memory, is_out_of_room
+from spinmeround.runtime.blas import one_blas_thread
 from spinmeround.runtime.memory import free_bytes, most_held_bytes
 from spinmeround.types import Progress
 
@@ -110,7 +110,7 @@ class Stages:
             self.add(stage)
         self.current, self._fraction, self._started = stage, None, time.perf_counter()
         log.info("[%d/%d] %s", len(self.records) + 1, len(self.planned), sentence(stage))
-        with _resource_errors(stage), _peak_memory() as peak:
+        with _resource_errors(stage), one_blas_thread(), _peak_memory() as peak:
             yield self._progressed
         seconds = time.perf_counter() - self._started
         self.records.append(StageRecord(stage, seconds, peak.megabytes))
@@ -154,10 +154,11 @@ class Stages:
         return min(10.0, max(0.2, (took + 2) / (expected + 2)))
 
 
-def check_memory(quality: Quality, *, splats: int | None = None) -> None:
+def check_memory(quality: Quality, *, fits_surface: bool = True, splats: int | None = None) -> None:
     """Check that a run fits into what is free: most systems end a program that takes more without a word.
 
     Args:
+        fits_surface: whether a surface is fitted, which takes the most.
         splats: how many there may be, where that is asked for.
 
     Raises:
@@ -166,7 +167,7 @@ def check_memory(quality: Quality, *, splats: int | None = None) -> None:
     """
     if splats is not None and splats < _FEWEST_SPLATS:
         raise InputError(f"{splats} splats show no head; ask for {_FEWEST_SPLATS} or more", settings=("splats",))
-    needed_mb = preset(quality).memory_mb
+    needed_mb = preset(quality).memory_mb if fits_surface else preset(quality).head_memory_mb
     free_mb = free_bytes() / 2**20
     splats_mb = (splats or 0) * _BYTES_A_SPLAT / 2**20
     if splats_mb > free_mb:
@@ -201,7 +202,7 @@ def _resource_errors(stage: str) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         if is_out_of_memory(error):
             raise ResourceError(f"not enough memory while {sentence(stage)}; {advice}") from error
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        if is_out_of_room(error):
             raise ResourceError(f"the disk is full while {sentence(stage)}; free some space and run again") from error
         raise
 

@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import sqlite3
 import time
 import tracemalloc
 from dataclasses import replace
@@ -22,7 +23,7 @@ from spinmeround.batch.run import Progress, run_batch
 from spinmeround.batch.stores import FolderStore, open_store
 from spinmeround.batch.table import HEADER, from_line, to_line
 from spinmeround.errors import InputError, OutputError, ResourceError, SpinMeRoundError
-from spinmeround.pipelines.settings import DiffusionOptions, RunSettings
+from spinmeround.pipelines.settings import DiffusionOptions, PhotoOptions, RunSettings
 from tests.batch.stand_ins import fake_reconstruct, inline, instant
 
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -119,6 +120,20 @@ def test_the_same_again_makes_only_what_is_missing_or_changed(photos, tmp_path, 
     assert (out / "batch.csv").read_text().count("\n") == 7, "replaced rows are dropped at the end"
 
 
+def test_heads_are_made_again_once_auto_takes_something_else(photos, tmp_path, letters, monkeypatch):
+    out = tmp_path / "out"
+    choose = "spinmeround.portrait.hair_segmentation.choose_hair_network"
+    with monkeypatch.context() as patch:
+        patch.setattr(choose, lambda: ("builtin", "the better network could not be fetched"))
+        batch(photos, out)
+    letters.clear()
+    assert batch(photos, out, settings=RunSettings(photo=PhotoOptions(hair="mediapipe"))).present == 0
+    assert letters == list("abcde")
+    letters.clear()
+    assert batch(photos, out).present == 4, "auto takes what was asked for by name just now"
+    assert letters == []
+
+
 def test_a_list_may_give_each_head_settings_of_its_own(photos, tmp_path):
     heads = tmp_path / "list.csv"
     heads.write_text("photo,name,seed\nphotos/a.jpg,one,1\nphotos/a.jpg,two,2\nphotos/b.jpg,wrong,x\nphotos/z.jpg,,\n")
@@ -210,6 +225,22 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_made(photos, tmp_path, monke
     assert batch(photos, tmp_path / "out").done == 4
     assert len(letters) == 5, "no head was made twice"
     assert set(table(tmp_path / "out")) == set("abcde")
+
+
+def test_a_full_disk_of_temporary_files_is_one_line(photos, tmp_path, monkeypatch):
+    connect = sqlite3.connect
+
+    def small(place):
+        made = connect(place)
+        made.execute("PRAGMA max_page_count = 3")
+        return made
+
+    (tmp_path / "list.csv").write_text("photo\n" + "".join(f"/photos/{index}.jpg\n" for index in range(500)))
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", small)
+        with pytest.raises(ResourceError, match="no room for a batch's temporary files: database or disk is full"):
+            batch(tmp_path / "list.csv", tmp_path / "out", instant)
+    assert batch(tmp_path / "list.csv", tmp_path / "out", instant).done == 500
 
 
 def test_two_runs_at_once_and_foreign_tables_are_refused(photos, tmp_path):

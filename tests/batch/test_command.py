@@ -8,6 +8,7 @@ import pytest
 
 from spinmeround.batch import estimate, ray_executor, work
 from spinmeround.batch.head import Recipe
+from spinmeround.batch.needs import memory_mb
 from spinmeround.cli import batch
 from spinmeround.configs import preset
 from spinmeround.pipelines.settings import AvatarOptions, RunSettings
@@ -86,18 +87,31 @@ def test_without_ray_it_says_how_to_get_it(photos, tmp_path, capsys, monkeypatch
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "ray" else find(name, *more))
     assert run(photos, "--out", tmp_path / "out") == 5
     assert capsys.readouterr().err == (
-        "spmr-batch: a batch needs ray, which is not installed: pip install 'spinmeround[ray]'\n"
+        'spmr-batch: a batch needs ray, which is not installed: pip install "spinmeround[ray]"\n'
     )
 
 
-def test_views_are_foretold_only_where_some_are_drawn():
+def test_only_stages_that_will_run_are_foretold():
     seconds = preset("draft").seconds
 
     def guessed(*formats, glb="avatar", **settings):
         return estimate._guessed_seconds(Recipe("out", RunSettings(quality="draft", **settings), formats, glb=glb))
 
     plain = guessed("glb", avatar=AvatarOptions(rig=False))
-    assert plain - guessed("glb") == pytest.approx(seconds["views"])
+    mesh = seconds["views"] + seconds["surface"] + seconds["texture"]
+    assert plain - guessed("glb") == pytest.approx(mesh - seconds["avatar"])
+    assert guessed("obj") == plain
+    assert guessed("obj", "glb") - guessed("glb") == pytest.approx(mesh)
+    assert guessed("glb", "usdc") - guessed("glb") == pytest.approx(seconds["hair"])
     assert guessed("glb", "ply") - guessed("glb") == pytest.approx(seconds["views"] + seconds["polish"])
     assert guessed("glb", glb="both") == pytest.approx(guessed("glb", "ply"))
     assert guessed("glb", glb="splats") == pytest.approx(guessed("ply"))
+
+
+def test_memory_is_that_of_what_is_fitted():
+    def needed(*formats, **settings):
+        return memory_mb(Recipe("out", RunSettings(quality="standard", **settings), formats))
+
+    known = preset("standard")
+    assert needed("ply", "glb") == known.head_memory_mb < known.memory_mb
+    assert needed("ply", "obj") == needed("ply", prior="sphere") == known.memory_mb

@@ -135,6 +135,12 @@ def test_a_broken_list_is_one_line(tmp_path, name, text, message):
         names(tmp_path / name)
 
 
+@pytest.mark.parametrize("pattern", ["photos/a**", "photos/**b/*"])
+def test_a_pattern_that_is_none_is_one_line(pattern):
+    with pytest.raises(InputError, match=r"memory://photos/.*: Invalid pattern"):
+        names(f"memory://{pattern}")
+
+
 def test_each_head_is_made_once_under_a_name_of_its_own(caplog):
     entries = [
         ("a", ("x/a.jpg",), {}),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,12 +32,12 @@ def _fill(folder: Path, text: str) -> None:
     (folder / "images" / "a.txt").write_text(text)
 
 
-def test_a_file_appears_only_at_the_end_and_keeps_its_suffix(tmp_path: Path) -> None:
+def test_a_file_appears_only_at_the_end_and_keeps_its_name(tmp_path: Path) -> None:
     target = tmp_path / "head.ply"
     with atomic_file(target) as unfinished:
         unfinished.write_text("new")
-        assert unfinished.suffix == ".ply"
-        assert unfinished.parent == tmp_path
+        assert unfinished.name == "head.ply"
+        assert unfinished.parent.parent == tmp_path
         assert not target.exists()
     assert target.read_text() == "new"
     assert _listed(tmp_path) == ["head.ply"]
@@ -125,7 +127,7 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path, monkeypatch: pyt
     def refuse(self: Path, *_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(OutputError, match=r"cannot write .*head.ply: permission denied; name another place"):
         check_file(tmp_path / "head.ply")
 
@@ -143,6 +145,65 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match="disk is full"), atomic_folder(tmp_path / "views", may_replace=_never):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert _listed(tmp_path) == []
+
+
+def test_a_file_that_is_too_large_for_the_system(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ResourceError, match=r"head\.ply would be larger than this system"),
+        atomic_file(tmp_path / "head.ply"),
+    ):
+        raise OSError(errno.EFBIG, "File too large")
+    assert _listed(tmp_path) == []
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from spinmeround.io import atomic
+place = Path(sys.argv[1])
+if sys.argv[2] == "file":
+    with atomic.atomic_file(place / "head.ply") as unfinished:
+        unfinished.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+real = Path.rename
+def rename(path, target):
+    real(path, target)
+    os.kill(os.getpid(), signal.SIGKILL)
+Path.rename = rename  # the old folder is away, the new one is not there yet
+with atomic.atomic_folder(place / "views", may_replace=lambda _: True) as unfinished:
+    (unfinished / "a.txt").write_text("new")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no locks on folders")
+def test_what_a_killed_process_left_goes_when_the_same_is_written(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "head.ply") as alive:  # of another run that goes on
+        subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path), "file"], check=False)
+        assert len(_listed(tmp_path)) == 2
+        check_file(tmp_path / "head.spz")
+        assert len(_listed(tmp_path)) == 2, "it may be of use to nobody, but is not this file's"
+        check_file(tmp_path / "head.ply")
+        assert _listed(tmp_path) == [alive.parent.name]
+        alive.write_text("new")
+    assert _listed(tmp_path) == ["head.ply"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no locks on folders")
+def test_a_folder_that_a_killed_process_moved_away_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "views").mkdir()
+    (tmp_path / "views" / "a.txt").write_text("old")
+    subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path), "folder"], check=False)
+    assert not (tmp_path / "views").exists()
+    check_folder(tmp_path / "views", may_replace=_always)
+    assert (tmp_path / "views" / "a.txt").read_text() == "old"
+    assert _listed(tmp_path) == ["views"]
+
+
+def test_long_names_of_many_bytes_are_written(tmp_path: Path) -> None:
+    name = "\u9f3b" * 83 + ".ply"  # 253 bytes; disks allow 255
+    with atomic_file(tmp_path / name) as unfinished:
+        unfinished.write_text("whole")
+    assert _listed(tmp_path) == [name]
 
 
 def test_errors_about_other_files_pass_through(tmp_path: Path) -> None:

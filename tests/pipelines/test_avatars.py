@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ import pytest
 from spinmeround import AvatarOptions, MeshOptions, OutputOptions, RunSettings, fit_views
 from spinmeround.errors import OutputError, WeightsError
 from spinmeround.geometry import METRES_PER_UNIT, vertex_normals
-from spinmeround.io import read_avatar, read_mesh, write_views
+from spinmeround.io import read_avatar, read_mesh, read_splats, write_views
 from spinmeround.orbits import orbit_cameras
 from spinmeround.pipelines.registered_head import RegisteredHeadOnSurface, head_on_surface
 from spinmeround.template.model.head_model import PARTS, load_head_model
 from spinmeround.template.registration.fitter import register_template
-from spinmeround.template.registration.leftover_parts import hair_and_clothes
+from spinmeround.template.registration.leftover_parts import ear_coverage, hair_and_clothes
+from spinmeround.template.registration.target import Similarity
 from spinmeround.template.texture.bake import shared_atlas
 from spinmeround.types import Mesh
 from tests.pipelines.fakes import FakeBackends, install, sphere_mesh, sphere_views
@@ -39,7 +41,7 @@ def rigged() -> RegisteredHeadOnSurface:
     )
 
 
-def fitted(tmp_path: Path, monkeypatch, register_head, out: str, **more) -> dict:
+def fitted(tmp_path: Path, monkeypatch, register_head, *out: str, **more) -> dict:
     """Fits a folder with that registration; returns the report."""
 
     class Registering(FakeBackends):
@@ -50,7 +52,7 @@ def fitted(tmp_path: Path, monkeypatch, register_head, out: str, **more) -> dict
     write_views(tmp_path / "views", sphere_views(orbit_cameras([0.0, 90.0, 180.0, 270.0], [0.0] * 4, size_px=64)))
     fit_views(
         tmp_path / "views",
-        out=tmp_path / out,
+        out=[tmp_path / name for name in out],
         settings=RunSettings(quality="draft", **more),
         outputs=OutputOptions(report=tmp_path / "r.json"),
     )
@@ -67,6 +69,37 @@ def test_views_of_a_face_become_an_avatar(tmp_path, monkeypatch, caplog, rigged)
     assert told["avatar"]["made"] is True
     assert sum(told["avatar"]["triangles"].values()) == pytest.approx(4000, rel=0.02)
     assert told["avatar"]["registration"]["face_distance_mm"]["median"] < 0.3
+
+
+def test_the_height_of_a_bust_is_that_of_its_head(tmp_path, monkeypatch, rigged):
+    """The world of a bust is smaller than the head's; the sphere stands for the surface with its shoulders."""
+    head = rigged.registered
+    smaller = Similarity(0.4, head.world_from_head.rotation, 0.4 * head.world_from_head.translation)
+    surface = Mesh(0.4 * rigged.surface.vertices, rigged.surface.faces)
+    bust = replace(rigged, registered=replace(head, world_from_head=smaller), surface=surface)
+    heights_m = {}
+    for name, given in (("head", rigged), ("bust", bust)):
+        avatar = AvatarOptions(lod=2, texture_px=256)
+        fitted(
+            tmp_path, monkeypatch, lambda given=given: given, f"{name}.glb", f"{name}.ply", avatar=avatar, height_m=0.3
+        )
+        parts = read_avatar(tmp_path / f"{name}.glb", metres_per_unit=1.0).parts
+        assert np.ptp(np.concatenate([part.mesh.vertices for part in parts])[:, 1]) == pytest.approx(0.3, rel=1e-3)
+        splats = read_splats(tmp_path / f"{name}.ply", metres_per_unit=1.0)
+        heights_m[name] = float(np.ptp(splats.means[:, 1].numpy()))
+    assert heights_m["bust"] == pytest.approx(heights_m["head"] / 0.4, rel=1e-2), (
+        "the sphere is 2.5 times as many heads"
+    )
+
+
+def test_what_stands_off_a_bust_is_what_stands_off_a_head(rigged):
+    head = rigged.registered
+    smaller = Similarity(0.4, head.world_from_head.rotation, head.world_from_head.translation)
+    bust = Mesh(smaller(head.world_from_head.inverse()(rigged.surface.vertices)), rigged.surface.faces)
+    small_head = replace(head, world_from_head=smaller)
+    parts, own = hair_and_clothes(small_head, bust), hair_and_clothes(head, rigged.surface)
+    assert {name: len(mesh.faces) for name, mesh in parts.items()} == {n: len(mesh.faces) for n, mesh in own.items()}
+    np.testing.assert_array_equal(ear_coverage(small_head, bust), ear_coverage(head, rigged.surface))
 
 
 def test_bumps_of_the_surface_become_a_normal_map(rigged):

@@ -13,7 +13,7 @@ from spinmeround.orbits import ORBITS, WHOLE_FOCAL_WIDTHS
 from spinmeround.pipelines.priors.template import TemplatePrior, cameras_around
 from spinmeround.pipelines.settings import PhotoOptions, RunSettings
 from spinmeround.runtime.stages import Stages
-from spinmeround.template.generator import HeadDetail
+from spinmeround.template.generator import HeadDetail, TemplateHead
 from spinmeround.types import ViewRequest
 from tests.pipelines.fakes import HEAD_REPORT, PHOTO_CAMERA, portrait, sphere_mesh, sphere_views
 
@@ -37,6 +37,10 @@ def test_views_show_the_photos_expression_unless_the_face_is_to_rest(neutral, mo
     result = TemplatePrior(settings).generate([portrait()], ViewRequest(), seed=0, stages=stages)
     assert fitted.neutral is neutral
     assert result.head is fitted
+
+
+def test_the_head_is_what_the_prior_says_it_is():
+    assert all(issubclass(TemplateHead, protocol) for protocol in TemplatePrior.offers)
 
 
 def test_a_draft_is_a_sketch():

