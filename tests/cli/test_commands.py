@@ -140,7 +140,7 @@ def bad(tmp_path) -> Path:
             "text.jpg",
             "head.xyz",
             3,
-            "OUT/head.xyz: cannot write the extension '.xyz'; known are .ply .spz .splat (splats), .glb .obj .ply "
+            "OUT/head.xyz: cannot write the extension '.xyz'; known are .ply .spz .splat .glb (splats), .glb .obj .ply "
             ".usdz .stl .3mf .off (meshes), .glb .vrm .usdz (avatars)",
         ),
     ],
