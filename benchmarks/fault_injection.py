@@ -304,9 +304,8 @@ class FullDisk:
             buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
             if "b" in mode:
                 return buffered
-            encoding, errors, newline = (*more, None, None, None)[:3]
-            given = {"encoding": encoding, "errors": errors, "newline": newline} | options
-            return io.TextIOWrapper(buffered, **{name: value for name, value in given.items() if name != "closefd"})
+            named: dict[str, Any] = dict(zip(("encoding", "errors", "newline"), more, strict=False)) | options
+            return io.TextIOWrapper(buffered, **{name: value for name, value in named.items() if name != "closefd"})
 
         builtins.open = io.open = opened  # type: ignore[assignment]
 

@@ -152,7 +152,7 @@ class Simulation:
                         next_publish = driver_free + took + max(_SHORTEST_PAUSE_S, took / _FRACTION_FOR_PUBLISHING)
                     if deaths < cluster.driver_deaths and rows > count * (deaths + 1) / (cluster.driver_deaths + 1):
                         deaths += 1
-                        work += self._restart_driver(count, now)
+                        work += self._restart_driver(count, now, driver_free)
                     driver_free += work
                     made.driver_s += work
                     if handed_out < count:
@@ -212,12 +212,16 @@ class Simulation:
         self._push(now + self._cluster.repair_s, "repaired", node)
         self._plan_death(node, now + self._cluster.repair_s)
 
-    def _restart_driver(self, count: int, now: float) -> float:
-        """Start the same command again: all that runs is lost, and the list is looked at from its start."""
+    def _restart_driver(self, count: int, now: float, driver_free: float) -> float:
+        """Start the same command again: all that runs is lost, and handed out once the list was looked at anew."""
         running = list(self._running)
         self._lose(running, now)
         self._idle += running
-        return self._cluster.plan_s * count + _WAITING_PER_SLOT * self._cluster.cores * self._cluster.submit_s
+        work = self._cluster.plan_s * count
+        while self._queue:
+            work += self._cluster.submit_s
+            self._push(driver_free + work, "handed", self._queue.popleft())
+        return work
 
 
 def drawn(heads: int, *, seed: int, measured: Sequence[float] = HEAD_S) -> Float[np.ndarray, "n"]:

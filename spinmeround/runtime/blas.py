@@ -9,12 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from threadpoolctl import threadpool_limits
+import threadpoolctl
 
 _lock = threading.Lock()
 _users = 0
-_limits: threadpool_limits | None = None
+_limits: Any = None
+"""What restores the threads that were there; None while nobody limits them."""
 
 
 @contextmanager
@@ -24,14 +26,23 @@ def one_blas_thread() -> Iterator[None]:
 
     global _users, _limits
     with _lock:
+        if _users == 0:
+            _take_control()
+            _limits = threadpoolctl.ThreadpoolController().select(user_api="blas").limit(limits=1)
         _users += 1
-        if _users == 1:
-            _limits = threadpool_limits(1, user_api="blas")
     try:
         yield
     finally:
         with _lock:
             _users -= 1
-            if _users == 0 and _limits is not None:
+            if _users == 0:
+                _take_control()
                 _limits.restore_original_limits()
-                _limits = None
+                _take_control()
+
+
+def _take_control() -> None:
+    """Let this thread set limits: threadpoolctl obeys the first thread that did, and no other without a word."""
+    release = getattr(threadpoolctl.OpenBLASController, "clear_controlling_thread", None)  # since 3.8
+    if release is not None:
+        release(force=True)

@@ -79,20 +79,24 @@ def test_a_disk_that_is_full_from_some_write_on_is_one_line(job, folder, server,
     assert faults.contents(folder / "out") == wanted
 
 
-@pytest.mark.parametrize("megabytes", [1, 900])
-def test_memory_that_is_refused_is_one_line(folder, server, megabytes):
-    """The server has taken what imports take; the rest is refused sooner or later."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc").is_dir() else 0
-    assert (
-        clear(server.run(JOBS["recon"], folder, faults.Limit("RLIMIT_AS", megabytes << 20))).status == 6 or pages == 0
-    )
-    assert not list((folder / "out").iterdir())
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no notice of this limit")
+@pytest.mark.parametrize("megabytes", [200, 1200])
+def test_memory_that_is_refused_is_one_line(tmp_path, megabytes):
+    """The smaller is too little for the libraries to load."""
+    (tmp_path / "photo.jpg").touch()
+    code = "import sys; from spinmeround.cli.recon import main; sys.exit(main())"
+    command = f'ulimit -v {megabytes * 1000}; "{sys.executable}" -c "{code}" photo.jpg --out a.ply --quiet'
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 6
+    assert done.stderr.splitlines()[-1].startswith("spmr-recon: ") and "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
 
 
 def test_a_file_may_be_too_large_for_the_system(folder, server):
     ended = clear(server.run(JOBS["recon"], folder, faults.Limit("RLIMIT_FSIZE", 20_000)))
     assert ended.status == 6
-    assert not faults.hidden(folder / "out")
+    assert not [name for name in faults.hidden(folder / "out") if name.endswith(".part")]
 
 
 @pytest.mark.parametrize("job", [JOBS["fit"], JOBS["batch"]], ids=lambda job: job.name)
@@ -115,6 +119,9 @@ def test_two_runs_at_once_do_not_disturb_each_other(job, folder, server, undistu
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("job", SMALL, ids=lambda job: job.name)
 def test_places_that_cannot_be_written_are_one_line(job: Job, server):
+    library = Path(os.__file__).resolve()
+    if not all(parent.stat().st_mode & 0o001 for parent in library.parents):
+        pytest.skip(f"others may not read {library.parent}")
     with tempfile.TemporaryDirectory() as name:  # others may not look into pytest's own
         folder = Path(name)
         folder.chmod(0o755)

@@ -8,7 +8,7 @@ import pytest
 
 from spinmeround.errors import InputError, MissingDependencyError, WeightsError
 from spinmeround.pipelines import choices
-from spinmeround.pipelines.choices import choose_device, choose_prior
+from spinmeround.pipelines.choices import choose_device, choose_prior, resolve
 from spinmeround.pipelines.priors.diffusion import DiffusionPrior
 from spinmeround.pipelines.settings import DiffusionOptions, PhotoOptions, RunSettings
 from spinmeround.portrait import hair_segmentation
@@ -20,10 +20,15 @@ def weights_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_auto_says_what_it_took_and_why(weights_folder, caplog):
+def test_auto_says_what_it_took_and_why(weights_folder, caplog, monkeypatch):
     caplog.set_level("INFO", logger="spinmeround")
-    assert choose_prior("auto", device="cpu", options=DiffusionOptions()).selected == "template"
-    assert choose_device("auto").selected == "cpu"
+    monkeypatch.setattr(
+        "spinmeround.portrait.hair_segmentation.choose_hair_network", lambda: ("builtin", "the other one is absent")
+    )
+    settings, choices = resolve(RunSettings(seed=3), with_prior=True)
+    assert settings == RunSettings(seed=3, prior="template", device="cpu", photo=PhotoOptions(hair="builtin"))
+    assert [choices[name].requested for name in ("prior", "hair", "device")] == ["auto"] * 3
+    assert "hair: builtin (the other one is absent)" in caplog.text
     assert "prior: template (the one prior that needs no large weights)" in caplog.text
     assert "device: cpu (" in caplog.text
     (weights_folder / "spmr.ckpt").write_bytes(b"x")
