@@ -1,22 +1,24 @@
 // Builds the pages into the Python package: the same source gives the same bytes.
 
-import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
 
-const pages = ['index.html', 'viewer.html'].filter((page) => existsSync(new URL(page, import.meta.url)));
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 export default defineConfig({
   base: './',
   build: {
-    outDir: '../spinmeround/server/static',
+    outDir: here('../spinmeround/server/static'),
     emptyOutDir: true,
     target: 'es2022',
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0,
     chunkSizeWarningLimit: 5000,
     rolldownOptions: {
-      input: pages.map((page) => new URL(page, import.meta.url).pathname),
+      input: { app: here('index.html'), view: here('viewer.html') },
       output: {
+        // One file holds the viewer and its libraries, so that it can be put into a page of its own.
+        codeSplitting: { groups: [{ name: 'viewer', test: /node_modules|src[\\/]viewer[\\/]/ }] },
         entryFileNames: '[name].js',
         chunkFileNames: '[name].js',
         assetFileNames: '[name][extname]',
