@@ -5,6 +5,7 @@
 #   make test                          all tests
 #   make check                         style, types, layers, the wheel, the docs
 #   make bench                         every figure the project states
+#   make blender                       the Blender extension as a zip, into dist/
 #   make setup                         only install
 #
 # PYTHON=python3.12 chooses the interpreter. On Linux the plain torch wheel brings CUDA with it; without an Nvidia card
@@ -25,10 +26,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEMO_PHOTO := out/astronaut.png
 PHOTO ?= $(DEMO_PHOTO)
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench blender clean
 
 help:
-	@sed -n '3,11s/^# \{0,1\}//p' Makefile
+	@sed -n '3,12s/^# \{0,1\}//p' Makefile
 
 setup: .venv/dev.stamp
 
@@ -49,6 +50,9 @@ check: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	PYTHONPATH=. $(BIN)/python benchmarks/run_all.py
+
+blender:
+	@"$(PYTHON)" tools/build_blender.py
 
 clean:
 	rm -rf .venv out build dist
