@@ -27,13 +27,13 @@ function presetSection(
   const show = (): void => {
     const poses = face.poses.map((name) =>
       button(name === 'photo' ? 'As in the photo' : expressionWords(name), {
-        class: 'chip',
+        class: 'button chip',
         onclick: () => face.playPose(name),
       }),
     );
     const named = Object.entries(presets)
       .filter(([name]) => name !== 'neutral')
-      .map(([name, weights]) => button(presetWords(name), { class: 'chip', onclick: () => refuse(face.pick(weights)) }));
+      .map(([name, weights]) => button(presetWords(name), { class: 'button chip', onclick: () => refuse(face.pick(weights)) }));
     fill(chips, ...poses, ...named);
   };
   show();

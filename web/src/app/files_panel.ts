@@ -51,7 +51,7 @@ export class FilesPanel {
 
   update(head: Head): void {
     this.head = head;
-    const offered = this.server.formats.map(({ suffix, kind }) => ({ name: `head${suffix}`, suffix, kind }));
+    const offered = this.server.formats.map(({ suffix, kind }) => ({ name: `${kind === 'hair' ? 'hair' : 'head'}.${suffix}`, suffix, kind }));
     for (const { name, suffix, kind } of [...offered, ...head.files]) this.showRow(name, suffix, kind);
     for (const list of this.lists.values()) list.parentElement!.hidden = list.children.length === 0;
     for (const name of this.wanted) this.settle(name);

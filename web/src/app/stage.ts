@@ -3,7 +3,7 @@
 import { HeadViewer, type Mode } from '../viewer';
 import { announce } from './announce';
 import { fileUrl, messageOf, type Head, type HeadFile } from './api';
-import { button, element, fill, setText, uniqueId } from './dom';
+import { element, fill, icon, setText, uniqueId } from './dom';
 
 const MODE_WORDS: Record<Mode, string> = {
   splats: 'Splats',
@@ -16,8 +16,8 @@ const MODE_ORDER: Mode[] = ['splats', 'avatar', 'mesh', 'wireframe', 'normals'];
 
 /** For each part of what can be shown, the formats that hold it, best first. */
 const SHOWN_SUFFIXES = [
-  ['.spz', '.ply', '.splat'],
-  ['.glb', '.vrm', '.obj', '.stl'],
+  ['spz', 'ply', 'splat'],
+  ['glb', 'vrm', 'obj', 'stl'],
 ];
 
 export class ViewerStage {
@@ -124,13 +124,20 @@ export class ViewerStage {
 
   private showModeBar(): void {
     if (this.modes.length === 0) return fill(this.modeBar);
-    const compare = button('Compare', {
-      class: 'button button-quiet compare-button',
-      'aria-pressed': String(this.compared !== null),
-      onclick: () => this.toggleCompare(),
-    }, 'compare');
-    const hadFocus = this.modeBar.contains(document.activeElement) ? document.activeElement?.getAttribute('data-key') : null;
-    compare.dataset['key'] = 'compare';
+    const compare = element(
+      'button',
+      {
+        type: 'button',
+        class: 'button compare-button',
+        'aria-pressed': String(this.compared !== null),
+        'data-key': 'compare',
+        onclick: () => this.toggleCompare(),
+      },
+      icon('compare'),
+      element('span', { class: 'compare-word' }, 'Compare'),
+    );
+    const focused = document.activeElement;
+    const hadFocus = focused && this.modeBar.contains(focused) ? focused.getAttribute('data-key') : null;
     const choice = this.compared ? this.comparedChoice(this.compared) : this.modeChoice();
     fill(this.modeBar, choice, this.modes.length > 1 ? compare : null);
     if (hadFocus) this.modeBar.querySelector<HTMLElement>(`[data-key="${hadFocus}"]`)?.focus();

@@ -129,7 +129,7 @@ export class StartPage implements Page {
         element(
           'div',
           { class: 'field' },
-          element('label', { for: nameId }, 'Name'),
+          element('label', { for: nameId }, 'Name, if you like'),
           this.nameInput,
         ),
         this.start,

@@ -5,7 +5,7 @@ import { button, element } from './dom';
 import { degreeWords, percentWords, slider } from './slider';
 import type { ViewerStage } from './stage';
 
-const LIGHT = { azimuth_deg: 30, elevation_deg: 35 };
+const LIGHT = { azimuth_deg: 35, elevation_deg: 35 };
 const PAD_AZIMUTH_DEG = 180;
 const PAD_ELEVATION_DEG = 90;
 

@@ -61,21 +61,21 @@ export function asSentence(text: string): string {
 }
 
 const FILE_WORDS: Record<string, string> = {
-  '.ply': 'Splats, for most viewers',
-  '.spz': 'Splats, much smaller',
-  '.splat': 'Splats, for older web viewers',
-  '.glb': 'Avatar, for Blender, games and the web',
-  '.vrm': 'Avatar, for virtual worlds',
-  '.usdz': 'Avatar, for Apple devices and USD',
-  '.obj': 'Mesh with a texture, for any 3D program',
-  '.stl': 'Shape, for 3D printing',
-  '.3mf': 'Shape with its size, for 3D printing',
-  '.off': 'Shape, as plain text',
-  '.usdc': 'Strands of hair, for Blender',
-  '.usda': 'Strands of hair, as text',
-  '.png': 'Picture',
-  '.mp4': 'Film of one turn',
-  '.json': 'Report, all figures and choices',
+  ply: 'Splats, for most viewers',
+  spz: 'Splats, much smaller',
+  splat: 'Splats, for older web viewers',
+  glb: 'Avatar, for Blender, games and the web',
+  vrm: 'Avatar, for virtual worlds',
+  usdz: 'Avatar, for Apple devices and USD',
+  obj: 'Mesh with a texture, for any 3D program',
+  stl: 'Shape, for 3D printing',
+  '3mf': 'Shape with its size, for 3D printing',
+  off: 'Shape, as plain text',
+  usdc: 'Strands of hair, for Blender',
+  usda: 'Strands of hair, as text',
+  png: 'Picture',
+  mp4: 'Film of one turn',
+  json: 'Report, all figures and choices',
 };
 
 const KIND_WORDS: Record<FileKind, string> = {
