@@ -3,9 +3,9 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -19,7 +19,9 @@ from .client import Client, ServerError
 SECONDS_TO_START = 60.0
 """How long spmr-app may take to answer; the first start after an installation compiles Python."""
 _SECONDS_TO_END = 10.0
-_SECONDS_BETWEEN_TRIES = 0.2
+_SECONDS_BETWEEN_LOOKS = 0.2
+_ADDRESS_SAID = re.compile(r"^spinmeround is at (http://[^\s/]+)", re.MULTILINE)
+"""What spmr-app prints when it answers."""
 
 
 class Program:
@@ -27,6 +29,7 @@ class Program:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._address = ""
         self._lock = threading.Lock()
 
@@ -55,11 +58,10 @@ class Program:
                     if path
                     else "No spmr-app is running and none was found; start it, or give its path in the preferences"
                 )
-            port = _free_port()
-            self._address = f"http://127.0.0.1:{port}"
-            with tempfile.TemporaryFile() as log:
-                self._process = _started([found, "--host", "127.0.0.1", "--port", str(port)], log)
-                return self._answering(log, cancelled)
+            self._folder = tempfile.TemporaryDirectory(prefix="spinmeround-app-", ignore_cleanup_errors=True)
+            log = Path(self._folder.name) / "log"
+            self._process = _started([found, "--host", "127.0.0.1", "--port", "0"], log)
+            return self._answering(log, cancelled)
 
     def stop(self) -> None:
         """End what was started; return when it has ended."""
@@ -72,22 +74,20 @@ class Program:
         # Workers that outlive the server would go on computing.
         _signal_group(process, force=True)
         process.wait()
+        if self._folder is not None:
+            self._folder.cleanup()
 
-    def _answering(self, log: Any, cancelled: Callable[[], bool]) -> Client:
-        client, until = Client(self._address), time.monotonic() + SECONDS_TO_START
-        while time.monotonic() < until and not cancelled():
-            if not self.running:
-                break
-            try:
+    def _answering(self, log: Path, cancelled: Callable[[], bool]) -> Client:
+        until = time.monotonic() + SECONDS_TO_START
+        while self.running and time.monotonic() < until and not cancelled():
+            if said := _ADDRESS_SAID.search(_text(log)):
+                self._address = said[1]
+                client = Client(self._address)
                 client.server()
-            except ServerError:
-                time.sleep(_SECONDS_BETWEEN_TRIES)
-            else:
                 return client
-        ended = not self.running
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        ended, said = not self.running, _text(log).strip().splitlines()
         self.stop()
-        log.seek(0)
-        said = log.read().decode(errors="replace").strip().splitlines()
         why = (
             "ended at once"
             if ended
@@ -98,27 +98,28 @@ class Program:
         raise ServerError(f"spmr-app {why}" + (f": {said[-1]}" if said else ""))
 
 
-def _started(command: list[str], log: Any) -> "subprocess.Popen[bytes]":
+def _started(command: list[str], log: Path) -> subprocess.Popen[bytes]:
     # Blender's own settings of Python must not reach another Python.
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
     group: dict[str, Any] = {"start_new_session": True}
     if os.name == "nt":
         group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
     try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=Path.home(),
-            env=environment,
-            **group,
-        )
+        with log.open("wb") as file:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                cwd=Path.home(),
+                env=environment,
+                **group,
+            )
     except OSError as error:
         raise ServerError(f"{command[0]} does not start: {error.strerror}; check its path in the preferences") from None
 
 
-def _signal_group(process: "subprocess.Popen[bytes]", *, force: bool) -> None:
+def _signal_group(process: subprocess.Popen[bytes], *, force: bool) -> None:
     if os.name == "nt":
         command = ["taskkill", "/T", *(["/F"] if force else []), "/PID", str(process.pid)]
         subprocess.run(command, capture_output=True, check=False)
@@ -127,7 +128,5 @@ def _signal_group(process: "subprocess.Popen[bytes]", *, force: bool) -> None:
         os.killpg(process.pid, signal.SIGKILL if force else signal.SIGTERM)
 
 
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+def _text(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")
