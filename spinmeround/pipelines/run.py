@@ -34,6 +34,7 @@ from spinmeround.pipelines.stage_two import (
     draw_results,
     fit_results,
     grow_hair,
+    scale_of_files,
     write_results,
 )
 from spinmeround.protocols import RiggableHead
@@ -81,12 +82,14 @@ class StageTwoOutcome:
 
     Attributes:
         report: its part of the report.
+        metres_per_unit: of the files.
     """
 
     built: StageTwoResult
     avatar: Avatar | None
     files: tuple[Path, ...]
     report: dict[str, Any]
+    metres_per_unit: float
 
 
 def prepare_run(
@@ -176,14 +179,14 @@ def run_stage_two(
     avatar, avatar_report = make_avatar(head, built, run.outputs, run.backends, stages, no_avatar=run.no_avatar)
     clip, expression = run.animation.clip, run.animation.expression
     hair, hair_report = grow_hair(head, run.outputs, stages)
-    height_m = run.settings.height_m
-    files = write_results(run.outputs, stages, built, avatar=avatar, clip=clip, hair=hair, height_m=height_m)
+    scale = scale_of_files(built, avatar, height_m=run.settings.height_m)
+    files = write_results(run.outputs, stages, built, avatar=avatar, clip=clip, hair=hair, metres_per_unit=scale)
     files += draw_results(run.outputs, stages, built, photos=crops, avatar=avatar, expression=expression)
     for path in files:
         log.info("wrote %s", path)
     animation_report = run.animation.described() if avatar is not None else {}
     report = {**describe_results(built), **avatar_report, **animation_report, **hair_report}
-    return StageTwoOutcome(built, avatar, files, report)
+    return StageTwoOutcome(built, avatar, files, report, scale)
 
 
 def finish_run(

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from spinmeround.errors import FitError
+from spinmeround.geometry import METRES_PER_UNIT
 from spinmeround.inspection import drawing
 from spinmeround.inspection.expressions import expression_tiles
 from spinmeround.inspection.held_out import measure, sentence
@@ -212,6 +213,17 @@ def grow_hair(head: object | None, outputs: Outputs, stages: Stages) -> tuple[Ha
     return None, {"hair_strands": {"made": False, "why": why}}
 
 
+def scale_of_files(built: StageTwoResult, avatar: Avatar | None, *, height_m: float | None) -> float:
+    """Return the metres of a head unit in the files: one for all, though a simplified mesh is not quite as high.
+
+    Args:
+        height_m: height of the head; None for the usual scale.
+    """
+    if height_m is None:
+        return METRES_PER_UNIT
+    return metres_per_unit(built.painted or built.surface or _all_vertices(avatar), height_m=height_m)
+
+
 def write_results(
     outputs: Outputs,
     stages: Stages,
@@ -220,7 +232,7 @@ def write_results(
     avatar: Avatar | None = None,
     clip: FaceClip | None = None,
     hair: HairStrands | None = None,
-    height_m: float | None = None,
+    metres_per_unit: float,
 ) -> tuple[Path, ...]:
     """Write splats, meshes, avatars, views and hair; each file appears whole or not at all.
 
@@ -228,7 +240,7 @@ def write_results(
         avatar: goes to the formats that can hold one, in place of the mesh.
         clip: baked into the formats that can hold one.
         hair: written where hair is asked for.
-        height_m: height of a head in metres, where the file format has a unit.
+        metres_per_unit: of the files, where their format has a unit.
 
     Returns:
         What was written.
@@ -237,23 +249,21 @@ def write_results(
         return ()
     files: list[Path] = []
     with stages("files"):
-        # One factor for all: a textured mesh is a simplified surface, and not quite as high.
-        scale = metres_per_unit(built.painted or built.surface or _all_vertices(avatar), height_m=height_m)
         for path in outputs.splats:
             assert built.splats is not None
-            write_splats(path, built.splats, metres_per_unit=scale)
+            write_splats(path, built.splats, metres_per_unit=metres_per_unit)
             files.append(path)
         for path in outputs.meshes:
             if avatar is not None and path.suffix.lower() in suffixes("avatar"):
-                write_avatar(path, avatar, metres_per_unit=scale, clip=clip)
+                write_avatar(path, avatar, metres_per_unit=metres_per_unit, clip=clip)
             else:
-                write_mesh(path, _mesh_for(path, built, outputs), metres_per_unit=scale)
+                write_mesh(path, _mesh_for(path, built, outputs), metres_per_unit=metres_per_unit)
             files.append(path)
         if outputs.views is not None:
             write_views(outputs.views, built.views)
             files.append(outputs.views)
         if outputs.hair is not None and hair is not None:  # last: what fails here leaves the others whole
-            write_hair(outputs.hair, hair, metres_per_unit=scale)
+            write_hair(outputs.hair, hair, metres_per_unit=metres_per_unit)
             files.append(outputs.hair)
     return tuple(files)
 
