@@ -22,6 +22,7 @@ SCRIPTS = (
     "interop_three",
     "interop_blender_avatar",
     "interop_hair",
+    "blender_extension",
     "interop_splats",
     "interop_nerfstudio",
     "whole_head",
