@@ -13,8 +13,10 @@ export default defineConfig({
     target: 'es2022',
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0,
+    license: { fileName: 'NOTICE.md' },
     chunkSizeWarningLimit: 5000,
     rolldownOptions: {
+      checks: { pluginTimings: false },
       input: { app: here('index.html'), view: here('viewer.html') },
       output: {
         // One file holds the viewer and its libraries, so that it can be put into a page of its own.

@@ -237,11 +237,11 @@ export class HeadViewer {
   }
 
   stats(): ViewerStats {
-    const { renderer, framesPerSecond } = this.stage;
-    const drawsSplats = this.visibleModes().includes('splats');
-    const splats = drawsSplats ? (this.splats?.splats?.getNumSplats() ?? 0) : 0;
-    const triangles = drawsSplats ? 0 : renderer.info.render.triangles;
-    return { splats, triangles, framesPerSecond, firstFrameMs: this.firstFrameMs };
+    const modes = this.visibleModes();
+    const splats = modes.includes('splats') ? (this.splats?.splats?.getNumSplats() ?? 0) : 0;
+    const shown = modes.find((mode) => mode !== 'splats');
+    const triangles = shown ? (this.surfaceOf(shown)?.looks.triangles ?? 0) : 0;
+    return { splats, triangles, framesPerSecond: this.stage.framesPerSecond, firstFrameMs: this.firstFrameMs };
   }
 
   private add(content: Content): void {
@@ -296,16 +296,21 @@ export class HeadViewer {
     ].filter((pane) => pane.to > pane.from);
   }
 
+  /** Return the surface that a mode shows: wireframe and normals are the avatar's where there is one. */
+  private surfaceOf(mode: Mode): Surface | undefined {
+    if (mode === 'splats') return undefined;
+    if (mode === 'mesh' || mode === 'avatar') return this.surfaces[mode];
+    return this.surfaces.avatar ?? this.surfaces.mesh;
+  }
+
   /** Make visible what a mode shows, and nothing else. */
   private prepare(mode: Mode | null): void {
     if (this.splats) this.splats.visible = mode === 'splats';
     this.stage.spark.visible = mode === 'splats';
-    const kind = mode === 'mesh' || mode === 'avatar' ? mode : this.surfaces.avatar ? 'avatar' : 'mesh';
+    const shown = mode && this.surfaceOf(mode);
     const look: Look = mode === 'wireframe' || mode === 'normals' ? mode : 'natural';
-    for (const [each, surface] of Object.entries(this.surfaces)) {
-      surface.content.root.visible = mode !== 'splats' && each === kind;
-      if (surface.content.root.visible) surface.looks.show(look);
-    }
+    for (const surface of Object.values(this.surfaces)) surface.content.root.visible = surface === shown;
+    shown?.looks.show(look);
     const { overlay } = this.photo;
     if (overlay) overlay.mesh.visible = this.isAtPhoto();
   }

@@ -9,6 +9,7 @@ const SKIN_BLEED = 'vec3(0.32, 0.14, 0.09)';
 /** Opacity below which the soft edges of hair are not drawn. */
 const FRINGE_ALPHA = 0.02;
 const CORE_ALPHA = 0.5;
+const HAIR_GLOSS = 0.15;
 
 type Materials = THREE.Material | THREE.Material[];
 
@@ -40,6 +41,12 @@ export class SurfaceLooks {
     for (const mesh of this.meshes) mesh.material = this.materials(mesh, look);
     for (const fringe of this.fringes) fringe.visible = look === 'natural';
     for (const line of this.linesOf(look)) line.visible = look === 'wireframe';
+  }
+
+  get triangles(): number {
+    return this.meshes.reduce((sum, { geometry }) => {
+      return sum + (geometry.index ?? geometry.getAttribute('position')).count / 3;
+    }, 0);
   }
 
   dispose(): void {
@@ -104,7 +111,9 @@ function isSoft(material: THREE.Material): boolean {
 function refine(material: THREE.Material, mesh: THREE.Mesh): void {
   if (!(material instanceof THREE.MeshStandardMaterial)) return;
   if (material.map) material.map.anisotropy = 8;
-  if (/skin/i.test(material.name || mesh.name)) letLightIn(material);
+  const name = material.name || mesh.name;
+  if (/skin/i.test(name)) letLightIn(material);
+  if (/hair/i.test(name)) dull(material);
   const cutOut = material.alphaTest > 0 || material.transparent;
   if (!cutOut || !material.map) return;
   // The opaque core writes depth and needs no order; what is left of the edges is blended over it.
@@ -119,6 +128,8 @@ function refine(material: THREE.Material, mesh: THREE.Mesh): void {
 function withFringe(mesh: THREE.Mesh): THREE.Mesh {
   const soften = (material: THREE.Material): THREE.Material => {
     const soft = material.clone();
+    soft.onBeforeCompile = material.onBeforeCompile;
+    soft.customProgramCacheKey = material.customProgramCacheKey;
     soft.alphaToCoverage = false;
     soft.alphaTest = FRINGE_ALPHA;
     soft.transparent = true;
@@ -149,6 +160,20 @@ function letLightIn(material: THREE.MeshStandardMaterial): void {
     );
   };
   material.customProgramCacheKey = () => 'skin';
+}
+
+/** Take most of the gloss off hair: the photo's own is in its colours, and that of a surface greys black hair. */
+function dull(material: THREE.MeshStandardMaterial): void {
+  material.onBeforeCompile = (shader) => {
+    shader.fragmentShader = shader.fragmentShader.replace(
+      '#include <lights_physical_fragment>',
+      `#include <lights_physical_fragment>
+       material.specularColor *= ${HAIR_GLOSS};
+       material.specularColorBlended *= ${HAIR_GLOSS};
+       material.specularF90 *= ${HAIR_GLOSS};`,
+    );
+  };
+  material.customProgramCacheKey = () => 'hair';
 }
 
 /** Colours that are world normals, (n + 1) / 2. */

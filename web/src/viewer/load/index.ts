@@ -1,6 +1,7 @@
 // Reads files by their suffixes; a .ply by what its header names.
 
 import type { SourceFile } from '../types';
+import { checkSurface } from './checks';
 import { suffixOf, type Content, type LoadedFile } from './content';
 import { loadGltf } from './gltf';
 import { loadObj, loadPlyMesh, loadStl } from './meshes';
@@ -21,7 +22,9 @@ export async function loadContents(files: SourceFile[]): Promise<Content[]> {
 async function loadOne(file: SourceFile, beside: SourceFile[]): Promise<Content> {
   const loaded = { name: file.name, data: await bytesOf(file) };
   try {
-    return await parse(loaded, beside);
+    const content = await parse(loaded, beside);
+    if (content.kind !== 'splats') checkSurface(content.root);
+    return content;
   } catch (error) {
     throw new Error(`${file.name} cannot be read: ${oneLine(error)}`);
   }
@@ -58,6 +61,9 @@ function holdsSplats(data: ArrayBuffer): boolean {
 }
 
 function oneLine(error: unknown): string {
+  if (error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError) {
+    return `it is damaged (${error.message})`; // what readers run into where a file is not what they expect
+  }
   const message = error instanceof Error ? error.message : String(error);
   return message.replace(/\s+/g, ' ').replace(/^THREE\.\w+: /, '');
 }

@@ -18,7 +18,6 @@ export function loadPlyMesh(file: LoadedFile): SurfaceContent {
   const geometry = new PLYLoader().parse(file.data);
   const hasColours = geometry.hasAttribute('color');
   if (!geometry.index) {
-    requirePoints(geometry);
     const colour = hasColours ? 0xffffff : PLAIN_COLOUR;
     const material = new THREE.PointsMaterial({ color: colour, vertexColors: hasColours, size: 2, sizeAttenuation: false });
     return plainMesh(new THREE.Points(geometry, material));
@@ -29,7 +28,6 @@ export function loadPlyMesh(file: LoadedFile): SurfaceContent {
 /** Read a surface for printing. */
 export function loadStl(file: LoadedFile): SurfaceContent {
   const geometry = new STLLoader().parse(file.data);
-  requirePoints(geometry);
   geometry.computeBoundingSphere();
   if ((geometry.boundingSphere?.radius ?? 0) > LARGEST_METRES) geometry.scale(1e-3, 1e-3, 1e-3);
   return plainMesh(litMesh(geometry, geometry.hasAttribute('color')));
@@ -59,7 +57,6 @@ export async function loadObj(file: LoadedFile, beside: SourceFile[]): Promise<S
     }
     const root = loader.parse(text);
     root.traverse((part) => part instanceof THREE.Mesh && (part.material = asStandard(part.material)));
-    requirePoints(root);
     return plainMesh(root);
   } finally {
     for (const [name, url] of urls) if (url.startsWith('blob:') && name) URL.revokeObjectURL(url);
@@ -98,7 +95,6 @@ function asStandard(materials: THREE.Material | THREE.Material[]): THREE.Materia
 }
 
 function litMesh(geometry: THREE.BufferGeometry, hasColours: boolean): THREE.Mesh {
-  requirePoints(geometry);
   if (!geometry.hasAttribute('normal')) geometry.computeVertexNormals();
   const material = new THREE.MeshStandardMaterial({
     color: hasColours ? 0xffffff : PLAIN_COLOUR,
@@ -107,16 +103,6 @@ function litMesh(geometry: THREE.BufferGeometry, hasColours: boolean): THREE.Mes
     side: THREE.DoubleSide,
   });
   return new THREE.Mesh(geometry, material);
-}
-
-function requirePoints(thing: THREE.BufferGeometry | THREE.Object3D): void {
-  let points = 0;
-  const count = (geometry: THREE.BufferGeometry): void => {
-    points += geometry.getAttribute('position')?.count ?? 0;
-  };
-  if (thing instanceof THREE.BufferGeometry) count(thing);
-  else thing.traverse((part) => part instanceof THREE.Mesh && count(part.geometry));
-  if (points === 0) throw new Error('it holds no vertices');
 }
 
 function urlOf(file: SourceFile): string {

@@ -2,6 +2,7 @@
 
 import { SplatFileType, SplatMesh } from '@sparkjsdev/spark';
 
+import { checkSpz } from './checks';
 import { suffixOf, type Content, type LoadedFile } from './content';
 
 const TYPES: Record<string, SplatFileType> = {
@@ -12,6 +13,7 @@ const TYPES: Record<string, SplatFileType> = {
 
 /** Read splats with the precision that heads need: in half precision millimetres are lost. */
 export async function loadSplats(file: LoadedFile): Promise<Content> {
+  if (suffixOf(file.name) === '.spz') await checkSpz(file.data);
   const fileType = TYPES[suffixOf(file.name)];
   const splats = new SplatMesh({ fileBytes: file.data, fileType, fileName: file.name, extSplats: true });
   await splats.initialized;
