@@ -18,9 +18,10 @@ const work = document.querySelector<HTMLAnchorElement>('#work')!;
 const offline = document.querySelector<HTMLElement>('#offline')!;
 
 async function begin(): Promise<void> {
+  let page: Page | null = null;
+  bindDrop((files) => page?.take(files)); // first of all: unbound, a drop would leave the page
   const [server, options] = await Promise.all([getServer(), getOptions()]);
   const store = new HeadStore();
-  let page: Page | null = null;
 
   const update = (): void => {
     page?.update();
@@ -41,7 +42,6 @@ async function begin(): Promise<void> {
 
   store.subscribe(update);
   window.addEventListener('hashchange', () => route(false));
-  bindDrop((files) => page?.take(files));
   document.querySelector('#skip')?.addEventListener('click', (event) => {
     event.preventDefault(); // the hash names the head, so that it cannot name a place on the page, too
     main.focus();
