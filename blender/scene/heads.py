@@ -50,11 +50,12 @@ def remembered(armature: bpy.types.Object) -> Memory:
 
 def parts(armature: bpy.types.Object) -> dict[str, bpy.types.Object]:
     """Return a head's objects by part; those that were deleted or given to another parent and rig are missing."""
-    return {
-        thing[PART]: thing
-        for thing in bpy.data.objects
-        if PART in thing and (thing.parent == armature or _rigged_to(thing, armature))
-    }
+    return {thing[PART]: thing for thing in bpy.data.objects if PART in thing and head_of(thing) == armature}
+
+
+def object_name(head: str, part: str) -> str:
+    """Return the name of a part of a head."""
+    return f"{head} {'photo' if part == PHOTO_CAMERA else part}"
 
 
 def head_of(thing: bpy.types.Object | None) -> bpy.types.Object | None:
@@ -65,7 +66,3 @@ def head_of(thing: bpy.types.Object | None) -> bpy.types.Object | None:
         rigs = [m.object for m in thing.modifiers if m.type == "ARMATURE" and m.object and _MEMORY in m.object]
         thing = rigs[0] if rigs else thing.parent
     return None
-
-
-def _rigged_to(thing: bpy.types.Object, armature: bpy.types.Object) -> bool:
-    return any(m.type == "ARMATURE" and m.object == armature for m in thing.modifiers)

@@ -52,21 +52,22 @@ _LOOKS = {
 _OTHER = _Look(roughness=0.6)
 
 
-def dress(thing: bpy.types.Object, part: str, *, blended: bool) -> None:
+def dress(thing: bpy.types.Object, part: str, *, name: str, blended: bool) -> None:
     """Give a part its material, with the pictures of the one that came with it.
 
     Args:
         thing: a mesh as the importer made it.
         part: which one it is.
+        name: of the material, and of its pictures.
         blended: hair is blended rather than dithered in EEVEE.
     """
     imported = thing.data.materials[0]
     albedo, normal = _pictures(imported)
-    material = bpy.data.materials.new(f"{thing.name}")
+    material = bpy.data.materials.new(name)
     material[_PART] = part
     for image, kind in ((albedo, "albedo"), (normal, "normal")):
         if image is not None and image.name.split(".")[0] == f"{part}_{kind}":  # eyes and teeth have the skin's
-            image.name = f"{thing.name} {kind}"
+            image.name = f"{name} {kind}"
     material.use_backface_culling = imported.use_backface_culling
     _build(material, _LOOKS.get(part, _OTHER), albedo, normal)
     material.surface_render_method = "BLENDED" if blended and part == "hair" else "DITHERED"

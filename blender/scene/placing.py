@@ -45,15 +45,18 @@ def place(context: bpy.types.Context, made: Made, wishes: Wishes, *, at: Vector)
     _name_all(made.order.name, armature, things)
     _move_into(collection, [armature, *things.values()])
     for part, thing in things.items():
-        materials.dress(thing, part, blended=wishes.blended)
+        materials.dress(thing, part, name=heads.object_name(made.order.name, part), blended=wishes.blended)
     if made.strands is not None and heads.SKIN in things:
-        added = strands.add(context, made.strands, things[heads.SKIN], name=f"{made.order.name} strands")
+        added = strands.add(
+            context, made.strands, things[heads.SKIN], name=heads.object_name(made.order.name, heads.STRANDS)
+        )
         _move_into(collection, [added])
         show_hair(things, as_strands=True)
     expression.drive_by_skin(things)
     camera = reference.read(made.head) if wishes.reference else None
     if camera is not None and made.photo is not None:
-        _move_into(collection, [reference.add(armature, camera, made.photo, name=f"{made.order.name} photo")])
+        name = heads.object_name(made.order.name, heads.PHOTO_CAMERA)
+        _move_into(collection, [reference.add(armature, camera, made.photo, name=name)])
     heads.remember(armature, _memory(made))
     if wishes.wears_expression:
         expression.wear(armature, made.expression)
@@ -118,7 +121,7 @@ def _imported(made: Made) -> tuple[bpy.types.Object, dict[str, bpy.types.Object]
 def _name_all(name: str, armature: bpy.types.Object, things: dict[str, bpy.types.Object]) -> None:
     armature.name = armature.data.name = name
     for part, thing in things.items():
-        thing.name = thing.data.name = f"{name} {part}"
+        thing.name = thing.data.name = heads.object_name(name, part)
 
 
 def _leave_collections(things: list[bpy.types.Object]) -> None:

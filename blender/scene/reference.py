@@ -20,27 +20,22 @@ def read(head: dict[str, Any]) -> PhotoCamera | None:
 
 
 def add(armature: bpy.types.Object, camera: PhotoCamera, photo: Path, *, name: str) -> bpy.types.Object:
-    """Return a camera that moves with the head; it is in no collection yet."""
+    """Return a camera that moves with the head, with the photo in front of what it sees, half transparent.
+
+    It is in no collection yet.
+    """
     thing = bpy.data.objects.new(name, bpy.data.cameras.new(name))
     thing[heads.PART] = heads.PHOTO_CAMERA
     thing.parent = armature
-    adjust(thing, camera, photo)
-    return thing
-
-
-def adjust(thing: bpy.types.Object, camera: PhotoCamera, photo: Path) -> None:
-    """Let a camera be that of a photo, and show the photo in front of what it sees, half transparent."""
+    thing.matrix_basis = Matrix(camera.world_from_camera)
     data = thing.data
     data.sensor_fit, data.sensor_width = "HORIZONTAL", SENSOR_WIDTH_MM
     data.lens, data.shift_x, data.shift_y = camera.lens_mm, camera.shift_x, camera.shift_y
     data.clip_start, data.clip_end = _NEAR_M, _FAR_M
     data.show_background_images = True
-    layer = data.background_images[0] if data.background_images else _new_layer(data)
-    before, layer.image = layer.image, _packed(photo, thing.name)
-    if before is not None and before.users == 0:
-        bpy.data.images.remove(before)
-    thing.matrix_parent_inverse = Matrix.Identity(4)
-    thing.matrix_basis = Matrix(camera.world_from_camera)
+    layer = data.background_images.new()
+    layer.image, layer.alpha, layer.display_depth = _packed(photo, name), _OPACITY, "FRONT"
+    return thing
 
 
 def look_through(context: bpy.types.Context, armature: bpy.types.Object) -> None:
@@ -62,10 +57,9 @@ def look_through(context: bpy.types.Context, armature: bpy.types.Object) -> None
             area.spaces.active.region_3d.view_perspective = "CAMERA"
 
 
-def _new_layer(data: bpy.types.Camera) -> Any:
-    layer = data.background_images.new()
-    layer.alpha, layer.display_depth = _OPACITY, "FRONT"
-    return layer
+def pictures_of(thing: bpy.types.Object | None) -> set[bpy.types.Image]:
+    """Return the photos that a camera shows."""
+    return {layer.image for layer in thing.data.background_images if layer.image} if thing is not None else set()
 
 
 def _packed(photo: Path, name: str) -> bpy.types.Image:

@@ -1,11 +1,13 @@
 """A head made again in place: new shapes and pictures in the objects that are there."""
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+from collections.abc import Mapping
+
 import bpy
 from mathutils import Vector
 
 from ..services.making import Made
-from . import expression, heads, materials
+from . import expression, heads, materials, reference
 from .placing import Wishes, place, show_hair
 from .selection import select
 
@@ -25,14 +27,15 @@ def remake(context: bpy.types.Context, armature: bpy.types.Object, made: Made, w
     old, new = heads.parts(armature), heads.parts(new_armature)
     replaced = [thing.data for thing in (armature, *old.values())]
     looks = {m for thing in (*old.values(), *new.values()) for m in getattr(thing.data, "materials", ()) if m}
-    pictures = materials.pictures_of(looks)
+    pictures = materials.pictures_of(looks) | reference.pictures_of(old.get(heads.PHOTO_CAMERA))
     heads.remember(armature, heads.remembered(new_armature))
-    _swap(armature, new_armature)
-    for part, thing in new.items():
-        if part in old:
-            _swap(old[part], thing)
-        else:
-            _adopt(thing, new_armature, armature)
+    kept = {new_armature: armature, **{thing: old[part] for part, thing in new.items() if part in old}}
+    for thing in new.values():
+        if thing not in kept:
+            _adopt(thing, kept)
+            _move_beside(thing, armature)
+    for thing, before in kept.items():
+        _swap(before, thing)
     for part in old.keys() - new.keys() - {heads.PHOTO_CAMERA}:
         bpy.data.objects.remove(old[part])
     bpy.data.objects.remove(new_armature)
@@ -46,7 +49,8 @@ def remake(context: bpy.types.Context, armature: bpy.types.Object, made: Made, w
 def _finish(context: bpy.types.Context, armature: bpy.types.Object, made: Made, wishes: Wishes, *, wears: bool) -> None:
     things = heads.parts(armature)
     if heads.STRANDS in things:
-        things[heads.STRANDS].data.surface = things[heads.SKIN]
+        skin = things[heads.SKIN]
+        things[heads.STRANDS].data.surface, skin.add_rest_position_attribute = skin, True
     show_hair(things, as_strands=heads.STRANDS in things)
     expression.drive_by_skin({part: thing for part, thing in things.items() if thing.type == "MESH"})
     if wears and wishes.wears_expression:
@@ -58,6 +62,7 @@ def _swap(old: bpy.types.Object, new: bpy.types.Object) -> None:
     """Put the data of a new object into an old one, and remove the new one unless it is an armature."""
     if old.type == "MESH":
         expression.hand_over(old.data, new.data)
+    if old.type in ("MESH", "CURVES"):
         kept = old.data.materials[0] if old.data.materials else None
         if kept is not None and materials.exchange_pictures(kept, new.data.materials[0]):
             new.data.materials[0] = kept
@@ -80,14 +85,16 @@ def _swap_camera(old: bpy.types.Object, new: bpy.types.Object) -> None:
     new.data.show_background_images = old.data.show_background_images
 
 
-def _adopt(thing: bpy.types.Object, new_armature: bpy.types.Object, armature: bpy.types.Object) -> None:
-    """Bring a part that the old head did not have beside its armature."""
-    if thing.parent == new_armature:
-        thing.parent = armature
+def _adopt(thing: bpy.types.Object, kept: Mapping[bpy.types.Object, bpy.types.Object]) -> None:
+    """Hang a part that the old head did not have on the objects that stay."""
+    thing.parent = kept.get(thing.parent, thing.parent)  # unlike operators, this leaves the matrices alone
     for modifier in thing.modifiers:
-        if modifier.type == "ARMATURE" and modifier.object == new_armature:
-            modifier.object = armature
-    thing.name = thing.name.rsplit(".", 1)[0]
+        if modifier.type == "ARMATURE":
+            modifier.object = kept.get(modifier.object, modifier.object)
+
+
+def _move_beside(thing: bpy.types.Object, armature: bpy.types.Object) -> None:
+    thing.name = heads.object_name(armature.name, thing[heads.PART])
     for collection in thing.users_collection:
         collection.objects.unlink(thing)
     for collection in armature.users_collection:
