@@ -26,29 +26,28 @@ const browser = await chromium.launch({
   ],
 });
 
-async function run({ scenario, url, size, dark, ...rest }) {
-  const seen = { requests: [], faults: [] };
-  const context = await browser.newContext({
-    viewport: size ?? { width: 1280, height: 800 },
-    colorScheme: dark ? 'dark' : 'light',
-    reducedMotion: 'reduce',
-    acceptDownloads: true,
-    permissions: ['camera'],
-  });
-  const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
-  page.on('request', (request) => seen.requests.push(request.url()));
-  page.on('pageerror', (error) => seen.faults.push(error.message));
-  page.on('console', (message) => {
-    const isBroken = message.type() === 'error' && !/Failed to load resource/.test(message.text());
-    if (isBroken) seen.faults.push(message.text());
-  });
-  try {
-    const found = await scenarios[scenario](page, { url, ...rest });
-    return { found, ...seen };
-  } finally {
-    await context.close();
-  }
+// One page for all: without a graphics card the shaders take seconds to compile, once a page.
+const context = await browser.newContext({
+  viewport: { width: 1280, height: 800 },
+  reducedMotion: 'reduce',
+  acceptDownloads: true,
+  permissions: ['camera'],
+});
+const page = await context.newPage();
+page.setDefaultTimeout(60_000);
+let seen = { requests: [], faults: [] };
+page.on('request', (request) => seen.requests.push(request.url()));
+page.on('pageerror', (error) => seen.faults.push(error.message));
+page.on('console', (message) => {
+  const isBroken = message.type() === 'error' && !/Failed to load resource/.test(message.text());
+  if (isBroken) seen.faults.push(message.text());
+});
+
+async function run({ scenario, ...given }) {
+  const found = await scenarios[scenario](page, given);
+  const answer = { found, ...seen };
+  seen = { requests: [], faults: [] };
+  return answer;
 }
 
 for await (const line of createInterface({ input: process.stdin })) {

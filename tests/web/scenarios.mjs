@@ -20,9 +20,14 @@ async function start(page, url, photos, quality) {
   await page.getByRole('radio', { name: new RegExp(`^${quality}`) }).check({ force: true });
 }
 
+/** Open a head, or go on with it where it is open, at rest and as splats. */
 async function open(page, url, head) {
   await page.goto(`${url}#head=${head}`);
   await loaded(page);
+  for (const close of await page.getByRole('button', { name: 'Close this message' }).all()) await close.click();
+  await tab(page, 'Face');
+  await page.getByRole('button', { name: 'Reset', exact: true }).click();
+  await page.getByRole('radio', { name: 'Splats' }).check({ force: true });
 }
 
 /** Drop files on the page as a hand does. */
@@ -153,21 +158,22 @@ export async function keyboard(page, { url, photo, head }) {
     }
     throw new Error(`Tab never reached ${words}; it ended at ${await focused()}`);
   };
+  const chooser = page.waitForEvent('filechooser');
   await page.goto(url);
   await page.getByRole('button', { name: 'Choose photos' }).waitFor();
+  await page.evaluate(() => document.activeElement?.blur());
   await page.keyboard.press('Tab');
   const first = await focused();
   await page.keyboard.press('Enter');
   const skipped = await page.evaluate(() => document.activeElement?.id);
   await tabTo('Choose photos');
   const ring = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
-  const chooser = page.waitForEvent('filechooser');
   await page.keyboard.press('Enter');
   await (await chooser).setFiles(photo);
   await makeButton(page).waitFor();
   const ready = await focused();
-  await page.goto(`${url}#head=${head}`);
-  await loaded(page);
+  await open(page, url, head);
+  await page.locator('.brand').focus();
   await tabTo('Face');
   await page.keyboard.press('ArrowLeft');
   const lastTab = await focused();
@@ -192,6 +198,7 @@ export async function keyboard(page, { url, photo, head }) {
   await page.getByRole('slider', { name: /^Divider/ }).focus();
   await page.keyboard.press('Home');
   const divider = await page.getByRole('slider', { name: /^Divider/ }).getAttribute('aria-valuenow');
+  await page.getByRole('button', { name: 'Compare' }).click();
   return { first, skipped, ring, ready, lastTab, inDialog, after, faceTab, jaw, divider };
 }
 
@@ -210,9 +217,10 @@ export async function filesAndViews(page, { url, head, out }) {
   await page.getByRole('slider', { name: 'From the side' }).fill('-90');
   const dark = await picture(page);
   await tab(page, 'Files');
-  const saved = page.waitForEvent('download');
-  await page.getByRole('button', { name: 'Make head.spz' }).click();
-  const download = await saved;
+  const [download] = await Promise.all([
+    page.waitForEvent('download'),
+    page.getByRole('button', { name: 'Make head.spz' }).click(),
+  ]);
   await download.saveAs(`${out}/made.spz`);
   await page.getByRole('link', { name: 'Download head.spz' }).waitFor();
   return { plain, laid, lit, dark, name: download.suggestedFilename() };
@@ -244,43 +252,59 @@ export async function webcam(page, { url, head, out }) {
   await tab(page, 'Animate');
   await page.getByRole('button', { name: 'Use the webcam' }).click();
   await page.getByText('Your face moves the head.').waitFor();
-  await page.getByRole('button', { name: 'Record' }).click();
-  await page.waitForTimeout(1500);
-  await page.getByRole('button', { name: /^Stop recording/ }).click();
-  const saved = page.waitForEvent('download');
-  await page.getByRole('button', { name: 'Download as CSV' }).click();
-  await (await saved).saveAs(`${out}/take.csv`);
+  await page.getByRole('button', { name: 'Record', exact: true }).click();
+  await page.getByRole('button', { name: /^Stop recording, 0:0[1-9]/ }).click();
+  const [saved] = await Promise.all([
+    page.waitForEvent('download'),
+    page.getByRole('button', { name: 'Download as CSV' }).click(),
+  ]);
+  await saved.saveAs(`${out}/take.csv`);
   await page.getByRole('button', { name: 'Turn the webcam off' }).click();
   return { isOff: await page.getByRole('button', { name: 'Use the webcam' }).isVisible() };
 }
 
-/** Faults that axe-core finds on every page, and how far any is wider than the window. */
+const LOOKS = [
+  { name: 'light', width: 1280, height: 800, colorScheme: 'light' },
+  { name: 'dark', width: 1280, height: 800, colorScheme: 'dark' },
+  { name: 'phone', width: 360, height: 740, colorScheme: 'light' },
+  { name: 'dark phone', width: 360, height: 740, colorScheme: 'dark' },
+];
+
+/** Faults that axe-core finds in every state of the page, and what is wider than the window. */
 export async function accessibility(page, { url, head, photo }) {
-  const faults = [];
-  const wide = [];
+  const found = { checked: 0, faults: [], wide: [] };
   const check = async (where) => {
-    await page.evaluate(readFileSync(axePath, 'utf8'));
-    const { violations } = await page.evaluate(() => globalThis.axe.run({ resultTypes: ['violations'] }));
-    for (const { id, impact, nodes } of violations) {
-      if (impact === 'serious' || impact === 'critical') faults.push(`${where}: ${id} (${impact}): ${nodes[0].html.slice(0, 160)}`);
+    for (const { name, width, height, colorScheme } of LOOKS) {
+      await page.setViewportSize({ width, height });
+      await page.emulateMedia({ colorScheme });
+      if (!(await page.evaluate(() => 'axe' in globalThis))) await page.evaluate(readFileSync(axePath, 'utf8'));
+      const { violations } = await page.evaluate(() => globalThis.axe.run({ resultTypes: ['violations'] }));
+      for (const { id, impact, nodes } of violations) {
+        if (impact !== 'serious' && impact !== 'critical') continue;
+        found.faults.push(`${where}, ${name}: ${id}: ${nodes[0].html.slice(0, 160)}`);
+      }
+      const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      if (over > 0) found.wide.push(`${where}, ${name}: ${over} px`);
+      found.checked += 1;
     }
-    const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    if (over > 0) wide.push(`${where}: ${over} px`);
+    await page.setViewportSize({ width: 1280, height: 800 });
   };
+  await open(page, url, head);
+  for (const name of ['Animate', 'View', 'Files', 'Face']) {
+    await tab(page, name);
+    await check(name);
+  }
+  await page.getByRole('button', { name: 'Compare' }).click();
+  await tab(page, 'Files');
+  await page.getByRole('button', { name: 'Delete this head' }).click();
+  await check('dialog');
+  await page.keyboard.press('Escape');
   await page.goto(url);
   await page.locator('.card').first().waitFor();
   await check('start');
   await page.locator('input[type=file]').setInputFiles(photo);
   await page.getByText('More options').click();
   await check('options');
-  await page.goto(`${url}#head=${head}`);
-  await loaded(page);
-  for (const name of ['Face', 'Animate', 'View', 'Files']) {
-    await tab(page, name);
-    await check(name);
-  }
-  await page.getByRole('button', { name: 'Compare' }).click();
-  await page.getByRole('button', { name: 'Delete this head' }).click();
-  await check('dialog');
-  return { faults, wide };
+  await page.emulateMedia({ colorScheme: 'light' });
+  return found;
 }

@@ -111,7 +111,7 @@ def test_everything_can_be_done_by_keyboard(act, made, astronaut):
 
 def test_a_format_is_made_on_demand_and_views_change(act, made, tmp_path):
     found = act("filesAndViews", head=made["head"], out=tmp_path)
-    assert found["name"] == "head.spz"
+    assert found["name"] == "me head.spz"
     assert len(read_splats(tmp_path / "made.spz")) > 1000
     assert changed(found["plain"], found["laid"]).mean() > 0.2
     lit, dark = picture(found["lit"]), picture(found["dark"])
@@ -135,15 +135,14 @@ def test_a_recording_plays_on_the_avatar(act, made, tmp_path):
 def test_the_webcam_drives_the_head_and_its_recording_is_read_by_the_command(act, made, tmp_path):
     assert act("webcam", head=made["head"], out=tmp_path)["isOff"]
     clip = read_live_link(tmp_path / "take.csv", BLENDSHAPE_NAMES)
-    assert 1.0 < clip.times_s[-1] < 4.0
+    assert 1.0 <= clip.times_s[-1] < 20.0
     assert set(clip.morphs) == set(BLENDSHAPE_NAMES)
     # The picture of the webcam stands still, and the face was calibrated on it.
     assert max(np.abs(values).max() for values in clip.morphs.values()) < 0.2
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("size", [{"width": 1280, "height": 800}, {"width": 360, "height": 740}], ids=["desk", "phone"])
-def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_the_window(act, made, astronaut, dark, size):
-    found = act("accessibility", head=made["head"], photo=astronaut, dark=dark, size=size)
+def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_the_window(act, made, astronaut):
+    found = act("accessibility", head=made["head"], photo=astronaut)
+    assert found["checked"] == 28
     assert found["faults"] == []
     assert found["wide"] == []
