@@ -93,7 +93,10 @@ def _head_figures(seen: dict[str, Any]) -> list[Figure]:
     from spinmeround.io.recordings.expressions import ARKIT_NAMES
 
     head = seen["head"]
+    panels = seen["panels"]
     return [
+        Figure("panels: names that Blender does not know", len(panels["wrong"]), 0, note=", ".join(panels["wrong"])),
+        Figure("panels: what they show", panels["drawn"], 80, at_most=False),
         Figure("errors", float(bool(seen["error"])), 0, note=seen["error"]),
         Figure("bones missing", len(_BONES - {*head["bones"]}), 0),
         Figure("shape keys missing or too many", len({*ARKIT_NAMES} ^ {*head["keys"]}), 0),

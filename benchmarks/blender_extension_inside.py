@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from inside_blender import print_findings
@@ -36,6 +37,7 @@ def use_extension(folder: Path) -> None:
     armature = bpy.context.active_object
     seen["head"] = _described(armature)
     seen["looks_s"] = sorted(looks)[-2:]
+    seen["panels"] = _drawn()
     bpy.ops.spinmeround.look_through()
     _render(folder / "overlay.png", _RENDERED_PX / max(_photo_size()))
     for engine in ("UNITY", "UNREAL"):
@@ -135,6 +137,85 @@ def _render(path: Path, scale: float) -> None:
     bpy.ops.render.render(write_still=True)
 
 
+class _Layout:
+    """Stands in for a panel's layout, which needs a window, and notes names that Blender does not know."""
+
+    def __init__(self, wrong: list[str]) -> None:
+        self._wrong = wrong
+        self.drawn: list[str] = []
+
+    def prop(self, data: Any, name: str, **how: Any) -> None:
+        self._check(hasattr(data, name), f"{data} has no {name}", how)
+        self.drawn.append(name)
+
+    def operator(self, name: str, **how: Any) -> Any:
+        import bpy
+
+        group, _, operator = name.partition(".")
+        known = operator in dir(getattr(bpy.ops, group))
+        self._check(known, f"no operator {name}", how)
+        self.drawn.append(name)
+        return SimpleNamespace()
+
+    def label(self, *, text: str = "", **how: Any) -> None:
+        self._check(True, "", how)
+        self.drawn.append(text)
+
+    def template_list(self, kind: str, _id: str, data: Any, name: str, active: Any, index: str, **_: Any) -> None:
+        import bpy
+
+        known = hasattr(bpy.types, kind) and hasattr(data, name) and hasattr(active, index)
+        self._check(known, f"no list {kind} of {name}", {})
+
+    def progress(self, *, factor: float, text: str) -> None:
+        self._check(0 <= factor <= 1, f"progress {factor}", {})
+        self.drawn.append(text)
+
+    def row(self, **_: Any) -> _Layout:
+        return self
+
+    column = box = row
+
+    def _check(self, known: bool, what: str, how: dict[str, Any]) -> None:
+        import bpy
+
+        icons = bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items
+        if not known:
+            self._wrong.append(what)
+        if how.get("icon", "NONE") not in icons:
+            self._wrong.append(f"no icon {how['icon']}")
+
+
+class _Window:
+    """Blender's context, with what only a window has."""
+
+    def __getattr__(self, name: str) -> Any:
+        import bpy
+
+        return getattr(bpy.context, name)
+
+
+def _drawn() -> dict[str, Any]:
+    """Draw panels and preferences at rest, and while a head is made that fails."""
+    import bpy
+
+    state, wrong = bpy.context.window_manager.spinmeround, []
+    layout = _Layout(wrong)
+    panels = [getattr(bpy.types, name) for name in ("SPMR_PT_photos", "SPMR_PT_options", "SPMR_PT_head")]
+    importer = importlib.import_module(f"{_MODULE}.ui.import_menu").SPMR_OT_import_photo
+    preferences = importlib.import_module(f"{_MODULE}.ui.preferences").SPMR_Preferences
+    for running, error in ((False, ""), (True, ""), (False, "It went wrong, and this is a long line that says why")):
+        state.running, state.error = running, error
+        for panel in panels:
+            if not hasattr(panel, "poll") or panel.poll(bpy.context):
+                panel.draw(SimpleNamespace(layout=layout), bpy.context)
+    shown = SimpleNamespace(layout=layout, each=False, address="", token="", program="")
+    importer.draw(shown, bpy.context)
+    preferences.draw(shown, bpy.context)
+    state.running, state.error = False, ""
+    return {"wrong": sorted(set(wrong)), "drawn": len(layout.drawn)}
+
+
 def _made_again(armature: Any) -> dict[str, Any]:
     """Move, pose and paint the head, make it again with other options, and say what changed that should not."""
     import bpy
@@ -218,26 +299,35 @@ def _row(folder: Path, photo: str) -> dict[str, Any]:
 
 
 def _stopped(photo: str) -> dict[str, Any]:
-    """Stop a head while it is made; return what is left of it."""
+    """Stop a head while it is made, on the beats of a timer as with a window; return what is left of it."""
     import bpy
 
     session = importlib.import_module(f"{_MODULE}.ui.session")
-    before, settings = set(bpy.data.objects), bpy.context.scene.spinmeround
-    work = session.begin(bpy.context, [settings.order([Path(photo)], "stopped")], settings.wishes())
-    while bpy.context.window_manager.spinmeround.fraction == 0 and work.tick(bpy.context):
+    before, settings, said = set(bpy.data.objects), bpy.context.scene.spinmeround, []
+    maker = importlib.import_module(f"{_MODULE}.ui.making").Maker
+    operator = type("Operator", (maker,), {"report": lambda _self, _kind, text: said.append(text)})()
+    operator._session = session.begin(bpy.context, [settings.order([Path(photo)], "stopped")], settings.wishes())
+    context, statuses = _Window(), []
+    context.workspace = SimpleNamespace(status_text_set=statuses.append)
+
+    def beat(kind: str = "TIMER") -> set[str]:
         time.sleep(0.05)
+        return operator.modal(context, SimpleNamespace(type=kind))
+
+    while bpy.context.window_manager.spinmeround.fraction == 0:
+        assert beat() == beat("MOUSEMOVE") == {"PASS_THROUGH"}
     started = time.perf_counter()
     bpy.ops.spinmeround.stop()
-    while work.tick(bpy.context):
-        time.sleep(0.05)
-    work.end(bpy.context)
+    while (ended := beat()) == {"PASS_THROUGH"}:
+        pass
+    assert ended == {"CANCELLED"} and statuses[0].startswith("spinmeround: ") and statuses[-1] is None
     with urllib.request.urlopen(session.PROGRAM.start("").address + "/api/heads") as answer:
         heads = json.load(answer)["heads"]
     return {
         "seconds": time.perf_counter() - started,
         "objects": len(set(bpy.data.objects) - before),
         "on_server": sum(head["name"] == "stopped" for head in heads),
-        "said": bpy.context.window_manager.spinmeround.error,
+        "said": ", ".join(said),
     }
 
 

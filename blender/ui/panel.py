@@ -77,21 +77,11 @@ class SPMR_PT_head(_Panel, bpy.types.Panel):
         row = layout.row(align=True)
         row.operator("spinmeround.wear", text="Photo's Expression").expression = "photo"
         row.operator("spinmeround.wear", text="Rest").expression = "rest"
-        self._draw_reference(layout, heads.parts(armature).get(heads.PHOTO_CAMERA))
+        _draw_reference(layout, heads.parts(armature).get(heads.PHOTO_CAMERA))
         row = layout.row(align=True)
         row.operator("spinmeround.make_again", icon="FILE_REFRESH")
         row.operator("spinmeround.recall_options", text="", icon="COPYDOWN")
         layout.operator("spinmeround.export_fbx", text="Export for Unity or Unreal", icon="EXPORT")
-
-    def _draw_reference(self, layout: bpy.types.UILayout, camera: bpy.types.Object | None) -> None:
-        if camera is None:
-            return
-        layout.operator("spinmeround.look_through", icon="CAMERA_DATA")
-        if camera.data.background_images:
-            row, layer = layout.row(align=True), camera.data.background_images[0]
-            row.prop(camera.data, "show_background_images", text="", icon="IMAGE_REFERENCE")
-            row.prop(layer, "alpha", text="Photo", slider=True)
-            row.prop(layer, "display_depth", text="")
 
 
 CLASSES = (SPMR_PT_photos, SPMR_PT_options, SPMR_PT_head)
@@ -119,6 +109,17 @@ def draw_options(layout: bpy.types.UILayout, settings: SPMR_Settings, *, quality
     column.prop(settings, "height_m")
     column.prop(settings, "face")
     column.prop(settings, "seed")
+
+
+def _draw_reference(layout: bpy.types.UILayout, camera: bpy.types.Object | None) -> None:
+    if camera is None:
+        return
+    layout.operator("spinmeround.look_through", icon="CAMERA_DATA")
+    if camera.data.background_images:
+        row, layer = layout.row(align=True), camera.data.background_images[0]
+        row.prop(camera.data, "show_background_images", text="", icon="IMAGE_REFERENCE")
+        row.prop(layer, "alpha", text="Photo", slider=True)
+        row.prop(layer, "display_depth", text="")
 
 
 def _draw_text(context: bpy.types.Context, layout: bpy.types.UILayout, text: str, *, icon: str = "NONE") -> None:
