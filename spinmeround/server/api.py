@@ -59,7 +59,7 @@ def _parts(request: Request) -> Parts:
 
 
 def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Refusal} for status in (403, *statuses)}
+    return {status: {"model": Refusal} for status in (403, 422, *statuses)}
 
 
 WithParts = Annotated[Parts, Depends(_parts)]
@@ -93,7 +93,7 @@ async def options() -> dict[str, Any]:
     "/heads",
     status_code=202,
     response_model=Head,
-    responses=_refusals(400, 408, 413, 415, 422, 429),
+    responses=_refusals(400, 408, 413, 415, 429),
     summary="Make a head",
 )
 async def make_head(
@@ -203,7 +203,7 @@ async def get_file(
     "/heads/{head_id}/files",
     status_code=202,
     response_model=Head,
-    responses=_refusals(404, 409, 422, 429),
+    responses=_refusals(404, 409, 429),
     summary="Make one more file of a head",
 )
 async def make_file(parts: WithParts, head_id: HeadId, wanted: Wanted) -> Response:
@@ -222,7 +222,7 @@ async def make_file(parts: WithParts, head_id: HeadId, wanted: Wanted) -> Respon
 @router.get(
     "/heads/{head_id}/photos/{index}",
     response_class=FileResponse,
-    responses={200: {"content": {"image/jpeg": {}}}, **_refusals(404, 422, 429)},
+    responses={200: {"content": {"image/jpeg": {}}}, **_refusals(404, 429)},
     summary="A photo of a head",
 )
 async def get_photo(
@@ -240,7 +240,7 @@ async def get_photo(
 
 
 @router.post(
-    "/faces", response_model=Faces, responses=_refusals(400, 408, 413, 415, 422, 429), summary="The faces of a photo"
+    "/faces", response_model=Faces, responses=_refusals(400, 408, 413, 415, 429), summary="The faces of a photo"
 )
 async def find_faces(
     parts: WithParts, photo: Annotated[UploadFile, File(description="A photo; nothing of it is kept.")]
@@ -255,7 +255,7 @@ async def find_faces(
 @router.post(
     "/expressions",
     response_model=Expressions,
-    responses=_refusals(408, 413, 415, 422, 429),
+    responses=_refusals(408, 413, 415, 429),
     summary="The expression of a face",
     openapi_extra={
         "requestBody": {

@@ -14,7 +14,7 @@ from spinmeround.server.refusals import RefusedError
 KNOWN = "a JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP or GIF"
 STRIPPED = ("jpg", "png", "webp")
 """Kinds whose metadata are taken out as they are stored; what is in others is decoded and stored as PNG or TIFF."""
-_PILLOW = {"jpg": ("JPEG", "MPO"), "png": ("PNG",), "webp": ("WEBP",)}
+_PILLOW = {"jpg": ("JPEG",), "png": ("PNG",), "webp": ("WEBP",)}
 _ORIENTATION_TAG = 0x0112
 _SIGNATURE_BYTES = 16
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")

@@ -1,0 +1,72 @@
+"""The server's process that makes a head, with a stand-in for the long work: its files tell what they were made from.
+
+The seed says how long a stage takes, in milliseconds. The first stage that takes long is kept for a run that goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import spinmeround.pipelines.report  # noqa: F401 - it takes long, and is there before the job comes
+from spinmeround.errors import NoFaceError
+from spinmeround.runtime.stages import Stages
+from spinmeround.server.workers.making import main
+
+STAGES = ("photo", "portrait", "head", "views", "splats", "avatar", "files", "preview")
+QUALITY = {"verdict": "fair", "reasons": ["the photo is blurred"], "size": 0.5, "matte": None}
+CAMERA = {
+    "width_px": 96,
+    "height_px": 64,
+    "intrinsics_px": [[100.0, 0.0, 48.0], [0.0, 100.0, 32.0], [0.0, 0.0, 1.0]],
+    "camera_from_world": [[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 1], [0, 0, 0, 1]],
+}
+
+
+def stand_in(photos: Any, *, out: Any, settings: Any, outputs: Any, watch: Any) -> SimpleNamespace:
+    """Go through the stages and write files; one face too many is none, a thousandth face a crash."""
+    if settings.photo.face == 404:
+        raise NoFaceError(f"{photos[0]}: no face found")
+    if settings.photo.face == 500:
+        raise RuntimeError("a stub that fails")
+    if settings.photo.face == 999:
+        os.abort()
+    kept = out[0].with_name(f".{out[0].name}.unfinished") if out else None
+    resumed = kept is not None and (kept / "head.npz").is_file()
+    stages = Stages(STAGES, expected_s=dict.fromkeys(STAGES, 0.1))
+    with watch(stages):
+        for stage in STAGES:
+            with stages(stage) as progress:
+                _stay_temporarily()
+                time.sleep(settings.seed / 1000)
+                progress(1.0, stage)
+            if stage == "head" and kept is not None:
+                kept.mkdir(exist_ok=True)
+                (kept / "head.npz").write_bytes(b"kept")
+        content = hashlib.sha256(repr(settings).encode())
+        for photo in photos:
+            content.update(Path(photo).read_bytes())
+        files = [*out, *(path for path in (outputs.hair, outputs.preview) if path is not None)]
+        for path in files:
+            path.write_bytes(path.name.encode() + content.digest() * 1000)
+    if kept is not None:
+        (kept / "head.npz").unlink()
+        kept.rmdir()
+    report = {"quality": QUALITY, "photo_camera": CAMERA, "avatar": {"made": True}, "resumed": resumed}
+    return SimpleNamespace(report=report, files=tuple(files))
+
+
+def _stay_temporarily() -> None:
+    """Leave a temporary file, as libraries do whose process is killed."""
+    import tempfile
+
+    os.close(tempfile.mkstemp(prefix="left-by-stub-")[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main(stand_in))
