@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import spinmeround
 from spinmeround.errors import InputError
 
+_FOLDER = Path(__file__).parent.parent / "server" / "static"
 PAGE, SCRIPT, STYLE = "viewer.html", "viewer.js", "viewer.css"
 
 
@@ -16,7 +16,7 @@ def bundled(name: str) -> bytes:
     Raises:
         InputError: it was not built.
     """
-    path = Path(spinmeround.__file__).parent / "server" / "static" / name
+    path = _FOLDER / name
     try:
         return path.read_bytes()
     except FileNotFoundError:

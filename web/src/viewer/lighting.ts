@@ -3,8 +3,8 @@
 import * as THREE from 'three';
 
 /** Radiance of the room, and of the key light on a white surface that faces it: together white stays white. */
-const ROOM_RADIANCE = 0.62;
-const KEY_RADIANCE = 0.42;
+const ROOM_RADIANCE = 0.72;
+const KEY_RADIANCE = 0.45;
 const SHADOW_PX = 2048;
 
 /** Keeps the lights of a scene. */
@@ -84,8 +84,8 @@ function softRoom(renderer: THREE.WebGLRenderer): THREE.WebGLRenderTarget {
   room.add(walls);
   for (const side of [-1, 1]) {
     const pane = new THREE.Mesh(
-      new THREE.PlaneGeometry(2.4, 3.2),
-      new THREE.MeshBasicMaterial({ color: new THREE.Color().setScalar(side < 0 ? 5 : 2.5), side: THREE.DoubleSide }),
+      new THREE.PlaneGeometry(1.3, 1.7),
+      new THREE.MeshBasicMaterial({ color: new THREE.Color().setScalar(side < 0 ? 18 : 9), side: THREE.DoubleSide }),
     );
     pane.position.set(side * 4.5, 4.2, 6);
     pane.lookAt(0, 0, 0);

@@ -10,6 +10,8 @@ const SKIN_BLEED = 'vec3(0.32, 0.14, 0.09)';
 const FRINGE_ALPHA = 0.02;
 const CORE_ALPHA = 0.5;
 const HAIR_GLOSS = 0.15;
+/** Reflections of skin, teeth and tongue: none where a dark colour tells of nostrils, folds and the throat. */
+const OPEN_GLOSS = '0.6 * smoothstep( 0.0, 0.12, diffuseColor.g )';
 
 type Materials = THREE.Material | THREE.Material[];
 
@@ -113,7 +115,11 @@ function refine(material: THREE.Material, mesh: THREE.Mesh): void {
   if (material.map) material.map.anisotropy = 8;
   const name = material.name || mesh.name;
   if (/skin/i.test(name)) letLightIn(material);
-  if (/hair/i.test(name)) dull(material);
+  if (/teeth|tongue|mouth/i.test(name)) occlude(material);
+  if (/hair/i.test(name)) {
+    dull(material);
+    mesh.receiveShadow = false; // cards that lie on each other would speckle; the photo's shade is in their colours
+  }
   const cutOut = material.alphaTest > 0 || material.transparent;
   if (!cutOut || !material.map) return;
   // The opaque core writes depth and needs no order; what is left of the edges is blended over it.
@@ -138,42 +144,63 @@ function withFringe(mesh: THREE.Mesh): THREE.Mesh {
   };
   const { material } = mesh;
   const fringe = twin(mesh, Array.isArray(material) ? material.map(soften) : soften(material));
-  fringe.receiveShadow = true;
+  fringe.receiveShadow = mesh.receiveShadow;
   fringe.renderOrder = 1;
   return fringe;
 }
 
-/** Let the key light bleed past the terminator, red farthest, as it does in skin. */
+/** Let the key light bleed past the terminator, red farthest, as it does in skin; keep folds from gleaming. */
 function letLightIn(material: THREE.MeshStandardMaterial): void {
   const direct = 'reflectedLight.directDiffuse += irradiance * diffuseBRDF * ( 1.0 - F );';
   material.onBeforeCompile = (shader) => {
-    const lights = THREE.ShaderChunk.lights_physical_pars_fragment;
-    if (!lights.includes(direct)) throw new Error('the shader of skin does not fit this version of three.js');
-    shader.fragmentShader = shader.fragmentShader.replace(
-      '#include <lights_physical_pars_fragment>',
-      lights.replace(
-        direct,
-        `vec3 bleed = ${SKIN_BLEED};
-         vec3 wrapped = max( dot( geometryNormal, directLight.direction ) + bleed, 0.0 ) / ( ( 1.0 + bleed ) * ( 1.0 + bleed ) );
-         reflectedLight.directDiffuse += directLight.color * wrapped * diffuseBRDF * ( 1.0 - F );`,
-      ),
+    const lights = replaced(
+      THREE.ShaderChunk.lights_physical_pars_fragment,
+      direct,
+      `vec3 bleed = ${SKIN_BLEED};
+       vec3 wrapped = max( dot( geometryNormal, directLight.direction ) + bleed, 0.0 ) / ( ( 1.0 + bleed ) * ( 1.0 + bleed ) );
+       reflectedLight.directDiffuse += directLight.color * wrapped * diffuseBRDF * ( 1.0 - F );`,
+    );
+    shader.fragmentShader = replaced(
+      replaced(shader.fragmentShader, '#include <lights_physical_pars_fragment>', lights),
+      ...gloss(OPEN_GLOSS),
     );
   };
   material.customProgramCacheKey = () => 'skin';
 }
 
-/** Take most of the gloss off hair: the photo's own is in its colours, and that of a surface greys black hair. */
-function dull(material: THREE.MeshStandardMaterial): void {
+/** Keep the dark of the mouth from gleaming. */
+function occlude(material: THREE.MeshStandardMaterial): void {
   material.onBeforeCompile = (shader) => {
-    shader.fragmentShader = shader.fragmentShader.replace(
-      '#include <lights_physical_fragment>',
-      `#include <lights_physical_fragment>
-       material.specularColor *= ${HAIR_GLOSS};
-       material.specularColorBlended *= ${HAIR_GLOSS};
-       material.specularF90 *= ${HAIR_GLOSS};`,
+    shader.fragmentShader = replaced(shader.fragmentShader, ...gloss(OPEN_GLOSS));
+  };
+  material.customProgramCacheKey = () => 'mouth';
+}
+
+/**
+ * Take most of the gloss off hair: the photo's own is in its colours, and that of a surface greys black hair.
+ * Cards are shaded as one volume, by the same normals from both sides.
+ */
+function dull(material: THREE.MeshStandardMaterial): void {
+  const normals = replaced(THREE.ShaderChunk.normal_fragment_begin, 'normal *= faceDirection;', '');
+  material.onBeforeCompile = (shader) => {
+    shader.fragmentShader = replaced(
+      replaced(shader.fragmentShader, '#include <normal_fragment_begin>', normals),
+      ...gloss(`${HAIR_GLOSS}`),
     );
   };
   material.customProgramCacheKey = () => 'hair';
+}
+
+/** Return what to replace in a shader so that reflections are weaker by a factor. */
+function gloss(factor: string): [string, string] {
+  const include = '#include <lights_physical_fragment>';
+  const weaker = ['specularColor', 'specularColorBlended', 'specularF90'].map((name) => `material.${name} *= ${factor};`);
+  return [include, [include, ...weaker].join('\n')];
+}
+
+function replaced(shader: string, old: string, by: string): string {
+  if (!shader.includes(old)) throw new Error('a material does not fit this version of three.js');
+  return shader.replace(old, by);
 }
 
 /** Colours that are world normals, (n + 1) / 2. */

@@ -15,6 +15,7 @@ const MAX_PIXEL_RATIO = 2;
 /** Frames drawn further apart than this tell nothing about the speed. */
 const IDLE_MS = 500;
 const REMEMBERED_FRAMES = 30;
+const MAX_SORT_MS = 60_000;
 
 /** A part of the canvas, in fractions of its width, and what is done before it is drawn. */
 export interface Pane {
@@ -96,11 +97,19 @@ export class Stage {
     renderer.setScissorTest(false);
   }
 
-  snapshot(): Promise<Blob> {
+  /** Return a picture of the canvas, its splats in order. */
+  async snapshot(): Promise<Blob> {
+    this.draw();
+    const patience_ms = performance.now() + MAX_SORT_MS;
+    while (this.spark.visible && this.isSorting && performance.now() < patience_ms) await pause(10);
     this.draw();
     return new Promise((resolve, reject) => {
       this.canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('the picture cannot be made'))), 'image/png');
     });
+  }
+
+  private get isSorting(): boolean {
+    return this.spark.sorting || this.spark.sortDirty;
   }
 
   dispose(): void {
@@ -137,4 +146,8 @@ export class Stage {
     this.orbit.resize(width, height);
     this.request();
   }
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
