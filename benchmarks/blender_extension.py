@@ -98,6 +98,7 @@ def _head_figures(seen: dict[str, Any]) -> list[Figure]:
         Figure("panels: names that Blender does not know", len(panels["wrong"]), 0, note=", ".join(panels["wrong"])),
         Figure("panels: what they show", panels["drawn"], 80, at_most=False),
         Figure("errors", float(bool(seen["error"])), 0, note=seen["error"]),
+        Figure("eyes apart, off 65 mm by", abs(1000 * head["eyes_apart_m"] - 65), 8, unit=" mm"),
         Figure("bones missing", len(_BONES - {*head["bones"]}), 0),
         Figure("shape keys missing or too many", len({*ARKIT_NAMES} ^ {*head["keys"]}), 0),
         Figure("keys of eyes, teeth and tongue that follow the skin's", head["driven"], 15, at_most=False),

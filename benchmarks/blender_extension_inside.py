@@ -90,6 +90,7 @@ def _described(armature: Any) -> dict[str, Any]:
     shown = [thing for thing in things.values() if not thing.hide_render]
     return {
         "bones": [bone.name for bone in armature.data.bones],
+        "eyes_apart_m": (armature.data.bones["leftEye"].head_local - armature.data.bones["rightEye"].head_local).length,
         "keys": [key.name for key in list(things["skin"].data.shape_keys.key_blocks)[1:]],
         "key_values": sum(key.value for key in list(things["skin"].data.shape_keys.key_blocks)[1:]),
         "driven": sum(len(thing.data.shape_keys.animation_data.drivers) for thing in _moved_by_skin(things)),

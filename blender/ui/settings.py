@@ -79,9 +79,9 @@ class SPMR_Settings(bpy.types.PropertyGroup):
     )
     height_m: bpy.props.FloatProperty(
         name="Height",
-        description="From chin to crown",
-        default=0.23,
-        min=0.01,
+        description="Of all of the head, with neck and hair; 0 for the usual size, 0.23 m from chin to crown",
+        default=0.0,
+        min=0.0,
         soft_max=1.0,
         max=100.0,
         subtype="DISTANCE",
@@ -120,15 +120,16 @@ class SPMR_Settings(bpy.types.PropertyGroup):
             "glasses": self.glasses,
             # Blender keeps 32 bits of a number; the server is told what the field shows.
             "delight": round(self.delight, 4),
-            "height_m": round(self.height_m, 6),
+            "height_m": round(self.height_m, 6) or None,
             "face": self.face,
             "seed": self.seed,
         }
 
     def recall(self, options: dict[str, Any], *, strands: bool) -> None:
         """Show the options that a head was made with."""
-        for name in ("quality", "normal_map", "glasses", "delight", "height_m", "face", "seed"):
+        for name in ("quality", "normal_map", "glasses", "delight", "face", "seed"):
             setattr(self, name, options[name])
+        self.height_m = options["height_m"] or 0.0
         self.lod, self.texture_size = str(options["lod"]), str(options["texture_size"])
         self.hair = "strands" if strands else options["avatar_hair"]
 
