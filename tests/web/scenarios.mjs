@@ -112,11 +112,11 @@ export async function twoJobs(page, { url, photos }) {
   const work = await page.locator('#work').textContent();
   await page.goBack();
   await page.getByRole('button', { name: 'Cancel' }).click();
-  await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Stop and remove' }).click();
   await page.locator('.heads-queue .card[data-state=running]').waitFor();
   const left = await page.locator('.heads-queue .card').count();
   await page.locator('.heads-queue .card-remove').click();
-  await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Stop and remove' }).click();
   await page.locator('.heads-queue').waitFor({ state: 'hidden' });
   return { first, others, reloaded, queue, work, left };
 }
@@ -307,4 +307,54 @@ export async function accessibility(page, { url, head, photo }) {
   await check('options');
   await page.emulateMedia({ colorScheme: 'light' });
   return found;
+}
+
+/** Make a head for real, and take a picture of each thing on the way. */
+export async function tour(page, { url, photo, quality, out }) {
+  const shot = (name) => page.screenshot({ path: `${out}/${name}.png`, caret: 'initial' });
+  const still = () => page.waitForTimeout(1000);
+  const desk = { width: 1280, height: 800 };
+  await page.setViewportSize(desk);
+  await page.goto(url);
+  await page.getByRole('button', { name: 'Choose photos' }).waitFor();
+  await shot('start');
+  const began = Date.now();
+  await drop(page, [{ path: photo, name: 'Eileen Collins.png', type: 'image/png' }]);
+  await page.locator('.photo-note:empty').waitFor({ state: 'attached' });
+  await page.getByRole('radio', { name: new RegExp(`^${quality}`) }).check({ force: true });
+  await shot('photo');
+  const sent = Date.now();
+  await makeButton(page).click();
+  await page.locator('.stages li[data-state=done]').nth(2).waitFor({ timeout: 300_000 });
+  await shot('progress');
+  await page.locator('.finished').waitFor({ timeout: 600_000 });
+  const made = Date.now();
+  await loaded(page);
+  const shown = Date.now();
+  await still();
+  await shot('head');
+  await page.getByRole('button', { name: 'Surprised' }).click();
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await still();
+  await shot('expressions');
+  await page.getByRole('button', { name: 'As in the photo' }).click();
+  await tab(page, 'View');
+  await page.getByRole('button', { name: 'Compare' }).click();
+  await still();
+  await shot('compare');
+  await page.getByRole('button', { name: 'Compare' }).click();
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.getByRole('radio', { name: 'Splats' }).check({ force: true });
+  await page.getByRole('slider', { name: 'Photo', exact: true }).fill('0.5');
+  await still();
+  await shot('overlay');
+  await page.getByRole('slider', { name: 'Photo', exact: true }).fill('0');
+  await page.getByRole('button', { name: 'Reset the view' }).click();
+  await tab(page, 'Files');
+  await page.setViewportSize({ width: 360, height: 740 });
+  await still();
+  await shot('phone');
+  await page.setViewportSize(desk);
+  const modes = await page.getByRole('group', { name: 'Shown as' }).getByRole('radio').count();
+  return { make_s: (made - sent) / 1000, show_s: (shown - made) / 1000, whole_s: (shown - began) / 1000, modes };
 }

@@ -32,12 +32,20 @@ export function openDialog(title: string, content: Node[], onClosed: () => void 
   return { root, close };
 }
 
+export interface Question {
+  question: string;
+  consequence: string;
+  /** What the two buttons say. */
+  yes: string;
+  no: string;
+}
+
 /** Ask before something is done that cannot be undone. */
-export function confirmAction(question: string, consequence: string, verb: string): Promise<boolean> {
+export function confirmAction({ question, consequence, yes, no }: Question): Promise<boolean> {
   return new Promise((resolve) => {
     let agreed = false;
-    const stay = button('Keep it', { onclick: () => dialog.close(), autofocus: true });
-    const go = button(verb, {
+    const stay = button(no, { onclick: () => dialog.close(), autofocus: true });
+    const go = button(yes, {
       class: 'button button-danger',
       onclick: () => {
         agreed = true;

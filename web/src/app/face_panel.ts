@@ -85,7 +85,7 @@ function sliderSection(face: Face): HTMLElement {
     }
     setText(count, wanted.length === 0 ? '' : found === 0 ? 'None is called that.' : `${found} found`);
   });
-  return element('section', { class: 'expressions' }, element('h2', {}, 'All movements'), field, count, ...groups.map(({ group }) => group));
+  return element('section', {}, element('h2', {}, 'All movements'), field, count, ...groups.map(({ group }) => group));
 }
 
 function searchField(onSearch: (words: string[]) => void): { field: HTMLElement; count: HTMLElement } {

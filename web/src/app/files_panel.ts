@@ -31,19 +31,21 @@ export class FilesPanel {
   private readonly lists = new Map<FileKind, HTMLElement>();
   /** Files that are saved as soon as they are made. */
   private readonly wanted = new Set<string>();
+  /** Those of them that the server has begun with. */
+  private readonly seenMaking = new Set<string>();
 
   constructor(
     private head: Head,
     private readonly server: Server,
     private readonly store: HeadStore,
-    stage: ViewerStage,
+    stage: ViewerStage | null,
   ) {
     const sections = SECTIONS.map(({ title, kinds }) => {
       const list = element('ul', { class: 'files' });
       for (const kind of kinds) this.lists.set(kind, list);
       return element('section', {}, element('h2', {}, title), list);
     });
-    const picture = button('Save a picture of this view', { onclick: () => void savePicture(stage, this.head) }, 'photo');
+    const picture = stage && button('Save a picture of this view', { onclick: () => void savePicture(stage, this.head) }, 'photo');
     const remove = button('Delete this head', { class: 'button button-quiet button-danger', onclick: () => void this.remove() }, 'trash');
     this.root = element('div', { class: 'panel-content' }, ...sections, element('div', { class: 'row row-last' }, picture, remove));
     this.update(head);
@@ -68,11 +70,19 @@ export class FilesPanel {
     const state = file ? 'ready' : this.head.making.includes(name) || this.wanted.has(name) ? 'making' : 'none';
     row.root.dataset['state'] = state;
     setText(row.hint, file ? `${name} · ${fileSize(file.bytes)}` : name);
+    this.showProgress(row, name);
     if (row.shown === state) return;
     const hadFocus = row.action.contains(document.activeElement);
     row.shown = state;
     fill(row.action, this.actionOf(state, name));
     if (hadFocus) row.action.querySelector<HTMLElement>('a, button')?.focus();
+  }
+
+  private showProgress(row: Row, name: string): void {
+    const bar = row.action.querySelector('progress');
+    if (!bar) return;
+    if (this.head.making[0] === name && this.head.stages.length > 0) bar.value = this.head.fraction;
+    else bar.removeAttribute('value');
   }
 
   private actionOf(state: string, name: string): Node {
@@ -117,8 +127,6 @@ export class FilesPanel {
     }
     this.update(this.head);
   }
-
-  private readonly seenMaking = new Set<string>();
 
   private async remove(): Promise<void> {
     if (await removeHead(this.head, this.store)) goTo(null);

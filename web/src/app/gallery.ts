@@ -101,11 +101,19 @@ class Card {
 /** Delete a head after asking; return whether it is gone. */
 export async function removeHead(head: Head, store: HeadStore): Promise<boolean> {
   const isAgreed = await confirmAction(
-    `Delete ${head.name}?`,
     isUnfinished(head)
-      ? 'It is still being made. The photo and all that was made so far are removed.'
-      : 'The photo and all files of this head are removed. This cannot be undone.',
-    'Delete',
+      ? {
+          question: `Stop making ${head.name}?`,
+          consequence: 'The photo and all that was made so far are removed.',
+          yes: 'Stop and remove',
+          no: 'Go on',
+        }
+      : {
+          question: `Delete ${head.name}?`,
+          consequence: 'The photo and all files of this head are removed. This cannot be undone.',
+          yes: 'Delete',
+          no: 'Keep it',
+        },
   );
   if (!isAgreed) return false;
   try {

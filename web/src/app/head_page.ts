@@ -19,7 +19,7 @@ import { asSentence, percent, VERDICTS } from './words';
 export class HeadPage implements Page {
   readonly root = element('div', { class: 'head-page' });
   private progress: ProgressView | null = null;
-  private finished: FinishedHead | null = null;
+  private finished: FinishedHead | FilesOnly | null = null;
 
   constructor(
     private readonly id: string,
@@ -46,8 +46,8 @@ export class HeadPage implements Page {
     if (photos.length) showError('To make another head, go to “New head” first, then drop the photo there.');
     const recording = recordings[0];
     if (!recording) return;
-    if (this.finished) void this.finished.animate.take(recording);
-    else showError('A recording needs a head to play on: wait until this one is done.');
+    if (this.finished instanceof FinishedHead) void this.finished.animate.take(recording);
+    else showError('A recording needs a head to play on: wait until this one is shown.');
   }
 
   dispose(): void {
@@ -82,12 +82,38 @@ export class HeadPage implements Page {
     if (!this.finished) {
       const wasWatched = this.progress !== null;
       this.progress = null;
-      this.finished = new FinishedHead(head, this.server, this.store);
+      this.finished = finishedHead(head, this.server, this.store);
       fill(this.root, this.finished.root);
       if (wasWatched) this.finished.root.querySelector('h1')?.focus();
     }
     this.finished.update(head);
   }
+}
+
+function finishedHead(head: Head, server: Server, store: HeadStore): FinishedHead | FilesOnly {
+  try {
+    return new FinishedHead(head, server, store);
+  } catch {
+    return new FilesOnly(head, server, store);
+  }
+}
+
+/** Where the browser has no WebGL: the files can still be had. */
+class FilesOnly {
+  readonly root: HTMLElement;
+  private readonly files: FilesPanel;
+
+  constructor(head: Head, server: Server, store: HeadStore) {
+    this.files = new FilesPanel(head, server, store, null);
+    const why = 'This browser draws no 3D pictures here: switch on hardware acceleration in its settings, or save the files.';
+    this.root = element('div', { class: 'files-only' }, headWords(head), element('p', { role: 'alert' }, why), this.files.root);
+  }
+
+  update(head: Head): void {
+    this.files.update(head);
+  }
+
+  dispose(): void {}
 }
 
 class FinishedHead {

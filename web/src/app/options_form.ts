@@ -13,8 +13,8 @@ interface Choice {
 }
 
 const QUALITIES: Choice[] = [
-  { value: 'draft', title: 'Quick', hint: 'a quarter of a minute' },
-  { value: 'standard', title: 'Standard', hint: 'half a minute' },
+  { value: 'draft', title: 'Quick', hint: 'about 15 seconds' },
+  { value: 'standard', title: 'Standard', hint: 'about 30 seconds' },
   { value: 'high', title: 'Finest', hint: 'some minutes' },
 ];
 const EXPRESSIONS: Choice[] = [

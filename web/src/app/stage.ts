@@ -28,7 +28,7 @@ export class ViewerStage {
   private readonly modeBar = element('div', { class: 'stage-bar' });
   private readonly divider: HTMLElement;
   private readonly loadedListeners = new Set<() => void>();
-  private loadedNames = '';
+  private loaded: string[] = [];
   private mode: Mode = 'splats';
   private compared: { left: Mode; right: Mode } | null = null;
   private fraction = 0.5;
@@ -51,10 +51,10 @@ export class ViewerStage {
 
   /** Load what of a head can be shown; nothing happens where it is shown already. */
   async show(head: Head): Promise<void> {
-    const files = shownFiles(head.files);
-    const names = files.map((file) => `${head.id}/${file.name}`).join(' ');
-    if (names === this.loadedNames) return;
-    this.loadedNames = names;
+    const files = shownFiles(head.files, this.loaded);
+    const names = files.map((file) => file.name);
+    if (names.length > 0 && names.join() === this.loaded.join()) return;
+    this.loaded = names;
     this.veilWith(files.length ? 'Loading the head …' : 'This head has no file that can be shown. Make one under Files.');
     if (files.length === 0) return;
     try {
@@ -64,10 +64,10 @@ export class ViewerStage {
       this.fail(error);
       return;
     }
-    if (names !== this.loadedNames) return;
+    if (names !== this.loaded) return;
     this.veil.hidden = true;
     this.setMode(this.modes.includes(this.mode) ? this.mode : (this.modes[0] ?? 'splats'));
-    this.root.dataset['loaded'] = files.map((file) => file.name).join(' ');
+    this.root.dataset['loaded'] = names.join(' ');
     announce(`${head.name} is shown.`);
     for (const listener of this.loadedListeners) listener();
   }
@@ -205,8 +205,10 @@ export class ViewerStage {
   }
 }
 
-function shownFiles(files: HeadFile[]): HeadFile[] {
-  return SHOWN_SUFFIXES.map((suffixes) => suffixes.map((suffix) => files.find((file) => file.suffix === suffix)))
-    .map((found) => found.find((file) => file !== undefined))
-    .filter((file) => file !== undefined);
+/** Choose what to show; what is shown already stays, so that a format made later disturbs nothing. */
+function shownFiles(files: HeadFile[], loaded: string[]): HeadFile[] {
+  return SHOWN_SUFFIXES.flatMap((suffixes) => {
+    const able = suffixes.flatMap((suffix) => files.filter((file) => file.suffix === suffix));
+    return able.find((file) => loaded.includes(file.name)) ?? able[0] ?? [];
+  });
 }
