@@ -20,6 +20,7 @@ SCRIPTS = (
     "likeness_floor",
     "likeness_glb",
     "interop_three",
+    "viewer",
     "interop_blender_avatar",
     "interop_hair",
     "blender_extension",
@@ -46,6 +47,7 @@ SCRIPTS = (
     "splat_kinds",
     "model_camera",
     "batch",
+    "server",
     "diffusion_full_size",
     "diffusion_work_saved",
 )

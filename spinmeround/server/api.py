@@ -98,7 +98,9 @@ async def options() -> dict[str, Any]:
 )
 async def make_head(
     parts: WithParts,
-    photos: Annotated[list[UploadFile], File(description="One photo of a person, or several of the same one.")],
+    photos: Annotated[
+        list[UploadFile], File(min_length=1, description="One photo of a person, or several of the same one.")
+    ],
     options: Annotated[str, Form(description="JSON, see /api/options.", examples=[_OPTIONS_EXAMPLE])] = "{}",
     name: Annotated[str, Form(description="What to call the head.", examples=["Ada"])] = "",
 ) -> Response:
@@ -203,7 +205,7 @@ async def get_file(
     "/heads/{head_id}/files",
     status_code=202,
     response_model=Head,
-    responses=_refusals(404, 409, 429),
+    responses=_refusals(400, 404, 409, 413, 429),
     summary="Make one more file of a head",
 )
 async def make_file(parts: WithParts, head_id: HeadId, wanted: Wanted) -> Response:

@@ -42,7 +42,7 @@ def test_a_killed_server_goes_on_where_it_was(stage, heads, made, server):
 def test_a_stopped_server_keeps_finished_heads_and_files_being_made(heads):
     mine = heads()
     done = mine.make(seed=0)
-    mine.client.post(f"/api/heads/{done['id']}/files", json={"name": "head.spz"})
+    mine.client.post(f"/api/heads/{done['id']}/files", json={"name": "head.vrm"})
     mine.stop()
     # One that cannot be read, one that is a link, and what an upload left do not keep it from starting.
     for name, content in (("0" * 16, "no JSON"), ("1" * 16, '{"id": "x"}')):
@@ -52,7 +52,7 @@ def test_a_stopped_server_keeps_finished_heads_and_files_being_made(heads):
     (mine.folder / ".incoming-1").mkdir()
     mine.start()
     after = mine.settled(done["id"])
-    assert {"head.spz", "head.ply"} <= {each["name"] for each in after["files"]}
+    assert {"head.vrm", "head.ply"} <= {each["name"] for each in after["files"]}
     assert [each["id"] for each in mine.client.get("/api/heads").json()["heads"]] == [done["id"]]
     assert not (mine.folder / ".incoming-1").exists()
 

@@ -139,7 +139,7 @@ def _expressions(rgb: np.ndarray) -> dict[str, Any]:
 
 
 def store(photo: Photo, target: Path) -> str:
-    """Store what the reader of photos makes of a file, exactly: PNG for 8 bits, TIFF for more; return the name.
+    """Store what the reader of photos makes of a file, exactly: PNG for 8 bits, else TIFF; return the name.
 
     Args:
         target: without a suffix.
@@ -151,8 +151,7 @@ def store(photo: Photo, target: Path) -> str:
         Image.fromarray(eight).save(path, compress_level=1)
     else:
         path = target.with_suffix(".tiff")
-        deep = np.round(values * 65535).astype(np.uint16)
-        cv2.imwrite(str(path), deep[..., [2, 1, 0, 3][: deep.shape[2]]])
+        cv2.imwrite(str(path), values[..., [2, 1, 0, 3][: values.shape[2]]].astype(np.float32))
     return path.name
 
 
