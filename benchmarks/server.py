@@ -37,14 +37,7 @@ FILES = ("head.ply", "head.glb", "preview.png")
 _CLIENTS, _ROUNDS = 50, 5
 _CASES = 2000
 _DRAFT = {"quality": "draft"}
-_ROOMY = {
-    "upload_bytes": 2**27,
-    "queue": 32,
-    "pixels": 10**8,
-    "silence_s": 10.0,
-    "header_s": 10.0,
-    "frame_bytes": 2**22,
-}
+_LIMITS = dataclasses.asdict(Limits())
 
 
 def measure(*, quick: bool = False) -> list[Figure]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import skimage.data
 import skimage.io
 import torch
 import trimesh
+from PIL import Image
 
 from spinmeround import weights
 from spinmeround.errors import WeightsError
@@ -25,6 +27,7 @@ from spinmeround.io.pictures import read_picture
 from spinmeround.portrait.landmarks import find_faces
 from spinmeround.recon.raster.gaussians import NumbaRasterizer
 from spinmeround.types import Cameras
+from tests.server.serving import AppServer
 
 pytestmark = pytest.mark.slow
 
@@ -156,6 +159,22 @@ def test_the_same_photo_and_seed_give_the_same_bytes(finished, main_job):
     again = main_job()
     for name in ("head.ply", "head.glb", "preview.png"):
         assert (again / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def test_the_app_makes_the_same_bytes(finished, tmp_path):
+    server = AppServer(tmp_path / "heads", stub=False)
+    try:
+        stream = io.BytesIO()
+        Image.fromarray(skimage.data.astronaut()).save(stream, "PNG")
+        head = server.make(stream.getvalue(), quality="draft")
+        assert head["state"] == "done"
+        for name in ("head.ply", "head.glb", "preview.png"):
+            assert server.file(head["id"], name) == (finished / name).read_bytes(), name
+        report = json.loads((finished / "report.json").read_text(encoding="utf-8"))
+        assert head["photo_camera"] == report["photo_camera"]
+        assert str(tmp_path) not in server.file(head["id"], "report.json").decode()
+    finally:
+        server.stop()
 
 
 def test_it_ran_where_no_network_is():

@@ -76,7 +76,7 @@ class Head(BaseModel):
     stages: list[Stage] = []
     fraction: float = Field(default=0.0, description="How much is done, in [0, 1]; a guess.")
     seconds_left: float | None = Field(default=None, description="A guess.")
-    error: Fault | None = None
+    error: Fault | None = Field(default=None, description="Of the head, or of the last file made on request.")
     quality: Verdict | None = None
     files: list[HeadFile] = []
     making: list[str] = Field(default=[], description="Files that are being made on request.")

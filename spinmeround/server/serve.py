@@ -29,22 +29,22 @@ def serve(settings: ServerSettings, *, ready: Callable[[str], None]) -> None:
     Raises:
         OutputError: the address is taken or not this machine's, or the folder cannot be used.
     """
-    listening = _listen(settings)
-    app = create_app(settings)
-    tempfile.tempdir = str(settings.folder)  # uploads are as large as the disk of the heads, not as memory
-    config = uvicorn.Config(
-        app,
-        http=_protocol(settings.limits.header_s),
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=settings.limits.connections,
-        timeout_graceful_shutdown=1,
-    )
-    server = _Server(config, lambda: ready(address(settings, listening.getsockname()[1])))
-    with listening:
+    with _listen(settings) as listening:
+        app = create_app(settings)
+        tempfile.tempdir = str(settings.folder)  # uploads are as large as the disk of the heads, not as memory
+        config = uvicorn.Config(
+            app,
+            http=_protocol(settings.limits.header_s),
+            ws="none",
+            log_config=None,
+            log_level="error",  # what clients send wrongly is answered, and fills no terminal
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=settings.limits.connections,
+            timeout_graceful_shutdown=1,
+        )
+        server = _Server(config, lambda: ready(address(settings, listening.getsockname()[1])))
         asyncio.run(server.serve(sockets=[listening]))
 
 

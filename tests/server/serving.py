@@ -21,7 +21,7 @@ from PIL import Image
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-_LONGEST_S = 60
+_LONGEST_S = 300
 LIMITS = {
     "upload_bytes": 2 * 2**20,
     "photos": 3,
