@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import os
 import sys
 import time
 import urllib.request
@@ -305,8 +306,8 @@ def _stopped(photo: str) -> dict[str, Any]:
 
     session = importlib.import_module(f"{_MODULE}.ui.session")
     before, settings, said = set(bpy.data.objects), bpy.context.scene.spinmeround, []
-    maker = importlib.import_module(f"{_MODULE}.ui.making").Maker
-    operator = type("Operator", (maker,), {"report": lambda _self, _kind, text: said.append(text)})()
+    watcher = importlib.import_module(f"{_MODULE}.ui.watching").Watcher
+    operator = type("Operator", (watcher,), {"report": lambda _self, _kind, text: said.append(text)})()
     operator._session = session.begin(bpy.context, [settings.order([Path(photo)], "stopped")], settings.wishes())
     context, statuses = _Window(), []
     context.workspace = SimpleNamespace(status_text_set=statuses.append)
@@ -363,3 +364,5 @@ def _read_fbx(path: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     use_extension(Path(sys.argv[1]))
+    sys.stdout.flush()
+    os._exit(0)  # Blender 4.2 as a module crashes when Python ends, with any operator that was registered

@@ -1,6 +1,7 @@
 """Placing a head in the scene: import of its files, names, collection, materials, strands, expression, camera."""
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import bpy
@@ -65,7 +66,7 @@ def place(context: bpy.types.Context, made: Made, wishes: Wishes, *, at: Vector)
     return armature
 
 
-def show_hair(things: dict[str, bpy.types.Object], *, as_strands: bool) -> None:
+def show_hair(things: Mapping[str, bpy.types.Object], *, as_strands: bool) -> None:
     """Hide the hair's cards where there are strands, and show them where there are none."""
     for part in heads.CARDS:
         if part in things:

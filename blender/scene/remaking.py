@@ -43,19 +43,21 @@ def remake(context: bpy.types.Context, armature: bpy.types.Object, made: Made, w
     bpy.data.batch_remove([data for data in replaced if data.users == 0])
     bpy.data.batch_remove({material for material in looks if material.users == 0})
     bpy.data.batch_remove({picture for picture in pictures if picture.users == 0})
-    _finish(context, armature, made, wishes, wears=heads.SKIN not in old)
+    _tie_together(heads.parts(armature), had_strands=heads.STRANDS in old)
+    if heads.SKIN not in old and wishes.wears_expression:
+        expression.wear(armature, made.expression)
+    select(context, [armature], active=armature)
 
 
-def _finish(context: bpy.types.Context, armature: bpy.types.Object, made: Made, wishes: Wishes, *, wears: bool) -> None:
-    things = heads.parts(armature)
+def _tie_together(things: Mapping[str, bpy.types.Object], *, had_strands: bool) -> None:
+    """Restore what parts of a head know of each other's data."""
     if heads.STRANDS in things:
         skin = things[heads.SKIN]
         things[heads.STRANDS].data.surface, skin.add_rest_position_attribute = skin, True
-    show_hair(things, as_strands=heads.STRANDS in things)
+        show_hair(things, as_strands=True)
+    elif had_strands:
+        show_hair(things, as_strands=False)
     expression.drive_by_skin({part: thing for part, thing in things.items() if thing.type == "MESH"})
-    if wears and wishes.wears_expression:
-        expression.wear(armature, made.expression)
-    select(context, [armature], active=armature)
 
 
 def _swap(old: bpy.types.Object, new: bpy.types.Object) -> None:

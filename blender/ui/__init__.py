@@ -3,9 +3,9 @@
 
 import bpy
 
-from . import export, import_menu, making, panel, photos, preferences, session, settings
+from . import export, import_menu, making, panel, photos, preferences, session, settings, watching
 
-_MODULES = (preferences, settings, photos, making, import_menu, export, panel)
+_MODULES = (preferences, settings, photos, making, watching, import_menu, export, panel)
 
 
 def register() -> None:

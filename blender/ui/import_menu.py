@@ -17,7 +17,7 @@ class SPMR_OT_import_photo(Maker, bpy.types.Operator, ImportHelper):
 
     bl_idname = "spinmeround.import_photo"
     bl_label = "Head from Photo"
-    bl_options = {"REGISTER", "UNDO", "PRESET"}
+    bl_options = {"REGISTER", "PRESET"}
 
     filter_glob: bpy.props.StringProperty(default=PHOTO_FILTER, options={"HIDDEN"})
     files: bpy.props.CollectionProperty(type=bpy.types.OperatorFileListElement, options={"SKIP_SAVE", "HIDDEN"})

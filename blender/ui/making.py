@@ -1,4 +1,4 @@
-"""Operators that make heads: from the panel's photos, from a folder, again in place; and the button that stops them."""
+"""Operators that make heads, from the panel's photos, from a folder, again in place, and those on a selected head."""
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 import time
@@ -13,15 +13,11 @@ from ..scene.placing import Wishes
 from ..services.making import Order
 from . import session
 from .settings import name_of, photos_in
-
-_SECONDS_BETWEEN_LOOKS = 0.2
+from .watching import SECONDS_BETWEEN_LOOKS, close
 
 
 class Maker:
-    """What operators that make heads share: a timer while there is a window, patience where there is none."""
-
-    _session: session.Session
-    _timer: bpy.types.Timer | None = None
+    """What operators that make heads share."""
 
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
@@ -32,58 +28,26 @@ class Maker:
         return True
 
     def begin(self, context: bpy.types.Context, orders: Sequence[Order], wishes: Wishes, **where: Any) -> set[str]:
-        """Start the work and, with a window, come back at once."""
+        """Start the work; come back at once if there is a window, and else when it is done."""
         missing = next((photo for order in orders for photo in order.photos if not photo.is_file()), None)
         if missing is not None:
             return self._refuse(context, f"There is no photo {missing}; choose another")
-        self._session = session.begin(context, orders, wishes, **where)
-        if bpy.app.background:
-            while self._session.tick(context):
-                time.sleep(_SECONDS_BETWEEN_LOOKS / 4)
-            return self._end(context)
-        self._timer = context.window_manager.event_timer_add(_SECONDS_BETWEEN_LOOKS, window=context.window)
-        context.window_manager.modal_handler_add(self)
-        return {"RUNNING_MODAL"}
-
-    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Look at the work on each beat of the timer; all else goes on as usual."""
-        if event.type != "TIMER":
-            return {"PASS_THROUGH"}
-        if session.current() is not self._session:
-            self._remove_timer(context)
-            return {"CANCELLED"}
-        more = self._session.tick(context)
-        state = context.window_manager.spinmeround
-        context.workspace.status_text_set(f"spinmeround: {state.title}" if more else None)
-        _redraw(context)
-        return {"PASS_THROUGH"} if more else self._end(context)
-
-    def cancel(self, context: bpy.types.Context) -> None:
-        """Blender ends the operator: its window was closed."""
-        self._remove_timer(context)
-        session.abandon()
-
-    def _end(self, context: bpy.types.Context) -> set[str]:
-        self._remove_timer(context)
-        self._session.end(context)
-        _redraw(context)
-        error, placed = context.window_manager.spinmeround.error, self._session.placed
-        if error:
-            self.report({"WARNING"} if placed or error == "Stopped" else {"ERROR"}, error)
-        elif placed:
-            self.report({"INFO"}, "The head is there" if placed == 1 else f"{placed} heads are there")
-        return {"FINISHED"} if placed else {"CANCELLED"}
+        work = session.begin(context, orders, wishes, **where)
+        if not bpy.app.background:
+            bpy.ops.spinmeround.watch("INVOKE_DEFAULT")
+            return {"FINISHED"}
+        try:
+            while work.tick(context):
+                time.sleep(SECONDS_BETWEEN_LOOKS / 4)
+        except BaseException:  # Ctrl-C, too
+            session.abandon()
+            raise
+        return close(self, context, work)
 
     def _refuse(self, context: bpy.types.Context, why: str) -> set[str]:
         context.window_manager.spinmeround.error = why
         self.report({"ERROR"}, why)
         return {"CANCELLED"}
-
-    def _remove_timer(self, context: bpy.types.Context) -> None:
-        if self._timer is not None:
-            context.window_manager.event_timer_remove(self._timer)
-            self._timer = None
-            context.workspace.status_text_set(None)
 
 
 class SPMR_OT_make_head(Maker, bpy.types.Operator):
@@ -91,7 +55,6 @@ class SPMR_OT_make_head(Maker, bpy.types.Operator):
 
     bl_idname = "spinmeround.make_head"
     bl_label = "Make Head"
-    bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -113,7 +76,6 @@ class SPMR_OT_make_row(Maker, bpy.types.Operator):
 
     bl_idname = "spinmeround.make_row"
     bl_label = "Heads of a Folder"
-    bl_options = {"REGISTER", "UNDO"}
 
     directory: bpy.props.StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN"})
     filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN"})
@@ -151,7 +113,6 @@ class SPMR_OT_make_again(OnHead, Maker, bpy.types.Operator):
 
     bl_idname = "spinmeround.make_again"
     bl_label = "Make Again"
-    bl_options = {"REGISTER", "UNDO"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Make the head again in place."""
@@ -210,23 +171,6 @@ class SPMR_OT_look_through(OnHead, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class SPMR_OT_stop(bpy.types.Operator):
-    """Stop making heads; those that are there already stay"""
-
-    bl_idname = "spinmeround.stop"
-    bl_label = "Stop"
-
-    @classmethod
-    def poll(cls, _context: bpy.types.Context) -> bool:
-        """Something is being made."""
-        return session.current() is not None
-
-    def execute(self, _context: bpy.types.Context) -> set[str]:
-        """Tell the work to stop; the timer sees when it has."""
-        session.current().cancel()
-        return {"FINISHED"}
-
-
 CLASSES = (
     SPMR_OT_make_head,
     SPMR_OT_make_row,
@@ -234,12 +178,4 @@ CLASSES = (
     SPMR_OT_recall_options,
     SPMR_OT_wear,
     SPMR_OT_look_through,
-    SPMR_OT_stop,
 )
-
-
-def _redraw(context: bpy.types.Context) -> None:
-    for window in context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                area.tag_redraw()

@@ -17,6 +17,8 @@ from .preferences import configured_client, preferences
 
 PROGRAM = Program()
 """The server that the extension started, if it did."""
+STOPPED = "Stopped"
+"""What is said of work that was stopped."""
 _GAP_M = 0.06
 """Between the heads of a row."""
 
@@ -44,6 +46,7 @@ class Session:
         self.failures: list[str] = []
         self.placed = 0
         self._several = len(orders) > 1
+        self._waiting: Made | Failed | None = None
         self._wishes = wishes
         self._replaced = replaced.name if replaced else None
         self._next_m = Vector(context.scene.cursor.location)
@@ -59,14 +62,18 @@ class Session:
         if progress.seconds_left is not None:
             state.title += f", {progress.seconds_left:.0f} s left"
         done = self._making.done  # asked before the results, so that none can come after the last look
-        if context.mode != "OBJECT":
-            if done:
-                state.title = "A head is ready: change to Object Mode to place it"
+        self._waiting = self._waiting or self._making.take()
+        if self._waiting is None:
+            return not done
+        if isinstance(self._waiting, Failed):
+            self._fail(self._waiting.order, self._waiting.why)
+        elif context.mode != "OBJECT":
+            state.title = "A head is ready: change to Object Mode to place it"
             return True
-        result = self._making.take()
-        if result is not None:
-            self._receive(context, result)
-        return not done or result is not None
+        else:
+            self._try_to_place(context, self._waiting)
+        self._waiting = None
+        return True
 
     def cancel(self) -> None:
         """Stop the work; what is there already stays."""
@@ -82,16 +89,13 @@ class Session:
         state.running, state.title, state.fraction = False, "", 0.0
         state.error = "; ".join(self.failures[:3]) + (" ..." if len(self.failures) > 3 else "")
         if cancelled and not self.failures:
-            state.error = "Stopped"
+            state.error = STOPPED
 
-    def _receive(self, context: bpy.types.Context, result: Made | Failed) -> None:
-        if isinstance(result, Failed):
-            self._fail(result.order, result.why)
-            return
+    def _try_to_place(self, context: bpy.types.Context, made: Made) -> None:
         try:
-            self._place(context, result)
+            self._place(context, made)
         except (ValueError, RuntimeError) as error:  # Blender's operators raise RuntimeError
-            self._fail(result.order, str(error).strip())
+            self._fail(made.order, str(error).strip())
 
     def _place(self, context: bpy.types.Context, made: Made) -> None:
         if self._replaced is not None:
