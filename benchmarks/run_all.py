@@ -47,6 +47,7 @@ SCRIPTS = (
     "splat_kinds",
     "model_camera",
     "batch",
+    "page",
     "server",
     "diffusion_full_size",
     "diffusion_work_saved",

@@ -32,6 +32,7 @@ export class HeadViewer {
   private mode: Mode | null = null;
   private compare: { left: Mode; right: Mode; fraction: number } | null = null;
   private light = { azimuth_deg: 35, elevation_deg: 35 };
+  private lit = true;
   private photo: { overlay: PhotoOverlay | null; camera: PhotoCamera | null; opacity: number } = {
     overlay: null,
     camera: null,
@@ -139,6 +140,12 @@ export class HeadViewer {
   setLight(azimuth_deg: number, elevation_deg: number): void {
     this.light = { azimuth_deg, elevation_deg };
     this.aim();
+  }
+
+  /** Show the colours of surfaces in the light, or as the file has them. */
+  setLit(lit: boolean): void {
+    this.lit = lit;
+    this.stage.request();
   }
 
   get expressionNames(): string[] {
@@ -253,6 +260,7 @@ export class HeadViewer {
       return;
     }
     const { root, animations, vrm, springs } = content;
+    this.stage.lighting.furnish();
     this.surfaces[content.kind]?.content.root.removeFromParent();
     const rig = new Rig(root, animations, vrm, springs);
     this.surfaces[content.kind] = { content, looks: new SurfaceLooks(root), rig };
@@ -308,7 +316,7 @@ export class HeadViewer {
     if (this.splats) this.splats.visible = mode === 'splats';
     this.stage.spark.visible = mode === 'splats';
     const shown = mode && this.surfaceOf(mode);
-    const look: Look = mode === 'wireframe' || mode === 'normals' ? mode : 'natural';
+    const look: Look = mode === 'wireframe' || mode === 'normals' ? mode : this.lit ? 'natural' : 'unlit';
     for (const surface of Object.values(this.surfaces)) surface.content.root.visible = surface === shown;
     shown?.looks.show(look);
     const { overlay } = this.photo;

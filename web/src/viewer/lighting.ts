@@ -10,18 +10,22 @@ const SHADOW_PX = 2048;
 /** Keeps the lights of a scene. */
 export class Lighting {
   readonly key = new THREE.DirectionalLight(0xffffff, KEY_RADIANCE * Math.PI);
-  private readonly environment: THREE.WebGLRenderTarget;
+  private environment: THREE.WebGLRenderTarget | null = null;
 
   constructor(
     private readonly scene: THREE.Scene,
-    renderer: THREE.WebGLRenderer,
+    private readonly renderer: THREE.WebGLRenderer,
   ) {
-    this.environment = softRoom(renderer);
-    scene.environment = this.environment.texture;
     this.key.castShadow = true;
     this.key.shadow.mapSize.setScalar(SHADOW_PX);
     this.key.shadow.radius = 5;
     scene.add(this.key, this.key.target);
+  }
+
+  /** Make the room, which only surfaces need. */
+  furnish(): void {
+    this.environment ??= softRoom(this.renderer);
+    this.scene.environment = this.environment.texture;
   }
 
   /**
@@ -53,7 +57,7 @@ export class Lighting {
 
   dispose(): void {
     this.scene.environment = null;
-    this.environment.dispose();
+    this.environment?.dispose();
     this.key.dispose();
   }
 }

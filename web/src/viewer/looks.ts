@@ -1,8 +1,8 @@
-// Materials of surfaces in each mode: lit with their colours, as a mesh of lines, as normals.
+// Materials of surfaces in each mode: their colours with and without light, a mesh of lines, normals.
 
 import * as THREE from 'three';
 
-export type Look = 'natural' | 'wireframe' | 'normals';
+export type Look = 'natural' | 'unlit' | 'wireframe' | 'normals';
 
 /** Widths by which light of each colour bleeds past the terminator of skin, as cosines. */
 const SKIN_BLEED = 'vec3(0.32, 0.14, 0.09)';
@@ -70,7 +70,7 @@ export class SurfaceLooks {
     this.others.set(look, made);
     const known = made.get(mesh);
     if (known) return known;
-    const make = look === 'normals' ? asNormals : asClay;
+    const make = { unlit: asUnlit, normals: asNormals, wireframe: asClay }[look];
     const materials = Array.isArray(natural) ? natural.map(make) : make(natural);
     made.set(mesh, materials);
     return materials;
@@ -217,6 +217,12 @@ function asNormals(material: THREE.Material): THREE.Material {
   };
   plain.customProgramCacheKey = () => 'normals';
   return plain;
+}
+
+/** The colours of the file as they are. */
+function asUnlit(material: THREE.Material): THREE.Material {
+  const { map = null, color, vertexColors, alphaTest, side } = material as THREE.MeshStandardMaterial;
+  return new THREE.MeshBasicMaterial({ map, color, vertexColors, alphaTest, side });
 }
 
 /** Light clay under the lines of a wireframe. */

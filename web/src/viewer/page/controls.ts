@@ -51,6 +51,8 @@ function modes(viewer: HeadViewer): HTMLElement | null {
 function light(viewer: HeadViewer): HTMLElement | null {
   if (!viewer.modes.some((mode) => mode !== 'splats')) return null;
   const at = { azimuth: 35, elevation: 35 };
+  const off = element('input', { type: 'checkbox' });
+  off.addEventListener('change', () => viewer.setLit(!off.checked));
   const turn = (): void => viewer.setLight(at.azimuth, at.elevation);
   return element(
     'fieldset',
@@ -58,6 +60,7 @@ function light(viewer: HeadViewer): HTMLElement | null {
     element('legend', {}, 'Light'),
     slider('around', { min: -180, max: 180, step: 1, value: at.azimuth }, (value) => ((at.azimuth = value), turn())),
     slider('height', { min: -80, max: 80, step: 1, value: at.elevation }, (value) => ((at.elevation = value), turn())),
+    element('label', {}, off, ' colours without light'),
   );
 }
 
