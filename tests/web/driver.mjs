@@ -28,7 +28,7 @@ const browser = await chromium.launch({
 
 // One page for all: without a graphics card the shaders take seconds to compile, once a page.
 const context = await browser.newContext({
-  viewport: { width: 1280, height: 800 },
+  viewport: { width: 1000, height: 640 },
   reducedMotion: 'reduce',
   acceptDownloads: true,
   permissions: ['camera'],
