@@ -12,9 +12,11 @@ import { ProgressView } from './progress_view';
 import type { Page } from './router';
 import { ViewerStage } from './stage';
 import type { HeadStore } from './store';
-import { tabs } from './tabs';
+import { tabs, type Tabs } from './tabs';
 import { viewPanel } from './view_panel';
 import { asSentence, percent, VERDICTS } from './words';
+
+const ANIMATE = 'Animate';
 
 export class HeadPage implements Page {
   readonly root = element('div', { class: 'head-page' });
@@ -25,6 +27,7 @@ export class HeadPage implements Page {
     private readonly id: string,
     private readonly server: Server,
     private readonly store: HeadStore,
+    private readonly onPhotos: (photos: File[]) => void,
   ) {}
 
   get title(): string {
@@ -43,10 +46,10 @@ export class HeadPage implements Page {
   take(files: File[]): void {
     const { photos, recordings, refusals } = sortFiles(files, this.server.limits.upload_bytes);
     for (const refusal of refusals) showError(refusal);
-    if (photos.length) showError('To make another head, go to “New head” first, then drop the photo there.');
+    if (photos.length) this.onPhotos(photos);
     const recording = recordings[0];
     if (!recording) return;
-    if (this.finished instanceof FinishedHead) void this.finished.animate.take(recording);
+    if (this.finished instanceof FinishedHead) this.finished.play(recording);
     else showError('A recording needs a head to play on: wait until this one is shown.');
   }
 
@@ -118,7 +121,8 @@ class FilesOnly {
 
 class FinishedHead {
   readonly root: HTMLElement;
-  readonly animate: AnimatePanel;
+  private readonly animate: AnimatePanel;
+  private readonly tabs: Tabs;
   private readonly stage = new ViewerStage();
   private readonly files: FilesPanel;
 
@@ -126,23 +130,25 @@ class FinishedHead {
     const face = new Face(this.stage, server.expressions);
     this.animate = new AnimatePanel(face, () => this.stage.modes.includes('avatar'));
     this.files = new FilesPanel(head, server, store, this.stage);
-    const panel = element(
-      'aside',
-      { class: 'panel', 'aria-label': 'Controls' },
-      headWords(head),
-      tabs('Controls', [
-        { title: 'Face', content: facePanel(face, this.stage, server.presets) },
-        { title: 'Animate', content: this.animate.root },
-        { title: 'View', content: viewPanel(this.stage, head) },
-        { title: 'Files', content: this.files.root },
-      ]),
-    );
+    this.tabs = tabs('Controls', [
+      { title: 'Face', content: facePanel(face, this.stage, server.presets) },
+      { title: ANIMATE, content: this.animate.root },
+      { title: 'View', content: viewPanel(this.stage, head) },
+      { title: 'Files', content: this.files.root },
+    ]);
+    const panel = element('aside', { class: 'panel', 'aria-label': 'Controls' }, headWords(head), this.tabs.root);
     this.root = element('div', { class: 'finished' }, this.stage.root, panel);
   }
 
   update(head: Head): void {
     this.files.update(head);
     void this.stage.show(head);
+  }
+
+  /** Play a recording, with its controls in sight. */
+  play(recording: File): void {
+    this.tabs.open(ANIMATE);
+    void this.animate.take(recording);
   }
 
   dispose(): void {

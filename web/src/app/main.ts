@@ -8,7 +8,7 @@ import { getOptions, getServer, messageOf } from './api';
 import { bindDrop } from './drop';
 import { element, fill, setText } from './dom';
 import { HeadPage } from './head_page';
-import { currentHead, headAddress, type Page } from './router';
+import { currentHead, goTo, headAddress, type Page } from './router';
 import { StartPage } from './start_page';
 import { HeadStore } from './store';
 import { percent } from './words';
@@ -19,6 +19,7 @@ const offline = document.querySelector<HTMLElement>('#offline')!;
 
 async function begin(): Promise<void> {
   let page: Page | null = null;
+  let photosForStart: File[] = [];
   bindDrop((files) => page?.take(files)); // first of all: unbound, a drop would leave the page
   const [server, options] = await Promise.all([getServer(), getOptions()]);
   const store = new HeadStore();
@@ -32,12 +33,17 @@ async function begin(): Promise<void> {
   const route = (isFirst: boolean): void => {
     page?.dispose();
     const head = currentHead();
-    page = head ? new HeadPage(head, server, store) : new StartPage(server, options, store);
+    page = head ? new HeadPage(head, server, store, startWith) : new StartPage(server, options, store);
     document.body.dataset['page'] = head ? 'head' : 'start';
     fill(main, page.root);
     update();
     window.scrollTo(0, 0);
     if (!isFirst) main.querySelector<HTMLElement>('h1')?.focus();
+    if (!head && photosForStart.length > 0) page.take(photosForStart.splice(0));
+  };
+  const startWith = (photos: File[]): void => {
+    photosForStart = photos;
+    goTo(null);
   };
 
   store.subscribe(update);

@@ -7,8 +7,13 @@ export interface Tab {
   content: HTMLElement;
 }
 
+export interface Tabs {
+  root: HTMLElement;
+  open(title: string): void;
+}
+
 /** Make tabs, the first of which is open. */
-export function tabs(label: string, each: Tab[]): HTMLElement {
+export function tabs(label: string, each: Tab[]): Tabs {
   const list = element('div', { class: 'tab-list', role: 'tablist', 'aria-label': label });
   const panels = element('div', { class: 'tab-panels' });
   const pairs = each.map(({ title, content }) => {
@@ -38,5 +43,8 @@ export function tabs(label: string, each: Tab[]): HTMLElement {
     });
   });
   open(0);
-  return element('div', { class: 'tabs' }, list, panels);
+  return {
+    root: element('div', { class: 'tabs' }, list, panels),
+    open: (title) => open(each.findIndex((tab) => tab.title === title)),
+  };
 }
