@@ -72,6 +72,8 @@ def compare(blender_python: str, photo: Path | None = None, keep: Path | None = 
     """
     from tools.build_blender import build
 
+    if photo is not None and not photo.is_file():
+        sys.exit(f"there is no photo {photo}")
     with tempfile.TemporaryDirectory() as name:
         folder = keep or Path(name)
         folder.mkdir(parents=True, exist_ok=True)

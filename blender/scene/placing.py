@@ -47,10 +47,9 @@ def place(context: bpy.types.Context, made: Made, wishes: Wishes, *, at: Vector)
     _move_into(collection, [armature, *things.values()])
     for part, thing in things.items():
         materials.dress(thing, part, name=heads.object_name(made.order.name, part), blended=wishes.blended)
-    if made.strands is not None and heads.SKIN in things:
-        added = strands.add(
-            context, made.strands, things[heads.SKIN], name=heads.object_name(made.order.name, heads.STRANDS)
-        )
+    if made.strands is not None:
+        name = heads.object_name(made.order.name, heads.STRANDS)
+        added = strands.add(context, made.strands, things[heads.SKIN], name=name)
         _move_into(collection, [added])
         show_hair(things, as_strands=True)
     expression.drive_by_skin(things)

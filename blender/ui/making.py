@@ -10,6 +10,7 @@ import bpy
 
 from ..scene import expression, heads, reference
 from ..scene.placing import Wishes
+from ..services.client import ServerError
 from ..services.making import Order
 from . import session
 from .settings import name_of, photos_in
@@ -32,7 +33,10 @@ class Maker:
         missing = next((photo for order in orders for photo in order.photos if not photo.is_file()), None)
         if missing is not None:
             return self._refuse(context, f"There is no photo {missing}; choose another")
-        work = session.begin(context, orders, wishes, **where)
+        try:
+            work = session.begin(context, orders, wishes, **where)
+        except ServerError as error:
+            return self._refuse(context, str(error))
         if not bpy.app.background:
             bpy.ops.spinmeround.watch("INVOKE_DEFAULT")
             return {"FINISHED"}

@@ -10,7 +10,7 @@ from mathutils import Vector
 from ..scene import heads
 from ..scene.placing import Wishes, extent_m, place
 from ..scene.remaking import remake
-from ..services.client import Client, ServerError
+from ..services.client import Client, ServerError, is_on_this_computer
 from ..services.making import Failed, Made, Making, Order
 from ..services.program import Program
 from .preferences import configured_client, preferences
@@ -33,6 +33,9 @@ class Session:
         orders: the heads.
         wishes: how they are placed.
         replaced: the armature of the head that is made again; without one, heads are placed in a row from the cursor.
+
+    Raises:
+        ServerError: there is no server to be asked.
     """
 
     def __init__(
@@ -141,27 +144,21 @@ def selected_head(context: bpy.types.Context) -> bpy.types.Object | None:
 
 
 def _connection(context: bpy.types.Context) -> Callable[[Callable[[], bool]], Client]:
-    """Return what connects, from settings that are read now: the thread that calls it may not touch Blender."""
+    """Return what connects, from settings that are read now: the thread that calls it may not touch Blender.
+
+    Raises:
+        ServerError: the address is none, or one that Blender may not go to.
+    """
     wanted = preferences(context)
-    client, program, path = None, PROGRAM, bpy.path.abspath(wanted.program) if wanted.program else ""
-    refused = None
-    try:
-        client = configured_client(wanted)
-    except ServerError as error:
-        refused = error
+    client, path = configured_client(wanted), bpy.path.abspath(wanted.program)
 
     def connect(cancelled: Callable[[], bool]) -> Client:
-        if refused is not None:
-            raise refused
-        assert client is not None
-        if program.running:
-            return program.start(path, cancelled=cancelled)
         try:
             client.server()
         except ServerError as error:
-            if not error.unreachable:
+            if not error.unreachable or not is_on_this_computer(client.address):
                 raise
-            return program.start(path, cancelled=cancelled)
+            return PROGRAM.start(path, cancelled=cancelled)
         return client
 
     return connect
