@@ -137,8 +137,10 @@ class Making:
                 return
             try:
                 made = self._make(client, order, index, known)
-            except (ServerError, ValueError, KeyError, OSError) as error:
+            except (ServerError, ValueError, OSError) as error:
                 self._results.put(Failed(order, str(error)))
+            except Exception as error:  # a thread that dies would take the reason with it
+                self._results.put(Failed(order, f"The answer of spmr-app was not understood ({error!r}); update both"))
             else:
                 if made is not None:
                     self._results.put(made)
@@ -205,4 +207,4 @@ def _title(head: dict[str, Any]) -> str:
         place = head.get("place_in_queue")
         return f"Waiting, {place} in the queue" if place else "Waiting"
     running = [stage["title"] for stage in head.get("stages", ()) if stage["state"] == "running"]
-    return running[-1] if running else "Working"
+    return running[-1][:1].upper() + running[-1][1:] if running else "Working"

@@ -62,12 +62,13 @@ def test_a_head_comes_with_its_files(make, order, server, photo):
 
 
 def test_progress_counts_all_orders(make, order, server, photo):
-    server.states = [{"state": "running", "fraction": 0.5, "seconds_left": 3.0, "stages": []}]
+    stages = [{"title": "fitting", "state": "running"}, {"title": "rigging", "state": "waiting"}]
+    server.states = [{"state": "running", "fraction": 0.5, "seconds_left": 3.0, "stages": stages}]
     making = make(order((photo,), "Ada"), order((photo,), "Bob"))
     until = time.monotonic() + 10
     while making.progress.fraction == 0 and time.monotonic() < until:
         time.sleep(0.005)
-    assert (making.progress.title, making.progress.fraction) == ("Ada (1 of 2): Working", 0.25)
+    assert (making.progress.title, making.progress.fraction) == ("Ada (1 of 2): Fitting", 0.25)
     assert making.progress.seconds_left == 3.0
 
 
@@ -80,6 +81,12 @@ def test_what_the_server_says_of_a_failure_is_handed_on(make, order, server, pho
     server.states = [{"state": "failed", "error": {"kind": "InputError", "message": "no face found"}}]
     (failed,) = results(make(order((photo,), "Zoë")))
     assert failed.why == "no face found"
+
+
+def test_answers_that_are_not_understood_are_a_failure(make, order, server, photo):
+    server.answers["POST", "/api/heads"] = (202, {}, b'{"number": 1}')
+    (failed,) = results(make(order((photo,), "Zoë")))
+    assert "was not understood (KeyError('id'))" in failed.why
 
 
 def test_a_broken_file_is_a_failure(make, order, server, photo):
