@@ -95,6 +95,18 @@ export async function express(page, { url, head }) {
   return { before, after, jaw: Number(jaw), found, all, photo: await picture(page) };
 }
 
+/** Of two faces in a photo the smaller one is chosen. */
+export async function chooseFace(page, { url, photo }) {
+  await start(page, url, [photo], 'Quick');
+  await page.getByRole('button', { name: /^Face 2 of 2/ }).click();
+  const pressed = await page.locator('.face-box[aria-pressed=true]').getAttribute('data-face');
+  const boxes = await page.locator('.face-box').evaluateAll((all) => all.map((box) => box.getBoundingClientRect().x));
+  const [answer] = await Promise.all([page.waitForResponse(`${url}api/heads`), makeButton(page).click()]);
+  const { id, options } = await answer.json();
+  await page.request.delete(`${url}api/heads/${id}`);
+  return { pressed, face: options.face, isLeft: boxes[1] < boxes[0] };
+}
+
 /** Two heads at once: the queue, a reload, cancelling both. */
 export async function twoJobs(page, { url, photos }) {
   await start(page, url, photos, 'Finest');

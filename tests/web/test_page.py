@@ -7,8 +7,10 @@ import io
 import urllib.error
 import urllib.request
 
+import cv2
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image
 
 from spinmeround.io import read_splats
@@ -64,6 +66,16 @@ def test_expressions_show_on_the_avatar(act, made):
     assert found["jaw"] == pytest.approx(0.35)
     assert found["found"] == ["Mouth smile left"]
     assert found["all"] == 52
+
+
+def test_whose_head_is_made_is_chosen_by_a_click(act, tmp_path):
+    face = skimage.data.astronaut()[:256, 96:352]
+    photo = np.full((400, 700, 3), 128, np.uint8)
+    photo[:384, 300:684] = cv2.resize(face, (384, 384), interpolation=cv2.INTER_CUBIC)
+    photo[100:356, 20:276] = face[:, ::-1]
+    Image.fromarray(photo).save(tmp_path / "two.png")
+    found = act("chooseFace", photo=tmp_path / "two.png")
+    assert found == {"pressed": "2", "face": 2, "isLeft": True}
 
 
 def test_two_jobs_wait_for_each_other_survive_a_reload_and_can_be_cancelled(act, app, astronaut):

@@ -22,7 +22,6 @@ export interface HeadFile {
 
 export interface Quality {
   verdict: 'good' | 'fair' | 'poor';
-  sentence: string;
   reasons: string[];
 }
 
@@ -85,28 +84,19 @@ export interface FaceReading {
   head_rotation_deg: [number, number, number];
 }
 
-/** What the server refused, or that it does not answer; the message is one sentence to show. */
-export class ApiError extends Error {
-  constructor(
-    message: string,
-    readonly status: number,
-  ) {
-    super(message);
-  }
-}
-
 const NO_ANSWER = 'The program on this computer does not answer. Start spmr-app again, then reload this page.';
 
+/** Ask the server; what it refuses, or that it does not answer, is an error with one sentence to show. */
 async function call(path: string, init?: RequestInit): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(path, init);
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') throw error;
-    throw new ApiError(NO_ANSWER, 0);
+    throw new Error(NO_ANSWER);
   }
   if (response.ok) return response;
-  throw new ApiError(await errorMessage(response), response.status);
+  throw new Error(await errorMessage(response));
 }
 
 async function errorMessage(response: Response): Promise<string> {
