@@ -8,6 +8,7 @@ The photo is scikit-image's astronaut, the quality draft. The cases against the 
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import re
@@ -30,6 +31,7 @@ from command_line import benchmark_parser
 from PIL import Image
 from tables import Figure, print_figures_and_exit
 
+from spinmeround.server.settings import Limits
 from tests.server.serving import AppServer, has_begun
 
 STAGES = ("photo", "portrait", "head", "views", "splats", "avatar", "files", "preview")

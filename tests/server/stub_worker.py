@@ -1,6 +1,6 @@
 """The server's process that makes a head, with a stand-in for the long work: its files tell what they were made from.
 
-The seed says how long a stage takes, in milliseconds. The first stage that takes long is kept for a run that goes on.
+The seed says how long a stage takes, in milliseconds. What the stage of the head made is kept for a run that goes on.
 """
 
 from __future__ import annotations
@@ -8,28 +8,23 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import spinmeround.pipelines.report  # noqa: F401 - it takes long, and is there before the job comes
+import spinmeround.pipelines.outputs
+import spinmeround.pipelines.report  # noqa: F401 - it is there before the job comes
 from spinmeround.errors import NoFaceError
 from spinmeround.runtime.stages import Stages
 from spinmeround.server.workers.making import main
-
-STAGES = ("photo", "portrait", "head", "views", "splats", "avatar", "files", "preview")
-QUALITY = {"verdict": "fair", "reasons": ["the photo is blurred"], "size": 0.5, "matte": None}
-CAMERA = {
-    "width_px": 96,
-    "height_px": 64,
-    "intrinsics_px": [[100.0, 0.0, 48.0], [0.0, 100.0, 32.0], [0.0, 0.0, 1.0]],
-    "camera_from_world": [[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 1], [0, 0, 0, 1]],
-}
+from tests.server import without_torch  # noqa: F401  # isort: split
+from tests.server.stub_results import CAMERA, QUALITY, STAGES
 
 
 def stand_in(photos: Any, *, out: Any, settings: Any, outputs: Any, watch: Any) -> SimpleNamespace:
-    """Go through the stages and write files; one face too many is none, a thousandth face a crash."""
+    """Go through the stages and write files; some faces stand for what can go wrong."""
     if settings.photo.face == 404:
         raise NoFaceError(f"{photos[0]}: no face found")
     if settings.photo.face == 500:
@@ -63,8 +58,6 @@ def stand_in(photos: Any, *, out: Any, settings: Any, outputs: Any, watch: Any) 
 
 def _stay_temporarily() -> None:
     """Leave a temporary file, as libraries do whose process is killed."""
-    import tempfile
-
     os.close(tempfile.mkstemp(prefix="left-by-stub-")[0])
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from spinmeround.portrait.landmarks import BLENDSHAPE_NAMES
 from tests.server.serving import has_begun, jpeg, running_stage
-from tests.server.stub_worker import CAMERA, STAGES
+from tests.server.stub_results import CAMERA, STAGES
 
 
 def test_the_server_says_what_it_is_and_can(server):
@@ -158,8 +158,9 @@ def test_errors_of_a_run_are_those_of_the_command_without_the_places_of_this_mac
 
 
 def test_heads_wait_in_a_bounded_queue_and_go_in_turn(server):
-    first, *others = (server.post(seed=100).json() for _ in range(4))
+    first = server.post(seed=200).json()
     server.until(first["id"], lambda head: head["state"] == "running")
+    others = [server.post(seed=0).json() for _ in range(3)]
     assert [server.head(each["id"])["place_in_queue"] for each in others] == [1, 2, 3]
     refused = server.post()
     assert (refused.status_code, refused.json()["error"]["kind"]) == (429, "Busy")

@@ -14,7 +14,7 @@ FILES = ("head.ply", "head.glb", "preview.png")
 
 
 @pytest.mark.parametrize("stage", ["photo", "views", "preview"])
-def test_a_killed_server_goes_on_where_it_was(stage, heads, made, server):
+def test_a_killed_server_goes_on_where_it_was(stage, heads, server):
     mine = heads()
     other = server.post(jpeg(), seed=400)
     undisturbed = other.json()["id"]
