@@ -278,7 +278,6 @@ const LOOKS = [
   { name: 'light', width: 1000, height: 640, colorScheme: 'light' },
   { name: 'dark', width: 1000, height: 640, colorScheme: 'dark' },
   { name: 'phone', width: 360, height: 740, colorScheme: 'light' },
-  { name: 'dark phone', width: 360, height: 740, colorScheme: 'dark' },
 ];
 
 /** Faults that axe-core finds in every state of the page, and what is wider than the window. */
