@@ -78,11 +78,9 @@ def reconstruct(
         quality = reports.judge(loaded, first)
         known = {"photos": describe_photos(loaded), "quality": quality.described(), **first.report}
         refuse_poor(run, quality, stages, report=known, licences=run.backends.stage_one_licences)
-        crops = [each.rgb for each in portraits]
-        outcome = run_stage_two(run, first.views, store, stages, head=first.head, crops=crops)
-    camera = describe_photo_camera(first.head, loaded, metres_per_unit=outcome.metres_per_unit)
-    motion = describe_motion(first.views.cameras, outcome.built.views)
-    report = {**known, "photo_camera": camera, **motion, **outcome.report}
+        outcome = run_stage_two(run, first.views, store, stages, head=first.head, crops=[p.rgb for p in portraits])
+    known["photo_camera"] = describe_photo_camera(first.head, loaded, metres_per_unit=outcome.metres_per_unit)
+    report = {**known, **describe_motion(first.views.cameras, outcome.built.views), **outcome.report}
     made = finish_run(run, outcome, store, stages, report=report, licences=run.backends.stage_one_licences)
     reports.announce(quality)
     return made

@@ -20,7 +20,8 @@ from spinmeround.io.recordings.expressions import ARKIT_NAMES, EXPRESSIONS
 from spinmeround.server.events import Listener
 from spinmeround.server.jobs import Jobs, now
 from spinmeround.server.options import HeadOptions, file_name, written_kinds
-from spinmeround.server.photos import kind_of_photo
+from spinmeround.server.photos.checks import kind_of_photo
+from spinmeround.server.photos.uploads import Uploads, copy
 from spinmeround.server.readings import Readings
 from spinmeround.server.refusals import RefusedError, not_found
 from spinmeround.server.schemas import (
@@ -37,7 +38,6 @@ from spinmeround.server.schemas import (
 )
 from spinmeround.server.settings import ServerSettings
 from spinmeround.server.store import FILES, PHOTOS, HeadStore
-from spinmeround.server.uploads import Uploads, copy
 
 _LONGEST_NAME = 80
 _OPTIONS_EXAMPLE = '{"quality": "draft", "formats": ["ply", "glb"]}'

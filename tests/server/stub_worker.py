@@ -14,12 +14,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from tests.server import without_torch  # noqa: F401
+
+# isort: split
 import spinmeround.pipelines.outputs
 import spinmeround.pipelines.report  # noqa: F401 - it is there before the job comes
 from spinmeround.errors import NoFaceError
 from spinmeround.runtime.stages import Stages
 from spinmeround.server.workers.making import main
-from tests.server import without_torch  # noqa: F401  # isort: split
 from tests.server.stub_results import CAMERA, QUALITY, STAGES
 
 

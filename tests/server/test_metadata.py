@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from spinmeround.io.photo import read_photo
-from spinmeround.server.photos import store_stripped
+from spinmeround.server.photos.checks import store_stripped
 from spinmeround.server.refusals import RefusedError
 from tests.server.serving import jpeg
 

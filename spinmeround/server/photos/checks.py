@@ -8,7 +8,7 @@ from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
-from spinmeround.server.metadata import without_metadata
+from spinmeround.server.photos.metadata import without_metadata
 from spinmeround.server.refusals import RefusedError
 
 KNOWN = "a JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP or GIF"

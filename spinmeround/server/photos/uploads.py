@@ -11,7 +11,7 @@ from typing import IO
 
 from fastapi import UploadFile
 
-from spinmeround.server.photos import STRIPPED, kind_of_photo, store_stripped
+from spinmeround.server.photos.checks import STRIPPED, kind_of_photo, store_stripped
 from spinmeround.server.readings import Readings
 from spinmeround.server.refusals import RefusedError
 from spinmeround.server.settings import Limits
