@@ -60,6 +60,7 @@ export class Rig {
       }
     }
     for (const [name, own] of this.vrmNames) this.vrm?.expressionManager?.setValue(own, weights[name] ?? 0);
+    this.vrm?.expressionManager?.update();
   }
 
   /** Turn the head: chin up, to its right, toward the right of a picture from the front. */
@@ -70,6 +71,7 @@ export class Rig {
       const [x = 0, y = 0, z = 0] = radians.map((angle) => angle * share);
       bone.quaternion.copy(rest).multiply(new THREE.Quaternion().setFromEuler(new THREE.Euler(x, y, z, 'YXZ')));
     }
+    this.vrm?.humanoid.update();
   }
 
   /** Play a clip over and over, or none. */
