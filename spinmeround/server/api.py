@@ -44,7 +44,11 @@ _OPTIONS_EXAMPLE = '{"quality": "draft", "formats": ["ply", "glb"]}'
 
 
 class Parts:
-    """What the routes work with; one for each running server."""
+    """What the routes work with; one for each running server.
+
+    Attributes:
+        info, options: JSON of answers that are always the same.
+    """
 
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
@@ -52,6 +56,23 @@ class Parts:
         self.jobs = Jobs(self.store, settings)
         self.readings = Readings(settings)
         self.uploads = Uploads(self.readings, settings.limits)
+        self.info = _info(settings).model_dump_json()
+        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **HeadOptions.model_json_schema()}
+        self.options = json.dumps(schema)
+
+
+def _info(settings: ServerSettings) -> ServerInfo:
+    limits = settings.limits
+    return ServerInfo(
+        name="spinmeround",
+        version=metadata.version("spinmeround"),
+        limits=ServerLimits(
+            upload_bytes=limits.upload_bytes, photos=limits.photos, pixels=limits.pixels, queue=limits.queue
+        ),
+        expressions=list(ARKIT_NAMES),
+        presets=EXPRESSIONS,
+        formats=[WrittenFormat(suffix=suffix, kind=kind) for suffix, kind in written_kinds().items()],
+    )
 
 
 def _parts(request: Request) -> Parts:
@@ -68,25 +89,15 @@ router = APIRouter(prefix="/api")
 
 
 @router.get("/server", response_model=ServerInfo, responses=_refusals(), summary="What the server is and can")
-async def server(parts: WithParts) -> ServerInfo:
+async def server(parts: WithParts) -> Response:
     """Tell the version, the limits, the names of expressions, and the formats."""
-    limits = parts.settings.limits
-    return ServerInfo(
-        name="spinmeround",
-        version=metadata.version("spinmeround"),
-        limits=ServerLimits(
-            upload_bytes=limits.upload_bytes, photos=limits.photos, pixels=limits.pixels, queue=limits.queue
-        ),
-        expressions=list(ARKIT_NAMES),
-        presets=EXPRESSIONS,
-        formats=[WrittenFormat(suffix=suffix, kind=kind) for suffix, kind in written_kinds().items()],
-    )
+    return Response(parts.info, media_type="application/json")
 
 
-@router.get("/options", responses=_refusals(), summary="What may be asked of a head")
-async def options() -> dict[str, Any]:
+@router.get("/options", response_model=dict[str, Any], responses=_refusals(), summary="What may be asked of a head")
+async def options(parts: WithParts) -> Response:
     """Return the JSON schema of a head's options, with titles, descriptions and defaults."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **HeadOptions.model_json_schema()}
+    return Response(parts.options, media_type="application/json")
 
 
 @router.post(

@@ -54,6 +54,6 @@ def step_back() -> None:
     """Leave the processor to the server wherever it wants it, and be the first to go when memory runs out."""
     process = psutil.Process()
     with contextlib.suppress(psutil.Error, OSError):
-        process.nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 5))
+        process.nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10))
     with contextlib.suppress(OSError):  # Linux alone has it
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
