@@ -3,8 +3,10 @@
 #   make demo                          a head from a photo that comes with scikit-image, into out/
 #   make demo PHOTO=me.jpg OUT=me.ply  one's own photo
 #   make test                          all tests
-#   make check                         style, types, layers, the wheel, the docs
+#   make check                         style, types, layers, the pages, the wheel, the docs
+#   make web                           the pages of web/, built into the package; needs npm
 #   make bench                         every figure the project states
+#   make blender                       the Blender extension as a zip, into dist/
 #   make setup                         only install
 #
 # PYTHON=python3.12 chooses the interpreter. On Linux the plain torch wheel brings CUDA with it; without an Nvidia card
@@ -25,10 +27,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEMO_PHOTO := out/astronaut.png
 PHOTO ?= $(DEMO_PHOTO)
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench blender web clean
 
 help:
-	@sed -n '3,11s/^# \{0,1\}//p' Makefile
+	@sed -n '3,13s/^# \{0,1\}//p' Makefile
 
 setup: .venv/dev.stamp
 
@@ -44,11 +46,18 @@ check: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python tools/build_web.py --check
 	$(BIN)/python tools/check_wheel.py
 	$(BIN)/python tools/check_docs.py
 
 bench: .venv/dev.stamp
 	PYTHONPATH=. $(BIN)/python benchmarks/run_all.py
+
+web:
+	@"$(PYTHON)" tools/build_web.py
+
+blender:
+	@"$(PYTHON)" tools/build_blender.py
 
 clean:
 	rm -rf .venv out build dist

@@ -1,6 +1,6 @@
 """Our .glb, .obj and .ply as read by Blender: axes, size, texture and material compared with what was written.
 
-Blender comes from PyPI and needs an environment of its own (see ``blender.py``):
+Blender comes from PyPI and needs an environment of its own (see ``inside_blender.py``):
 
     python3.11 -m venv blender-env && blender-env/bin/pip install bpy==5.0.1
     python benchmarks/interop_blender.py --blender-python blender-env/bin/python [--picture out.png]
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blender import print_findings, read_findings
+from inside_blender import print_findings, read_findings
 from tables import Figure, print_figures_and_exit
 
 _COLUMNS, _ROWS = 48, 24

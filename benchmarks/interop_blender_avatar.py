@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blender import print_findings, read_findings, run_blender
+from inside_blender import print_findings, read_findings, run_blender
 from tables import Figure, print_figures_and_exit
 
 _SCRIPT = Path(__file__).parent.parent / "docs" / "avatar" / "blender.py"

@@ -136,6 +136,16 @@ class HairedHead(Protocol):
 
 
 @runtime_checkable
+class PhotographedHead(Protocol):
+    """A head that knows where its photos were taken from: a prior may offer one in ``PriorResult.head``."""
+
+    @property
+    def photo_cameras(self) -> Sequence[Cameras]:
+        """One ``Cameras`` of length one a photo, in pixels of its portrait; world frame, head units."""
+        ...
+
+
+@runtime_checkable
 class PaintedHead(Protocol):
     """A head whose own surface and colours can be had: a prior may offer one in ``PriorResult.head``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -14,12 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
+import skimage.io
+import torch
 import trimesh
+from PIL import Image
 
 from spinmeround import weights
 from spinmeround.errors import WeightsError
 from spinmeround.io import read_splats, read_views
 from spinmeround.io.pictures import read_picture
+from spinmeround.portrait.landmarks import find_faces
+from spinmeround.recon.raster.gaussians import NumbaRasterizer
+from spinmeround.types import Cameras
+from tests.server.serving import AppServer
 
 pytestmark = pytest.mark.slow
 
@@ -48,9 +57,6 @@ def namespace_without_network() -> list[str]:
 @pytest.fixture(scope="session")
 def main_job(tmp_path_factory) -> Callable[[], Path]:
     """Runs the main job on the photo that scikit-image ships, offline, and gives the folder it wrote to."""
-    import skimage.data
-    import skimage.io
-
     with contextlib.suppress(WeightsError):
         weights.fetch()
     needed = [each for each in weights.verify() if each[0].needed_by_all and not each[0].optional]
@@ -126,6 +132,26 @@ def test_the_report_is_complete(finished):
     assert [s["stage"] for s in report["stages"]][:4] == ["photo", "portrait", "head", "views"]
 
 
+def test_the_photos_camera_sees_the_head_as_the_photo_does(finished):
+    """Landmarks found in a picture of the splats, drawn from the report's camera, meet those found in the photo."""
+    report = json.loads((finished / "report.json").read_text(encoding="utf-8"))
+    described = report["photo_camera"]
+    photo = skimage.data.astronaut() / np.float32(255)
+    assert (described["height_px"], described["width_px"]) == photo.shape[:2]
+    camera = Cameras(
+        np.array(described["camera_from_world"])[None],
+        np.array(described["intrinsics_px"])[None],
+        described["width_px"],
+        described["height_px"],
+    )
+    splats = read_splats(finished / "head.ply", metres_per_unit=1.0)
+    with torch.no_grad():
+        drawn = NumbaRasterizer().render(splats, camera).rgb[0].numpy()
+    seen, expected = find_faces(np.clip(drawn, 0, 1))[0], find_faces(photo)[0]
+    off_px = np.linalg.norm(seen.landmarks_px - expected.landmarks_px, axis=1).mean()
+    assert off_px < 0.03 * expected.eye_distance_px
+
+
 def test_preview_and_views_are_pictures(finished):
     assert read_picture(finished / "preview.png").shape == (768, 2560, 3), "two rows of views and one of expressions"
     views, _ = read_views(finished / "views")
@@ -138,6 +164,22 @@ def test_the_same_photo_and_seed_give_the_same_bytes(finished, main_job):
     again = main_job()
     for name in ("head.ply", "head.glb", "preview.png"):
         assert (again / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def test_the_app_makes_the_same_bytes(finished, tmp_path):
+    server = AppServer(tmp_path / "heads", stub=False)
+    try:
+        stream = io.BytesIO()
+        Image.fromarray(skimage.data.astronaut()).save(stream, "PNG")
+        head = server.make(stream.getvalue(), quality="draft")
+        assert head["state"] == "done"
+        for name in ("head.ply", "head.glb", "preview.png"):
+            assert server.file(head["id"], name) == (finished / name).read_bytes(), name
+        report = json.loads((finished / "report.json").read_text(encoding="utf-8"))
+        assert head["photo_camera"] == report["photo_camera"]
+        assert str(tmp_path) not in server.file(head["id"], "report.json").decode()
+    finally:
+        server.stop()
 
 
 def test_it_ran_where_no_network_is():

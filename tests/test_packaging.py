@@ -56,7 +56,7 @@ def test_the_wheel_check_notices(wheel, tmp_path):
 
 def test_commands_lead_to_functions():
     project = _project()
-    commands = {"recon", "views", "fit", "convert", "batch", "weights", "doctor"}
+    commands = {"recon", "views", "fit", "convert", "batch", "app", "view", "weights", "doctor"}
     assert set(project["scripts"]) == {f"spmr-{command}" for command in commands}
     for target in project["scripts"].values():
         module, function = target.split(":")

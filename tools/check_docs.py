@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("recon", "views", "fit", "convert", "batch", "weights", "doctor")
+COMMANDS = ("recon", "views", "fit", "convert", "batch", "app", "view", "weights", "doctor")
 
 
 def main() -> int:

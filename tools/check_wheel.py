@@ -17,8 +17,18 @@ DATA = (
     "configs/spinmeround.toml",
     "portrait/hair_network.npz",
     "portrait/NOTICE.md",
+    "server/static/NOTICE.md",
+    "server/static/NOTICE-parts.md",
+    "server/static/app.css",
+    "server/static/app.js",
+    "server/static/icon.svg",
+    "server/static/index.html",
+    "server/static/viewer.css",
+    "server/static/viewer.html",
+    "server/static/viewer.js",
     "template/head.npz",
     "template/NOTICE.md",
+    "viewer/export.html",
 )
 LARGEST_BYTES = 8_000_000
 """A pip install stays small; larger files belong in the weights registry."""
@@ -61,7 +71,7 @@ def find_problems(wheel: Path) -> list[str]:
     problems += [f"{n} should not be in the wheel" for n in sorted(stray)]
     if wheel.stat().st_size > LARGEST_BYTES:
         problems.append(f"{wheel.stat().st_size} bytes, at most {LARGEST_BYTES} expected")
-    notices = {"LICENSE", "spinmeround/portrait/NOTICE.md", "spinmeround/template/NOTICE.md"}
+    notices = {"LICENSE", *(f"spinmeround/{name}" for name in DATA if "/NOTICE" in name)}
     if not notices <= set(metadata.get_all("License-File", ())):
         problems.append("the licence files are not declared")
     return problems

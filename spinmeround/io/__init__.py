@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from spinmeround.io.splat_files import write_splats as write_splats
     from spinmeround.io.views.colmap_write import check_colmap_folder as check_colmap_folder
     from spinmeround.io.views.colmap_write import write_colmap as write_colmap
+    from spinmeround.io.views.read import read_view_cameras as read_view_cameras
     from spinmeround.io.views.read import read_views as read_views
     from spinmeround.io.views.transforms_write import check_views_folder as check_views_folder
     from spinmeround.io.views.transforms_write import write_views as write_views
@@ -42,7 +43,7 @@ _MODULES = {
     "mesh_files": ("metres_per_unit", "read_mesh", "write_mesh"),
     "splat_files": ("read_splats", "write_splats"),
     "views.transforms_write": ("check_views_folder", "write_views"),
-    "views.read": ("read_views",),
+    "views.read": ("read_view_cameras", "read_views"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -62,6 +63,7 @@ __all__ = [
     "read_hair",
     "read_mesh",
     "read_splats",
+    "read_view_cameras",
     "read_views",
     "register_format",
     "write_avatar",

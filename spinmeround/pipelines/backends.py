@@ -47,6 +47,7 @@ class LoadedPortrait:
         faces_seen: how many faces the photo has.
         face_taken: which one was taken, counted from 1 in the order of size.
         measures: what the photo is worth.
+        size_px: width and height of the photo, upright as stored.
         notes: what the user should know about this photo.
     """
 
@@ -55,6 +56,7 @@ class LoadedPortrait:
     faces_seen: int
     face_taken: int
     measures: PhotoMeasures
+    size_px: tuple[int, int]
     notes: tuple[str, ...] = ()
 
 
@@ -136,8 +138,17 @@ class Backends:
             hair_model=self.hair_model,
             remove_glasses=self.settings.photo.glasses == "remove",
         )
-        notes = (*photo.notes, *found.notes)
-        return LoadedPortrait(path, found.portrait, found.faces_seen, found.face_taken, found.measures, notes)
+        height, width = photo.rgb.shape[:2]
+        shrunk = photo.photo_from_source[0, 0]
+        return LoadedPortrait(
+            path,
+            found.portrait,
+            found.faces_seen,
+            found.face_taken,
+            found.measures,
+            size_px=(round(width / shrunk), round(height / shrunk)),
+            notes=(*photo.notes, *found.notes),
+        )
 
     def refine_cameras(self, views: Views, *, seed: int, progress: Progress) -> CameraCorrection | None:
         """Refine the cameras of views; None if they are good as they are."""

@@ -8,7 +8,13 @@ from spinmeround.configs import preset
 from spinmeround.pipelines import report as reports
 from spinmeround.pipelines.choices import warn_of_substitutes
 from spinmeround.pipelines.outputs import OutputOptions, PathLike, as_paths
-from spinmeround.pipelines.portraits import PORTRAIT_STAGES, check_photos, describe_photos, load_portraits
+from spinmeround.pipelines.portraits import (
+    PORTRAIT_STAGES,
+    check_photos,
+    describe_photo_camera,
+    describe_photos,
+    load_portraits,
+)
 from spinmeround.pipelines.resume import load_prior_result
 from spinmeround.pipelines.run import Cancel, finish_run, never, prepare_run, refuse_poor, run_stage_two
 from spinmeround.pipelines.settings import RunSettings
@@ -70,8 +76,8 @@ def reconstruct(
         quality = reports.judge(loaded, first)
         known = {"photos": describe_photos(loaded), "quality": quality.described(), **first.report}
         refuse_poor(run, quality, stages, report=known, licences=run.backends.stage_one_licences)
-        crops = [each.rgb for each in portraits]
-        outcome = run_stage_two(run, first.views, store, stages, head=first.head, crops=crops)
+        outcome = run_stage_two(run, first.views, store, stages, head=first.head, crops=[p.rgb for p in portraits])
+    known["photo_camera"] = describe_photo_camera(first.head, loaded, metres_per_unit=outcome.metres_per_unit)
     report = {**known, **describe_motion(first.views.cameras, outcome.built.views), **outcome.report}
     made = finish_run(run, outcome, store, stages, report=report, licences=run.backends.stage_one_licences)
     reports.announce(quality)

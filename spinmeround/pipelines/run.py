@@ -92,12 +92,14 @@ class StageTwoOutcome:
 
     Attributes:
         report: its part of the report.
+        metres_per_unit: of the files.
     """
 
     built: StageTwoResult
     avatar: Avatar | None
     files: tuple[Path, ...]
     report: dict[str, Any]
+    metres_per_unit: float
 
 
 def prepare_run(
@@ -194,7 +196,7 @@ def run_stage_two(
         log.info("wrote %s", path)
     animation_report = run.animation.described() if avatar is not None else {}
     report = {**describe_results(built), **made.report, **animation_report, **hair_report}
-    return StageTwoOutcome(built, avatar, files, report)
+    return StageTwoOutcome(built, avatar, files, report, scales.world)
 
 
 def finish_run(

@@ -13,23 +13,12 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from spinmeround.io.recordings.expressions import ARKIT_NAMES
 from spinmeround.portrait import detection, tflite
 
-BLENDSHAPE_NAMES: tuple[str, ...] = (
-    "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight",
-    "cheekPuff", "cheekSquintLeft", "cheekSquintRight",
-    "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight", "eyeLookInLeft", "eyeLookInRight",
-    "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight",
-    "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight",
-    "jawForward", "jawLeft", "jawOpen", "jawRight",
-    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel",
-    "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker",
-    "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper",
-    "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight",
-    "mouthUpperUpLeft", "mouthUpperUpRight", "noseSneerLeft", "noseSneerRight", "tongueOut",
-)  # fmt: skip
-"""The 52 ARKit names in alphabetical order. The model's own order is this one with ``_neutral`` in front and without
-``tongueOut``; the neutral score is dropped and ``tongueOut``, which the model does not see, is always 0."""
+BLENDSHAPE_NAMES = ARKIT_NAMES
+"""The model's own order is this one with ``_neutral`` in front and without ``tongueOut``; the neutral score is dropped
+and ``tongueOut``, which the model does not see, is always 0."""
 
 RIGHT_EYE_OUTER, LEFT_EYE_OUTER = 33, 263
 FACE_TOP, CHIN = 10, 152

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spinmeround.cli import batch, doctor, fit, recon, views, weights
+from spinmeround.cli import app, batch, doctor, fit, recon, view, views, weights
 from spinmeround.cli.arguments import angles
 from spinmeround.errors import FitError, ResourceError
 from spinmeround.io import write_views
@@ -22,7 +22,16 @@ from spinmeround.io.pictures import encode_png
 from spinmeround.orbits import orbit_cameras
 from tests.pipelines.fakes import GOOD_PHOTO, install, sphere_views
 
-COMMANDS = {"batch": batch, "recon": recon, "views": views, "fit": fit, "weights": weights, "doctor": doctor}
+COMMANDS = {
+    "app": app,
+    "batch": batch,
+    "recon": recon,
+    "view": view,
+    "views": views,
+    "fit": fit,
+    "weights": weights,
+    "doctor": doctor,
+}
 
 
 @pytest.fixture

@@ -213,7 +213,8 @@ class FakeBackends(Backends):
         if self.faces_seen == 0:
             raise NoFaceError(f"{path}: no face found; use a photo in which the face is seen")
         notes = (f"{self.faces_seen} faces; took the largest",) if self.faces_seen > 1 else ()
-        return LoadedPortrait(path, portrait(), self.faces_seen, self.settings.photo.face or 1, self.measures, notes)
+        face = self.settings.photo.face or 1
+        return LoadedPortrait(path, portrait(), self.faces_seen, face, self.measures, size_px=(64, 64), notes=notes)
 
     def refine_cameras(self, views: Views, *, seed: int, progress: Progress) -> CameraCorrection | None:
         self.before("cameras")

@@ -68,12 +68,15 @@ def colmap_model(folder: Path) -> Path | None:
     return None
 
 
-def read_colmap_file(folder: Path, model: Path, *, skip_missing: bool = False) -> ViewFile:
+def read_colmap_file(folder: Path, model: Path, *, skip_missing: bool = False, poses_only: bool = False) -> ViewFile:
     """Parse cameras and pictures of a model; its points are not needed.
 
     Pictures lie in ``images``, in the folder itself or, shrunk, in ``images_2``, ``images_4`` or ``images_8``. Masks
     lie in ``masks``, named as COLMAP does (``a.jpg.png``), after the stem (``a.png``, ``a_mask.png``), or beside the
     picture; normals and weights in ``normals`` and ``weights``.
+
+    Args:
+        poses_only: whether the pictures and what lies beside them need not be there.
 
     Raises:
         InputError: cut short or damaged, no pictures, a path that leaves the folder or names nothing, a camera
@@ -92,7 +95,8 @@ def read_colmap_file(folder: Path, model: Path, *, skip_missing: bool = False) -
         if picture.name in frames:
             raise InputError(f"{path}: two entries for {picture.name}; remove one")
         frames[picture.name] = _frame(path, folder, cameras, picture)
-    left = frames_on_disk(path, folder, {n: frame.files for n, frame in frames.items()}, skip_missing=skip_missing)
+    files = {name: frame.files for name, frame in frames.items()}
+    left = set(files) if poses_only else frames_on_disk(path, folder, files, skip_missing=skip_missing)
     held_out = _held_out(model / HELD_OUT_FILE, frames)
     train = [frame for name, frame in frames.items() if name in left and name not in held_out]
     if not train:

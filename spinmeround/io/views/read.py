@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from jaxtyping import Float
 from spinmeround.errors import InputError
 from spinmeround.io.pictures import MAX_PIXELS, picture_size_px
 from spinmeround.io.views.colmap_read import colmap_model, read_colmap_file
-from spinmeround.io.views.frames import Frame, ViewFile, scaled_to_picture
+from spinmeround.io.views.frames import Frame, ViewFile, is_file, scaled_to_picture
 from spinmeround.io.views.normal_frames import NormalFrame, rotate_to_world
 from spinmeround.io.views.pictures_read import principal_px, read_pictures
 from spinmeround.io.views.transforms_read import read_transforms_file
@@ -99,12 +100,51 @@ def files_of_views(folder: Path | str, *, skip_missing: bool = False) -> tuple[P
     return (file.path, *(folder / name for frame in frames for name in frame.files.values()))
 
 
-def _view_file(folder: Path, *, skip_missing: bool) -> ViewFile:
+@dataclass(frozen=True)
+class PosedPicture:
+    """A camera of a folder of views.
+
+    Attributes:
+        path: the picture; None if it is not there.
+        camera: one pinhole camera, without the distortion that the folder may state.
+    """
+
+    name: str
+    path: Path | None
+    camera: Cameras
+
+
+def read_view_cameras(folder: Path | str) -> tuple[PosedPicture, ...]:
+    """Read only the cameras of a folder of posed views, in the order of the file; pictures need not be there.
+
+    Raises:
+        InputError: whatever is wrong with the file, its paths, poses or intrinsics; a picture that is not there and
+            whose size the file does not state.
+    """
+    folder = Path(folder)
+    file = _view_file(folder, poses_only=True)
+    frames = [*file.train, *(file.test or [])]
+    return tuple(_posed_picture(folder, frame, name) for frame, name in zip(frames, _names(frames), strict=True))
+
+
+def _posed_picture(folder: Path, frame: Frame, name: str) -> PosedPicture:
+    path = folder / frame.files["file_path"]
+    size = picture_size_px(path) if is_file(path) else frame.size_px
+    if size is None:
+        raise InputError(f"{path} is not there, and nothing tells its size: add the picture, or w and h to its frame")
+    if is_file(path):
+        frame = _scaled(folder, frame, size)
+    _check_fov(str(path), frame.focal_px, size)
+    camera = Cameras(frame.camera_from_world[None], _intrinsics(frame, size, *size)[None], *size)
+    return PosedPicture(name, path if is_file(path) else None, camera)
+
+
+def _view_file(folder: Path, *, skip_missing: bool = False, poses_only: bool = False) -> ViewFile:
     if (folder / FILE_NAME).is_file():
-        return read_transforms_file(folder, skip_missing=skip_missing)
+        return read_transforms_file(folder, skip_missing=skip_missing, poses_only=poses_only)
     model = colmap_model(folder)
     if model is not None:
-        return read_colmap_file(folder, model, skip_missing=skip_missing)
+        return read_colmap_file(folder, model, skip_missing=skip_missing, poses_only=poses_only)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "is not there"
         raise InputError(f"{folder} {what}: give a folder of posed views")

@@ -36,10 +36,13 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 """Suffixes that instant-ngp and NeRF's own scenes leave out of a ``file_path``."""
 
 
-def read_transforms_file(folder: Path, *, skip_missing: bool = False) -> ViewFile:
+def read_transforms_file(folder: Path, *, skip_missing: bool = False, poses_only: bool = False) -> ViewFile:
     """Parse ``folder/transforms.json``.
 
     An ``applied_transform`` is undone: poses are in the world the capture had before.
+
+    Args:
+        poses_only: whether the files that frames name need not be there.
 
     Raises:
         InputError: absent, no JSON, no frames, a path that leaves the folder or names nothing, a pose that is not
@@ -56,7 +59,7 @@ def read_transforms_file(folder: Path, *, skip_missing: bool = False) -> ViewFil
             raise InputError(f"{path}: two frames show {name}; remove one")
         readers[name] = reader
     files = {name: reader.files() for name, reader in readers.items()}
-    left = frames_on_disk(path, folder, files, skip_missing=skip_missing)
+    left = set(files) if poses_only else frames_on_disk(path, folder, files, skip_missing=skip_missing)
     train, test = _split(path, document, readers, left)
     frames = {name: readers[name].frame() for name in left}
     normal_frame = document.get("normal_frame")

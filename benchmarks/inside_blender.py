@@ -7,6 +7,7 @@ benchmark calls itself there with ``--inside`` and prints its findings as one li
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -32,13 +33,25 @@ def read_findings(output: str) -> dict[str, Any]:
     return json.loads(line[len(_MARK) :])
 
 
-def run_blender(*command: str) -> str:
-    """Return standard output and error of a command, at most ten minutes of it.
+def run_blender(*command: str, environment: dict[str, str] | None = None, minutes: int = 10) -> str:
+    """Return standard output and error of a command.
+
+    Args:
+        command: a program and its arguments.
+        environment: what is added to this process's environment.
+        minutes: how long it may take.
 
     Raises:
         SystemExit: the command failed.
     """
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60 * minutes,
+        check=False,
+        env=os.environ | (environment or {}),
+    )
     if done.returncode != 0:
         sys.exit(f"Blender failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
     return done.stdout + done.stderr
