@@ -17,15 +17,19 @@ class DirectionSettings:
         falling_weight: of hair as it falls by itself, against 1 for a sure measurement.
         rounds: how often the sign of the measured orientations is taken from the field and the field is solved.
         whorl: direction from the middle of the hair to its whorl, world frame.
+        swirl_deg: angle between the growth in the middle of the whorl and straight away from it.
+        swirl_radius: distance from the whorl over which that goes (4 cm).
         facing_up: height of the unit normal from which on hair begins to turn away from the whorl, and does entirely.
         not_vertical: absolute height of a unit normal below which the vertical is far enough from it.
         probe: by how much a vertex is moved to see where it goes in the picture.
     """
 
     smoothness: float = 1.0
-    falling_weight: float = 0.02
+    falling_weight: float = 0.008
     rounds: int = 4
-    whorl: tuple[float, float, float] = (0.0, 0.85, -0.53)
+    whorl: tuple[float, float, float] = (0.12, 0.84, -0.53)
+    swirl_deg: float = 75.0
+    swirl_radius: float = 0.1
     facing_up: tuple[float, float] = (0.35, 0.75)
     not_vertical: float = 0.9
     probe: float = 1e-3
@@ -91,6 +95,8 @@ class StrandGrowthSettings:
         hanging: hair that reaches this far below the ears is long: its strands end where it ends.
         short_length: length of short hair, in thicknesses at its root.
         least_length: added to it.
+        long_length: of long hair, as far as its locks go (16 cm).
+        lifted_from: place along a strand from which on it stands out with its lock.
         length_spread: standard deviation of the logarithm of lengths.
         overshoot: mean of how far strands come out of the hair's surface; max_overshoot: the most.
         hair_in_photo: share of hair in what is seen of the person, below which a photo shows that there is no strand.
@@ -114,7 +120,7 @@ class StrandGrowthSettings:
     max_spacing: float = 0.018
     typical_length: float = 0.75
     width: float = 0.0011
-    tip: float = 0.35
+    tip: float = 0.1
     finest: float = 0.2
     max_depth: float = 0.03
     depth_of_thickness: float = 0.7
@@ -124,9 +130,11 @@ class StrandGrowthSettings:
     hanging: float = 0.05
     short_length: float = 3.0
     least_length: float = 0.03
+    long_length: float = 0.5
+    lifted_from: float = 0.3
     length_spread: float = 0.25
-    overshoot: float = 0.004
-    max_overshoot: float = 0.01
+    overshoot: float = 0.003
+    max_overshoot: float = 0.008
     hair_in_photo: float = 0.9
     before_skin: float = 0.03
     tone_place: float = 0.8
@@ -147,6 +155,7 @@ class StylingSettings:
         curly: coherence of a photo's hair below which its strands are curls, and above which they wave as measured.
         curl_amplitude: of curls (4 mm); curl_pitch: of theirs (25 mm).
         max_amplitude: of curls (8 mm).
+        of_height: most amplitude against the height above the skin: near it hair lies flat.
         min_pitch: of curls (8 mm).
         spread: standard deviation of the logarithm of a strand's amplitude and a lock's pitch.
         phase_spread: standard deviation of a strand's phase within its lock, radians.
@@ -162,6 +171,7 @@ class StylingSettings:
     curl_amplitude: float = 0.01
     curl_pitch: float = 0.06
     max_amplitude: float = 0.02
+    of_height: float = 0.2
     min_pitch: float = 0.02
     spread: float = 0.25
     phase_spread: float = 0.5
