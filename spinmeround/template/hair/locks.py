@@ -77,7 +77,7 @@ class _Settings:
     gap: float = 0.6
     light: float = 0.4
     between_texels: tuple[float, float] = (4.0, 20.0)
-    contrast: tuple[float, float] = (0.06, 0.2)
+    contrast: tuple[float, float] = (0.08, 0.22)
     sure: float = 0.8
     black: float = 0.02
 

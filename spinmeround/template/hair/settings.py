@@ -136,7 +136,7 @@ class ThicknessSettings:
     thin_plate: float = 3.0
     hairline_coverage: float = 0.4
     hairline_fraction: float = 0.25
-    rise_distance: float = 0.08
+    rise_distance: float = 0.05
     nape_fraction: float = 0.05
     nape_rise_distance: float = 0.2
     sure_scalp: float = 0.7
@@ -353,7 +353,9 @@ class UnseenColourSettings:
         contrast: bounds of the standard deviation of the logarithm of lightness by which shading is scaled.
         sky: logarithm of the lightness of what faces up, against sideward, in such standard deviations.
         shine: the same in the middle of the highlight.
+        dark: lightness of hair below which that is the greater the darker it is; darkest_gain: at most by this factor.
         gloss: exponent of the highlight.
+        white: fraction of the light that is thrown back without taking the hair's colour.
         lit: heights of the unit normal between which light from above reaches strands.
         least_sideward: bound on the horizontal part of a unit normal by which it is divided.
     """
@@ -373,7 +375,10 @@ class UnseenColourSettings:
     contrast: tuple[float, float] = (0.18, 0.35)
     sky: float = 0.6
     shine: float = 1.5
+    dark: float = 0.16
+    darkest_gain: float = 2.2
     gloss: float = 16.0
+    white: float = 0.5
     lit: tuple[float, float] = (-0.2, 0.3)
     least_sideward: float = 0.3
 

@@ -27,7 +27,7 @@ from spinmeround.template.hair.orientation import LUMINANCE
 from spinmeround.template.hair.photo_projection import ProjectedPhoto
 from spinmeround.template.hair.settings import HairColourSettings
 from spinmeround.template.hair.strand_texture import synthesise_strands
-from spinmeround.template.hair.unseen_colour import continued_colour, shading_of_form
+from spinmeround.template.hair.unseen_colour import continued_colour, lit, shading_of_form
 from spinmeround.types import Mesh
 
 WIDTH, HEIGHT = 1024, 608
@@ -145,7 +145,7 @@ def paint_hair(
     canvas = Canvas(lambda points: _unroll(points, centre), WIDTH, HEIGHT)
     locks = lay_locks(hair, directions, curl, canvas, length=length, rng=rng)
     form = shading_of_form(normal, locks.turned(along, normal), colour, trust)
-    base = continued_colour(colour / form, trust) * form
+    base = lit(continued_colour(colour / form, trust), form)
     seen = np.where(trust[..., None] > 0, colour - base, 0)
     synthetic = synthesise_strands(evidence, flow, curl, texel=TEXEL, stretch=_STRETCH, rng=rng)
     blend = cv2.GaussianBlur(np.clip(trust * s.blend_gain, 0, 1), (0, 0), s.blend_blur_texels)[..., None]

@@ -102,8 +102,18 @@ def shading_of_form(
     lightness = (colour @ np.array(LUMINANCE, np.float32)) * trust
     blurred = blur_cyclic(np.dstack([lightness, trust]).astype(np.float32), s.near_blurs_texels[-1])
     seen = np.log(np.maximum(blurred[..., 0] / np.maximum(blurred[..., 1], 1e-6), s.black))[trust > s.min_trust]
-    contrast = float(np.clip(seen.std(), *s.contrast)) if len(seen) else 0.0
-    return np.exp(contrast * (s.sky * smooth[..., 1] + s.shine * _highlight(smooth, along)))[..., None]
+    if not len(seen):
+        return np.ones((*trust.shape, 1))
+    contrast = float(np.clip(seen.std(), *s.contrast))
+    # Light that is thrown back has nothing of the hair's colour: on dark hair it is more of all light.
+    shine = s.shine * float(np.clip(s.dark / np.exp(np.median(seen)), 1, s.darkest_gain))
+    return np.exp(contrast * (s.sky * smooth[..., 1] + shine * _highlight(smooth, along)))[..., None]
+
+
+def lit(colour: Float[np.ndarray, "th tw 3"], form: Float[np.ndarray, "th tw 1"]) -> Float[np.ndarray, "th tw 3"]:
+    """Return colours in the light of ``shading_of_form``: part of what is added has the light's own colour."""
+    added = _SETTINGS.white * (colour @ np.array(LUMINANCE))[..., None] + (1 - _SETTINGS.white) * colour
+    return colour * np.minimum(form, 1) + added * np.maximum(form - 1, 0)
 
 
 def _highlight(normal: Float[np.ndarray, "th tw 3"], along: Float[np.ndarray, "th tw 3"]) -> Float[np.ndarray, "th tw"]:

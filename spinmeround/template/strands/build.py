@@ -268,6 +268,9 @@ def _colours(points, volume: HairVolume, depths, texture: HairTexture, rng: np.r
     seen, trust = seen.reshape(points.shape), trust.reshape(*points.shape[:2], 1)
     total = trust.sum(axis=1)
     shown = (trust * (seen - base)).sum(axis=1) / np.maximum(total, _TINY)
+    # A highlight that a strand has in the photo does not go on as a bright line behind.
+    most = s.shown_tone * float((own @ lightness).std())
+    shown *= np.minimum(1, most / np.maximum(np.abs(shown @ lightness), _TINY))[:, None]
     own += np.minimum(total, 1) * (shown - own)
     colours = (base + own[:, None]) * tone[:, None, None]
     return np.clip(colours + trust * (seen - colours), 0, 1)

@@ -105,6 +105,7 @@ class StrandGrowthSettings:
         tone_place: place along a strand, from root to tip, where the hair's map says how light it is.
         tone_spread: standard deviation of the logarithm of a single strand's lightness where no photo shows it, against
             that of the map; max_tone_spread: the most, for hair that is all but black.
+        shown_tone: most that a photo adds to a strand's colour where it does not see it, against the tones of the map.
         deep_tone: lightness of the deepest strands.
     """
 
@@ -140,6 +141,7 @@ class StrandGrowthSettings:
     tone_place: float = 0.8
     tone_spread: float = 1.0
     max_tone_spread: float = 0.4
+    shown_tone: float = 1.5
     deep_tone: float = 0.6
 
 
@@ -187,6 +189,7 @@ class RibbonSettings:
         ends: height over which long strands end above the lower edge of pictures (25 mm).
         lock: angle around the head within which strands end together, radians.
         lock_share: fraction of the height that is common to a lock.
+        taper: height above its end over which a strand grows thinner (10 mm).
         surface_ends: up to which fraction of what is each strand's own the surface is left away.
         tuck: fraction of its distance from the neck's axis by which hair is drawn in at that edge.
         tuck_height: height above the edge from which on it is (5 cm).
@@ -199,6 +202,7 @@ class RibbonSettings:
     ends: float = 0.06
     lock: float = 0.12
     lock_share: float = 0.4
+    taper: float = 0.025
     surface_ends: float = 0.5
     tuck: float = 0.2
     tuck_height: float = 0.12

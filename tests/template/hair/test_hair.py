@@ -12,8 +12,9 @@ from spinmeround.orbits import orbit_cameras
 from spinmeround.template.hair import volume
 from spinmeround.template.hair.curl import Curl
 from spinmeround.template.hair.nearest_on_grid import Grid
+from spinmeround.template.hair.orientation import LUMINANCE
 from spinmeround.template.hair.strand_texture import synthesise_strands
-from spinmeround.template.hair.unseen_colour import continued_colour, shading_of_form
+from spinmeround.template.hair.unseen_colour import continued_colour, lit, shading_of_form
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.render import Covering, Skin, render_views
 from tests.template.hair.capped import (
@@ -225,6 +226,15 @@ def test_a_round_head_is_lighter_above_than_below_and_the_more_so_the_more_contr
     assert striped[150] > 1.1 * striped[304] > 1.1 * striped[500]
     assert striped.argmax() == pytest.approx(152, abs=25), "the highlight lies where the surface faces up and outward"
     assert 1 < plain[150] / plain[500] < striped[150] / striped[500]
+
+
+def test_a_highlight_is_paler_than_the_hair_and_shade_is_not():
+    colour = np.broadcast_to([0.4, 0.2, 0.1], (4, 8, 3))
+    bright, dark = lit(colour, np.full((4, 8, 1), 1.5)), lit(colour, np.full((4, 8, 1), 0.5))
+    luminance = np.array(LUMINANCE)
+    np.testing.assert_allclose(bright @ luminance, 1.5 * (colour @ luminance))
+    assert (bright[..., 0] / bright[..., 2]).max() < 3.6
+    np.testing.assert_allclose(dark, 0.5 * colour)
 
 
 def test_the_map_wraps_without_a_seam(capped):
