@@ -136,7 +136,7 @@ class ThicknessSettings:
     thin_plate: float = 3.0
     hairline_coverage: float = 0.4
     hairline_fraction: float = 0.25
-    rise_distance: float = 0.05
+    rise_distance: float = 0.08
     nape_fraction: float = 0.05
     nape_rise_distance: float = 0.2
     sure_scalp: float = 0.7
