@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 from scipy.spatial import cKDTree
 
 from spinmeround import mesh_raster
@@ -138,7 +138,7 @@ class Locks:
         return _unit(along + self.rise[..., None] * _unit(normal))
 
     def shading(self, normal: Float[np.ndarray, "th tw 3"], contrast: float) -> Float[np.ndarray, "th tw"]:
-        """Return the lightness of locks under light from above as a factor, whose logarithm has a mean of 0.
+        """Return the lightness of locks under light from above as a factor, whose logarithm has a mean of 0 over them.
 
         Args:
             normal: of the surface, of any length.
@@ -148,8 +148,23 @@ class Locks:
         unit = _unit(normal)
         light = _unit(unit + self.lean)[..., 1] - unit[..., 1]
         gap = self.height - blur_cyclic(self.height, s.gap_blur_texels)
-        mixed = s.tone * _standardised(self.tone) + s.gap * _standardised(gap) + s.light * _standardised(light)
-        return np.exp(contrast * _standardised(mixed))
+        parts = (s.tone, self.tone), (s.gap, gap), (s.light, light)
+        mixed = np.sum([share * self._standardised(part) for share, part in parts], axis=0)
+        return np.exp(contrast * self._standardised(mixed))
+
+    def lift(self) -> Float[np.ndarray, "th tw"]:
+        """Return how far each texel's lock stands out from the mean of all, head units."""
+        return LIFT * (self.height - self.height[self._laid].mean())
+
+    @property
+    def _laid(self) -> Bool[np.ndarray, "th tw"]:
+        """Texels in which there is any lock."""
+        return self.height > 0
+
+    def _standardised(self, values: Float[np.ndarray, "th tw"]) -> Float[np.ndarray, "th tw"]:
+        """Scale values to a mean of 0 and a standard deviation of 1 where there are locks."""
+        laid = values[self._laid]
+        return (values - laid.mean()) / max(float(laid.std()), _TINY)
 
 
 def shown_contrast(colour: Float[np.ndarray, "th tw 3"], trust: Float[np.ndarray, "th tw"]) -> float:
@@ -259,7 +274,3 @@ def _drawn(corners, depth, values, canvas: Canvas) -> Float32[np.ndarray, "th tw
 
 def _unit(vectors: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), _TINY)
-
-
-def _standardised(values: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    return (values - values.mean()) / max(float(values.std()), _TINY)

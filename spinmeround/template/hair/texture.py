@@ -22,7 +22,7 @@ from spinmeround.images import blur_cyclic, sample
 from spinmeround.template.fit.photo_balance import agreed_tone, best_seen_shares
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
 from spinmeround.template.hair.curl import Curl
-from spinmeround.template.hair.locks import LIFT, Canvas, lay_locks, shown_contrast
+from spinmeround.template.hair.locks import Canvas, lay_locks, shown_contrast
 from spinmeround.template.hair.orientation import LUMINANCE
 from spinmeround.template.hair.photo_projection import ProjectedPhoto
 from spinmeround.template.hair.settings import HairColourSettings
@@ -154,7 +154,7 @@ def paint_hair(
     shade = locks.shading(normal, shown_contrast(colour, trust))[..., None]
     base = np.clip(base * shade ** (1 - blend), 0, 1).astype(np.float32)
     albedo = np.clip(base + strands, 0, 1).astype(np.float32)
-    lift = LIFT * ((locks.height - locks.height.mean()) * (1 - blend[..., 0])).astype(np.float32)
+    lift = (locks.lift() * (1 - blend[..., 0])).astype(np.float32)
     return HairTexture(centre, albedo, base, _relief(strands), trust.astype(np.float32), occupied, photos[0], lift)
 
 

@@ -189,7 +189,7 @@ class RibbonSettings:
         ends: height over which long strands end above the lower edge of pictures (25 mm).
         lock: angle around the head within which strands end together, radians.
         lock_share: fraction of the height that is common to a lock.
-        taper: height above its end over which a strand grows thinner (10 mm).
+        taper: height above its end over which a strand grows thinner (5 mm).
         surface_ends: up to which fraction of what is each strand's own the surface is left away.
         tuck: fraction of its distance from the neck's axis by which hair is drawn in at that edge.
         tuck_height: height above the edge from which on it is (5 cm).
@@ -202,7 +202,7 @@ class RibbonSettings:
     ends: float = 0.06
     lock: float = 0.12
     lock_share: float = 0.4
-    taper: float = 0.025
+    taper: float = 0.012
     surface_ends: float = 0.5
     tuck: float = 0.2
     tuck_height: float = 0.12

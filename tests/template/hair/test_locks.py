@@ -63,10 +63,10 @@ def test_waves_of_the_photo_bend_locks(ball, locks):
 def test_shading_has_the_contrast_that_it_is_given(locks):
     normal = np.zeros((256, 512, 3))
     normal[..., 2] = 2
-    shading = np.log(locks.shading(normal, 0.15))
+    shading = np.log(locks.shading(normal, 0.15))[locks.height > 0]
     assert shading.std() == pytest.approx(0.15, rel=1e-3)
     assert shading.mean() == pytest.approx(0, abs=1e-3)
-    assert np.corrcoef(shading.ravel(), locks.height.ravel())[0, 1] > 0.2, "gaps are dark"
+    assert np.corrcoef(shading, locks.height[locks.height > 0])[0, 1] > 0.2, "gaps are dark"
 
 
 def test_strands_rise_and_fall_with_their_lock(locks):
