@@ -13,6 +13,10 @@ _MIN_NORMAL_LENGTH = 0.2
 
 _LEAST_DEVIATION_PX = 3.0
 """Standard deviation down to which a blur may be computed on a smaller picture, in pixels of that."""
+_LEAST_CYCLIC_DEVIATION_PX = 6
+"""The same of a map that wraps round."""
+_CYCLIC_MARGIN_SIGMAS = 4
+"""Columns of such a map that are repeated at either end, in standard deviations."""
 
 
 def to_float(image: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -116,3 +120,26 @@ def blurred(image: Float32[np.ndarray, "h w *c"], deviation_px: float) -> Float3
     left_px = np.sqrt(deviation_px**2 - shrink**2 / 4)
     small = cv2.GaussianBlur(small, (0, 0), left_px * small_size[0] / width, sigmaY=left_px * small_size[1] / height)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def blur_cyclic(
+    image: Float[np.ndarray, "h w ..."], sigma_texels: float, *, sigma_down: float | None = None
+) -> Float[np.ndarray, "h w ..."]:
+    """Blur a map around the head with a Gaussian; columns wrap round, rows past the top and bottom are mirrored.
+
+    A wide blur is computed on a downscaled map, which gives nearly the same result for a fraction of the work.
+
+    Args:
+        sigma_texels: standard deviation of the Gaussian.
+        sigma_down: the same along columns, if it is another one.
+    """
+    columns = image.shape[1]
+    margin = min(int(_CYCLIC_MARGIN_SIGMAS * sigma_texels) + 1, columns)
+    wrapped = np.concatenate([image[:, -margin:], image, image[:, :margin]], axis=1)
+    down = sigma_texels if sigma_down is None else sigma_down
+    shrink = max(1, int(min(sigma_texels, down) / _LEAST_CYCLIC_DEVIATION_PX))
+    size = (max(wrapped.shape[1] // shrink, 1), max(wrapped.shape[0] // shrink, 1))
+    small = cv2.resize(wrapped, size, interpolation=cv2.INTER_AREA) if shrink > 1 else wrapped
+    small = cv2.GaussianBlur(small, (0, 0), sigma_texels / shrink, sigmaY=down / shrink, borderType=cv2.BORDER_REFLECT)
+    blurred = cv2.resize(small, wrapped.shape[1::-1], interpolation=cv2.INTER_LINEAR) if shrink > 1 else small
+    return blurred[:, margin : margin + columns]

@@ -36,7 +36,7 @@ from spinmeround.template.headwear import (
 from spinmeround.template.model import neck_cut
 from spinmeround.template.model.head_model import HeadModel, load_head_model
 from spinmeround.template.render import Covering, Skin, painted_surface, render_views
-from spinmeround.template.strands.build import HairSurface, grow_strands
+from spinmeround.template.strands.build import HairSurface, grow_strands, hair_length
 from spinmeround.template.strands.direction_field import photographed_orientations, surface_directions
 from spinmeround.template.strands.settings import StrandGrowthSettings
 from spinmeround.template.texture.bake import TEXTURE_PX, SkinTexture, bake_skin_texture, shared_atlas
@@ -249,8 +249,9 @@ def _grow_hair(
     orientations = photographed_orientations(evidence)
     directions = surface_directions(surface, evidence, photos, orientations)
     curl = shown_curl(evidence, orientations)
-    texture = paint_hair(surface, directions, curl, evidence, photos, rng=np.random.default_rng(seed))
     neutral = flatten_covered_ears(model, model.dense(head.neutral), coverage)
+    length = hair_length(model, neutral, surface)
+    texture = paint_hair(surface, directions, curl, evidence, photos, length=length, rng=np.random.default_rng(seed))
     rng = np.random.default_rng(seed)
     measured = HairSurface(surface, directions, curl, texture)
     strands = grow_strands(model, neutral, coverage, measured, evidence, budget=budget, rng=rng)

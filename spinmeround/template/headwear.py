@@ -15,10 +15,9 @@ import scipy.sparse as sp
 from jaxtyping import Float
 from scipy.sparse.csgraph import connected_components
 
-from spinmeround.images import sample
+from spinmeround.images import blur_cyclic, sample
 from spinmeround.numerics import factorised, smooth_ramp
 from spinmeround.template.fit.photo_lookup import PhotoEvidence, mesh_laplacian
-from spinmeround.template.hair.map_smoothing import blur_cyclic
 from spinmeround.template.hair.photo_projection import ProjectedPhoto
 from spinmeround.template.hair.texture import (
     HairTexture,

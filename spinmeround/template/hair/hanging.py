@@ -109,8 +109,9 @@ def measure_hanging_hair(
     typical = float(np.median(thickness[model.masks["scalp"] > _INSIDE]))
     skull = _skull_half_width(scalp, heights) + typical
     taper = np.clip((heights - heights[lowest]) / s.end_height, 0, 1) ** 0.5 * s.end_narrowing + (1 - s.end_narrowing)
-    # The crown is the shell's: the hanging hair closes below it.
-    taper *= np.clip((heights[-1] - heights) / s.crown_height, 0, 1) ** 0.5
+    depth, widest = _back_depth(scalp, thickness[model.masks["scalp"] > _INSIDE], heights)
+    # The crown is the shell's: above the widest place of the skull the hanging hair is rounded as that is.
+    taper *= np.sqrt(1 - np.clip((heights - widest) / (heights[-1] - widest), 0, 1) ** 2)
     sides = (_fill_rows(extent, seen) for extent, seen in ((left, left_rows), (right, right_rows)))
     left, right = (
         gaussian_filter1d(np.maximum(median_filter(side, s.side_rows), skull) * taper, s.side_blur_rows)
@@ -118,7 +119,7 @@ def measure_hanging_hair(
     )
     # Hair that stands off on both sides, as curls do, stands off behind as well.
     standing_off = np.clip(np.minimum(left, right) - skull * taper, 0, None)
-    back = _back_depth(scalp, heights, typical) * taper + s.back_standing_off * standing_off
+    back = depth * taper + s.back_standing_off * standing_off
     falls_in_front = (hangs[0], hangs[1])
     return HangingHair(origin, world_from_uyw, heights[rows], left[rows], right[rows], back[rows], falls_in_front)
 
@@ -169,12 +170,19 @@ def _skull_half_width(scalp_uyw, heights):
     return np.maximum(width, np.where(heights < scalp_uyw[:, 1].mean(), s.neck_half_width, 0.0))
 
 
-def _back_depth(scalp_uyw, heights, thickness: float):
-    """Depth of the back of the hair per height: the skull's, and below its widest place a line that leans in."""
+def _back_depth(scalp_uyw, thickness, heights):
+    """Return the depth of the back of the hair per height, below the skull's widest place leaning in, and that height.
+
+    Above that place it is the same.
+
+    Args:
+        thickness: of the hair over each vertex of the scalp.
+    """
     s = _SETTINGS
     depth = np.array([-scalp_uyw[np.abs(scalp_uyw[:, 1] - y) < s.back_band, 2].min(initial=0.0) for y in heights])
-    widest = heights[int(np.argmax(depth))]
-    leaning = depth.max() * (1 - s.back_lean * np.clip((widest - heights) / s.lean_height, 0, 1))
-    return gaussian_filter1d(
-        np.where(heights < widest, np.maximum(depth, leaning), depth) + thickness, s.back_blur_rows
-    )
+    row = int(np.argmax(depth))
+    widest = heights[row]
+    leaning = depth[row] * (1 - s.back_lean * np.clip((widest - heights) / s.lean_height, 0, 1))
+    deepest = np.where(heights < widest, np.maximum(depth, leaning), depth[row])
+    behind = (np.abs(scalp_uyw[:, 1] - widest) < s.back_band) & (scalp_uyw[:, 2] < -s.behind * depth[row])
+    return gaussian_filter1d(deepest + thickness[behind].mean(), s.back_blur_rows), float(widest)

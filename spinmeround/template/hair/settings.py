@@ -136,7 +136,7 @@ class ThicknessSettings:
     thin_plate: float = 3.0
     hairline_coverage: float = 0.4
     hairline_fraction: float = 0.25
-    rise_distance: float = 0.05
+    rise_distance: float = 0.08
     nape_fraction: float = 0.05
     nape_rise_distance: float = 0.2
     sure_scalp: float = 0.7
@@ -156,7 +156,9 @@ class HairVolumeSettings:
         blur_voxels: standard deviation of the blur that removes the steps of the voxels.
         min_covered_vertices: heads with fewer covered vertices are bald.
         shell_under_hanging: thickness of the shell where hair hangs, on the sides of the head.
-        shell_under_hanging_on_top: what is added to it where the skin faces upward.
+        shell_under_hanging_on_top: what is added to it above the middle of the hair; upward: sines of the
+            elevation above it between which it is.
+        union_radius: of the rounding where parts of the hair meet.
         plane_distance: below it the distance to the tangent plane is taken, above it that to the nearest vertex.
         shell_from_coverage: coverage from which the shell begins to rise from below the skin.
         shell_coverage_range: by so much more coverage it has its full thickness.
@@ -174,6 +176,8 @@ class HairVolumeSettings:
     min_covered_vertices: int = 50
     shell_under_hanging: float = 0.025
     shell_under_hanging_on_top: float = 0.1
+    upward: tuple[float, float] = (-0.1, 0.5)
+    union_radius: float = 0.016
     plane_distance: float = 0.02
     shell_from_coverage: float = 0.35
     shell_coverage_range: float = 0.3
@@ -222,12 +226,11 @@ class HangingHairSettings:
         half_width: of the measured strip, to either side of the head.
         end_height: height above the lower end over which hair widens to its full width.
         end_narrowing: fraction of its width that hair loses at the lower end.
-        crown_height: height below the crown over which hanging hair closes; above it the shell takes over.
         side_rows: half widths are medians over so many rows: a lock that sticks out is no curtain.
         side_blur_rows: standard deviation of the smoothing of the half widths over the rows.
         back_blur_rows: the same for the depth of the back.
         skull_band: vertices within this height of a row count for its half width.
-        back_band: the same for its depth.
+        back_band: the same for its depth; behind: fraction of that depth from which the scalp is the back of the head.
         neck_half_width: lower bound of the half width below the middle of the scalp.
         back_standing_off: how far hair stands off behind, of how far it does on the side where it does less.
         back_lean: fraction of its depth that the back of the hair loses over ``lean_height``.
@@ -245,12 +248,12 @@ class HangingHairSettings:
     half_width: float = 0.6
     end_height: float = 0.08
     end_narrowing: float = 0.25
-    crown_height: float = 0.06
     side_rows: int = 15
     side_blur_rows: float = 3
     back_blur_rows: float = 2
     skull_band: float = 0.015
     back_band: float = 0.02
+    behind: float = 0.8
     neck_half_width: float = 0.13
     back_standing_off: float = 0.5
     back_lean: float = 0.25
@@ -347,10 +350,14 @@ class UnseenColourSettings:
         min_chroma: of a mean colour, below which its hue says nothing.
         form_blur_texels: standard deviation of the blur of normals by which hair is shaded.
         black: least lightness of which a logarithm is taken.
-        max_contrast: most standard deviation of the logarithm of lightness by which shading is scaled.
+        contrast: bounds of the standard deviation of the logarithm of lightness by which shading is scaled.
         sky: logarithm of the lightness of what faces up, against sideward, in such standard deviations.
-        shine: the same in the band of the highlight.
-        band, band_width: height of the unit normal in the middle of the band, and its standard deviation.
+        shine: the same in the middle of the highlight.
+        dark: lightness of hair below which that is the greater the darker it is; darkest_gain: at most by this factor.
+        gloss: exponent of the highlight.
+        white: fraction of the light that is thrown back without taking the hair's colour.
+        lit: heights of the unit normal between which light from above reaches strands.
+        least_sideward: bound on the horizontal part of a unit normal by which it is divided.
     """
 
     min_trust: float = 0.3
@@ -365,11 +372,15 @@ class UnseenColourSettings:
     min_chroma: float = 6.0
     form_blur_texels: float = 12.0
     black: float = 0.02
-    max_contrast: float = 0.4
-    sky: float = 0.3
-    shine: float = 0.35
-    band: float = 0.55
-    band_width: float = 0.2
+    contrast: tuple[float, float] = (0.18, 0.35)
+    sky: float = 0.6
+    shine: float = 1.5
+    dark: float = 0.16
+    darkest_gain: float = 2.2
+    gloss: float = 16.0
+    white: float = 0.5
+    lit: tuple[float, float] = (-0.2, 0.3)
+    least_sideward: float = 0.3
 
 
 @dataclass(frozen=True)

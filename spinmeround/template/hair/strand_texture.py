@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32
 
+from spinmeround.images import blur_cyclic
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
 from spinmeround.template.hair.curl import Curl
-from spinmeround.template.hair.map_smoothing import blur_cyclic
 from spinmeround.template.hair.orientation import LUMINANCE
 from spinmeround.template.hair.settings import StrandSettings
 
@@ -34,6 +34,7 @@ def synthesise_strands(
     curl: Curl,
     *,
     texel: float,
+    stretch: Float[np.ndarray, "h"],
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "h w 3"]:
     """Synthesise the fine detail of hair over a map whose columns wrap round.
@@ -42,6 +43,7 @@ def synthesise_strands(
         flow: unit direction of growth in each texel: columns, rows.
         curl: waves of the strands around it, and how much neighbours run alike.
         texel: side of a texel in head units.
+        stretch: by which the map shows things wider than they are, in each row: no wedges run into its pole.
         rng: draws the noise.
 
     Returns:
@@ -57,11 +59,11 @@ def synthesise_strands(
     contrasts = _contrasts(samples, combed)
     # A sinusoid's slopes have the standard deviation of its greatest one over the square root of 2.
     slope = np.hypot(s.straight_rad, np.sqrt(2) * np.pi * curl.amplitude / curl.pitch) + (1 - combed) * s.curly_rad
-    deviation = slope * _noise(flow.shape[:2], s.wave_of_pitch * curl.pitch / texel, rng)
+    deviation = slope * _noise(stretch, s.wave_of_pitch * curl.pitch / texel, rng, columns=flow.shape[1])
     cosine, sine = np.cos(deviation), np.sin(deviation)
     x, y = flow[..., 0], flow[..., 1]
     wavy = np.dstack([cosine * x - sine * y, sine * x + cosine * y]).astype(np.float32)
-    noise = np.dstack([_noise(flow.shape[:2], width, rng) for width in s.widths_texels])
+    noise = np.dstack([_noise(stretch, width, rng, columns=flow.shape[1]) for width in s.widths_texels])
     smeared = _smeared(noise, wavy, s.short_length + combed * (s.long_length - s.short_length))
     relief = np.zeros(flow.shape[:2], np.float32)
     for band, width, contrast in zip(np.moveaxis(smeared, 2, 0), s.widths_texels, contrasts, strict=True):
@@ -116,10 +118,20 @@ def _measured_contrast(samples, width: float) -> float:
     return np.sqrt(power / max(count, 1))
 
 
-def _noise(shape, sigma_texels: float, rng: np.random.Generator):
-    """Gaussian noise of unit standard deviation, blurred by ``sigma_texels``."""
-    noise = blur_cyclic(rng.standard_normal(shape, dtype=np.float32), sigma_texels)
-    return noise / max(float(noise.std()), 1e-9)
+def _noise(stretch: Float[np.ndarray, "h"], sigma_texels: float, rng: np.random.Generator, *, columns: int):
+    """Return noise of unit standard deviation, blurred by ``sigma_texels``, and by as much more as rows stretch."""
+    noise = rng.standard_normal((len(stretch), columns), dtype=np.float32)
+    level = np.log2(stretch)
+    mixed = np.zeros_like(noise)
+    for k in range(int(np.ceil(level.max())) + 1):
+        rows = np.flatnonzero(np.abs(level - k) < 1)
+        if not len(rows):
+            continue
+        last = rows[-1] + 1 if k else len(stretch)
+        blurred = blur_cyclic(noise[:last], 2**k * sigma_texels, sigma_down=sigma_texels)
+        share = np.cos(np.pi / 2 * np.minimum(np.abs(level[:last] - k), 1)).astype(np.float32)
+        mixed[:last] += share[:, None] * blurred / max(float(blurred.std()), 1e-9)
+    return mixed / max(float(mixed.std()), 1e-9)
 
 
 def _smeared(

@@ -18,16 +18,16 @@ from scipy.spatial import cKDTree
 
 from spinmeround import mesh_raster
 from spinmeround.geometry import vertex_normals
-from spinmeround.images import sample
+from spinmeround.images import blur_cyclic, sample
 from spinmeround.template.fit.photo_balance import agreed_tone, best_seen_shares
 from spinmeround.template.fit.photo_lookup import PhotoEvidence
 from spinmeround.template.hair.curl import Curl
-from spinmeround.template.hair.map_smoothing import blur_cyclic
+from spinmeround.template.hair.locks import Canvas, lay_locks, shown_contrast
 from spinmeround.template.hair.orientation import LUMINANCE
 from spinmeround.template.hair.photo_projection import ProjectedPhoto
 from spinmeround.template.hair.settings import HairColourSettings
 from spinmeround.template.hair.strand_texture import synthesise_strands
-from spinmeround.template.hair.unseen_colour import continued_colour, shading_of_form
+from spinmeround.template.hair.unseen_colour import continued_colour, lit, shading_of_form
 from spinmeround.types import Mesh
 
 WIDTH, HEIGHT = 1024, 608
@@ -38,6 +38,9 @@ RADIUS = 0.25
 
 TEXEL = 2 * np.pi * RADIUS / WIDTH
 """Side of a texel in head units (0.6 mm): about a pixel of a 512-pixel view."""
+
+_STRETCH = 1 / np.sin(np.clip((np.arange(HEIGHT) + 0.5) * TEXEL / RADIUS, 1 / 16, np.pi / 2))
+"""By how much rows over the top of a round skull are longer on the map than they are."""
 
 _BELOW_TOP = 0.03
 """How far the top of the skull lies below the top of the hair, head units."""
@@ -62,6 +65,7 @@ class HairTexture:
         relief: height of the strands, zero mean, unit standard deviation.
         observed: weight in [0, 1] of the photos in each texel.
         occupied: texels that hold hair.
+        lift: by how much locks stand out from the surface, head units; None if there are none.
         photo: the first one of the same surface, shown in the map's place where it sees the surface: a map around the
             head stretches what faces forward beside it.
     """
@@ -73,6 +77,7 @@ class HairTexture:
     observed: Float32[np.ndarray, "th tw"]
     occupied: Bool[np.ndarray, "th tw"]
     photo: ProjectedPhoto | None = None
+    lift: Float32[np.ndarray, "th tw"] | None = None
 
     @property
     def observed_fraction(self) -> float:
@@ -86,6 +91,12 @@ class HairTexture:
     ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "s 3"]]:
         """Return the colour without strands at some points, and what strands add to it at others."""
         return self._look_up(self.base, points), self._look_up(self.albedo - self.base, strand_points)
+
+    def lift_at(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
+        """Return how far a lock stands out from the surface near each point, head units."""
+        if self.lift is None:
+            return np.zeros(len(points))
+        return self._look_up(self.lift[..., None], points)[:, 0]
 
     def _look_up(self, channels: Float[np.ndarray, "th tw c"], points: Float[np.ndarray, "n 3"]):
         texels = _unroll(points, self.centre)
@@ -113,6 +124,7 @@ def paint_hair(
     evidence: Sequence[PhotoEvidence],
     photos: Sequence[ProjectedPhoto],
     *,
+    length: float,
     rng: np.random.Generator,
 ) -> HairTexture:
     """Project the photos onto the hair and synthesise what they do not see.
@@ -122,35 +134,43 @@ def paint_hair(
         directions: in which hair grows at its vertices, unit vectors.
         curl: of its strands.
         photos: of the evidence, as they see the hair's surface.
-        rng: draws the noise of synthesised strands.
+        length: of the hair where it is longest, head units.
+        rng: draws the noise of synthesised strands, and locks.
     """
     s = _SETTINGS
     centre = centre_of_map(hair)
     position, normal, occupied = surface_of_map(hair, centre)
     colour, trust = project_photos(photos, position, normal, occupied)
-    form = shading_of_form(normal, colour, trust)
-    base = continued_colour(colour / form, trust) * form
+    along, flow = _flow_on_map(hair, directions, centre, position, occupied)
+    canvas = Canvas(lambda points: _unroll(points, centre), WIDTH, HEIGHT)
+    locks = lay_locks(hair, directions, curl, canvas, length=length, rng=rng)
+    form = shading_of_form(normal, locks.turned(along, normal), colour, trust)
+    base = lit(continued_colour(colour / form, trust), form)
     seen = np.where(trust[..., None] > 0, colour - base, 0)
-    flow = _flow_on_map(hair, directions, centre, position, occupied)
-    synthetic = synthesise_strands(evidence, flow, curl, texel=TEXEL, rng=rng)
+    synthetic = synthesise_strands(evidence, flow, curl, texel=TEXEL, stretch=_STRETCH, rng=rng)
     blend = cv2.GaussianBlur(np.clip(trust * s.blend_gain, 0, 1), (0, 0), s.blend_blur_texels)[..., None]
     # Blending two uncorrelated patterns lowers their variance; the square root restores it.
     strands = (seen * blend + synthetic * (1 - blend)) / np.sqrt(blend**2 + (1 - blend) ** 2)
-    base = np.clip(base, 0, 1).astype(np.float32)
+    shade = locks.shading(normal, shown_contrast(colour, trust))[..., None]
+    base = np.clip(base * shade ** (1 - blend), 0, 1).astype(np.float32)
     albedo = np.clip(base + strands, 0, 1).astype(np.float32)
-    return HairTexture(centre, albedo, base, _relief(strands), trust.astype(np.float32), occupied, photos[0])
+    lift = (locks.lift() * (1 - blend[..., 0])).astype(np.float32)
+    return HairTexture(centre, albedo, base, _relief(strands), trust.astype(np.float32), occupied, photos[0], lift)
 
 
-def _flow_on_map(hair: Mesh, directions, centre, position, occupied) -> Float[np.ndarray, "th tw 2"]:
-    """Return in which direction hair grows at each texel, columns and rows, unit vectors."""
+def _flow_on_map(
+    hair: Mesh, directions, centre, position, occupied
+) -> tuple[Float[np.ndarray, "th tw 3"], Float[np.ndarray, "th tw 2"]]:
+    """Return in which direction hair grows at each texel: in the world, and in columns and rows; unit vectors."""
     _, nearest = cKDTree(hair.vertices).query(position[occupied], workers=-1)
     here = position[occupied].astype(np.float64)
     moved = _unroll(here + _PROBE * directions[nearest], centre) - _unroll(here, centre)
     moved[:, 0] = np.mod(moved[:, 0] + WIDTH / 2, WIDTH) - WIDTH / 2
-    flow = np.zeros((*occupied.shape, 2), np.float32)
-    flow[..., 1] = 1
+    along, flow = np.zeros((*occupied.shape, 3), np.float32), np.zeros((*occupied.shape, 2), np.float32)
+    flow[..., 1], along[..., 1] = 1, -1
     flow[occupied] = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-9)
-    return flow
+    along[occupied] = directions[nearest]
+    return along, flow
 
 
 def centre_of_map(hair: Mesh) -> Float[np.ndarray, "3"]:

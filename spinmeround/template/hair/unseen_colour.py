@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32
 
+from spinmeround.images import blur_cyclic
 from spinmeround.numerics import smooth_ramp
-from spinmeround.template.hair.map_smoothing import blur_cyclic
 from spinmeround.template.hair.orientation import LUMINANCE
 from spinmeround.template.hair.settings import UnseenColourSettings
 
@@ -80,23 +80,48 @@ def _by_height(
 
 
 def shading_of_form(
-    normal: Float[np.ndarray, "th tw 3"], colour: Float[np.ndarray, "th tw 3"], trust: Float[np.ndarray, "th tw"]
+    normal: Float[np.ndarray, "th tw 3"],
+    along: Float[np.ndarray, "th tw 3"],
+    colour: Float[np.ndarray, "th tw 3"],
+    trust: Float[np.ndarray, "th tw"],
 ) -> Float[np.ndarray, "th tw 1"]:
     """Return the lightness of hair under light from above, as a factor: 1 where it faces sideward.
 
-    What faces up is lighter than what faces down, and strands shine in a band where they turn from the crown downward.
-    Both are the stronger the more the lightness of seen hair varies: glossy hair and hard light show more of them.
+    What faces up is lighter than what faces down, and strands shine where they run across the line half way between the
+    light and the eye (Kajiya and Kay, "Rendering fur with three dimensional textures", SIGGRAPH 1989). Both are the
+    stronger the more the lightness of seen hair varies: glossy hair and hard light show more of them.
 
     Args:
         normal: of the hair's surface, not of unit length; 0 where there is none.
+        along: in which direction its strands run, unit vectors.
         colour: what the photos show, sRGB; trust: weight in [0, 1] of it.
     """
     s = _SETTINGS
     smooth = blur_cyclic(normal.astype(np.float32), s.form_blur_texels)
-    up = smooth[..., 1] / np.maximum(np.linalg.norm(smooth, axis=2), 1e-6)
+    smooth = smooth / np.maximum(np.linalg.norm(smooth, axis=2, keepdims=True), 1e-6)
     lightness = (colour @ np.array(LUMINANCE, np.float32)) * trust
     blurred = blur_cyclic(np.dstack([lightness, trust]).astype(np.float32), s.near_blurs_texels[-1])
     seen = np.log(np.maximum(blurred[..., 0] / np.maximum(blurred[..., 1], 1e-6), s.black))[trust > s.min_trust]
-    contrast = min(float(seen.std()), s.max_contrast) if len(seen) else 0.0
-    band = np.exp(-0.5 * ((up - s.band) / s.band_width) ** 2)
-    return np.exp(contrast * (s.sky * up + s.shine * band))[..., None]
+    if not len(seen):
+        return np.ones((*trust.shape, 1))
+    contrast = float(np.clip(seen.std(), *s.contrast))
+    # Light that is thrown back has nothing of the hair's colour: on dark hair it is more of all light.
+    shine = s.shine * float(np.clip(s.dark / np.exp(np.median(seen)), 1, s.darkest_gain))
+    return np.exp(contrast * (s.sky * smooth[..., 1] + shine * _highlight(smooth, along)))[..., None]
+
+
+def lit(colour: Float[np.ndarray, "th tw 3"], form: Float[np.ndarray, "th tw 1"]) -> Float[np.ndarray, "th tw 3"]:
+    """Return colours in the light of ``shading_of_form``: part of what is added has the light's own colour."""
+    added = _SETTINGS.white * (colour @ np.array(LUMINANCE))[..., None] + (1 - _SETTINGS.white) * colour
+    return colour * np.minimum(form, 1) + added * np.maximum(form - 1, 0)
+
+
+def _highlight(normal: Float[np.ndarray, "th tw 3"], along: Float[np.ndarray, "th tw 3"]) -> Float[np.ndarray, "th tw"]:
+    """Return how strands shine to an eye beside the head under light from above, in [0, 1]."""
+    s = _SETTINGS
+    eye = normal * [1, 0, 1]
+    # Above the head no place beside it is nearer than another.
+    half = eye / np.maximum(np.linalg.norm(eye, axis=2, keepdims=True), s.least_sideward) + [0, 1, 0]
+    half /= np.linalg.norm(half, axis=2, keepdims=True)
+    across = np.clip(1 - (along * half).sum(axis=2) ** 2, 0, 1)
+    return across ** (s.gloss / 2) * smooth_ramp(normal[..., 1], *s.lit)

@@ -317,7 +317,8 @@ def hair_surface(
     hanging = measure_hanging_hair(model, neutral_dense, thickness, frontal)
     if hanging is not None:
         # The hanging hair has the silhouette of the sides and the back; a thick shell would stand out from it.
-        upward = np.clip(vertex_normals(neutral_dense, model.dense_faces)[:, 1], 0, 1)
+        from_centre = neutral_dense - neutral_dense[covered].mean(0)
+        upward = smooth_ramp(from_centre[:, 1] / np.linalg.norm(from_centre, axis=1), *s.upward)
         thickness = np.minimum(thickness, s.shell_under_hanging + s.shell_under_hanging_on_top * upward)
     low, high = _bounds(neutral_dense[covered], thickness[covered].max(), hanging, evidence)
     grid = Grid.covering(low, high, s.voxel)
@@ -328,9 +329,9 @@ def hair_surface(
     below = neutral_dense[covered, 1].min() - s.margin_voxels * s.voxel - points[:, 1]
     distance, thinnest = np.maximum(distance, below), np.maximum(thinnest, below)
     if hanging is not None:
-        distance = np.minimum(distance, hanging.distance(points))
+        distance = _joined(distance, hanging.distance(points))
     for photo in evidence:
-        distance = np.minimum(distance, inflated_distance(photo, points))
+        distance = _joined(distance, inflated_distance(photo, points))
     for photo in evidence:
         distance = np.maximum(distance, _carving_distance(photo, points))
     # Where the bare head is wider than the matte, hair still covers it.
@@ -349,6 +350,13 @@ def hair_surface(
         distance, _ = cKDTree(ears).query(vertices, distance_upper_bound=_EARS.clearance, workers=-1)
         faces = faces[~np.isfinite(distance)[faces].any(1)]
     return _visible_part(vertices, faces.astype(np.int64), skin_distance.reshape(grid.shape), low)
+
+
+def _joined(a: Float[np.ndarray, "n"], b: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """Return the distance to the union of two shapes, rounded where they meet (Quilez' polynomial smooth minimum)."""
+    radius = _VOLUME.union_radius
+    near = np.maximum(1 - np.abs(a - b) / radius, 0)
+    return np.minimum(a, b) - 0.25 * radius * near**2
 
 
 def _bounds(covered_vertices, thickest: float, hanging: HangingHair | None, evidence: Sequence[PhotoEvidence]):

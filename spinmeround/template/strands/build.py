@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
+from scipy.spatial import cKDTree
 
 from spinmeround.geometry import project, scatter_on_faces, vertex_normals
 from spinmeround.images import sample
@@ -120,7 +121,11 @@ def grow_strands(
     # Styling moves strands, so that the photos are asked again.
     for style in (False, True):
         if style:
-            points = styled(points, volume.outward(points), curl, rng=rng)
+            outward = volume.outward(points)
+            points = styled(points, outward, volume.above_skin(points), curl, rng=rng)
+            lift = surface.texture.lift_at(points.reshape(-1, 3)).reshape(points.shape[:2])
+            lift *= smooth_ramp(np.linspace(0, 1, number), 0.0, s.lifted_from)
+            points = points + lift[..., None] * outward
             counts = np.full(len(points), number)
         for photo in evidence:
             counts = np.minimum(counts, _shown_length(points, counts, photo))
@@ -190,11 +195,29 @@ def _covered_fraction(model: HeadModel, coverage: Float[np.ndarray, "m"]) -> flo
     return float((coverage > _INSIDE).sum() / (model.masks["scalp"] > _INSIDE).sum())
 
 
+def hair_length(model: HeadModel, skin: Float[np.ndarray, "m 3"], hair: Mesh) -> float:
+    """Return how long hair is, head units: that of short hair by its thickness, of long hair at least a span.
+
+    Args:
+        skin: dense vertices of the head at rest, world frame.
+        hair: its surface.
+    """
+    s = _SETTINGS
+    if _is_long(model, skin, hair):
+        return s.long_length
+    distance, _ = cKDTree(skin).query(hair.vertices, workers=-1)
+    return s.short_length * float(np.median(distance)) + s.least_length
+
+
+def _is_long(model: HeadModel, skin, hair: Mesh) -> bool:
+    ears = (model.masks["ear_left"] > _INSIDE) | (model.masks["ear_right"] > _INSIDE)
+    return bool(hair.vertices[:, 1].min() < skin[ears, 1].min() - _SETTINGS.hanging)
+
+
 def _lengths(model: HeadModel, skin, hair: Mesh, thickness, rng: np.random.Generator) -> Float[np.ndarray, "s"]:
     """Return the longest length of each strand: short hair is as long as it is thick, long hair as the volume holds."""
     s = _SETTINGS
-    ears = (model.masks["ear_left"] > _INSIDE) | (model.masks["ear_right"] > _INSIDE)
-    if hair.vertices[:, 1].min() < skin[ears, 1].min() - s.hanging:
+    if _is_long(model, skin, hair):
         return np.full(len(thickness), np.inf)
     return (s.short_length * thickness + s.least_length) * np.exp(rng.normal(0, s.length_spread, len(thickness)))
 
@@ -245,6 +268,9 @@ def _colours(points, volume: HairVolume, depths, texture: HairTexture, rng: np.r
     seen, trust = seen.reshape(points.shape), trust.reshape(*points.shape[:2], 1)
     total = trust.sum(axis=1)
     shown = (trust * (seen - base)).sum(axis=1) / np.maximum(total, _TINY)
+    # A highlight that a strand has in the photo does not go on as a bright line behind.
+    most = s.shown_tone * float((own @ lightness).std())
+    shown *= np.minimum(1, most / np.maximum(np.abs(shown @ lightness), _TINY))[:, None]
     own += np.minimum(total, 1) * (shown - own)
     colours = (base + own[:, None]) * tone[:, None, None]
     return np.clip(colours + trust * (seen - colours), 0, 1)

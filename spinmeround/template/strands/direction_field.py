@@ -68,12 +68,15 @@ def surface_directions(
 
 
 def _falling(vertices: Float[np.ndarray, "v 3"], normals: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v 3"]:
-    """Return how hair falls that nobody combed: away from the whorl on top, then down."""
+    """Return how hair falls that nobody combed: out of the whorl in a spiral on top, then down."""
     s = _SETTINGS
     centre = (vertices.min(0) + vertices.max(0)) / 2
     whorl = vertices[np.argmax((vertices - centre) @ np.array(s.whorl))]
     away = vertices - whorl
+    distance = np.linalg.norm(away, axis=1, keepdims=True)
     away = _unit(away - (away * normals).sum(1, keepdims=True) * normals)
+    turn = np.deg2rad(s.swirl_deg) * np.exp(-((distance / s.swirl_radius) ** 2))
+    away = np.cos(turn) * away + np.sin(turn) * np.cross(normals, away)
     top = smooth_ramp(normals[:, 1], *s.facing_up)[:, None]
     return _unit(top * away + (1 - top) * _DOWN)
 

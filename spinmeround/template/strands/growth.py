@@ -16,8 +16,8 @@ from spinmeround.types import Mesh
 
 _SETTINGS = GrowthSettings()
 
-_OUTWARD, _ABOVE_HAIR, _CHANNELS = slice(3, 6), 6, 8
-"""Of the volume's fields: normals of the hair's surface, distance to it, and how many there are."""
+_OUTWARD, _ABOVE_HAIR, _ABOVE_SKIN, _CHANNELS = slice(3, 6), 6, 7, 8
+"""Of the volume's fields: normals of the hair's surface, distances to it and to the skin, and how many there are."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ class HairVolume:
     def above_hair(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
         """Return how far points lie above the hair's surface, negative below, head units."""
         return self._at(points)[:, _ABOVE_HAIR]
+
+    def above_skin(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
+        """Return how far points lie above the skin, negative below, head units."""
+        return self._at(points.reshape(-1, 3))[:, _ABOVE_SKIN].reshape(points.shape[:-1])
 
     def outward(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         """Return the unit normal of the hair's surface nearest to each point."""

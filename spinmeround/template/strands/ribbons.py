@@ -85,8 +85,8 @@ def drawn_strands(strands: HairStrands, *, pixel: float, floor: float) -> HairSt
     Returns:
         Strands whose widths are 0 where they are not drawn.
     """
-    drawn = strands.points[..., 1] > _end_heights(strands.points, floor)[:, None]
-    widths = np.where(drawn, strands.widths, 0)
+    above_end = strands.points[..., 1] - _end_heights(strands.points, floor)[:, None]
+    widths = strands.widths * np.clip(above_end / _SETTINGS.taper, 0, 1)
     mean = float(strands.widths.mean(where=strands.widths > 0)) if (strands.widths > 0).any() else pixel
     wider = max(1.0, pixel / mean)
     # Another multiple than that of their ends, so that those kept end at all heights.

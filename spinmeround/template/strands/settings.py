@@ -17,15 +17,19 @@ class DirectionSettings:
         falling_weight: of hair as it falls by itself, against 1 for a sure measurement.
         rounds: how often the sign of the measured orientations is taken from the field and the field is solved.
         whorl: direction from the middle of the hair to its whorl, world frame.
+        swirl_deg: angle between the growth in the middle of the whorl and straight away from it.
+        swirl_radius: distance from the whorl over which that goes (4 cm).
         facing_up: height of the unit normal from which on hair begins to turn away from the whorl, and does entirely.
         not_vertical: absolute height of a unit normal below which the vertical is far enough from it.
         probe: by how much a vertex is moved to see where it goes in the picture.
     """
 
     smoothness: float = 1.0
-    falling_weight: float = 0.02
+    falling_weight: float = 0.008
     rounds: int = 4
-    whorl: tuple[float, float, float] = (0.0, 0.85, -0.53)
+    whorl: tuple[float, float, float] = (0.12, 0.84, -0.53)
+    swirl_deg: float = 75.0
+    swirl_radius: float = 0.1
     facing_up: tuple[float, float] = (0.35, 0.75)
     not_vertical: float = 0.9
     probe: float = 1e-3
@@ -91,6 +95,8 @@ class StrandGrowthSettings:
         hanging: hair that reaches this far below the ears is long: its strands end where it ends.
         short_length: length of short hair, in thicknesses at its root.
         least_length: added to it.
+        long_length: of long hair, as far as its locks go (16 cm).
+        lifted_from: place along a strand from which on it stands out with its lock.
         length_spread: standard deviation of the logarithm of lengths.
         overshoot: mean of how far strands come out of the hair's surface; max_overshoot: the most.
         hair_in_photo: share of hair in what is seen of the person, below which a photo shows that there is no strand.
@@ -99,6 +105,7 @@ class StrandGrowthSettings:
         tone_place: place along a strand, from root to tip, where the hair's map says how light it is.
         tone_spread: standard deviation of the logarithm of a single strand's lightness where no photo shows it, against
             that of the map; max_tone_spread: the most, for hair that is all but black.
+        shown_tone: most that a photo adds to a strand's colour where it does not see it, against the tones of the map.
         deep_tone: lightness of the deepest strands.
     """
 
@@ -114,7 +121,7 @@ class StrandGrowthSettings:
     max_spacing: float = 0.018
     typical_length: float = 0.75
     width: float = 0.0011
-    tip: float = 0.35
+    tip: float = 0.1
     finest: float = 0.2
     max_depth: float = 0.03
     depth_of_thickness: float = 0.7
@@ -124,14 +131,17 @@ class StrandGrowthSettings:
     hanging: float = 0.05
     short_length: float = 3.0
     least_length: float = 0.03
+    long_length: float = 0.5
+    lifted_from: float = 0.3
     length_spread: float = 0.25
-    overshoot: float = 0.004
-    max_overshoot: float = 0.01
+    overshoot: float = 0.003
+    max_overshoot: float = 0.008
     hair_in_photo: float = 0.9
     before_skin: float = 0.03
     tone_place: float = 0.8
     tone_spread: float = 1.0
     max_tone_spread: float = 0.4
+    shown_tone: float = 1.5
     deep_tone: float = 0.6
 
 
@@ -147,6 +157,7 @@ class StylingSettings:
         curly: coherence of a photo's hair below which its strands are curls, and above which they wave as measured.
         curl_amplitude: of curls (4 mm); curl_pitch: of theirs (25 mm).
         max_amplitude: of curls (8 mm).
+        of_height: most amplitude against the height above the skin: near it hair lies flat.
         min_pitch: of curls (8 mm).
         spread: standard deviation of the logarithm of a strand's amplitude and a lock's pitch.
         phase_spread: standard deviation of a strand's phase within its lock, radians.
@@ -162,6 +173,7 @@ class StylingSettings:
     curl_amplitude: float = 0.01
     curl_pitch: float = 0.06
     max_amplitude: float = 0.02
+    of_height: float = 0.2
     min_pitch: float = 0.02
     spread: float = 0.25
     phase_spread: float = 0.5
@@ -177,6 +189,7 @@ class RibbonSettings:
         ends: height over which long strands end above the lower edge of pictures (25 mm).
         lock: angle around the head within which strands end together, radians.
         lock_share: fraction of the height that is common to a lock.
+        taper: height above its end over which a strand grows thinner (5 mm).
         surface_ends: up to which fraction of what is each strand's own the surface is left away.
         tuck: fraction of its distance from the neck's axis by which hair is drawn in at that edge.
         tuck_height: height above the edge from which on it is (5 cm).
@@ -189,6 +202,7 @@ class RibbonSettings:
     ends: float = 0.06
     lock: float = 0.12
     lock_share: float = 0.4
+    taper: float = 0.012
     surface_ends: float = 0.5
     tuck: float = 0.2
     tuck_height: float = 0.12

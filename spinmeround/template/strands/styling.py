@@ -19,6 +19,7 @@ _TINY = 1e-9
 def styled(
     points: Float[np.ndarray, "s p 3"],
     outward: Float[np.ndarray, "s p 3"],
+    heights: Float[np.ndarray, "s p"],
     curl: Curl,
     *,
     rng: np.random.Generator,
@@ -28,6 +29,7 @@ def styled(
     Args:
         points: strands at even steps, the root first.
         outward: unit normals of the hair's surface near them.
+        heights: of the points above the skin, head units.
         curl: as the photo shows it.
     """
     s = _SETTINGS
@@ -53,6 +55,7 @@ def styled(
     angle = phase[:, None] + 2 * np.pi * length / pitch[:, None]
     # Curls open toward the tip; a root stays where it is.
     radius = amplitude[:, None] * np.clip(length / (s.straight_root * pitch[:, None]), 0, 1)
+    radius = np.minimum(radius, s.of_height * np.maximum(heights, 0))
     tangents = np.gradient(points, axis=1)
     across = np.cross(tangents, outward)
     across /= np.maximum(np.linalg.norm(across, axis=2, keepdims=True), _TINY)

@@ -83,7 +83,7 @@ def measured_and_painted(surface, evidence, *, seed):
     orientations = photographed_orientations(evidence)
     directions = surface_directions(surface, evidence, photos, orientations)
     curl = shown_curl(evidence, orientations)
-    texture = paint_hair(surface, directions, curl, evidence, photos, rng=np.random.default_rng(seed))
+    texture = paint_hair(surface, directions, curl, evidence, photos, length=0.2, rng=np.random.default_rng(seed))
     return directions, curl, texture
 
 

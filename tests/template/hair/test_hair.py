@@ -12,8 +12,9 @@ from spinmeround.orbits import orbit_cameras
 from spinmeround.template.hair import volume
 from spinmeround.template.hair.curl import Curl
 from spinmeround.template.hair.nearest_on_grid import Grid
+from spinmeround.template.hair.orientation import LUMINANCE
 from spinmeround.template.hair.strand_texture import synthesise_strands
-from spinmeround.template.hair.unseen_colour import continued_colour, shading_of_form
+from spinmeround.template.hair.unseen_colour import continued_colour, lit, shading_of_form
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.render import Covering, Skin, render_views
 from tests.template.hair.capped import (
@@ -167,7 +168,7 @@ def test_strands_keep_their_contrast_and_the_tone_of_combed_ones_runs_along_them
     def alike(coherence, shift):
         down = np.broadcast_to(np.float32([0.0, 1.0]), (192, 256, 2))
         curl, rng = Curl(0.0, 0.1, coherence), np.random.default_rng(0)
-        strands = synthesise_strands(capped[0], down, curl, texel=0.0015, rng=rng)
+        strands = synthesise_strands(capped[0], down, curl, texel=0.0015, stretch=np.ones(len(down)), rng=rng)
         assert 0.5 < strands.std() / (0.1 / np.sqrt(2)) < 1.5
         grey = strands.mean(axis=2)[16:-16, 16:-16]
         moved = np.roll(strands.mean(axis=2), shift, axis=(0, 1))[16:-16, 16:-16]
@@ -212,17 +213,28 @@ def test_unseen_hair_is_that_of_its_height_and_not_that_of_a_shadow():
     np.testing.assert_allclose(base[500, [0, 150, 900]], np.broadcast_to(tips, (3, 3)), atol=0.05)
 
 
-def test_a_round_head_is_lighter_above_than_below_and_as_much_as_the_hair_has_contrast():
-    up = np.cos(np.linspace(0, np.pi, 608))[:, None]
-    normal = np.dstack([np.repeat(each, 1024, axis=1) for each in (np.sqrt(1 - up**2), up, 0 * up)])
+def test_a_round_head_is_lighter_above_than_below_and_the_more_so_the_more_contrast_its_hair_has():
+    slope = np.linspace(0, np.pi, 608)[:, None]
+    up, out, none = (np.repeat(each, 1024, axis=1) for each in (np.cos(slope), np.sin(slope), 0 * slope))
+    normal, along = np.dstack([out, up, none]), np.dstack([up, -out, none])
     trust = np.ones((608, 1024), np.float32)
     stripes = np.where(np.arange(1024) // 64 % 2, 1.0, 0.5)[None, :, None]
-    forms = [
-        shading_of_form(normal, np.broadcast_to(HAIR_RGB * each, normal.shape), trust)
+    striped, plain = (
+        shading_of_form(normal, along, np.broadcast_to(HAIR_RGB * each, normal.shape), trust)[:, 0, 0]
         for each in (stripes, 1 + 0 * stripes)
-    ]
-    assert forms[0][150, 0] > 1.1 * forms[0][304, 0] > 1.1 * forms[0][500, 0]
-    np.testing.assert_allclose(forms[1], 1, atol=1e-4)
+    )
+    assert striped[150] > 1.1 * striped[304] > 1.1 * striped[500]
+    assert striped.argmax() == pytest.approx(152, abs=25), "the highlight lies where the surface faces up and outward"
+    assert 1 < plain[150] / plain[500] < striped[150] / striped[500]
+
+
+def test_a_highlight_is_paler_than_the_hair_and_shade_is_not():
+    colour = np.broadcast_to([0.4, 0.2, 0.1], (4, 8, 3))
+    bright, dark = lit(colour, np.full((4, 8, 1), 1.5)), lit(colour, np.full((4, 8, 1), 0.5))
+    luminance = np.array(LUMINANCE)
+    np.testing.assert_allclose(bright @ luminance, 1.5 * (colour @ luminance))
+    assert (bright[..., 0] / bright[..., 2]).max() < 3.6
+    np.testing.assert_allclose(dark, 0.5 * colour)
 
 
 def test_the_map_wraps_without_a_seam(capped):
