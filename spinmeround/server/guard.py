@@ -24,7 +24,8 @@ from spinmeround.server.settings import Limits, ServerSettings, is_loopback
 COOKIE = "spinmeround_token"
 SMALL_BODY_BYTES = 64 * 2**10
 """The most that is taken where no photo is expected."""
-_LINGER_S = 1.0
+_LINGER_S, _LINGER_BYTES = 1.0, 64 * 2**20
+"""So long and so much is read of a body that was refused."""
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?")
 _POLICY = "; ".join(
     (
@@ -262,6 +263,7 @@ async def _refuse(refused: RefusedError, send: Send, receive: Receive) -> None:
     await send({"type": "http.response.body", "body": refused.body, "more_body": True})
     with suppress(TimeoutError):
         async with asyncio.timeout(_LINGER_S):
-            while (await receive()).get("more_body", False):
-                pass
+            left = _LINGER_BYTES
+            while left > 0 and (message := await receive()).get("more_body", False):
+                left -= len(message["body"])
     await send({"type": "http.response.body", "body": b""})
