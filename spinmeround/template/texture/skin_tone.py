@@ -18,6 +18,17 @@ _BEARD_CORE = (152, 175, 199, 200, 164, 167, 393, 136, 365, 149, 378)
 """Landmarks where a beard or moustache grows if there is any: chin, upper lip, edge of the jaw."""
 _FEATURES = (61, 291, 164, 0, 17, 4, 2, 48, 278, 168, 33, 133, 362, 263, 70, 107, 336, 300)
 """Landmarks on mouth, nose, eyes and brows."""
+_BROWS = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46, 300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
+# fmt: off
+_FEATURE_OUTLINES = (
+    33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7,
+    263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249,
+    *_BROWS,
+    61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 146, 91, 181, 84, 17, 314, 405, 321, 375,
+    168, 6, 197, 195, 5, 4, 2, 48, 278, 98, 327, 13, 14,
+)
+# fmt: on
+"""Landmarks around eyes, brows, mouth and nose."""
 _NOSE_BASE, _EAR_BASE, _CHIN, _EYE_CORNER = 2, 323, 152, 263
 _MIN_COLOUR = 0.02
 """Darker colours are taken for this one, sRGB in [0, 1]: the logarithm of black has no bound."""
@@ -36,6 +47,8 @@ class _ToneSettings:
         brightness: difference in brightness that is half-way to something else: soft shadows are within it.
         chroma: difference in colour without brightness that is half-way to something else.
         features_mm: distances to mouth, nose, eyes and brows between which the centre of the face ends, millimetres.
+        core_features_mm: distances to their outlines between which that ends where nothing else is, millimetres.
+        brows_mm: distances to the brows between which their hairs end, millimetres.
         bearded: fraction of the beard's core that is unlike skin between which a face becomes bearded.
         core_unlike: unlikeness from which a place in the core is hair.
         beard_edge_mm: the border of where beards grow is so soft, millimetres.
@@ -51,6 +64,8 @@ class _ToneSettings:
     brightness: float = 0.35
     chroma: float = 0.11
     features_mm: tuple[float, float] = (24, 36)
+    core_features_mm: tuple[float, float] = (5, 14)
+    brows_mm: tuple[float, float] = (3.0, 7.0)
     bearded: tuple[float, float] = (0.25, 0.6)
     core_unlike: float = 1.0
     beard_edge_mm: float = 8
@@ -70,15 +85,19 @@ class SkinPlaces:
     Attributes:
         sure: 1 on patches of cheeks, nose and forehead, falling to 0 at their border.
         features: 1 around mouth, nose, eyes and brows, 0 elsewhere.
+        core_features: the same, just around them.
         own: 1 there, where all that is seen is this person's, and above the eyes, where hair begins; 0 on cheeks, jaw
             and neck.
+        brows: 1 on the brows.
         beard: 1 where a beard may grow, with a soft border.
         beard_core: vertices that are hair in all who have a beard.
     """
 
     sure: Float[np.ndarray, "m"]
     features: Float[np.ndarray, "m"]
+    core_features: Float[np.ndarray, "m"]
     own: Float[np.ndarray, "m"]
+    brows: Float[np.ndarray, "m"]
     beard: Float[np.ndarray, "m"]
     beard_core: Float[np.ndarray, "m"]
 
@@ -104,10 +123,14 @@ class SkinPlaces:
         beard = beard * smooth_ramp(dense[:, 2], lobe[2] - edge / 2, lobe[2] + edge / 2)
         beard = beard * (1 - np.maximum.reduce([model.masks[name] for name in ("lips", "ear_left", "ear_right")]))
         to_feature = cKDTree(landmarks[list(_FEATURES)]).query(dense)[0] / MILLIMETRE
+        to_outline = cKDTree(landmarks[list(_FEATURE_OUTLINES)]).query(dense)[0] / MILLIMETRE
+        to_brow = cKDTree(landmarks[list(_BROWS)]).query(dense)[0] / MILLIMETRE
         features = 1 - smooth_ramp(to_feature, *_TONE.features_mm)
         return SkinPlaces(
             sure=np.clip(1 - near_sure**2, 0, 1) * (1 - model.masks["lids"]),
             features=features,
+            core_features=1 - smooth_ramp(to_outline, *_TONE.core_features_mm),
+            brows=1 - smooth_ramp(to_brow, *_TONE.brows_mm),
             own=np.maximum(features, smooth_ramp(dense[:, 1] - eye[1], 0.0, edge)),
             beard=beard,
             beard_core=core.astype(np.float64),
@@ -186,6 +209,11 @@ def _difference(log_ratio: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]
 
 def weighted_median(values: Float[np.ndarray, "n"], weight: Float[np.ndarray, "n"]) -> float:
     """Return the value below which half of the weight lies."""
+    return weighted_quantile(values, weight, 0.5)
+
+
+def weighted_quantile(values: Float[np.ndarray, "n"], weight: Float[np.ndarray, "n"], fraction: float) -> float:
+    """Return the value below which a fraction of the weight lies."""
     order = np.argsort(values, kind="stable")
     total = np.cumsum(weight[order])
-    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+    return float(values[order][np.searchsorted(total, fraction * total[-1])])

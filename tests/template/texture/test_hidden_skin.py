@@ -10,7 +10,8 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from spinmeround.geometry import MILLIMETRE, vertex_normals
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.texture.bake import TEXTURE_PX, SkinTexture, bake_skin_texture, shared_atlas
-from spinmeround.template.texture.fill import MembraneSolver, screening_weight, vertex_areas
+from spinmeround.template.texture.fill import Layer, MembraneSolver, screening_weight, vertex_areas
+from spinmeround.template.texture.hidden_skin import SkinCanvas
 from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, unlikeness, usual_skin
 from tests.template.texture.painted import painted_portrait
 
@@ -126,22 +127,25 @@ def unlike_its_sides(model) -> SkinTexture:
 
 
 def _just_unseen(model, texture, low, high):
-    """Return texels between two heights on the sides of the head that no photo sees, 2 to 10 mm from what one sees."""
+    """Return texels between two heights on the sides of the head that no photo sees, up to 18 mm from what one sees."""
     place = shared_atlas(TEXTURE_PX).spread(np.asarray(model.dense(model.mean), np.float64))
     band = _bare(model, texture) & (place[..., 1] > low) & (place[..., 1] < high) & (np.abs(place[..., 0]) > 0.08)
     band &= shared_atlas(TEXTURE_PX).spread((model.masks["ear_left"] + model.masks["ear_right"])[:, None])[..., 0] < 0.1
     unseen = band & (texture.observed < 0.02)
     distance = cKDTree(place[band & (texture.observed > 0.5)]).query(place[unseen])[0]
     near = np.zeros_like(unseen)
-    near[unseen] = (distance > 2 * MILLIMETRE) & (distance < 10 * MILLIMETRE)
+    near[unseen] = distance < 18 * MILLIMETRE
     assert near.sum() > 500
     return near
 
 
 def test_hidden_skin_has_the_colour_of_what_adjoins_it(model, unlike_its_sides):
     near = _just_unseen(model, unlike_its_sides, -0.17, 0.0)
-    colour = np.median(unlike_its_sides.albedo[near], axis=0)
-    assert _difference(colour, DULL)[0] < 0.7 * _difference(colour, SKIN)[0]
+    place = shared_atlas(TEXTURE_PX).spread(np.asarray(model.dense(model.mean), np.float64))
+    seen = _bare(model, unlike_its_sides) & (unlike_its_sides.observed > 0.5) & (np.abs(place[..., 0]) > 0.1)
+    seen &= (place[..., 1] > -0.17) & (place[..., 1] < 0)
+    colours = [np.median(unlike_its_sides.albedo[each], axis=0) for each in (near, seen)]
+    assert _difference(*colours)[0] < 0.5 * _difference(DULL, SKIN)[0]
 
 
 def test_a_beard_fades_beyond_what_is_seen(model, unlike_its_sides):
@@ -252,3 +256,23 @@ def test_a_face_is_bearded_if_its_chin_and_lip_are(model, places):
     assert beardedness(unlikeness(bearded, SKIN), weight, places).max() > 0.95
     curl = np.where(((points[:, 0] > 0.1) & (points[:, 1] < 0))[:, None], BEARD, SKIN)
     assert beardedness(unlikeness(curl, SKIN), weight, places).max() == 0
+
+
+def test_a_smooth_shadow_on_a_sharp_photo_is_no_beard(model):
+    """Dark chins of faces with hairy brows: one with hairs, one without."""
+    atlas, places = shared_atlas(TEXTURE_PX), SkinPlaces.on(model)
+    inside, count = atlas.part == 0, model.subdivision.shape[0]
+    canvas = SkinCanvas(
+        model, atlas, inside, MembraneSolver.on_faces(model.dense_faces, count), np.zeros(count), np.ones(count), places
+    )
+    chin, brows = (canvas.spread(each)[..., None] for each in (places.beard, places.brows))
+    noise = 1 + 0.2 * np.random.default_rng(0).standard_normal((*inside.shape, 1)).astype(np.float32)
+    unlike, weight_sum = unlikeness(np.where(places.beard[:, None] > 0.5, BEARD, SKIN), SKIN), np.full(count, 5.0)
+
+    def bearded(hairs, sharp):
+        rgb = (SKIN * (1 - chin) + BEARD * chin * (noise if hairs else 1)) * (noise if sharp else 1) ** brows
+        return canvas.beard(Layer(rgb.astype(np.float32), inside.astype(np.float32)), unlike, weight_sum).max()
+
+    assert bearded(hairs=True, sharp=True) > 0.95
+    assert bearded(hairs=False, sharp=True) < 0.05
+    assert bearded(hairs=False, sharp=False) > 0.95, "where nothing is sharp a beard is smooth, too"
