@@ -15,10 +15,9 @@ from spinmeround.template.fit.lip_edges import LOWER_EDGE, UPPER_EDGE
 from spinmeround.template.model.head_model import HeadModel, landmark_points
 from spinmeround.template.texture.creases import without_creases
 from spinmeround.template.texture.fill import Layer, MembraneSolver, colour_similarity, window_of
-from spinmeround.template.texture.hidden_skin import SkinCanvas
 from spinmeround.template.texture.lighting import GAMMA
 from spinmeround.template.texture.lips import lips_gap, redness
-from spinmeround.template.texture.skin_tone import log_colour
+from spinmeround.template.texture.skin_tone import SkinCanvas, log_colour
 
 _JAW = "jawOpen"
 

@@ -18,14 +18,14 @@ from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_mo
 from spinmeround.template.texture.at_rest import skin_at_rest
 from spinmeround.template.texture.eyes import complete_eyes
 from spinmeround.template.texture.fill import Layer, MembraneSolver, mix_in, vertex_areas
-from spinmeround.template.texture.hidden_skin import SkinCanvas, complete_skin
+from spinmeround.template.texture.hidden_skin import complete_skin
 from spinmeround.template.texture.lighting import GAMMA, PhotoLight, SkinLight, fit_light
 from spinmeround.template.texture.mouth import complete_mouth
 from spinmeround.template.texture.occluding_contour import contour_light
 from spinmeround.template.texture.occlusion import Visibility, relief_light, with_interreflection
 from spinmeround.template.texture.photo_merge import PhotoLayer, merge_photos, photo_fitness
 from spinmeround.template.texture.projection import Projection, project_photo
-from spinmeround.template.texture.skin_tone import SkinPlaces, unlikeness, usual_skin, weighted_median
+from spinmeround.template.texture.skin_tone import SkinCanvas, SkinPlaces, unlikeness, usual_skin, weighted_median
 from spinmeround.types import Portrait
 
 TEXTURE_PX = 2048

@@ -11,8 +11,7 @@ from spinmeround.images import blurred
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.model.head_model import PARTS
 from spinmeround.template.texture.fill import Layer, colour_similarity, window_of
-from spinmeround.template.texture.hidden_skin import SkinCanvas
-from spinmeround.template.texture.skin_tone import log_colour, unlikeness, usual_skin
+from spinmeround.template.texture.skin_tone import SkinCanvas, log_colour, unlikeness, usual_skin
 
 
 @dataclass(frozen=True)

@@ -6,29 +6,24 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Float, Float32
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import MILLIMETRE
 from spinmeround.images import blurred
 from spinmeround.numerics import smooth_ramp
-from spinmeround.template.model.atlas import Atlas
-from spinmeround.template.model.head_model import HeadModel, landmark_points
+from spinmeround.template.model.head_model import landmark_points
 from spinmeround.template.texture.fill import (
     Layer,
-    MembraneSolver,
     blend_under,
     mix_in,
-    screening_weight,
     synthesise_grain,
     tone_matched,
-    window_of,
 )
 from spinmeround.template.texture.lips import seam_shadow
 from spinmeround.template.texture.occluding_contour import border_change
 from spinmeround.template.texture.skin_tone import (
-    SkinPlaces,
-    beardedness,
+    SkinCanvas,
     between,
     fraction_between,
     log_colour,
@@ -48,7 +43,6 @@ class _HiddenSettings:
     """Constants of hidden skin. Unlikeness is that of ``skin_tone``, weights and fractions are in [0, 1].
 
     Attributes:
-        trust_power: power of the weights with which texels give their vertex its colour.
         half_weight: summed texel weight at which the colour of a vertex counts half, texels.
         around_weight: weight of single vertices against their neighbours where a texel is compared with the skin
             around it: a few centimetres are averaged.
@@ -70,7 +64,6 @@ class _HiddenSettings:
         skin_reach_mm: so far from what is seen the person's usual skin has won all but 1/e, millimetres.
         border_reach_mm: the same for the tone near the border of what is seen, ...
         min_share: ... which is where photos see less than this fraction of a vertex.
-        haired: coverage by hair between which what is seen comes to be hair.
         lip_fraction: part of its weight taken away on lips, which continue their own colour.
         side_fraction: part of the way, in logarithms, from sure skin to that of cheeks, jaw and temples, which adjoin
             hidden skin, at which the colour lies that it tends to.
@@ -91,14 +84,10 @@ class _HiddenSettings:
         max_pores: greatest standard deviation of the grain of skin, fraction of its brightness: what are pores on
             bright skin is a rash on dark skin; ...
         max_hairs: ... and of that of a beard.
-        hairs: standard deviation of the blur that hairs of a beard do not outlast, fraction of the texture's side.
-        hairy: mean differences from that blur, natural logarithms, between which a dark chin comes to have a beard, ...
-        sharp: ... and, on brows, between which a photo comes to be so sharp that this can be said.
         min_hair_weight: that needs this summed weight, texels, ...
         hair_to_skin: ... or the hair is so bright relative to skin.
     """
 
-    trust_power: int = 3
     half_weight: float = 2.0
     around_weight: float = 0.03
     around_prior: float = 1e-3
@@ -116,7 +105,6 @@ class _HiddenSettings:
     skin_reach_mm: float = 30
     border_reach_mm: float = 80
     min_share: float = 0.5
-    haired: tuple[float, float] = (0.4, 0.8)
     lip_fraction: float = 0.95
     side_fraction: float = 0.5
     beard_reach_mm: float = 40
@@ -131,9 +119,6 @@ class _HiddenSettings:
     hair_ranks: tuple[float, float] = (0.2, 0.9)
     max_pores: float = 0.015
     max_hairs: float = 0.05
-    hairs: float = 0.002
-    hairy: tuple[float, float] = (0.026, 0.038)
-    sharp: tuple[float, float] = (0.012, 0.02)
     min_hair_weight: float = 20
     hair_to_skin: float = 0.5
 
@@ -143,79 +128,6 @@ _TINY = 1e-6
 """Keeps divisions by weights finite."""
 _FLUSH = np.array([1.0, -0.5, -0.5])
 """Blood makes skin redder: the logarithm of red less those of green and blue."""
-
-
-@dataclass(frozen=True)
-class SkinCanvas:
-    """Where the head's skin is painted.
-
-    Attributes:
-        inside: texels of skin.
-        membrane: over the dense vertices of skin.
-        hair_coverage: fraction of hair over each dense vertex.
-        areas: of each dense vertex on the mean head, squared head units.
-        places: where skin is sure, and where a beard may grow.
-    """
-
-    model: HeadModel
-    atlas: Atlas
-    inside: Bool[np.ndarray, "t t"]
-    membrane: MembraneSolver
-    hair_coverage: Float[np.ndarray, "m"]
-    areas: Float[np.ndarray, "m"]
-    places: SkinPlaces
-
-    @property
-    def ears(self) -> Float[np.ndarray, "m"]:
-        """1 on both ears, 0 elsewhere, with a soft border."""
-        return np.maximum(self.model.masks["ear_left"], self.model.masks["ear_right"])
-
-    @property
-    def haired(self) -> Float[np.ndarray, "m"]:
-        """1 where hair hides the skin, 0 elsewhere and at its border, where both mix."""
-        return smooth_ramp(self.hair_coverage, *_HIDDEN.haired)
-
-    def gather(self, layer: Layer) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m"]]:
-        """Return the colours that a layer has at the dense vertices, and their summed weights."""
-        weight = np.where(self.inside, layer.weight, 0).astype(np.float32, copy=False)
-        trust = weight.copy()
-        for _ in range(_HIDDEN.trust_power - 1):
-            trust *= weight
-        return self.atlas.gather(layer.rgb, trust, len(self.hair_coverage))
-
-    def beard(
-        self, layer: Layer, unlike: Float[np.ndarray, "m"], weight_sum: Float[np.ndarray, "m"]
-    ) -> Float[np.ndarray, "m"]:
-        """Return, per dense vertex, how far what is unlike skin is a beard: it is where beards are, and has hairs.
-
-        A shadow below the mouth and along the jaw is as dark, and smooth. A photo whose brows are smooth cannot tell.
-        """
-        beard = beardedness(unlike, weight_sum, self.places)
-        if not beard.any():
-            return beard
-        brow = self._fine_contrast(layer, self.places.brows)
-        core = self._fine_contrast(layer, self.places.beard_core * (unlike > 1))
-        sharp, hairy = smooth_ramp(np.array([brow]), *_HIDDEN.sharp), smooth_ramp(np.array([core]), *_HIDDEN.hairy)
-        return beard * (1 - sharp * (1 - hairy))
-
-    def _fine_contrast(self, layer: Layer, part: Float[np.ndarray, "m"]) -> float:
-        """Return the mean difference of seen texels of a part from a blur that takes hairs away, natural logarithms."""
-        used = self.inside & (layer.weight > 0.5) & (self.spread(part) > 0.5)
-        if not used.any():
-            return 0.0
-        window = window_of(used, blur_px=(blur_px := _HIDDEN.hairs * self.atlas.size))
-        brightness = log_colour(layer.rgb[window]).mean(-1).astype(np.float32)
-        return float(np.abs(brightness - blurred(brightness, blur_px))[used[window]].mean())
-
-    def screen(self, reach_mm: float | Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
-        """Return the weight with which a prior has won all but 1/e at this distance from what is known."""
-        return screening_weight(self.areas, np.asarray(reach_mm) * MILLIMETRE)
-
-    def spread(
-        self, values: Float[np.ndarray, "m"], window: tuple[slice, slice] = np.s_[:, :]
-    ) -> Float32[np.ndarray, "h w"]:
-        """Interpolate one value for each dense vertex over the texels, or over rows and columns of them."""
-        return self.atlas.spread(np.asarray(values)[:, None], window)[..., 0]
 
 
 @dataclass(frozen=True)
@@ -435,7 +347,7 @@ def _continued_skin(
         logs - skin, _continues(canvas, tone, colours) * seen, np.zeros_like(logs), prior_weight=canvas.screen(reach_mm)
     )
     smooth = np.exp(skin + departure) * occlusion * seam_shadow(canvas.model)[:, None]
-    under_hair = np.square(canvas.hair_coverage)[:, None]
+    under_hair = canvas.haired[:, None]
     return smooth * (1 - under_hair) + _hair_colour(canvas, tone, colours, weight_sum) * under_hair
 
 

@@ -1,16 +1,19 @@
-"""The person's own skin: its usual colour from places that are skin in everybody, and what is unlike it."""
+"""The person's own skin: where it is painted, its usual colour from sure places, and what is unlike it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Float32
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import MILLIMETRE
+from spinmeround.images import blurred
 from spinmeround.numerics import smooth_ramp
+from spinmeround.template.model.atlas import Atlas
 from spinmeround.template.model.head_model import HeadModel, landmark_points
+from spinmeround.template.texture.fill import Layer, MembraneSolver, screening_weight, window_of
 
 _SURE = (50, 280, 101, 330, 117, 346, 205, 425, 36, 266, 151, 9, 4, 108, 337)
 """Landmarks on cheeks, nose and forehead: skin in everybody, whatever grows or is worn elsewhere."""
@@ -46,11 +49,16 @@ class _ToneSettings:
         robust_scale: vertices that are unlike the median by so many times the tolerances count half.
         brightness: difference in brightness that is half-way to something else: soft shadows are within it.
         chroma: difference in colour without brightness that is half-way to something else.
+        trust_power: power of the weights with which texels give their vertex its colour.
+        haired: coverage by hair between which what is seen comes to be hair.
         features_mm: distances to mouth, nose, eyes and brows between which the centre of the face ends, millimetres.
         core_features_mm: distances to their outlines between which that ends where nothing else is, millimetres.
         brows_mm: distances to the brows between which their hairs end, millimetres.
         bearded: fraction of the beard's core that is unlike skin between which a face becomes bearded.
         core_unlike: unlikeness from which a place in the core is hair.
+        hairs: standard deviation of the blur that hairs of a beard do not outlast, fraction of the texture's side.
+        hairy: mean differences from that blur, natural logarithms, between which a dark chin comes to have a beard, ...
+        sharp: ... and, on brows, between which a photo comes to be so sharp that this can be said.
         beard_edge_mm: the border of where beards grow is so soft, millimetres.
         beard_below_chin_mm: they grow down to here, from the chin to the lobes of the ears, millimetres below them.
         sideburn_mm: so far before the lobes they reach up to the eyes, millimetres.
@@ -63,11 +71,16 @@ class _ToneSettings:
     robust_scale: float = 0.5
     brightness: float = 0.35
     chroma: float = 0.11
+    trust_power: int = 3
+    haired: tuple[float, float] = (0.3, 0.8)
     features_mm: tuple[float, float] = (24, 36)
     core_features_mm: tuple[float, float] = (5, 14)
     brows_mm: tuple[float, float] = (3.0, 7.0)
     bearded: tuple[float, float] = (0.25, 0.6)
     core_unlike: float = 1.0
+    hairs: float = 0.002
+    hairy: tuple[float, float] = (0.026, 0.038)
+    sharp: tuple[float, float] = (0.012, 0.02)
     beard_edge_mm: float = 8
     beard_below_chin_mm: float = 25
     sideburn_mm: float = 30
@@ -135,6 +148,79 @@ class SkinPlaces:
             beard=beard,
             beard_core=core.astype(np.float64),
         )
+
+
+@dataclass(frozen=True)
+class SkinCanvas:
+    """Where the head's skin is painted.
+
+    Attributes:
+        inside: texels of skin.
+        membrane: over the dense vertices of skin.
+        hair_coverage: fraction of hair over each dense vertex.
+        areas: of each dense vertex on the mean head, squared head units.
+        places: where skin is sure, and where a beard may grow.
+    """
+
+    model: HeadModel
+    atlas: Atlas
+    inside: Bool[np.ndarray, "t t"]
+    membrane: MembraneSolver
+    hair_coverage: Float[np.ndarray, "m"]
+    areas: Float[np.ndarray, "m"]
+    places: SkinPlaces
+
+    @property
+    def ears(self) -> Float[np.ndarray, "m"]:
+        """1 on both ears, 0 elsewhere, with a soft border."""
+        return np.maximum(self.model.masks["ear_left"], self.model.masks["ear_right"])
+
+    @property
+    def haired(self) -> Float[np.ndarray, "m"]:
+        """1 where hair hides the skin, 0 elsewhere and at its border, where both mix."""
+        return smooth_ramp(self.hair_coverage, *_TONE.haired)
+
+    def gather(self, layer: Layer) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m"]]:
+        """Return the colours that a layer has at the dense vertices, and their summed weights."""
+        weight = np.where(self.inside, layer.weight, 0).astype(np.float32, copy=False)
+        trust = weight.copy()
+        for _ in range(_TONE.trust_power - 1):
+            trust *= weight
+        return self.atlas.gather(layer.rgb, trust, len(self.hair_coverage))
+
+    def beard(
+        self, layer: Layer, unlike: Float[np.ndarray, "m"], weight_sum: Float[np.ndarray, "m"]
+    ) -> Float[np.ndarray, "m"]:
+        """Return, per dense vertex, how far what is unlike skin is a beard: it is where beards are, and has hairs.
+
+        A shadow below the mouth and along the jaw is as dark, and smooth. A photo whose brows are smooth cannot tell.
+        """
+        beard = beardedness(unlike, weight_sum, self.places)
+        if not beard.any():
+            return beard
+        brow = self._fine_contrast(layer, self.places.brows)
+        core = self._fine_contrast(layer, self.places.beard_core * (unlike > 1))
+        sharp, hairy = smooth_ramp(np.array([brow]), *_TONE.sharp), smooth_ramp(np.array([core]), *_TONE.hairy)
+        return beard * (1 - sharp * (1 - hairy))
+
+    def _fine_contrast(self, layer: Layer, part: Float[np.ndarray, "m"]) -> float:
+        """Return the mean difference of seen texels of a part from a blur that takes hairs away, natural logarithms."""
+        used = self.inside & (layer.weight > 0.5) & (self.spread(part) > 0.5)
+        if not used.any():
+            return 0.0
+        window = window_of(used, blur_px=(blur_px := _TONE.hairs * self.atlas.size))
+        brightness = log_colour(layer.rgb[window]).mean(-1).astype(np.float32)
+        return float(np.abs(brightness - blurred(brightness, blur_px))[used[window]].mean())
+
+    def screen(self, reach_mm: float | Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+        """Return the weight with which a prior has won all but 1/e at this distance from what is known."""
+        return screening_weight(self.areas, np.asarray(reach_mm) * MILLIMETRE)
+
+    def spread(
+        self, values: Float[np.ndarray, "m"], window: tuple[slice, slice] = np.s_[:, :]
+    ) -> Float32[np.ndarray, "h w"]:
+        """Interpolate one value for each dense vertex over the texels, or over rows and columns of them."""
+        return self.atlas.spread(np.asarray(values)[:, None], window)[..., 0]
 
 
 def usual_skin(

@@ -11,8 +11,7 @@ from spinmeround.geometry import MILLIMETRE, vertex_normals
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.texture.bake import TEXTURE_PX, SkinTexture, bake_skin_texture, shared_atlas
 from spinmeround.template.texture.fill import Layer, MembraneSolver, screening_weight, vertex_areas
-from spinmeround.template.texture.hidden_skin import SkinCanvas
-from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, unlikeness, usual_skin
+from spinmeround.template.texture.skin_tone import SkinCanvas, SkinPlaces, beardedness, unlikeness, usual_skin
 from tests.template.texture.painted import painted_portrait
 
 SKIN = np.array([0.72, 0.52, 0.43])
