@@ -263,10 +263,8 @@ def _adjoining_skin(
         return usual, usual * _HIDDEN.ear_tint
     sure, side = log_colour(usual), log_colour(usual_skin(colours, bare_sum, sides))
     adjoining = sure + _HIDDEN.side_fraction * (side - sure)
-    shown = bare_sum * np.maximum(sides, canvas.places.sure) > 0
-    flush = log_colour(colours[shown]) @ _FLUSH
-    weight = (bare_sum * np.maximum(sides, canvas.places.sure))[shown]
-    least = weighted_quantile(flush, weight, _HIDDEN.flush_rank)
+    face = bare_sum * np.maximum(sides, canvas.places.sure)
+    least = weighted_quantile(log_colour(colours) @ _FLUSH, face, _HIDDEN.flush_rank)
     pale = adjoining + min(least - adjoining @ _FLUSH, 0.0) * _FLUSH / (_FLUSH @ _FLUSH)
     return np.exp(pale), np.exp(adjoining) * _HIDDEN.ear_tint
 

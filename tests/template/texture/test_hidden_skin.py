@@ -8,9 +8,11 @@ from scipy.spatial import cKDTree
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from spinmeround.geometry import MILLIMETRE, vertex_normals
+from spinmeround.template.model.atlas import build_atlas
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.texture.bake import TEXTURE_PX, SkinTexture, bake_skin_texture, shared_atlas
 from spinmeround.template.texture.fill import Layer, MembraneSolver, screening_weight, vertex_areas
+from spinmeround.template.texture.hidden_skin import complete_skin
 from spinmeround.template.texture.skin_tone import SkinCanvas, SkinPlaces, beardedness, unlikeness, usual_skin
 from tests.template.texture.painted import painted_portrait
 
@@ -257,21 +259,63 @@ def test_a_face_is_bearded_if_its_chin_and_lip_are(model, places):
     assert beardedness(unlikeness(curl, SKIN), weight, places).max() == 0
 
 
-def test_a_smooth_shadow_on_a_sharp_photo_is_no_beard(model):
+@pytest.fixture(scope="module")
+def canvas(model, places) -> SkinCanvas:
+    atlas, count = build_atlas(model, 512), model.subdivision.shape[0]
+    membrane = MembraneSolver.on_faces(model.dense_faces[model.dense_part == 0], count)
+    areas = vertex_areas(model.dense(model.mean), model.dense_faces)
+    return SkinCanvas(model, atlas, atlas.part == 0, membrane, np.zeros(count), areas, places)
+
+
+def test_a_smooth_shadow_on_a_sharp_photo_is_no_beard(canvas, places):
     """Dark chins of faces with hairy brows: one with hairs, one without."""
-    atlas, places = shared_atlas(TEXTURE_PX), SkinPlaces.on(model)
-    inside, count = atlas.part == 0, model.subdivision.shape[0]
-    canvas = SkinCanvas(
-        model, atlas, inside, MembraneSolver.on_faces(model.dense_faces, count), np.zeros(count), np.ones(count), places
-    )
     chin, brows = (canvas.spread(each)[..., None] for each in (places.beard, places.brows))
-    noise = 1 + 0.2 * np.random.default_rng(0).standard_normal((*inside.shape, 1)).astype(np.float32)
-    unlike, weight_sum = unlikeness(np.where(places.beard[:, None] > 0.5, BEARD, SKIN), SKIN), np.full(count, 5.0)
+    shape = (*canvas.inside.shape, 1)
+    noise = 1 + 0.2 * np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    unlike = unlikeness(np.where(places.beard[:, None] > 0.5, BEARD, SKIN), SKIN)
 
     def bearded(hairs, sharp):
         rgb = (SKIN * (1 - chin) + BEARD * chin * (noise if hairs else 1)) * (noise if sharp else 1) ** brows
-        return canvas.beard(Layer(rgb.astype(np.float32), inside.astype(np.float32)), unlike, weight_sum).max()
+        layer = Layer(rgb.astype(np.float32), canvas.inside.astype(np.float32))
+        return canvas.beard(layer, unlike, np.full(len(unlike), 5.0)).max()
 
     assert bearded(hairs=True, sharp=True) > 0.95
     assert bearded(hairs=False, sharp=True) < 0.05
     assert bearded(hairs=False, sharp=False) > 0.95, "where nothing is sharp a beard is smooth, too"
+
+
+FLUSHED = SKIN * [1.05, 0.88, 0.88]
+
+
+@pytest.fixture(scope="module")
+def flushed(model, canvas):
+    """A face with red cheeks that is seen from the front, with a dark rim where it ends; and how it is completed."""
+    points = model.dense(model.mean)
+    cheeks = (points[:, 1] < 0) & (points[:, 1] > -0.2) & (np.abs(points[:, 0]) > 0.03)
+    seen = np.where((points[:, 2] > 0.06) & (points[:, 1] > -0.35), 1.0, 0.0)
+    rim = (points[:, 2] < 0.08)[:, None]
+    colours = np.where(rim, 0.4, 1) * np.where(cheeks[:, None], FLUSHED, SKIN)
+    layer = Layer(canvas.atlas.spread(colours), canvas.spread(seen) * canvas.inside)
+    plain = np.ones((len(points), 3))
+    border = np.zeros(canvas.inside.shape, np.float32)
+    return complete_skin(canvas, layer, border, plain, rng=np.random.default_rng(0)).rgb
+
+
+def _median(canvas, rgb, chosen):
+    return np.median(rgb[canvas.inside & (canvas.spread(chosen.astype(float)) > 0.9)], axis=0)
+
+
+def test_hidden_skin_is_less_flushed_than_cheeks_and_ears_are_as_red(model, canvas, flushed):
+    neck, ears = (_median(canvas, flushed, each > 0.9) for each in (model.masks["neck"], canvas.ears))
+    redness = [rgb[0] / rgb[1:].mean() for rgb in (neck, ears, SKIN, FLUSHED)]
+    assert redness[0] < redness[1] < redness[3] * 1.05
+    assert abs(redness[0] / redness[2] - 1) < 0.06
+
+
+def test_a_dark_rim_where_the_view_ends_is_not_on_the_skin(model, canvas, flushed):
+    points = model.dense(model.mean)
+    around = (points[:, 2] > 0.02) & (points[:, 2] < 0.1) & (np.abs(points[:, 1]) < 0.1)
+    around &= (canvas.ears < 0.01) & (canvas.places.core_features < 0.01) & model.dense_vertices_of("skin")
+    shown = flushed[canvas.inside & (canvas.spread(around.astype(float)) > 0.9)].mean(-1)
+    assert len(shown) > 1000
+    assert np.percentile(shown, 2) > 0.8 * SKIN.mean()
