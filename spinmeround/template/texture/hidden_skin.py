@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from spinmeround.geometry import MILLIMETRE
@@ -59,6 +60,8 @@ class _HiddenSettings:
         rim_gain: factor on the blurred doubt, so that all of what was doubted goes.
         unseen: weight below which a texel is not seen, as far as the transition to what is seen is concerned.
         feather: width of that transition on cheeks, jaw and neck, fraction of the texture's side.
+        fade_mm: photos gain their weight over this distance from the border of what they see, millimetres; ...
+        min_patch: ... unseen patches smaller than this fraction of the largest, as in nostrils, have no such border.
         seen_prior_weight: weight of "no difference" when the mirror image takes the tone of what is seen.
         invented_prior_weight: the same for invented colours, whose tone has to match near their border only.
         skin_reach_mm: so far from what is seen the person's usual skin has won all but 1/e, millimetres.
@@ -99,7 +102,9 @@ class _HiddenSettings:
     rim: float = 0.002
     rim_gain: float = 2.0
     unseen: float = 0.2
-    feather: float = 0.035
+    feather: float = 0.015
+    fade_mm: float = 18
+    min_patch: float = 0.1
     seen_prior_weight: float = 1e-3
     invented_prior_weight: float = 0.02
     skin_reach_mm: float = 30
@@ -194,14 +199,17 @@ def complete_skin(
 
 
 def _evened_at_border(canvas: SkinCanvas, seen: Layer) -> Layer:
-    """Give skin near the border of what is seen the tone of skin that is seen well; beards and features keep theirs."""
+    """Give skin near the border of what is seen the tone of skin that is seen well, and fade it out there.
+
+    Beards and features keep their own.
+    """
     model, masks = canvas.model, canvas.model.masks
     colours, weight_sum = canvas.gather(seen)
     tone = _tone_of(canvas, seen, colours, weight_sum)
     _, whole = canvas.atlas.gather(seen.rgb[..., :1], canvas.inside.astype(np.float32), len(colours))
     share = weight_sum / np.maximum(whole, _TINY)
     other = np.maximum.reduce([masks[name] for name in ("lips", "lids", "cavity", "nostrils")])
-    unseen = model.dense_vertices_of("skin") & (other < 0.5) & (share < _HIDDEN.min_share)
+    unseen = _large_patches(canvas, model.dense_vertices_of("skin") & (other < 0.5) & (share < _HIDDEN.min_share))
     if not unseen.any():
         return seen
     places = np.asarray(model.dense(model.mean), np.float64)
@@ -217,7 +225,19 @@ def _evened_at_border(canvas: SkinCanvas, seen: Layer) -> Layer:
         prior=log_colour(tone.adjoining),
         screen=canvas.screen(_HIDDEN.border_reach_mm),
     )
-    return Layer(seen.rgb * canvas.atlas.spread(np.exp(change * skin[:, None])), seen.weight)
+    kept = np.maximum.reduce([canvas.places.core_features, canvas.haired, tone.beard])
+    fade = canvas.spread(np.maximum(smooth_ramp(distance_mm, 0.0, _HIDDEN.fade_mm), kept))
+    return Layer(seen.rgb * canvas.atlas.spread(np.exp(change * skin[:, None])), seen.weight * fade)
+
+
+def _large_patches(canvas: SkinCanvas, chosen: Bool[np.ndarray, "m"]) -> Bool[np.ndarray, "m"]:
+    """Return the chosen vertices that lie in large connected patches."""
+    index = np.flatnonzero(chosen)
+    _, patch = connected_components(canvas.membrane.laplacian[index][:, index], directed=False)
+    size = np.bincount(patch, minlength=1)
+    large = np.zeros_like(chosen)
+    large[index] = size[patch] > _HIDDEN.min_patch * size.max()
+    return large
 
 
 def _mirrored(canvas: SkinCanvas, seen: Layer) -> Layer:
@@ -311,7 +331,7 @@ def _without_foreign(canvas: SkinCanvas, seen: Layer, border: Float32[np.ndarray
     weight = seen.weight * (1 - doubt)
     unseen = canvas.inside & (weight < _HIDDEN.unseen)
     from_unseen = cv2.distanceTransform((~unseen).astype(np.uint8), cv2.DIST_L2, 5) / (_HIDDEN.feather * size)
-    kept = canvas.spread(np.maximum.reduce([canvas.places.core_features, canvas.haired, tone.beard]))
+    kept = canvas.spread(np.maximum(canvas.places.own, tone.beard))
     feathered = np.minimum(weight, np.maximum(smooth_ramp(from_unseen, 0.0, 1.0), kept))
     return Layer(seen.rgb, feathered.astype(np.float32))
 
