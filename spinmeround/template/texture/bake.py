@@ -75,7 +75,7 @@ class _BakeSettings:
     light_half_weight: float = 2.0
     light_seen: float = 2.0
     light_reach_mm: float = 15
-    light_facing: tuple[float, float] = (0.35, 0.8)
+    light_facing: tuple[float, float] = (0.15, 0.5)
     hidden_level: float = 0.5
     min_openness: float = 0.1
     throat_occlusion: float = 0.5

@@ -103,7 +103,7 @@ class _HiddenSettings:
     rim_gain: float = 2.0
     unseen: float = 0.2
     feather: float = 0.015
-    fade_mm: float = 18
+    fade_mm: float = 10
     min_patch: float = 0.1
     seen_prior_weight: float = 1e-3
     invented_prior_weight: float = 0.02
@@ -176,7 +176,7 @@ def complete_skin(
     Returns:
         Colours without light; weights are those with which the photos show in them.
     """
-    seen = _evened_at_border(canvas, _without_foreign(canvas, seen, border))
+    seen = _evened_at_border(canvas, _without_foreign(canvas, seen, border), border)
     atlas, membrane, inside = canvas.atlas, canvas.membrane, canvas.inside
     known = blend_under(seen, _mirrored(canvas, seen), atlas, membrane, inside, prior_weight=_HIDDEN.seen_prior_weight)
     colours, weight_sum = canvas.gather(known)
@@ -198,7 +198,7 @@ def complete_skin(
     return Layer(moved, seen.weight)
 
 
-def _evened_at_border(canvas: SkinCanvas, seen: Layer) -> Layer:
+def _evened_at_border(canvas: SkinCanvas, seen: Layer, border: Float32[np.ndarray, "t t"]) -> Layer:
     """Give skin near the border of what is seen the tone of skin that is seen well, and fade it out there.
 
     Beards and features keep their own.
@@ -226,8 +226,10 @@ def _evened_at_border(canvas: SkinCanvas, seen: Layer) -> Layer:
         screen=canvas.screen(_HIDDEN.border_reach_mm),
     )
     kept = np.maximum.reduce([canvas.places.core_features, canvas.haired, tone.beard])
-    fade = canvas.spread(np.maximum(smooth_ramp(distance_mm, 0.0, _HIDDEN.fade_mm), kept))
-    return Layer(seen.rgb * canvas.atlas.spread(np.exp(change * skin[:, None])), seen.weight * fade)
+    faded = canvas.spread((1 - smooth_ramp(distance_mm, 0.0, _HIDDEN.fade_mm)) * (1 - kept)) * border
+    # What faces the camera, and nothing hides, is as it is seen.
+    evened = seen.rgb * np.exp(canvas.atlas.spread(change * skin[:, None]) * border[..., None])
+    return Layer(evened, seen.weight * (1 - faded))
 
 
 def _large_patches(canvas: SkinCanvas, chosen: Bool[np.ndarray, "m"]) -> Bool[np.ndarray, "m"]:

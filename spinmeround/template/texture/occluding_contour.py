@@ -53,7 +53,7 @@ class _BorderSettings:
         max_change: no colour is changed by more than this.
     """
 
-    reach_mm: tuple[float, float] = (6.0, 30.0)
+    reach_mm: tuple[float, float] = (3.0, 24.0)
     mirrored: float = 0.5
     tolerance: float = 0.4
     rounds: int = 3

@@ -63,7 +63,7 @@ class _ProjectionSettings:
 
     reference_px: int = 768
     supersampling: int = 2
-    facing: tuple[float, float] = (0.2, 0.6)
+    facing: tuple[float, float] = (0.12, 0.45)
     facing_features: tuple[float, float] = (0.0, 0.15)
     contour: tuple[float, float] = (0.3, 0.65)
     min_alpha: float = 0.6
