@@ -32,7 +32,7 @@ class _CreaseSettings:
         evened: fraction by which its tone comes to be that.
     """
 
-    pressed: tuple[float, float] = (0.04, 0.15)
+    pressed: tuple[float, float] = (0.06, 0.2)
     line_mm: tuple[float, float] = (1.0, 3.0)
     finest: float = 0.0012
     half_weight: float = 2
@@ -40,7 +40,7 @@ class _CreaseSettings:
     detail: float = 0.02
     tolerance: float = 0.15
     rounds: int = 3
-    evened: float = 0.85
+    evened: float = 0.75
 
 
 _CREASES = _CreaseSettings()

@@ -61,6 +61,8 @@ class _HiddenSettings:
         unseen: weight below which a texel is not seen, as far as the transition to what is seen is concerned.
         feather: width of that transition on cheeks, jaw and neck, fraction of the texture's side.
         fade_mm: photos gain their weight over this distance from the border of what they see, millimetres; ...
+        edge: strength with which skin that faces the camera takes the tone further in, at the border, ...
+        edge_mm: ... which ends between these distances from there, millimetres; ...
         min_patch: ... unseen patches smaller than this fraction of the largest, as in nostrils, have no such border.
         seen_prior_weight: weight of "no difference" when the mirror image takes the tone of what is seen.
         invented_prior_weight: the same for invented colours, whose tone has to match near their border only.
@@ -104,6 +106,8 @@ class _HiddenSettings:
     unseen: float = 0.2
     feather: float = 0.015
     fade_mm: float = 10
+    edge: float = 0.5
+    edge_mm: tuple[float, float] = (4, 12)
     min_patch: float = 0.1
     seen_prior_weight: float = 1e-3
     invented_prior_weight: float = 0.02
@@ -227,8 +231,10 @@ def _evened_at_border(canvas: SkinCanvas, seen: Layer, border: Float32[np.ndarra
     )
     kept = np.maximum.reduce([canvas.places.core_features, canvas.haired, tone.beard])
     faded = canvas.spread((1 - smooth_ramp(distance_mm, 0.0, _HIDDEN.fade_mm)) * (1 - kept)) * border
-    # What faces the camera, and nothing hides, is as it is seen.
-    evened = seen.rgb * np.exp(canvas.atlas.spread(change * skin[:, None]) * border[..., None])
+    # What faces the camera, and nothing hides, is as it is seen; its last centimetre is so by half.
+    at_edge = _HIDDEN.edge * (1 - smooth_ramp(distance_mm, *_HIDDEN.edge_mm))
+    strength = np.maximum(border, canvas.spread(at_edge))
+    evened = seen.rgb * np.exp(canvas.atlas.spread(change * skin[:, None]) * strength[..., None])
     return Layer(evened, seen.weight * (1 - faded))
 
 
