@@ -241,6 +241,8 @@ def _evened_at_border(canvas: SkinCanvas, seen: Layer, border: Float32[np.ndarra
 def _large_patches(canvas: SkinCanvas, chosen: Bool[np.ndarray, "m"]) -> Bool[np.ndarray, "m"]:
     """Return the chosen vertices that lie in large connected patches."""
     index = np.flatnonzero(chosen)
+    if not len(index):
+        return chosen
     _, patch = connected_components(canvas.membrane.laplacian[index][:, index], directed=False)
     size = np.bincount(patch, minlength=1)
     large = np.zeros_like(chosen)

@@ -297,7 +297,7 @@ def flushed(model, canvas):
     colours = np.where(rim, 0.4, 1) * np.where(cheeks[:, None], FLUSHED, SKIN)
     layer = Layer(canvas.atlas.spread(colours), canvas.spread(seen) * canvas.inside)
     plain = np.ones((len(points), 3))
-    border = np.zeros(canvas.inside.shape, np.float32)
+    border = canvas.spread((points[:, 2] < 0.12).astype(float))
     return complete_skin(canvas, layer, border, plain, rng=np.random.default_rng(0)).rgb
 
 
