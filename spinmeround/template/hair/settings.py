@@ -72,14 +72,18 @@ class EarSettings:
         mask: value of the ear's soft mask from which a vertex belongs to the ear.
         min_visible_fraction: of the vertices of an ear's lower half that a photo must nearly see to say whether hair
             covers it.
+        doubt: fractions of hair so near to one half do not tell whether hair covers an ear.
         min_covered_fraction: of the ear that hair must cover before the ear is flattened.
-        clearance: hair nearer to a bare ear than this is left out (2 mm).
+        clearance: hair nearer to the outline of a bare ear, seen from the side, than this is left out (3 mm).
+        outline_step: resolution of the outline (1 mm).
     """
 
     mask: float = 0.3
     min_visible_fraction: float = 0.15
+    doubt: float = 0.25
     min_covered_fraction: float = 0.5
-    clearance: float = 0.005
+    clearance: float = 0.0075
+    outline_step: float = 0.0025
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,7 @@ class HairVolumeSettings:
     shell_below_skin: float = 0.012
     max_below_skin: float = 0.008
     min_component_faces: int = 200
-    min_component_fraction: float = 0.1
+    min_component_fraction: float = 0.05
 
 
 @dataclass(frozen=True)

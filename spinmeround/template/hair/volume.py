@@ -128,6 +128,8 @@ def _on_large_patches(model: HeadModel, covered: Bool[np.ndarray, "m"]) -> Bool[
 def decide_ears(model: HeadModel, evidence: Sequence[PhotoEvidence], weight, total) -> None:
     """Set each ear to covered or bare as a whole, in place; an ear that no photo shows follows the other one.
 
+    Where it is not clear whether hair covers an ear, both are asked: hair is worn alike on both sides.
+
     Its lower half decides: hair that covers an ear comes from above and leaves the lobe for last, while any haircut
     touches the top.
     """
@@ -144,6 +146,8 @@ def decide_ears(model: HeadModel, evidence: Sequence[PhotoEvidence], weight, tot
     if hair_of_ear:
         for side in ("ear_left", "ear_right"):
             hair = hair_of_ear.get(side, max(hair_of_ear.values()))
+            if abs(hair - _INSIDE) < _EARS.doubt:
+                hair = float(np.mean(list(hair_of_ear.values())))
             ear = model.masks[side] > _EARS.mask
             weight[ear] = 1.0
             total[ear] = float(hair > _INSIDE)
@@ -338,17 +342,13 @@ def hair_surface(
     distance = np.minimum(distance, thinnest)
     if hidden is not None:
         distance = np.maximum(distance, (hidden[nearest] - _INSIDE) * s.truncation)
+    distance = np.maximum(distance, _opening_at_ears(model, neutral_dense, covered, points))
     truncated = np.clip(distance, -s.truncation, s.truncation).reshape(grid.shape)
     volume = gaussian_filter(truncated, s.blur_voxels)
     if volume.min() >= 0:
         return None
     vertices, faces, _, _ = marching_cubes(np.pad(volume, 1, constant_values=s.truncation), 0.0)
     vertices = (vertices - 1) * s.voxel + low
-    # An ear is thinner than a voxel, and hair behind it would show before it.
-    ears = neutral_dense[(np.maximum(model.masks["ear_left"], model.masks["ear_right"]) > _INSIDE) & ~covered]
-    if len(ears):
-        distance, _ = cKDTree(ears).query(vertices, distance_upper_bound=_EARS.clearance, workers=-1)
-        faces = faces[~np.isfinite(distance)[faces].any(1)]
     return _visible_part(vertices, faces.astype(np.int64), skin_distance.reshape(grid.shape), low)
 
 
@@ -396,6 +396,33 @@ def _shell_distance(model: HeadModel, vertices, coverage, thickness, grid: Grid,
     thinnest = s.shell_above_skin * soft - s.shell_below_skin * (1 - soft)
     shell = signed - thickness[nearest] * soft - thinnest
     return shell, np.where(soft > 0, signed - thinnest, s.truncation), signed, nearest
+
+
+def _opening_at_ears(
+    model: HeadModel, vertices: Float[np.ndarray, "m 3"], covered: Bool[np.ndarray, "m"], points
+) -> Float[np.ndarray, "g"]:
+    """Return a distance in head units that is positive beside each bare ear: seen from the side, no hair hides it.
+
+    A photo from the front shows a bare ear as a strip. Hair beside it, which it does not show, is swept behind.
+    """
+    s = _EARS
+    opening = np.full(len(points), -np.inf)
+    for name, side in (("ear_left", 1.0), ("ear_right", -1.0)):
+        ear = model.masks[name] > _INSIDE
+        if covered[ear].mean() > _INSIDE:
+            continue
+        outline = cv2.convexHull((vertices[ear][:, 1:] / s.outline_step).astype(np.float32))[:, 0]
+        reach = round((s.clearance + _VOLUME.truncation) / s.outline_step)
+        low = np.floor(outline.min(0)).astype(int) - reach
+        size = np.ceil(outline.max(0)).astype(int) + reach - low
+        inside = np.zeros((size[1], size[0]), np.uint8)
+        cv2.fillConvexPoly(inside, np.round(outline - low).astype(np.int32), 1)
+        beyond = side * points[:, 0] - (side * vertices[ear, 0]).min()
+        near = beyond > -_VOLUME.truncation
+        within = _signed_distance_px(inside > 0) * s.outline_step + s.clearance
+        beside = sample(within, np.clip(points[near, 1:] / s.outline_step - low, 0.5, size - 0.5))
+        opening[near] = np.maximum(opening[near], np.minimum(beside, beyond[near]))
+    return opening
 
 
 def _carving_distance(photo: PhotoEvidence, points):

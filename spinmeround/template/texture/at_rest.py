@@ -13,12 +13,11 @@ from spinmeround.geometry import MILLIMETRE
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.fit.lip_edges import LOWER_EDGE, UPPER_EDGE
 from spinmeround.template.model.head_model import HeadModel, landmark_points
-from spinmeround.template.texture.creases import window_of, without_creases
-from spinmeround.template.texture.fill import Layer, MembraneSolver, colour_similarity
-from spinmeround.template.texture.hidden_skin import SkinCanvas
+from spinmeround.template.texture.creases import without_creases
+from spinmeround.template.texture.fill import Layer, MembraneSolver, colour_similarity, window_of
 from spinmeround.template.texture.lighting import GAMMA
 from spinmeround.template.texture.lips import lips_gap, redness
-from spinmeround.template.texture.skin_tone import log_colour
+from spinmeround.template.texture.skin_tone import SkinCanvas, log_colour
 
 _JAW = "jawOpen"
 
@@ -66,14 +65,14 @@ class _LipsAtRestSettings:
 
     touching_mm: float = 1.0
     opened_mm: tuple[float, float] = (0.5, 1.5)
-    foreign_mm: tuple[float, float] = (3.0, 7.0)
+    foreign_mm: tuple[float, float] = (4.5, 9.0)
     affected_mm: tuple[float, float] = (8.0, 12.0)
     min_mask: float = 0.5
     unseen: tuple[float, float] = (0.0, 0.4)
     pale: tuple[float, float] = (0.5, 0.75)
     pale_brightness: tuple[float, float] = (0.8, 1.0)
     dark: tuple[float, float] = (0.12, 0.4)
-    dark_kept: float = 0.35
+    dark_kept: float = 0.25
     corner_mm: tuple[float, float] = (2.0, 5.0)
     bright: tuple[float, float] = (0.2, 0.4)
     shadow_percentile: float = 25

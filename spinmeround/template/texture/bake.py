@@ -18,14 +18,14 @@ from spinmeround.template.model.head_model import PARTS, HeadModel, load_head_mo
 from spinmeround.template.texture.at_rest import skin_at_rest
 from spinmeround.template.texture.eyes import complete_eyes
 from spinmeround.template.texture.fill import Layer, MembraneSolver, mix_in, vertex_areas
-from spinmeround.template.texture.hidden_skin import SkinCanvas, complete_skin
+from spinmeround.template.texture.hidden_skin import complete_skin
 from spinmeround.template.texture.lighting import GAMMA, PhotoLight, SkinLight, fit_light
 from spinmeround.template.texture.mouth import complete_mouth
 from spinmeround.template.texture.occluding_contour import contour_light
-from spinmeround.template.texture.occlusion import Visibility, with_interreflection
+from spinmeround.template.texture.occlusion import Visibility, relief_light, with_interreflection
 from spinmeround.template.texture.photo_merge import PhotoLayer, merge_photos, photo_fitness
-from spinmeround.template.texture.projection import project_photo
-from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, unlikeness, usual_skin, weighted_median
+from spinmeround.template.texture.projection import Projection, project_photo
+from spinmeround.template.texture.skin_tone import SkinCanvas, SkinPlaces, unlikeness, usual_skin, weighted_median
 from spinmeround.types import Portrait
 
 TEXTURE_PX = 2048
@@ -57,8 +57,10 @@ class _BakeSettings:
         light_seen: weight of the light on seen vertices against that on their neighbours, where it is continued.
         light_reach_mm: so far from what is seen an even light has won all but 1/e, millimetres. No photo shows what
             light falls on skin that it does not see.
+        light_facing: cosines between normal and line of sight between which the light on seen skin comes to count.
         hidden_level: strength of that light: 0 is that on sure skin, which faces the lamp more than most; 1, in
             logarithms, the mean of what is seen.
+        throat_occlusion: part of its shade, in logarithms, that the neck has: shoulders and collars give light back.
         min_openness: no place is less open than this: depth buffers find no light in narrow folds.
     """
 
@@ -73,8 +75,10 @@ class _BakeSettings:
     light_half_weight: float = 2.0
     light_seen: float = 2.0
     light_reach_mm: float = 15
+    light_facing: tuple[float, float] = (0.15, 0.5)
     hidden_level: float = 0.5
     min_openness: float = 0.1
+    throat_occlusion: float = 0.5
 
 
 _BAKE = _BakeSettings()
@@ -170,11 +174,17 @@ def _occlusion(canvas: SkinCanvas, head: FittedHead, light: PhotoLight, seen: La
     openness = model.subdivision @ sky.openness(light.radiance(sky.directions))
     colours, seen_sum = canvas.gather(seen)
     usual = usual_skin(colours, seen_sum, canvas.places.sure)
+    dense = model.dense(head.neutral)
+    for name in ("ear_left", "ear_right"):
+        ear = model.masks[name]
+        relief = relief_light(dense, model.dense_faces, ear > 0, light.radiance)
+        openness = openness + ear * (relief - openness)
     logs = np.log(with_interreflection(np.maximum(openness, _BAKE.min_openness), usual**GAMMA)) / GAMMA
     # Lids and lips meet others of their kind here, and are painted as a photo shows them.
     moving = np.maximum.reduce([model.masks[name] for name in ("lids", "lips", "cavity")])
     usual_level = weighted_median(logs.mean(1), _bare_areas(canvas))
-    return np.exp((logs - usual_level) * (1 - moving[:, None]))
+    throat = 1 - (1 - _BAKE.throat_occlusion) * model.masks["neck"]
+    return np.exp((logs - usual_level) * (throat * (1 - moving))[:, None])
 
 
 def _bare_areas(canvas: SkinCanvas) -> Float[np.ndarray, "m"]:
@@ -232,7 +242,7 @@ def _project(canvas: SkinCanvas, portrait: Portrait, head: FittedHead, index: in
     )
     # It is not put back: from anywhere but the camera a rim of shadow or backlight looks like paint.
     seen = Layer(_without_light(atlas, seen.rgb, at_contour), seen.weight)
-    light = _light_of(canvas, seen, plain, projection.normals)
+    light = _light_of(canvas, seen, plain, projection)
     delit = _without_light(atlas, seen.rgb, light.shading)
     inner = Layer(projection.rgb, np.where(inside, 0, projection.weight).astype(np.float32))
     moved = np.linalg.norm(posed - model.dense(head.posed(0)), axis=1)
@@ -245,28 +255,32 @@ def _beard_of(canvas: SkinCanvas, seen: Layer) -> Float[np.ndarray, "m"]:
     """Return how far a photo shows a beard at each dense vertex."""
     colours, weight_sum = canvas.gather(seen)
     usual = usual_skin(colours, weight_sum, canvas.places.sure)
-    return beardedness(unlikeness(colours, usual), weight_sum, canvas.places)
+    return canvas.beard(seen, unlikeness(colours, usual), weight_sum)
 
 
 def _light_of(
     canvas: SkinCanvas,
     seen: Layer,
     plain: Bool[np.ndarray, "t t"],
-    normals: Float[np.ndarray, "m 3"],
+    projection: Projection,
 ) -> SkinLight:
-    """Return a photo's light: fitted on the skin of the face, and continued evenly where none is seen."""
-    model, atlas, membrane = canvas.model, canvas.atlas, canvas.membrane
+    """Return a photo's light: fitted on the skin of the face, and continued evenly where none is seen well.
+
+    Toward the photo's contour light falls off. Were that kept, and skin behind lit evenly, a dark band would be left.
+    """
+    model, atlas, membrane, normals = canvas.model, canvas.atlas, canvas.membrane, projection.normals
     weight = np.where(plain & (seen.weight > _BAKE.min_plain_weight), seen.weight, 0).astype(np.float32)
     colours, weight_sum = atlas.gather(seen.rgb, weight, len(normals))
     usual = usual_skin(colours, weight_sum, canvas.places.sure)
     face = model.masks["face"] * (1 - model.masks["lips"]) * (1 - model.masks["lids"])
-    beard = beardedness(unlikeness(colours, usual), weight_sum, canvas.places)
+    beard = canvas.beard(seen, unlikeness(colours, usual), weight_sum)
     photo = fit_light(colours, normals, weight_sum * face * (1 - beard), sure=canvas.places.sure, skin_rgb=usual)
     shading = photo.shading(normals)
     smooth = np.full(len(normals), _BAKE.light_detail)
     shading = membrane.interpolate(shading, smooth, shading, prior_weight=0.0)
     _, seen_sum = atlas.gather(seen.rgb, seen.weight, len(normals))
     confidence = _BAKE.light_seen * seen_sum / (seen_sum + _BAKE.light_half_weight)
+    confidence *= np.maximum(smooth_ramp(projection.facing, *_BAKE.light_facing), canvas.places.core_features)
     log_light = np.log(np.maximum(shading, 1e-3))
     if weight_sum.any():
         level = _BAKE.hidden_level * np.average(log_light, axis=0, weights=weight_sum)

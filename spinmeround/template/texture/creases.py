@@ -5,18 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
-from scipy.spatial import cKDTree
+from jaxtyping import Float, Float32
 
-from spinmeround.geometry import MILLIMETRE
 from spinmeround.images import blurred
 from spinmeround.numerics import smooth_ramp
-from spinmeround.template.model.head_model import PARTS, HeadModel, landmark_points
-from spinmeround.template.texture.fill import Layer, colour_similarity
-from spinmeround.template.texture.hidden_skin import SkinCanvas
-from spinmeround.template.texture.skin_tone import beardedness, log_colour, unlikeness, usual_skin
-
-_BROWS = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46, 300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
+from spinmeround.template.model.head_model import PARTS
+from spinmeround.template.texture.fill import Layer, colour_similarity, window_of
+from spinmeround.template.texture.skin_tone import SkinCanvas, log_colour, unlikeness, usual_skin
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,6 @@ class _CreaseSettings:
         tolerance: what differs by so much from that mean counts half in it: creases are outliers; natural logarithms.
         rounds: of iteratively reweighted least squares.
         evened: fraction by which its tone comes to be that.
-        brows_mm: distances to the brows between which hairs end, millimetres.
     """
 
     pressed: tuple[float, float] = (0.06, 0.2)
@@ -47,12 +41,9 @@ class _CreaseSettings:
     tolerance: float = 0.15
     rounds: int = 3
     evened: float = 0.75
-    brows_mm: tuple[float, float] = (3.0, 7.0)
 
 
 _CREASES = _CreaseSettings()
-_KERNEL_DEVIATIONS = 4
-"""Reach of a Gaussian's kernel, standard deviations."""
 
 
 def without_creases(
@@ -77,9 +68,11 @@ def without_creases(
     model = canvas.model
     colours, weight_sum = canvas.gather(skin)
     usual = usual_skin(colours, weight_sum, canvas.places.sure)
-    beard = beardedness(unlikeness(colours, usual), weight_sum, canvas.places)
+    beard = canvas.beard(skin, unlikeness(colours, usual), weight_sum)
     masks, mouth = model.masks, 1 - smooth_ramp(line_distance_mm, *_CREASES.line_mm)
-    other = np.maximum.reduce([mouth, masks["lips"], masks["lids"], masks["nostrils"], masks["cavity"], _brows(model)])
+    other = np.maximum.reduce(
+        [mouth, masks["lips"], masks["lids"], masks["nostrils"], masks["cavity"], canvas.places.brows]
+    )
     own = (1 - other) * (1 - beard) * (1 - canvas.hair_coverage)
     pressed = smooth_ramp(_compression(canvas, posed, neutral), *_CREASES.pressed)
     amount = canvas.spread(pressed * own) * _CREASES.evened
@@ -100,21 +93,6 @@ def without_creases(
     even = skin.rgb.copy()
     even[window] *= np.exp(change)
     return even
-
-
-def window_of(wanted: Bool[np.ndarray, "t t"], *, blur_px: float, margin_px: int = 0) -> tuple[slice, slice]:
-    """Return rows and columns of a texture that hold all that is wanted, and what a blur reaches from there.
-
-    Args:
-        blur_px: standard deviation of the blur, texels.
-        margin_px: further texels around.
-    """
-    margin, slices = margin_px + int(np.ceil(_KERNEL_DEVIATIONS * blur_px)), []
-    for axis in (1, 0):
-        found = np.flatnonzero(wanted.any(axis))
-        first, last = (found[0], found[-1]) if len(found) else (0, -1)
-        slices.append(slice(max(first - margin, 0), last + 1 + margin))
-    return slices[0], slices[1]
 
 
 def _blurred_inside(
@@ -152,10 +130,3 @@ def _in_plane(vertices: Float[np.ndarray, "m 3"], faces: np.ndarray) -> Float[np
     across = np.maximum(np.linalg.norm(np.cross(first, second), axis=1) / length, 1e-9)
     zero = np.zeros_like(length)
     return np.stack([np.stack([length, along], axis=1), np.stack([zero, across], axis=1)], axis=1)
-
-
-def _brows(model: HeadModel) -> Float[np.ndarray, "m"]:
-    """Return 1 on the dense vertices of the brows, falling to 0 around them."""
-    dense = np.asarray(model.dense(model.mean), np.float64)
-    distance = cKDTree(landmark_points(model, model.mean, _BROWS)).query(dense)[0]
-    return 1 - smooth_ramp(distance / MILLIMETRE, *_CREASES.brows_mm)

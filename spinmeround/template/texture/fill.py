@@ -49,6 +49,8 @@ class _GrainSettings:
 
 
 _BLEND, _GRAIN = _BlendSettings(), _GrainSettings()
+_KERNEL_DEVIATIONS = 4
+"""Reach of a Gaussian's kernel, standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,21 @@ class Layer:
 
     rgb: Float32[np.ndarray, "t t 3"]
     weight: Float32[np.ndarray, "t t"]
+
+
+def window_of(wanted: Bool[np.ndarray, "t t"], *, blur_px: float, margin_px: int = 0) -> tuple[slice, slice]:
+    """Return rows and columns of a texture that hold all that is wanted, and what a blur reaches from there.
+
+    Args:
+        blur_px: standard deviation of the blur, texels.
+        margin_px: further texels around.
+    """
+    margin, slices = margin_px + int(np.ceil(_KERNEL_DEVIATIONS * blur_px)), []
+    for axis in (1, 0):
+        found = np.flatnonzero(wanted.any(axis))
+        first, last = (found[0], found[-1]) if len(found) else (0, -1)
+        slices.append(slice(max(first - margin, 0), last + 1 + margin))
+    return slices[0], slices[1]
 
 
 def colour_similarity(

@@ -1,15 +1,15 @@
-"""Light near a photo's occluding contour: shading falls off or flares up there, which is no colour of the skin."""
+"""Skin near a photo's occluding contour: its light falls off or flares up there, and what lies beyond mixes in."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer
 
 from spinmeround.numerics import smooth_ramp
 from spinmeround.template.model.atlas import Atlas
-from spinmeround.template.texture.fill import Layer, MembraneSolver
+from spinmeround.template.texture.fill import Layer, MembraneSolver, colour_similarity
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,28 @@ class _ContourSettings:
     max_change: float = 0.7
 
 
-_CONTOUR = _ContourSettings()
+@dataclass(frozen=True)
+class _BorderSettings:
+    """Constants of ``border_change``. Limits are natural logarithms of sRGB colours.
+
+    Attributes:
+        reach_mm: distances to unseen skin between which colours come to be trusted, millimetres.
+        mirrored: weight of the other side of the head, which has the same skin, against this side's.
+        tolerance: what differs by so much from the skin around counts half in it.
+        rounds: of iteratively reweighted least squares.
+        max_change: no colour is changed by more than this.
+    """
+
+    reach_mm: tuple[float, float] = (3.0, 24.0)
+    mirrored: float = 0.5
+    tolerance: float = 0.4
+    rounds: int = 3
+    max_change: float = 0.9
+
+
+_CONTOUR, _BORDER = _ContourSettings(), _BorderSettings()
+_TINY = 1e-9
+"""Keeps divisions by weights finite."""
 
 
 def contour_light(
@@ -95,3 +116,43 @@ def contour_light(
     fall_off = np.maximum(brightness, 0) * _CONTOUR.brightened * contour[:, None]
     flare = np.minimum(brightness, 0) * _CONTOUR.darkened * contour[:, None]
     return np.exp(-(tint + fall_off + flare))
+
+
+def border_change(
+    membrane: MembraneSolver,
+    logs: Float[np.ndarray, "m 3"],
+    skin: Float[np.ndarray, "m"],
+    distance_mm: Float[np.ndarray, "m"],
+    *,
+    twin: Integer[np.ndarray, "m"],
+    prior: Float[np.ndarray, "3"],
+    screen: Float[np.ndarray, "m"],
+) -> Float[np.ndarray, "m 3"]:
+    """Return what brings skin near the border of what is seen to the tone of skin that is seen well.
+
+    What a photo shows last before its contour is small and oblique: hair, shadows and walls mix in, and a pixel of it
+    covers a centimetre of skin once the head turns. There only details finer than a few millimetres are kept. The tone
+    is a robust membrane through skin further inside, on this side of the head and on the other.
+
+    Args:
+        logs: logarithms of the colours seen at the dense vertices.
+        skin: how far bare skin is seen there, in [0, 1].
+        distance_mm: of each dense vertex to skin that is not seen, millimetres.
+        twin: index of each vertex on the other side of the head.
+        prior: logarithm of the colour that is expected where nothing is known.
+        screen: its weight.
+
+    Returns:
+        What to add to the logarithms; 0 far from the border.
+    """
+    near = 1 - smooth_ramp(distance_mm, *_BORDER.reach_mm)
+    inner, expected = skin * (1 - near), np.broadcast_to(prior, logs.shape)
+    trusted, wanted = inner, expected
+    for _ in range(_BORDER.rounds):
+        other = _BORDER.mirrored * trusted[twin]
+        both = (trusted + other)[:, None]
+        mean = (trusted[:, None] * logs + other[:, None] * logs[twin]) / np.maximum(both, _TINY)
+        wanted = membrane.interpolate(mean, both[:, 0], expected, prior_weight=screen)
+        trusted = inner * colour_similarity(logs, wanted, _BORDER.tolerance)
+    change = np.clip(wanted - logs, -_BORDER.max_change, _BORDER.max_change)
+    return change * (near * (skin > 0))[:, None]

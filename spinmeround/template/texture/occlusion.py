@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,10 @@ class _OcclusionSettings:
         directions: from which light comes, evenly over the sphere.
         size_px: side of the depth buffers.
         margin: half the side of a depth buffer over the mesh's largest extent.
+        patch_px: the same for a patch of the mesh.
+        around: a patch goes so far beyond what it is made for, head units: that is what shades it.
+        above: how much brighter the surroundings are above than beside.
+        brightest: most light at a place, against that on the plain surface around.
         offset_px: places are looked up so far above the surface, and lit so far behind it: within a pixel of a depth
             buffer an oblique surface goes up and down.
     """
@@ -30,6 +35,10 @@ class _OcclusionSettings:
     size_px: int = 512
     margin: float = 1.05
     offset_px: float = 1.5
+    patch_px: int = 256
+    around: float = 0.06
+    above: float = 0.5
+    brightest: float = 1.3
 
 
 _OCCLUSION = _OcclusionSettings()
@@ -50,13 +59,15 @@ class Visibility:
     cosine: Float[np.ndarray, "d m"]
 
     @staticmethod
-    def of(vertices: Float[np.ndarray, "m 3"], faces: Integer[np.ndarray, "f 3"]) -> Visibility:
+    def of(
+        vertices: Float[np.ndarray, "m 3"], faces: Integer[np.ndarray, "f 3"], *, size: int = _OCCLUSION.size_px
+    ) -> Visibility:
         """Return what the vertices of a mesh see past it, from depth buffers.
 
         Places are moved along their normals before they are compared (Holbert, Saying Goodbye to Shadow Acne, 2011).
         """
         normals = vertex_normals(vertices, faces)
-        size, centre = _OCCLUSION.size_px, vertices.mean(0)
+        centre = vertices.mean(0)
         reach = _OCCLUSION.margin * np.linalg.norm(vertices - centre, axis=1).max()
         offset = _OCCLUSION.offset_px * 2 * reach / size
         points = np.concatenate([vertices, vertices + offset * normals]) - centre
@@ -81,6 +92,33 @@ class Visibility:
         """
         light = self.cosine * np.broadcast_to(radiance, len(self.directions))[:, None]
         return (light * self.visible).sum(0) / np.maximum(light.sum(0), 1e-9)
+
+
+def relief_light(
+    vertices: Float[np.ndarray, "m 3"],
+    faces: Integer[np.ndarray, "f 3"],
+    part: Bool[np.ndarray, "m"],
+    light: Callable[[Float[np.ndarray, "d 3"]], Float[np.ndarray, "d"]],
+) -> Float[np.ndarray, "m"]:
+    """Return the light that reaches each vertex of a folded part, against that on a plain surface in its place; else 1.
+
+    Args:
+        part: its vertices, such as those of an ear.
+        light: radiance from each direction.
+    """
+    low, high = (bound(vertices[part], axis=0) for bound in (np.min, np.max))
+    near = ((vertices > low - _OCCLUSION.around) & (vertices < high + _OCCLUSION.around)).all(1)
+    kept = faces[near[faces].all(1)]
+    used, compact = np.unique(kept, return_inverse=True)
+    sky = Visibility.of(vertices[used], compact.reshape(-1, 3), size=_OCCLUSION.patch_px)
+    radiance = light(sky.directions) * (1 + _OCCLUSION.above * sky.directions[:, 1])
+    inside = part[used]
+    plain = vertex_normals(vertices[used], compact.reshape(-1, 3))[inside].mean(0)
+    usual = radiance @ np.maximum(sky.directions @ (plain / np.linalg.norm(plain)), 0)
+    reached = radiance @ (sky.cosine * sky.visible)
+    lit = np.ones(len(vertices))
+    lit[used[inside]] = np.minimum(reached[inside] / max(float(usual), 1e-9), _OCCLUSION.brightest)
+    return lit
 
 
 def with_interreflection(openness: Float[np.ndarray, "m"], albedo: Float[np.ndarray, "c"]) -> Float[np.ndarray, "m c"]:

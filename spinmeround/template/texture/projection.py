@@ -63,7 +63,7 @@ class _ProjectionSettings:
 
     reference_px: int = 768
     supersampling: int = 2
-    facing: tuple[float, float] = (0.08, 0.4)
+    facing: tuple[float, float] = (0.12, 0.45)
     facing_features: tuple[float, float] = (0.0, 0.15)
     contour: tuple[float, float] = (0.3, 0.65)
     min_alpha: float = 0.6
@@ -93,8 +93,8 @@ class Projection:
 
     Attributes:
         rgb: colour of each texel in the photo, sRGB.
-        weight: trust in [0, 1]: visible, facing the camera, far from borders, neither clothes nor background. Skin
-            has weight outside an open mouth only, eyes and mouth inside their openings only.
+        weight: trust in [0, 1]: visible, facing the camera, far from borders, neither cloth nor background. Skin has
+            weight outside an open mouth only, eyes and mouth inside their openings only.
         in_openings: trust in what shows in the openings of eyes and mouth and at their borders, whatever part of the
             head is there.
         hair: fraction of hair in the texel's pixel.
@@ -242,8 +242,8 @@ def _pixel_trust(
 ) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
     """Return the trust of each pixel for skin, and for what lies in openings.
 
-    It grows with the distance from the matte's border and from clothes. For skin it also grows with the distance from
-    jumps in depth from one piece of skin to another.
+    It grows with the distance from the matte's border and from clothes and headwear. For skin it also grows with the
+    distance from jumps in depth from one piece of skin to another.
 
     Args:
         depth: of the head at each pixel; infinite beside it.
@@ -254,7 +254,7 @@ def _pixel_trust(
     farthest = cv2.dilate(np.where(inner, 0, depth).astype(np.float32), _NEIGHBOURS)
     nearest = cv2.erode(np.where(inner, 1e3, depth).astype(np.float32), _NEIGHBOURS)
     jump = farthest - nearest > _PROJECTION.depth_step
-    clothes = (portrait.clothes > _PROJECTION.max_clothes).astype(np.uint8)
+    clothes = (portrait.clothes + portrait.headwear > _PROJECTION.max_clothes).astype(np.uint8)
     clothes = cv2.dilate(clothes, _NEIGHBOURS, iterations=max(1, round(edge_px / 2)))
     free = (portrait.alpha > _PROJECTION.min_alpha) & portrait.observed & (clothes == 0)
     trusts = []

@@ -144,6 +144,23 @@ def test_long_hair_hangs_behind_the_neck_and_covers_the_ears(model, camera, buff
     assert below[:, 2].min() < -0.2, "it closes behind the neck"
 
 
+def test_long_hair_opens_beside_ears_that_the_photo_shows(model, camera, buffer):
+    """The hair hangs beside the head, further out than the ears, which are bare."""
+    hair = cap(model, buffer, 12)
+    inside = (buffer.face >= 0).astype(np.uint8)
+    hair[110:330] |= (cv2.dilate(inside, np.ones((51, 51), np.uint8)) > inside)[110:330]
+    coverage, surface = surface_of(model, photo_evidence(model, buffer, hair))
+    skin = model.dense(model.mean)
+    for name, side in (("ear_left", 1), ("ear_right", -1)):
+        ear = skin[model.masks[name] > 0.9]
+        assert coverage[model.masks[name] > 0.9].max() < 0.5
+        low, high = ear.min(0)[1:], ear.max(0)[1:]
+        across = (surface.vertices[:, 1:] - (low + high) / 2) / ((high - low) / 2)
+        beside = (side * surface.vertices[:, 0] > 0.2) & (np.linalg.norm(across, axis=1) < 0.7)
+        assert not beside.any(), "nothing hides it from the side"
+    assert (surface.vertices[:, 1] < skin[model.masks["ear_left"] > 0.9, 1].min() - 0.05).any(), "it hangs below"
+
+
 def test_nothing_far_from_the_skin_lies_under_it(model):
     skin = model.dense(model.mean).astype(np.float64)
     grid = Grid.covering(np.full(3, -0.8), np.full(3, 0.8), 0.04)

@@ -9,8 +9,7 @@ from spinmeround.template.model.atlas import build_atlas
 from spinmeround.template.model.head_model import PARTS, landmark_points, load_head_model
 from spinmeround.template.texture.at_rest import _contact_shadow, skin_at_rest
 from spinmeround.template.texture.fill import Layer, MembraneSolver, vertex_areas
-from spinmeround.template.texture.hidden_skin import SkinCanvas
-from spinmeround.template.texture.skin_tone import SkinPlaces
+from spinmeround.template.texture.skin_tone import SkinCanvas, SkinPlaces
 
 SIZE = 1024
 SKIN, LIP, DARK, TOOTH = (

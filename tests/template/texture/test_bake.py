@@ -15,6 +15,7 @@ from spinmeround.template.model.head_model import PARTS, load_head_model
 from spinmeround.template.texture.bake import TEXTURE_PX, bake_skin_texture, shared_atlas
 from spinmeround.template.texture.fill import Layer, MembraneSolver, blend_under, synthesise_grain
 from spinmeround.template.texture.lighting import fit_light
+from spinmeround.template.texture.projection import project_photo
 from tests.template.texture.painted import painted_portrait
 
 
@@ -200,3 +201,15 @@ def test_teeth_show_up_to_the_lips_with_the_expression_and_not_on_closed_lips(mo
     assert white.sum() > 300, "the picture of the photo's expression has its teeth, whatever the model says is there"
     assert texture.resting_albedo is not None
     assert texture.resting_albedo[white][:, 2].mean() < 0.6
+
+
+def test_headwear_is_not_looked_up_as_skin(model, atlas):
+    portrait, head = painted_portrait(model, lambda points: np.full((len(points), 3), 0.6, np.float32))
+    worn = np.zeros_like(portrait.alpha)
+    worn[: len(worn) // 2] = 1
+    dense = model.dense(head.posed(0))
+    for portrait_seen, expected in ((portrait, True), (replace(portrait, headwear=worn), False)):
+        projection = project_photo(model, atlas, portrait_seen, head.photos[0].camera, dense, np.zeros(len(dense)))
+        forehead = (atlas.part == 0) & (atlas.spread(dense)[..., 1] > 0.1) & (atlas.spread(dense)[..., 2] > 0.15)
+        assert forehead.sum() > 50
+        assert (projection.weight[forehead] > 0).any() == expected

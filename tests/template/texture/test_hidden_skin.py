@@ -8,10 +8,12 @@ from scipy.spatial import cKDTree
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from spinmeround.geometry import MILLIMETRE, vertex_normals
+from spinmeround.template.model.atlas import build_atlas
 from spinmeround.template.model.head_model import load_head_model
 from spinmeround.template.texture.bake import TEXTURE_PX, SkinTexture, bake_skin_texture, shared_atlas
-from spinmeround.template.texture.fill import MembraneSolver, screening_weight, vertex_areas
-from spinmeround.template.texture.skin_tone import SkinPlaces, beardedness, unlikeness, usual_skin
+from spinmeround.template.texture.fill import Layer, MembraneSolver, screening_weight, vertex_areas
+from spinmeround.template.texture.hidden_skin import complete_skin
+from spinmeround.template.texture.skin_tone import SkinCanvas, SkinPlaces, beardedness, unlikeness, usual_skin
 from tests.template.texture.painted import painted_portrait
 
 SKIN = np.array([0.72, 0.52, 0.43])
@@ -126,22 +128,25 @@ def unlike_its_sides(model) -> SkinTexture:
 
 
 def _just_unseen(model, texture, low, high):
-    """Return texels between two heights on the sides of the head that no photo sees, 2 to 10 mm from what one sees."""
+    """Return texels between two heights on the sides of the head that no photo sees, up to 18 mm from what one sees."""
     place = shared_atlas(TEXTURE_PX).spread(np.asarray(model.dense(model.mean), np.float64))
     band = _bare(model, texture) & (place[..., 1] > low) & (place[..., 1] < high) & (np.abs(place[..., 0]) > 0.08)
     band &= shared_atlas(TEXTURE_PX).spread((model.masks["ear_left"] + model.masks["ear_right"])[:, None])[..., 0] < 0.1
     unseen = band & (texture.observed < 0.02)
     distance = cKDTree(place[band & (texture.observed > 0.5)]).query(place[unseen])[0]
     near = np.zeros_like(unseen)
-    near[unseen] = (distance > 2 * MILLIMETRE) & (distance < 10 * MILLIMETRE)
+    near[unseen] = distance < 18 * MILLIMETRE
     assert near.sum() > 500
     return near
 
 
 def test_hidden_skin_has_the_colour_of_what_adjoins_it(model, unlike_its_sides):
     near = _just_unseen(model, unlike_its_sides, -0.17, 0.0)
-    colour = np.median(unlike_its_sides.albedo[near], axis=0)
-    assert _difference(colour, DULL)[0] < 0.7 * _difference(colour, SKIN)[0]
+    place = shared_atlas(TEXTURE_PX).spread(np.asarray(model.dense(model.mean), np.float64))
+    seen = _bare(model, unlike_its_sides) & (unlike_its_sides.observed > 0.5) & (np.abs(place[..., 0]) > 0.1)
+    seen &= (place[..., 1] > -0.17) & (place[..., 1] < 0)
+    colours = [np.median(unlike_its_sides.albedo[each], axis=0) for each in (near, seen)]
+    assert _difference(*colours)[0] < 0.5 * _difference(DULL, SKIN)[0]
 
 
 def test_a_beard_fades_beyond_what_is_seen(model, unlike_its_sides):
@@ -252,3 +257,65 @@ def test_a_face_is_bearded_if_its_chin_and_lip_are(model, places):
     assert beardedness(unlikeness(bearded, SKIN), weight, places).max() > 0.95
     curl = np.where(((points[:, 0] > 0.1) & (points[:, 1] < 0))[:, None], BEARD, SKIN)
     assert beardedness(unlikeness(curl, SKIN), weight, places).max() == 0
+
+
+@pytest.fixture(scope="module")
+def canvas(model, places) -> SkinCanvas:
+    atlas, count = build_atlas(model, 512), model.subdivision.shape[0]
+    membrane = MembraneSolver.on_faces(model.dense_faces[model.dense_part == 0], count)
+    areas = vertex_areas(model.dense(model.mean), model.dense_faces)
+    return SkinCanvas(model, atlas, atlas.part == 0, membrane, np.zeros(count), areas, places)
+
+
+def test_a_smooth_shadow_on_a_sharp_photo_is_no_beard(canvas, places):
+    """Dark chins of faces with hairy brows: one with hairs, one without."""
+    chin, brows = (canvas.spread(each)[..., None] for each in (places.beard, places.brows))
+    shape = (*canvas.inside.shape, 1)
+    noise = 1 + 0.2 * np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    unlike = unlikeness(np.where(places.beard[:, None] > 0.5, BEARD, SKIN), SKIN)
+
+    def bearded(hairs, sharp):
+        rgb = (SKIN * (1 - chin) + BEARD * chin * (noise if hairs else 1)) * (noise if sharp else 1) ** brows
+        layer = Layer(rgb.astype(np.float32), canvas.inside.astype(np.float32))
+        return canvas.beard(layer, unlike, np.full(len(unlike), 5.0)).max()
+
+    assert bearded(hairs=True, sharp=True) > 0.95
+    assert bearded(hairs=False, sharp=True) < 0.05
+    assert bearded(hairs=False, sharp=False) > 0.95, "where nothing is sharp a beard is smooth, too"
+
+
+FLUSHED = SKIN * [1.05, 0.88, 0.88]
+
+
+@pytest.fixture(scope="module")
+def flushed(model, canvas):
+    """A face with red cheeks that is seen from the front, with a dark rim where it ends; and how it is completed."""
+    points = model.dense(model.mean)
+    cheeks = (points[:, 1] < 0) & (points[:, 1] > -0.2) & (np.abs(points[:, 0]) > 0.03)
+    seen = np.where((points[:, 2] > 0.06) & (points[:, 1] > -0.35), 1.0, 0.0)
+    rim = (points[:, 2] < 0.08)[:, None]
+    colours = np.where(rim, 0.4, 1) * np.where(cheeks[:, None], FLUSHED, SKIN)
+    layer = Layer(canvas.atlas.spread(colours), canvas.spread(seen) * canvas.inside)
+    plain = np.ones((len(points), 3))
+    border = canvas.spread((points[:, 2] < 0.12).astype(float))
+    return complete_skin(canvas, layer, border, plain, rng=np.random.default_rng(0)).rgb
+
+
+def _median(canvas, rgb, chosen):
+    return np.median(rgb[canvas.inside & (canvas.spread(chosen.astype(float)) > 0.9)], axis=0)
+
+
+def test_hidden_skin_is_less_flushed_than_cheeks_and_ears_are_as_red(model, canvas, flushed):
+    neck, ears = (_median(canvas, flushed, each > 0.9) for each in (model.masks["neck"], canvas.ears))
+    redness = [rgb[0] / rgb[1:].mean() for rgb in (neck, ears, SKIN, FLUSHED)]
+    assert redness[0] < redness[1] < redness[3] * 1.05
+    assert abs(redness[0] / redness[2] - 1) < 0.06
+
+
+def test_a_dark_rim_where_the_view_ends_is_not_on_the_skin(model, canvas, flushed):
+    points = model.dense(model.mean)
+    around = (points[:, 2] > 0.02) & (points[:, 2] < 0.1) & (np.abs(points[:, 1]) < 0.1)
+    around &= (canvas.ears < 0.01) & (canvas.places.core_features < 0.01) & model.dense_vertices_of("skin")
+    shown = flushed[canvas.inside & (canvas.spread(around.astype(float)) > 0.9)].mean(-1)
+    assert len(shown) > 1000
+    assert np.percentile(shown, 2) > 0.8 * SKIN.mean()

@@ -8,7 +8,7 @@ import pytest
 from spinmeround.template.model.atlas import build_atlas
 from spinmeround.template.model.head_model import PARTS, load_head_model
 from spinmeround.template.texture.fill import Layer, MembraneSolver
-from spinmeround.template.texture.occluding_contour import contour_light
+from spinmeround.template.texture.occluding_contour import border_change, contour_light
 
 SKIN = np.array([0.75, 0.55, 0.45])
 GREY = np.array([0.45, 0.47, 0.5])
@@ -86,3 +86,21 @@ def test_slopes_of_the_face_itself_are_no_contour(scene):
 def test_nothing_seen_changes_nothing(scene):
     facing, _, rgb = _lit_from_the_front(scene)
     assert np.isfinite(_evened(scene, rgb, np.zeros_like(facing), np.ones(len(scene[2])))).all()
+
+
+def test_skin_at_the_border_of_what_is_seen_takes_the_tone_further_in_and_of_the_other_side(scene):
+    _, membrane, place, _ = scene
+    distance_mm = np.clip((0.17 - np.abs(place[:, 0])) * 400, 0, None)
+    twin = load_head_model().dense_mirror()
+    hidden_left = place[:, 0] > 0.02  # the left is dark, and nothing but its border is seen
+    shaded = np.where((distance_mm < 8) | hidden_left, 0.5, 1.0)[:, None]
+    logs = np.log(SKIN * shaded)
+    skin = np.where(hidden_left, np.where(distance_mm < 8, 1.0, 0.0), 1.0)
+    change = border_change(
+        membrane, logs, skin, distance_mm, twin=twin, prior=np.log(GREY), screen=np.full(len(place), 1e-5)
+    )
+    border = (distance_mm < 6) & (place[:, 2] > 0)
+    assert border.sum() > 200
+    assert np.abs(np.exp(logs + change)[border] - SKIN).max() < 0.03
+    assert np.abs(change[distance_mm > 40]).max() == 0
+    assert np.abs(change[skin == 0]).max() == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from spinmeround.template.model.head_model import load_head_model
-from spinmeround.template.texture.occlusion import Visibility, with_interreflection
+from spinmeround.template.texture.occlusion import Visibility, relief_light, with_interreflection
 
 _CUBE = np.array([[x, y, z] for x in (-1.0, 1) for y in (-1.0, 1) for z in (-1.0, 1)])
 _FACES = np.array(
@@ -47,3 +47,16 @@ def test_skin_reflects_red_light_into_its_hollows():
     assert np.allclose(light[-1], 1, atol=0.01)
     assert (np.diff(light, axis=0) > 0).all()
     assert (np.diff(light[1:3], axis=1) < 0).all()
+
+
+def test_an_ear_has_its_relief_and_more_light_from_above():
+    model = load_head_model()
+    dense, ear = model.dense(model.mean), model.masks["ear_left"] > 0
+    lit = relief_light(dense, model.dense_faces, ear, lambda directions: np.ones(len(directions)))
+    assert (lit[~ear] == 1).all()
+    inner = model.masks["ear_left"] > 0.9
+    assert np.percentile(lit[inner], 5) < 0.6
+    assert np.percentile(lit[inner], 90) > 0.95
+    assert lit.max() <= 1.3
+    down = relief_light(dense, model.dense_faces, ear, lambda directions: np.clip(-directions[:, 1], 0, None))
+    assert np.corrcoef(lit[inner], dense[inner, 1])[0, 1] > np.corrcoef(down[inner], dense[inner, 1])[0, 1]
