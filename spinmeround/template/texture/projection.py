@@ -65,7 +65,7 @@ class _ProjectionSettings:
     supersampling: int = 2
     facing: tuple[float, float] = (0.12, 0.45)
     facing_features: tuple[float, float] = (0.0, 0.15)
-    contour: tuple[float, float] = (0.3, 0.65)
+    contour: tuple[float, float] = (0.2, 0.5)
     min_alpha: float = 0.6
     max_clothes: float = 0.3
     max_hair: float = 0.3
