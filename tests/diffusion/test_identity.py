@@ -101,7 +101,7 @@ def test_a_network_that_is_none(face, tmp_path, monkeypatch):
 
 def test_without_onnxruntime_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(identity.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'spinmeround\[identity\]', or .*embedding"):
+    with pytest.raises(MissingDependencyError, match=r'pip install "spinmeround\[identity\]", or .*embedding'):
         ArcFace(tmp_path / "glintr100.onnx")
 
 

@@ -107,7 +107,7 @@ def test_what_is_missing_is_named_with_source_licence_and_place(tmp_path, monkey
         check_ready(DiffusionOptions(), device="cpu")
     (tmp_path / "glintr100.onnx").write_bytes(b"x")
     monkeypatch.setattr("spinmeround.diffusion.identity.importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'spinmeround\[identity\]'"):
+    with pytest.raises(MissingDependencyError, match=r'pip install "spinmeround\[identity\]"'):
         check_ready(DiffusionOptions(), device="cpu")
 
 
