@@ -18,8 +18,8 @@ from tables import Figure, print_figures
 from tests.web.browser import browser, missing, server
 
 _APP = "import sys; from spinmeround.cli.app import main; sys.exit(main())"
-_COLOURS = 96
-"""Of a picture for the documentation: a fifth of the bytes, hardly to be seen."""
+_COLOURS = 224
+"""Of a picture for the documentation: a third of the bytes, hardly to be seen."""
 
 
 def measure(*, quick: bool = False, pictures: Path | None = None) -> list[Figure]:
