@@ -34,6 +34,10 @@ _REDIRECTIONS = (">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "| head -n 0", "2>&1
 _HERE = Path(__file__).resolve().parent
 
 
+class NotMeasuredError(Exception):
+    """This machine, or this user, cannot measure a part."""
+
+
 @dataclass
 class Tally:
     """Counts what was tried, what held, and what did not."""
@@ -166,11 +170,11 @@ def _small_disk(place: Path, size_bytes: int) -> Iterator[Callable[[], object]]:
     """Mount a disk in memory; yield what gives it room.
 
     Raises:
-        FileNotFoundError: this user may not mount one.
+        NotMeasuredError: this user may not mount one.
     """
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(place)]
     if subprocess.run(mount, capture_output=True).returncode:
-        raise FileNotFoundError("no disk in memory may be mounted here")
+        raise NotMeasuredError("no disk in memory may be mounted here")
     try:
         yield lambda: subprocess.run(["mount", "-o", "remount,size=1g", str(place)], check=True)
     finally:
@@ -219,7 +223,7 @@ def measure_places(bench: Bench, *, quick: bool) -> list[Figure]:
     """Run as somebody who may write nothing: results, home, cache and package."""
     library = Path(os.__file__).resolve()
     if os.getuid() != 0 or not all(parent.stat().st_mode & 0o001 for parent in library.parents):
-        raise FileNotFoundError("only root can become somebody else, and others must be able to read Python")
+        raise NotMeasuredError("only root can become somebody else, and others must be able to read Python")
     tally = Tally()
     for name, job in JOBS.items():
         with bench.folder(job) as folder:
@@ -284,7 +288,7 @@ def measure(*, quick: bool, only: Sequence[str] | None = None, kills: int | None
             more = {"kills": kills} if name == "kills" else {}
             try:
                 figures += PARTS[name](bench, quick=quick, **more)
-            except FileNotFoundError as missing:
+            except NotMeasuredError as missing:
                 figures.append(Figure(f"{name}: not measured", float("nan"), note=str(missing)))
     return figures
 

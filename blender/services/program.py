@@ -71,7 +71,7 @@ class Program:
         _signal_group(process, force=False)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_SECONDS_TO_END)
-        # Workers that outlive the server would go on computing.
+        # Its workers have sessions of their own, and end when it does.
         _signal_group(process, force=True)
         process.wait()
         if self._folder is not None:

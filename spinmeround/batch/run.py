@@ -132,6 +132,8 @@ def _room_for_indices() -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR):
+            raise
         raise ResourceError(
             f"no room for a batch's temporary files: {error}; free some space, or name another disk: TMPDIR=/path"
         ) from error

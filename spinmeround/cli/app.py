@@ -43,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         try:
             serve(settings, ready=ready)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
+            if type(stopped) is not KeyboardInterrupt:  # another signal: the status tells which
+                raise
             log.info("stopped; heads that are not done go on when spmr-app is started again")
 
     return run("spmr-app", action, quiet=given.quiet, verbose=given.verbose)
@@ -70,7 +72,7 @@ def parser() -> Parser:
         "--host",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="address to listen on; all but this machine's own ask for a token (default: %(default)s)",
+        help="address to listen on; all but the loopback's ask for a token (default: %(default)s)",
     )
     group.add_argument(
         "--port", type=_port, default=8765, metavar="N", help="0 takes any that is free (default: %(default)s)"

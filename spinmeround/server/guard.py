@@ -181,7 +181,7 @@ class Body:
         self.most_bytes = most_bytes
         self._receive, self._limits = receive, limits
         self._bytes, self._whole = 0, False
-        self._began = time.monotonic()
+        self._began: float | None = None
 
     def check_announced(self, headers: Headers) -> None:
         """Check the length that the client states.
@@ -197,6 +197,8 @@ class Body:
         """Return the next part; once it is refused, the client is as good as gone."""
         if self._whole:
             return await self._receive()
+        if self._began is None:  # the request may have waited for others before it
+            self._began = time.monotonic()
         if self.refused is None:
             try:
                 async with asyncio.timeout(self._limits.silence_s):
@@ -219,7 +221,7 @@ class Body:
         if self._bytes > self.most_bytes:
             self.refused = self._too_large()
         elif not self._whole:
-            seconds = time.monotonic() - self._began
+            seconds = time.monotonic() - (self._began or time.monotonic())
             if seconds > self._limits.silence_s + self._bytes / self._limits.bytes_per_s:
                 self.refused = self._too_slow()
 

@@ -22,6 +22,8 @@ from spinmeround.server.store import HeadStore
 
 log = logging.getLogger(__name__)
 
+_SECONDS_TO_RETRY = 2.0
+
 
 @dataclass(frozen=True)
 class Job:
@@ -119,9 +121,9 @@ class Jobs:
             RefusedError: too many jobs wait.
         """
         self.check_queue()
+        self._store.save(head.model_copy(update={"making": [*head.making, name], "error": None}))
         head.making = [*head.making, name]
         head.error = None
-        self._store.save(head)
         await self._put(Job(head.id, name))
 
     async def remove(self, head_id: str) -> None:
@@ -163,7 +165,12 @@ class Jobs:
         child: Child | None = None
         try:
             while True:
-                child = await Child.start(self._settings.worker)
+                try:
+                    child = await Child.start(self._settings.worker)
+                except OSError:
+                    log.exception("no process can be started; trying again")
+                    await asyncio.sleep(_SECONDS_TO_RETRY)
+                    continue
                 job = await self._next()
                 self._running[job.head_id] = child
                 try:

@@ -24,6 +24,8 @@ _MAX_TEXT_BYTES = 1 << 26
 _LIBRARY = re.compile(rb"^mtllib[ \t]+(.+?)\s*$", re.MULTILINE)
 _PICTURE = re.compile(rb"^\s*(?:map_\w+|bump|disp|norm|map_Bump)[ \t]+(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
 
+_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tga", ".gif")
+
 
 @dataclass(frozen=True)
 class ShownFile:
@@ -116,13 +118,16 @@ def _companions(path: Path) -> Iterator[ShownFile]:
     """Yield materials and pictures of an .obj that lie in its folder; what it names elsewhere is left out."""
     if path.suffix.lower() != ".obj":
         return
-    for library in _named(path, _LIBRARY):
+    for library in _named(path, _LIBRARY, (".mtl",)):
         yield ShownFile(library.name, library)
-        yield from (ShownFile(picture.name, picture) for picture in _named(library, _PICTURE))
+        yield from (ShownFile(picture.name, picture) for picture in _named(library, _PICTURE, _PICTURE_SUFFIXES))
 
 
-def _named(path: Path, pattern: re.Pattern[bytes]) -> Iterator[Path]:
-    """Yield the files that a text names, as a whole or by their last word, and that lie in its folder or below."""
+def _named(path: Path, pattern: re.Pattern[bytes], suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """Yield the files of some kinds that a text names, as a whole or by their last word, in its folder or below.
+
+    Whoever made the text may have named any file of whoever shows it.
+    """
     folder = path.resolve().parent
     with path.open("rb") as file:
         text = file.read(_MAX_TEXT_BYTES)
@@ -132,7 +137,7 @@ def _named(path: Path, pattern: re.Pattern[bytes]) -> Iterator[Path]:
         for name in (words, words.split()[-1]):
             try:
                 place = (folder / name.replace("\\", "/")).resolve()
-                inside = place.is_relative_to(folder) and place.is_file()
+                inside = place.suffix.lower() in suffixes and place.is_relative_to(folder) and place.is_file()
             except (OSError, ValueError):
                 continue
             if inside:

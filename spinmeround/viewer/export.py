@@ -32,8 +32,8 @@ def write_page(path: Path | str, shown: Shown) -> None:
         InputError: no files or too large ones, or splats that cannot be read.
         OutputError: a place that cannot be written.
     """
-    if not shown.files:
-        raise InputError("a page needs a head: give a file besides the folder of views")
+    if not shown.files or shown.views:
+        raise InputError("a page of its own holds heads and no folders of views: give files alone with --out")
     total = sum(file.path.stat().st_size for file in shown.files)
     if total > _MAX_BYTES:
         raise InputError(f"{total / 1e6:.0f} MB are too much for one page, at most {_MAX_BYTES / 1e6:.0f}")
@@ -54,7 +54,7 @@ def _smallest(file: ShownFile, folder: Path) -> ShownFile:
     """Return splats as .spz, and other files as they are."""
     if not _holds_splats(file.path):
         return file
-    return ShownFile(f"{Path(file.name).stem}.spz", as_spz(file.path, folder))
+    return ShownFile(f"{file.name}.spz", as_spz(file.path, folder))
 
 
 def _holds_splats(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
+import os
 import shutil
 import urllib.parse
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from spinmeround.viewer.bundle import PAGE, SCRIPT, STYLE, bundled
 from spinmeround.viewer.contents import Shown, camera_json
 
 ADDRESS = "127.0.0.1"
+_PLAIN_HTTP_PORT = 80
+"""Browsers leave it out of the name of the host."""
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:; style-src 'self'; "
@@ -42,12 +45,14 @@ class _Answer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    allow_reuse_address = False
+    allow_reuse_address = os.name == "posix"  # elsewhere two servers could share a port
 
     def __init__(self, port: int, answers: dict[str, _Answer]) -> None:
         super().__init__((ADDRESS, port), _Handler)
         self.answers = answers
         self.hosts = {f"{name}:{self.server_port}" for name in (ADDRESS, "localhost")}
+        if self.server_port == _PLAIN_HTTP_PORT:
+            self.hosts |= {ADDRESS, "localhost"}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -59,14 +64,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with a header and a body."""
-        self._answer(with_body=True)
+        self._answer_unless_gone(with_body=True)
 
     def do_HEAD(self) -> None:
         """Answer with a header."""
-        self._answer(with_body=False)
+        self._answer_unless_gone(with_body=False)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing."""
+
+    def _answer_unless_gone(self, *, with_body: bool) -> None:
+        try:
+            self._answer(with_body=with_body)
+        except ConnectionError:  # a page that is loaded anew drops what it asked for
+            self.close_connection = True
 
     def _answer(self, *, with_body: bool) -> None:
         if self.headers.get("Host") not in self.server.hosts:
@@ -84,14 +95,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, path: Path, media_type: str, *, with_body: bool) -> None:
         try:
-            with path.open("rb") as file:
-                self._head(HTTPStatus.OK, media_type, path.stat().st_size)
-                if with_body:
-                    shutil.copyfileobj(file, self.wfile)
-        except FileNotFoundError:
+            file = path.open("rb")
+        except OSError:
             self._refuse(HTTPStatus.NOT_FOUND)
-        except ConnectionError:
-            self.close_connection = True
+            return
+        with file:
+            self._head(HTTPStatus.OK, media_type, os.fstat(file.fileno()).st_size)
+            if with_body:
+                shutil.copyfileobj(file, self.wfile)
 
     def _refuse(self, status: HTTPStatus) -> None:
         body = f"{status.phrase}\n".encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import itertools
 import json
@@ -329,6 +330,7 @@ def test_rows_take_no_memory_and_can_be_read_while_they_are_written(tmp_path, mo
                 with (out / "batch.csv").open(encoding="utf-8", newline="") as file:
                     assert sum(1 for _ in csv.DictReader(file)) == index
                 published = parquet.read_table(out / "batch.parquet", columns=["head"]).num_rows
+                gc.collect()
                 seen.append((published, tracemalloc.get_traced_memory()[0]))
                 tracemalloc.start()
             yield row

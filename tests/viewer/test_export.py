@@ -47,7 +47,7 @@ def test_the_script_in_it_is_the_viewer(tmp_path: Path, splats_ply: Path) -> Non
 
 def test_splats_are_packed_and_the_page_is_small(tmp_path: Path, splats_ply: Path) -> None:
     page = page_of(tmp_path / "head.html", splats_ply)
-    (packed,) = re.findall(r'data-file="head.spz">([^<]*)</script>', page)
+    (packed,) = re.findall(r'data-file="head.ply.spz">([^<]*)</script>', page)
     (tmp_path / "inside.spz").write_bytes(base64.b64decode(packed))
     before, after = read_splats(splats_ply), read_splats(tmp_path / "inside.spz")
     assert np.allclose(before.means, after.means, atol=1e-4)
@@ -70,6 +70,6 @@ def test_names_are_text_and_nothing_more(tmp_path: Path) -> None:
 
 def test_cameras_alone_make_no_page(tmp_path: Path) -> None:
     write_views(tmp_path / "views", sphere_views(orbit_cameras([0.0], [0.0], size_px=16)))
-    with pytest.raises(InputError, match="a page needs a head"):
+    with pytest.raises(InputError, match="no folders of views"):
         page_of(tmp_path / "head.html", tmp_path / "views")
     assert not (tmp_path / "head.html").exists()

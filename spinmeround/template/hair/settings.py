@@ -162,7 +162,7 @@ class HairVolumeSettings:
         shell_under_hanging: thickness of the shell where hair hangs, on the sides of the head.
         shell_under_hanging_on_top: what is added to it above the middle of the hair; upward: sines of the
             elevation above it between which it is.
-        union_radius: of the rounding where parts of the hair meet.
+        union_radius: of the rounding where parts of the hair meet (6.6 mm).
         plane_distance: below it the distance to the tangent plane is taken, above it that to the nearest vertex.
         shell_from_coverage: coverage from which the shell begins to rise from below the skin.
         shell_coverage_range: by so much more coverage it has its full thickness.

@@ -334,8 +334,8 @@ def hair_surface(
     distance, thinnest = np.maximum(distance, below), np.maximum(thinnest, below)
     if hanging is not None:
         distance = _joined(distance, hanging.distance(points))
-    for photo in evidence:
-        distance = _joined(distance, inflated_distance(photo, points))
+    # The photos show one shape: of theirs the outermost counts, or the more they are the thicker hair would be.
+    distance = _joined(distance, np.minimum.reduce([inflated_distance(photo, points) for photo in evidence]))
     for photo in evidence:
         distance = np.maximum(distance, _carving_distance(photo, points))
     # Where the bare head is wider than the matte, hair still covers it.

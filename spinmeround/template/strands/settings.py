@@ -95,7 +95,7 @@ class StrandGrowthSettings:
         hanging: hair that reaches this far below the ears is long: its strands end where it ends.
         short_length: length of short hair, in thicknesses at its root.
         least_length: added to it.
-        long_length: of long hair, as far as its locks go (16 cm).
+        long_length: of long hair, as far as its locks go (20 cm).
         lifted_from: place along a strand from which on it stands out with its lock.
         length_spread: standard deviation of the logarithm of lengths.
         overshoot: mean of how far strands come out of the hair's surface; max_overshoot: the most.

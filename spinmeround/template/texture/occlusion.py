@@ -23,7 +23,7 @@ class _OcclusionSettings:
         directions: from which light comes, evenly over the sphere.
         size_px: side of the depth buffers.
         margin: half the side of a depth buffer over the mesh's largest extent.
-        patch_px: the same for a patch of the mesh.
+        patch_px: size_px for a patch of the mesh.
         around: a patch goes so far beyond what it is made for, head units: that is what shades it.
         above: how much brighter the surroundings are above than beside.
         brightest: most light at a place, against that on the plain surface around.

@@ -199,15 +199,20 @@ class SkinCanvas:
         if not beard.any():
             return beard
         brow = self._fine_contrast(layer, self.places.brows)
-        core = self._fine_contrast(layer, self.places.beard_core * (unlike > 1))
+        core = self._fine_contrast(layer, self.places.beard_core * (unlike > _TONE.core_unlike))
+        if brow is None or core is None:
+            return beard
         sharp, hairy = smooth_ramp(np.array([brow]), *_TONE.sharp), smooth_ramp(np.array([core]), *_TONE.hairy)
         return beard * (1 - sharp * (1 - hairy))
 
-    def _fine_contrast(self, layer: Layer, part: Float[np.ndarray, "m"]) -> float:
-        """Return the mean difference of seen texels of a part from a blur that takes hairs away, natural logarithms."""
+    def _fine_contrast(self, layer: Layer, part: Float[np.ndarray, "m"]) -> float | None:
+        """Return the mean difference of seen texels of a part from a blur that takes hairs away, natural logarithms.
+
+        None if the part is not seen well.
+        """
         used = self.inside & (layer.weight > 0.5) & (self.spread(part) > 0.5)
         if not used.any():
-            return 0.0
+            return None
         window = window_of(used, blur_px=(blur_px := _TONE.hairs * self.atlas.size))
         brightness = log_colour(layer.rgb[window]).mean(-1).astype(np.float32)
         return float(np.abs(brightness - blurred(brightness, blur_px))[used[window]].mean())
