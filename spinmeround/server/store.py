@@ -1,9 +1,10 @@
 """Heads on disk: one folder each, with ``head.json``, photos and files; a folder appears and goes as a whole.
 
-0f1e2d3c4b5a6978/head.json    the head as the server describes it
-0f1e2d3c4b5a6978/photos/      photo_0.jpg ..., as they came but for their metadata
-0f1e2d3c4b5a6978/work/        what a run that has not ended has written so far
-0f1e2d3c4b5a6978/files/       head.ply, head.glb, preview.png, report.json ...
+0f1e2d3c4b5a6978/
+    head.json    the head as the server describes it
+    photos/      photo_0.jpg ..., as they came but for their metadata
+    work/        what a run that has not ended has written so far
+    files/       head.ply, head.glb, preview.png, report.json ...
 """
 
 from __future__ import annotations
